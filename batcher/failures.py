@@ -1,0 +1,138 @@
+"""What can go wrong, by class, and what each class means for the job and for the run.
+
+Failure            one failed attempt, as data: class, code, the server's own words
+AttemptError       carries a Failure out of an exchange; the only exception that crosses that seam
+BatcherError       the caller's mistakes and the run's ends; carries an exit code
+├── UsageError       2    the command line or the arguments contradict themselves
+├── InputError       65   the input cannot be used, or contradicts the results
+├── UnavailableError 69   no server within --max-wait
+├── OutputError      73   the results file cannot be created (74: an I/O error on it)
+├── LockedError      75   another run holds the results file
+├── AccountError     77   the server refuses the key, or the account's quota is gone
+└── ConfigError      78   configuration: a missing extra, an endpoint that is none
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
+
+
+class Exit(IntEnum):
+    """Exit codes; the sysexits numbers are known to cron, mail and systemd. 1 is a bug."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    SOME_FAILED = 3
+    STOPPED = 4
+    INPUT = 65
+    UNAVAILABLE = 69
+    CANNOT_CREATE = 73
+    IO = 74
+    LOCKED = 75
+    REFUSED = 77
+    CONFIG = 78
+    PIPE = 141
+
+
+class FailureClass(StrEnum):
+    """The classes by which the one retry loop decides."""
+
+    PERMANENT = "permanent"  # this job will never succeed as it is: an error line
+    FATAL = "fatal"  # no job (or none of this model) can succeed: they stay pending
+    THROTTLE = "throttle"  # told to wait: gates the endpoint, uses no attempt
+    TRANSIENT = "transient"  # may succeed next time: uses an attempt
+    CONNECTION = "connection"  # nobody there: gates the endpoint, uses no attempt
+    LOCAL = "local"  # this machine is short of something: uses no attempt
+    SUSPECT = "suspect"  # an answer that --fail-on rejects: no second try
+
+
+class Scope(StrEnum):
+    """How far a fatal failure reaches."""
+
+    MODEL = "model"  # no job of this model
+    PATH = "path"  # no job of this API path
+    ENDPOINT = "endpoint"  # no job at all
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed attempt. `message` holds the server's own words, redacted and at most 2 KB; `retry_after` seconds."""
+
+    kind: FailureClass
+    code: str
+    message: str
+    status: int | None = None
+    retry_after: float | None = None
+    scope: Scope = Scope.ENDPOINT
+    exit: Exit = Exit.CONFIG
+
+    def with_message(self, message: str) -> Failure:
+        return replace(self, message=message)
+
+
+class AttemptError(Exception):
+    """An exchange that failed; the failure says how."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.code}: {failure.message}")
+        self.failure = failure
+
+
+class LineError(Exception):
+    """An input line that is no job. `code` is for programs, `message` says what to mend; `id` if the line had one."""
+
+    def __init__(self, code: str, message: str, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.id = id
+
+
+class BatcherError(Exception):
+    """Something the caller has to know or mend. `exit` is the code the process ends with."""
+
+    exit: Exit = Exit.BUG
+
+
+class UsageError(BatcherError):
+    exit = Exit.USAGE
+
+
+class InputError(BatcherError):
+    exit = Exit.INPUT
+
+
+class UnavailableError(BatcherError):
+    exit = Exit.UNAVAILABLE
+
+
+class OutputError(BatcherError):
+    exit = Exit.CANNOT_CREATE
+
+
+class OutputIOError(OutputError):
+    exit = Exit.IO
+
+
+class LockedError(BatcherError):
+    exit = Exit.LOCKED
+
+
+class AccountError(BatcherError):
+    exit = Exit.REFUSED
+
+
+class ConfigError(BatcherError):
+    exit = Exit.CONFIG
+
+
+def truncated(what: str) -> Failure:
+    """A stream that ended without proof of completion; `what` names the mark that is missing."""
+    return Failure(FailureClass.TRANSIENT, "truncated", f"the answer ended without {what}")
+
+
+def malformed(what: str) -> Failure:
+    """An answer that is not what the API promises."""
+    return Failure(FailureClass.TRANSIENT, "malformed", what)

@@ -1,0 +1,296 @@
+"""What travels through a run: Job → Call → Delta → Completion → Result, and the times taken on the way.
+
+    bytes → Job → Call → attempt(s) → chunks → Deltas → Completion → Result → bytes
+
+Times are seconds on one monotonic clock; the wall clock appears in `Timing.started_at` alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batcher.failures import Failure
+
+Json: TypeAlias = Any
+"""Whatever orjson reads or writes: the only place where `Any` is the honest type."""
+
+
+class Kind(StrEnum):
+    """What a job asks for, whichever API carries it."""
+
+    CHAT = "chat"
+    GENERATE = "generate"
+    EMBED = "embed"
+    RESPONSES = "responses"
+    IMAGE = "image"
+
+
+class Api(StrEnum):
+    """How a server speaks: Ollama's native API, or the one OpenAI made common."""
+
+    NATIVE = "native"
+    OPENAI = "openai"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One input line with the run's defaults merged in, in names that mean the same on both APIs.
+
+    `seq` is the line number from 0. `content` is the prompt (str), the messages (list) or the embedding input
+    (str or list). `params` holds the common parameters by their common names, `options` what is Ollama's own, `extra`
+    what goes into the body as it is. A line that brought a whole `body` (OpenAI batch) keeps it, and the rest is empty.
+    Images are base64 text; `hash` is 16 hex digits over the effective request.
+    """
+
+    id: str
+    seq: int
+    kind: Kind
+    hash: str = ""
+    model: str | None = None
+    path: str | None = None
+    body: dict[str, Json] | None = None
+    content: Json = None
+    system: str | None = None
+    images: tuple[str, ...] = ()
+    tools: list[Json] | None = None
+    params: Mapping[str, Json] = field(default_factory=dict)
+    options: Mapping[str, Json] = field(default_factory=dict)
+    extra: Mapping[str, Json] = field(default_factory=dict)
+    meta: Json = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """To whom: the URL before the API's own path, how it speaks, and headers that never show in a `repr`.
+
+    `root` has no trailing slash and no `/v1`; `v1` is what the OpenAI paths are joined to in place of `/v1`.
+    """
+
+    root: str
+    api: Api
+    v1: str = "/v1"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def url(self, path: str) -> str:
+        """The full URL of an API path such as `/api/chat` or `/v1/embeddings`."""
+        if path.startswith("/v1/"):
+            return f"{self.root}{self.v1}{path[3:]}"
+        return self.root + path
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One HTTP request for one job, or for many embedding jobs; encoded once and sent again as it is.
+
+    The last fields are its history: `sent` counts exchanges, `counted` those that used up the allowance of retries,
+    `waited` is backoff and pacing in seconds.
+    """
+
+    jobs: tuple[Job, ...]
+    path: str
+    body: bytes
+    stream: bool
+    model: str | None = None
+    sent: int = 0
+    counted: int = 0
+    throttled: int = 0
+    waited: float = 0.0
+    resent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the server counted them; absent is `None`, never 0."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTimes:
+    """The server's own durations, in seconds."""
+
+    load_s: float | None = None
+    prompt_eval_s: float | None = None
+    eval_s: float | None = None
+    total_s: float | None = None
+
+
+@dataclass(slots=True)
+class Delta:
+    """The meaning of one decoded record for one choice; any part may be empty.
+
+    `tool_calls` are pieces to be merged by their `index` when `pieces` is true, whole calls otherwise.
+    """
+
+    text: str = ""
+    thinking: str = ""
+    index: int = 0
+    finish_reason: str | None = None
+    tool_calls: Sequence[dict[str, Json]] = ()
+    pieces: bool = False
+    logprobs: Sequence[Json] = ()
+    refusal: str = ""
+
+
+@dataclass(slots=True)
+class Choice:
+    """One answer of a completion, growing by deltas. Text is kept in pieces and joined when asked for."""
+
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    tool_calls: list[dict[str, Json]] = field(default_factory=list)
+    logprobs: list[Json] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    finish_reason: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    @property
+    def thinking(self) -> str:
+        return "".join(self.thoughts)
+
+    def add(self, delta: Delta) -> None:
+        if delta.text:
+            self.texts.append(delta.text)
+        if delta.thinking:
+            self.thoughts.append(delta.thinking)
+        if delta.finish_reason is not None:
+            self.finish_reason = delta.finish_reason
+        if delta.tool_calls:
+            if delta.pieces:
+                self._merge(delta.tool_calls)
+            else:
+                self.tool_calls.extend(delta.tool_calls)
+        if delta.logprobs:
+            self.logprobs.extend(delta.logprobs)
+        if delta.refusal:
+            self.refusals.append(delta.refusal)
+
+    def _merge(self, pieces: Sequence[dict[str, Json]]) -> None:
+        """Join tool call pieces by index: names and ids come once, arguments in pieces of JSON text."""
+        for piece in pieces:
+            index = piece.get("index", len(self.tool_calls) if piece.get("id") else max(len(self.tool_calls) - 1, 0))
+            call = next((c for c in self.tool_calls if c.get("index") == index), None)
+            if call is None:
+                call = {"index": index, "function": {"arguments": ""}}
+                self.tool_calls.append(call)
+            call.update({k: v for k, v in piece.items() if k != "function" and v is not None})
+            function = piece.get("function") or {}
+            call["function"]["arguments"] += function.get("arguments") or ""
+            call["function"].update({k: v for k, v in function.items() if k != "arguments" and v is not None})
+
+
+@dataclass(slots=True)
+class Completion:
+    """An answer added up from its deltas, with all that is needed to give back the API's whole response object.
+
+    `head` is the first record's envelope and `tail` the fields that came with or after the last one; `whole` is the
+    response object itself when it came in one piece. `proof` names the mark that proved the answer complete.
+    """
+
+    choices: dict[int, Choice] = field(default_factory=dict)
+    usage: Usage | None = None
+    server: ServerTimes | None = None
+    served_model: str | None = None
+    vectors: list[Json] | None = None
+    images: list[str] | None = None
+    proof: str | None = None
+    flags: list[str] = field(default_factory=list)
+    head: dict[str, Json] = field(default_factory=dict)
+    tail: dict[str, Json] = field(default_factory=dict)
+    whole: dict[str, Json] | None = None
+    parsed: Json = None
+    """The text as JSON, when JSON was asked for and it is JSON."""
+
+    def add(self, delta: Delta) -> bool:
+        """Add one delta; true if it brought content (text, thinking, a tool call or an image)."""
+        choice = self.choices.get(delta.index)
+        if choice is None:
+            choice = self.choices[delta.index] = Choice()
+        choice.add(delta)
+        return bool(delta.text or delta.thinking or delta.tool_calls or delta.refusal)
+
+    @property
+    def first(self) -> Choice:
+        """The choice that most callers mean: the lowest index, or an empty one."""
+        if not self.choices:
+            return Choice()
+        return self.choices[min(self.choices)]
+
+    def flag(self, name: str) -> None:
+        if name not in self.flags:
+            self.flags.append(name)
+
+
+@dataclass(slots=True)
+class Timing:
+    """Marks of one attempt, in seconds on the monotonic clock; all else is derived from them.
+
+    `arrivals` holds the time of each chunk that brought content. Several records can share a chunk.
+    """
+
+    started_at: float = 0.0
+    """Wall clock (Unix time), for people; never subtracted."""
+    started: float = 0.0
+    finished: float = 0.0
+    waited: float = 0.0
+    arrivals: list[float] = field(default_factory=list)
+
+    @property
+    def total(self) -> float:
+        return self.finished - self.started
+
+    @property
+    def ttft(self) -> float | None:
+        """Time to first token: send → first content, in seconds; `None` when nothing arrived in pieces."""
+        return self.arrivals[0] - self.started if self.arrivals else None
+
+    def gaps(self) -> list[float]:
+        """Inter-token latencies: the gaps between content arrivals, ascending."""
+        return sorted(b - a for a, b in zip(self.arrivals, self.arrivals[1:], strict=False))
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What goes on a line: the completion or the failure of one job, with its timing and its `meta` untouched."""
+
+    id: str
+    seq: int
+    hash: str = ""
+    model: str | None = None
+    path: str | None = None
+    meta: Json = None
+    completion: Completion | None = None
+    failure: Failure | None = None
+    timing: Timing | None = None
+    attempts: int = 0
+    server: str | None = None
+    pack: tuple[int, int] | None = None
+    """(place in the pack, size of the pack) when many embedding inputs went in one call."""
+    pack_usage: Usage | None = None
+    """The tokens of the whole pack, on its first result only: servers do not tell them apart."""
+    many: bool = False
+    """The job has a list of embedding inputs, and so a list of vectors."""
+    raw: dict[str, Json] | None = None
+    """The API's whole response object, when it was asked for."""
+    image: list[str] | None = None
+    """Paths of image files written beside the results."""
+
+    @property
+    def ok(self) -> bool:
+        return self.failure is None
+
+    @property
+    def text(self) -> str:
+        """The answer's text; the partial text if the job failed half-way, "" if there is none."""
+        return self.completion.first.text if self.completion else ""

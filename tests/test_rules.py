@@ -1,0 +1,123 @@
+"""Holds the rule table to the bodies that real servers send."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+import wirefiles
+from refusal_bodies import CHAT, IN_STREAM, ROWS, F, P, Row, T, X, openai
+
+from batcher.rules import MESSAGE_LIMIT, RULES, classify, classify_error, not_an_llm, words
+
+if TYPE_CHECKING:
+    from batcher.failures import FailureClass
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.status} {row.body[:48]}")
+def test_what_a_refusal_means(row: Row) -> None:
+    """The class, the code, how far it reaches and how the run would end follow from status, words and path."""
+    failure = classify(row.status, row.body.encode(), row.path)
+    assert (failure.kind, failure.code) == (row.kind, row.code)
+    assert failure.status == row.status
+    if row.kind is F:
+        assert (failure.scope, failure.exit) == (row.scope, row.exit)
+
+
+CAPTURED = {
+    "error-bad-messages": (P, "bad_request"),
+    "error-no-messages": (P, "bad_request"),
+    "error-context-whole": (P, "context_overflow"),
+    "error-context-stream": (P, "context_overflow"),
+    "error-context-embeddings": (P, "context_overflow"),
+    "error-not-found": (F, "endpoint_not_found"),
+    "error-not-supported": (F, "not_offered"),
+}
+
+
+@pytest.mark.parametrize("name", wirefiles.names("error-"))
+def test_what_recorded_refusals_mean(name: str) -> None:
+    """Every recorded error of a real server has its class; a new recording needs a row here."""
+    wire = wirefiles.load(name)
+    failure = classify(wire.status, wire.body, wire.path)
+    assert (failure.kind, failure.code) == CAPTURED[name]
+
+
+@pytest.mark.parametrize(("error", "kind", "code"), IN_STREAM, ids=lambda value: str(value)[:40])
+def test_what_an_error_inside_a_200_means(error: object, kind: FailureClass, code: str) -> None:
+    """An error object in a stream is classified as if its number were the status, and by its words otherwise."""
+    failure = classify_error(error, CHAT)
+    assert (failure.kind, failure.code) == (kind, code)
+
+
+@pytest.mark.parametrize(
+    ("status", "advice", "kind"),
+    [(500, "true", X), (500, "false", P), (400, "true", X), (400, "false", P), (401, "true", F), (429, "false", T)],
+)
+def test_the_servers_advice_moves_between_transient_and_permanent(status: int, advice: str, kind: FailureClass) -> None:
+    """`x-should-retry` overrides those two classes, and neither a fatal failure nor a throttle."""
+    assert classify(status, b"{}", CHAT, advice=advice).kind is kind
+
+
+def test_payment_required_with_a_hint_is_a_wait() -> None:
+    """OpenRouter's 402 with Retry-After means: not now."""
+    body = openai("Insufficient credits", code=402).encode()
+    failure = classify(402, body, CHAT, retry_after=7.0)
+    assert (failure.kind, failure.retry_after) == (T, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"error":"x"}', "x"),
+        (b'{"error":{"message":"m","type":"t","code":"c"}}', "m; t; c"),
+        (b'{"error":"{\\"error\\":{\\"message\\":\\"inner\\"}}"}', "inner"),
+        (b'{"detail":[{"msg":"field required"}]}', '[{"msg":"field required"}]'),
+        (b"<html><head><title>502 Bad Gateway</title></head>\r\n<h1>502</h1>", "502 Bad Gateway: 502 Bad Gateway 502"),
+        (b"404 page not found\n", "404 page not found"),
+        (b"", ""),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b"null", "null"),
+        (b'["a"]', "['a']"),
+        (b'{"error":{}}', '{"error":{}}'),
+    ],
+)
+def test_the_servers_own_words_are_found(body: bytes, expected: str) -> None:
+    """Words come from wherever the server put them, and never as an exception."""
+    assert words(body) == expected
+
+
+def test_the_servers_words_are_bounded() -> None:
+    """However long an error is, what is kept of it is not."""
+    for body in (b"x" * 10_000, orjson.dumps({"error": "y" * 10_000}), b"<title>t</title>" + b"z " * 9_000):
+        assert len(classify(500, body, CHAT).message) <= MESSAGE_LIMIT
+        assert len(not_an_llm(body, "text/html").message) <= MESSAGE_LIMIT + 64
+    assert len(classify_error("x" * 10_000, CHAT).message) <= MESSAGE_LIMIT
+
+
+def test_a_page_instead_of_an_answer_is_named() -> None:
+    """A 200 with a login page says what came and from what kind of page."""
+    failure = not_an_llm(b"<html><head><title>Please log in</title></head></html>", "text/html")
+    assert (failure.kind, failure.code) == (X, "not_an_llm")
+    assert "text/html" in failure.message
+    assert "Please log in" in failure.message
+
+
+def test_every_rule_is_used() -> None:
+    """A row that no known body needs is dead or untested: each is the first match of one above."""
+    seen = {id(_rule(row.status, words(row.body.encode()), row.path)) for row in ROWS}
+    seen |= {id(_rule(0, str(error), CHAT)) for error, _, _ in IN_STREAM}
+    assert [rule for rule in RULES if id(rule) not in seen] == []
+
+
+def _rule(status: int, text: str, path: str) -> object:
+    return next((rule for rule in RULES if rule.matches(status, text, path)), None)
+
+
+def test_every_pattern_compiles_and_none_matches_nothing() -> None:
+    """A pattern that matched the empty text by accident would swallow every answer without words."""
+    for rule in RULES:
+        if rule.text and rule.text != "^$":
+            assert re.search(rule.text, "") is None
