@@ -1,0 +1,75 @@
+"""Reads what `/v1` answers carry around their content: the served model, token counts and the server's own times.
+
+Sources: OpenAI API reference (usage and its details); llama.cpp tools/server (`timings`, in milliseconds); Ollama
+openai/openai.go (`/v1/completions` sends a usage of zeros in every record before the real one).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batcher.model import ServerTimes, Usage
+
+if TYPE_CHECKING:
+    from batcher.model import Completion, Json
+
+
+def take_envelope(record: dict[str, Json], completion: Completion) -> None:
+    """Keep the first envelope that has an id, and the last usage and timings that count anything."""
+    if not completion.head.get("id"):
+        completion.head = record
+    if completion.served_model is None and type(model := record.get("model")) is str:
+        completion.served_model = model or None  # Ollama's lost errors and Azure's filters have ""
+    counts = record.get("usage")
+    if counts and (usage := usage_of(counts)):
+        completion.usage = usage
+        completion.tail["usage"] = counts
+    timings = record.get("timings")
+    if timings and (server := times_of(timings)):
+        completion.server = server
+        completion.tail["timings"] = timings
+
+
+def usage_of(counts: Json) -> Usage | None:
+    """The token counts, by the names of any endpoint; `None` where nothing was counted: zeros are no count."""
+    if type(counts) is not dict:
+        return None
+    prompt = _count(counts, "prompt_tokens", "input_tokens")
+    completion = _count(counts, "completion_tokens", "output_tokens")
+    if not prompt and not completion:
+        return None
+    made = counts.get("completion_tokens_details") or counts.get("output_tokens_details")
+    read = counts.get("prompt_tokens_details") or counts.get("input_tokens_details")
+    return Usage(
+        prompt,
+        completion,
+        _count(made, "reasoning_tokens") if type(made) is dict else None,
+        _count(read, "cached_tokens") if type(read) is dict else None,
+    )
+
+
+def counted_nothing(counts: Json) -> bool:
+    """Whether a usage is there and all zero: how Ollama answers when its generation was cut."""
+    return type(counts) is dict and bool(counts) and usage_of(counts) is None
+
+
+def times_of(timings: Json) -> ServerTimes | None:
+    """llama.cpp's `timings` in seconds."""
+    if type(timings) is not dict:
+        return None
+    prompt, made = _seconds(timings.get("prompt_ms")), _seconds(timings.get("predicted_ms"))
+    if prompt is None and made is None:
+        return None
+    return ServerTimes(prompt_eval_s=prompt, eval_s=made)
+
+
+def _count(counts: dict[str, Json], *names: str) -> int | None:
+    for name in names:
+        value = counts.get(name)
+        if type(value) is int:
+            return value
+    return None
+
+
+def _seconds(milliseconds: Json) -> float | None:
+    return milliseconds / 1000 if isinstance(milliseconds, int | float) else None

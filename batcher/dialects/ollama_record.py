@@ -1,0 +1,114 @@
+"""What the records of `/api/generate` and `/api/chat` have in common: pieces of an answer, and what the last one says.
+
+Source: Ollama `api/types.go` (`GenerateResponse`, `ChatResponse`, `Metrics`). Durations are nanoseconds there; a count
+or duration of 0 is left out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from batcher.failures import AttemptError, Failure, FailureClass, malformed
+from batcher.model import Choice, Completion, Json, ServerTimes, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batcher.model import Job
+
+METRICS: Final = (
+    "total_duration",
+    "load_duration",
+    "prompt_eval_count",
+    "prompt_eval_duration",
+    "eval_count",
+    "eval_duration",
+)
+"""The metrics in Ollama's order."""
+
+ALWAYS: Final = frozenset({"content", "response"})
+"""Fields that are there also when empty."""
+
+
+def begin(record: dict[str, Json], completion: Completion) -> Choice:
+    """Open the answer at its first record. Raises AttemptError if that is no record of Ollama's."""
+    if "done" not in record:
+        raise AttemptError(malformed(f"a record without `done`, with {', '.join(record)[:200] or 'nothing'}"))
+    choice = completion.choices[0] = Choice()
+    completion.head = record
+    completion.served_model = record.get("model")
+    return choice
+
+
+def add(choice: Choice, text: Json, message: dict[str, Json]) -> bool:
+    """Add a piece of text and what may lie beside it; true if it brought content.
+
+    Raises AttemptError if the text or the thinking is none.
+    """
+    content = False
+    if text:
+        choice.texts.append(_checked(text))
+        content = True
+    if thinking := message.get("thinking"):
+        choice.thoughts.append(_checked(thinking))
+        content = True
+    if calls := message.get("tool_calls"):
+        choice.tool_calls.extend(calls)
+        content = True
+    return content
+
+
+def finish(record: dict[str, Json], completion: Completion, choice: Choice) -> None:
+    """Take the last record: proof, reason, counts, durations. Raises AttemptError if it says nothing was generated."""
+    reason = record.get("done_reason")
+    if reason in ("load", "unload"):
+        words = f"Ollama generated nothing (done_reason {reason!r}): the prompt or the messages are empty"
+        raise AttemptError(Failure(FailureClass.PERMANENT, "empty_prompt", words, 200))
+    choice.finish_reason = reason
+    completion.proof = "done"
+    completion.tail = record
+    completion.served_model = record.get("model") or completion.served_model
+    completion.usage = usage(record)
+    completion.server = times(record)
+
+
+def usage(record: dict[str, Json]) -> Usage | None:
+    prompt, answer = record.get("prompt_eval_count"), record.get("eval_count")
+    return None if prompt is None and answer is None else Usage(prompt, answer)
+
+
+def times(record: dict[str, Json]) -> ServerTimes | None:
+    """The server's durations, from nanoseconds to seconds."""
+    load, prompt, answer, total = (
+        _seconds(record.get(key))
+        for key in ("load_duration", "prompt_eval_duration", "eval_duration", "total_duration")
+    )
+    if load is None and prompt is None and answer is None and total is None:
+        return None
+    return ServerTimes(load, prompt, answer, total)
+
+
+def missing(completion: Completion) -> str | None:
+    """The mark without which a native answer is not complete."""
+    return None if completion.proof else "`done: true`"
+
+
+def ordered(fields: dict[str, Json], order: Sequence[str]) -> dict[str, Json]:
+    """The fields in the order of Ollama's structs, unknown ones last; empty optional ones are left out."""
+    known = {key: fields[key] for key in order if key in ALWAYS or fields.get(key) not in ("", [], None)}
+    return known | {key: value for key, value in fields.items() if key not in order}
+
+
+def addressed(job: Job) -> dict[str, Json]:
+    """The start of a body: the job's model, if it has one."""
+    return {} if job.model is None else {"model": job.model}
+
+
+def _seconds(nanoseconds: Json) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e9
+
+
+def _checked(text: Json) -> str:
+    if type(text) is not str:
+        raise AttemptError(malformed(f"an answer whose text is {str(text)[:80]!r}, of type {type(text).__name__}"))
+    return text

@@ -1,0 +1,105 @@
+"""Tool calls of a conversation, and which call each tool result answers.
+
+Natively arguments are an object and a result names its tool; on OpenAI's API arguments are JSON text and a result names
+its call. Calls without an id get `call_0`, `call_1`, … by their place in the conversation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from batcher.failures import LineError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batcher.model import Json
+
+
+class Calls:
+    """Walk the messages in order: convert each message's calls, then ask what each result answers."""
+
+    __slots__ = ("_count", "_names", "_open")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._names: dict[str, str] = {}
+        self._open: list[tuple[str, str]] = []
+
+    def native(self, calls: Sequence[dict[str, Json]]) -> Sequence[dict[str, Json]]:
+        """The calls with arguments as objects; the same list if they are already. Raises LineError."""
+        for call in calls:
+            self._note(call)
+        if all(isinstance(call.get("function", {}).get("arguments", {}), dict) for call in calls):
+            return calls
+        return [
+            {**call, "function": {**call["function"], "arguments": _object(call["function"].get("arguments"))}}
+            for call in calls
+        ]
+
+    def openai(self, calls: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:
+        """The calls with arguments as JSON text, a type and an id."""
+        return [_as_openai(call, self._note(call)) for call in calls]
+
+    def name_for(self, result: dict[str, Json]) -> str | None:
+        """The name of the tool whose result this message is, by its id or else by order."""
+        call_id = result.get("tool_call_id")
+        name = result.get("name")
+        if call_id in self._names:
+            self._open = [pair for pair in self._open if pair[0] != call_id]
+            return self._names[call_id]
+        if isinstance(name, str):
+            return name
+        return self._open.pop(0)[1] if self._open else None
+
+    def id_for(self, result: dict[str, Json]) -> str | None:
+        """The id of the call whose result this message is: its own, or by the tool's name, or else by order."""
+        call_id = result.get("tool_call_id")
+        name = result.get("tool_name") or result.get("name")
+        if isinstance(call_id, str) and call_id:
+            self._open = [pair for pair in self._open if pair[0] != call_id]
+            return call_id
+        place = next((i for i, pair in enumerate(self._open) if pair[1] == name), 0)
+        return self._open.pop(place)[0] if self._open else None
+
+    def _note(self, call: dict[str, Json]) -> str:
+        """Remember the call as one that waits for its result; return its id."""
+        call_id = call.get("id") or f"call_{self._count}"
+        name = call.get("function", {}).get("name", "")
+        self._count += 1
+        self._names[call_id] = name
+        self._open.append((call_id, name))
+        return str(call_id)
+
+
+def _as_openai(call: dict[str, Json], call_id: str) -> dict[str, Json]:
+    """The call itself if it is in that form already. Natively a call's place lies inside `function`."""
+    function = call.get("function", {})
+    arguments = function.get("arguments", {})
+    if call.get("id") and call.get("type") and isinstance(arguments, str) and "index" not in function:
+        return call
+    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    return {
+        **call,
+        "id": call_id,
+        "type": "function",
+        "function": {**{k: v for k, v in function.items() if k != "index"}, "arguments": text},
+    }
+
+
+def _object(arguments: Json) -> dict[str, Json]:
+    if isinstance(arguments, dict):
+        return arguments
+    if not arguments:
+        return {}
+    try:
+        value = orjson.loads(arguments)
+    except (orjson.JSONDecodeError, TypeError):
+        value = None
+    if not isinstance(value, dict):
+        raise LineError(
+            "tool_arguments", f"tool call arguments must be a JSON object for Ollama's API, not {str(arguments)[:80]!r}"
+        )
+    return value

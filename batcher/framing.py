@@ -1,0 +1,147 @@
+r"""Bytes in, whole records out: newline-delimited lines and server-sent events, under any chunking. No I/O.
+
+Records split at bytes, never at characters, so a UTF-8 sequence may be cut anywhere. Sources: the WHATWG HTML standard,
+"Server-sent events" (field parsing, CR / LF / CRLF, byte order mark); ndjson (`\n` alone ends a line).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LIMIT: Final = 64 * 1024 * 1024
+"""The longest line or event, in bytes. Embeddings of a large pack and long contexts come as one line of many MB."""
+
+BOM: Final = b"\xef\xbb\xbf"
+
+
+class RecordTooLongError(ValueError):
+    """A line or an event grew beyond the limit without ending."""
+
+
+class Lines:
+    r"""Splits at `\n` only; a trailing `\r` and a leading byte order mark are dropped, blank lines left out."""
+
+    __slots__ = ("_held", "_limit", "_pieces", "_started")
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._started = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the lines that `chunk` completes. Raises RecordTooLongError."""
+        *whole, rest = chunk.split(b"\n")
+        if not whole:
+            self._hold(rest)
+            return []
+        if self._pieces:
+            self._hold(whole[0])
+            whole[0] = b"".join(self._pieces)
+            self._pieces.clear()
+            self._held = 0
+        if rest:
+            self._hold(rest)
+        return self._clean(whole)
+
+    def close(self) -> list[bytes]:
+        """Return the last line if its newline is missing."""
+        last, self._pieces, self._held = b"".join(self._pieces), [], 0
+        return self._clean([last])
+
+    def _hold(self, piece: bytes) -> None:
+        self._held += len(piece)
+        if self._held > self._limit:
+            raise RecordTooLongError(f"a line longer than {self._limit} bytes")
+        self._pieces.append(piece)
+
+    def _clean(self, lines: list[bytes]) -> list[bytes]:
+        if not self._started and lines:
+            self._started = True
+            lines[0] = lines[0].removeprefix(BOM)
+        return [line for raw in lines if (line := raw.removesuffix(b"\r")).strip()]
+
+
+class EventStream:
+    """Server-sent events: `feed` returns (event, data) pairs; `event` is "" when the stream named none.
+
+    Beyond the standard, a field named `error` is an event of that name: llama.cpp before PR #16109 sent
+    `error: {…}` in place of `data:`. `comments` counts the comment lines (servers send them as pings).
+    """
+
+    __slots__ = ("_data", "_event", "_held", "_lf_is_done", "_limit", "_started", "_tail", "comments")
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._tail: list[bytes] = []
+        self._held = 0
+        self._data: list[bytes] = []
+        self._event = ""
+        self._lf_is_done = False
+        self._started = False
+        self.comments = 0
+
+    def feed(self, chunk: bytes) -> list[tuple[str, bytes]]:
+        """Return the events that `chunk` completes. Raises RecordTooLongError."""
+        if self._lf_is_done or b"\r" in chunk:
+            chunk = self._normalise(chunk)
+        *lines, rest = chunk.split(b"\n")
+        if self._tail and lines:
+            self._tail.append(lines[0])
+            lines[0] = b"".join(self._tail)
+            self._tail.clear()
+        if rest:
+            self._tail.append(rest)
+        events = self._events(lines) if lines else []
+        self._measure(lines, rest)
+        return events
+
+    def close(self) -> list[tuple[str, bytes]]:
+        """Return the last event if the stream ended without its blank line."""
+        last = b"".join(self._tail)
+        self._tail.clear()
+        return self._events([last, b""])
+
+    def _normalise(self, chunk: bytes) -> bytes:
+        r"""Make every line end `\n`; a `\r` at the end of a chunk may have its `\n` in the next one."""
+        if self._lf_is_done and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._lf_is_done = False
+        if chunk.endswith(b"\r"):
+            self._lf_is_done = True
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _measure(self, lines: list[bytes], rest: bytes) -> None:
+        """Bound what is held: the unfinished line and the data of the unfinished event."""
+        self._held = len(rest) + sum(map(len, self._data)) if lines else self._held + len(rest)
+        if self._held > self._limit:
+            raise RecordTooLongError(f"an event longer than {self._limit} bytes")
+
+    def _events(self, lines: list[bytes]) -> list[tuple[str, bytes]]:
+        if not self._started:
+            self._started = True
+            lines[0] = lines[0].removeprefix(BOM)
+        events = []
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif not line:
+                if self._data:
+                    events.append((self._event, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
+                    self._data = []
+                self._event = ""
+            elif line[0] == 0x3A:  # a colon: a comment
+                self.comments += 1
+            else:
+                self._field(line, events)
+        return events
+
+    def _field(self, line: bytes, events: list[tuple[str, bytes]]) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"event":
+            self._event = value.decode("utf-8", "replace")
+        elif name == b"data":
+            self._data.append(value)
+        elif name == b"error":
+            events.append(("error", value))
