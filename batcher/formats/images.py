@@ -1,0 +1,121 @@
+"""Turns what a line says of an image (base64, or the path of a file) into base64, and reads no file it should not.
+
+Only regular files below one directory are opened, without waiting and without following a link put in their place:
+a job file may come from somebody else, and `/dev/zero`, a FIFO or `~/.ssh` must not end up in a request.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from base64 import b64encode
+from binascii import Error, a2b_base64
+from typing import TYPE_CHECKING
+
+from batcher.failures import LineError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGE_LIMIT = 20 * 1024 * 1024
+"""The largest image sent, in bytes."""
+
+_HEAD = 12
+_LONGEST_PATH = 4096
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def media_type(head: bytes) -> str | None:
+    """The media type that the first 12 bytes of an image tell; sound passes too, Ollama takes it in the same field."""
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if head.startswith(b"RIFF"):
+        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(head[8:12])
+    if head.startswith((b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")):
+        return "audio/mpeg"
+    return None
+
+
+def load_image(text: str, root: Path | None) -> str:
+    """An image as base64: from base64, from a `data:` URI, or from a file below `root`. Raises `LineError`."""
+    return _load(text, root)[1]
+
+
+def load_uri(text: str, root: Path | None) -> str:
+    """An image as a URL that can stand in a content part: `data:` and http(s) as they are, a file as a `data:` URI.
+
+    Raises `LineError`.
+    """
+    if text.startswith(("data:", "http://", "https://")):
+        return text
+    media, encoded = _load(text, root)
+    return f"data:{media};base64,{encoded}"
+
+
+def _load(text: str, root: Path | None) -> tuple[str, str]:
+    encoded = _after_comma(text) if text.startswith("data:") else text
+    media = media_type(_decoded_head(encoded))
+    if media is not None:
+        if len(encoded) > (IMAGE_LIMIT + 2) // 3 * 4:
+            raise LineError("image_too_large", _too_large("the image", len(encoded) // 4 * 3))
+        return media, encoded
+    if encoded is not text or len(text) > _LONGEST_PATH:
+        raise LineError("image_type", "the image is no base64 of a PNG, JPEG, WebP or GIF")
+    data = _read(text.removeprefix("file://"), root)
+    media = media_type(data[:_HEAD])
+    if media is None:
+        raise LineError("image_type", f"{text} is no PNG, JPEG, WebP or GIF; convert it first")
+    return media, b64encode(data).decode()
+
+
+def _after_comma(text: str) -> str:
+    head, comma, encoded = text.partition(",")
+    if not comma or not head.endswith(";base64"):
+        raise LineError("image_type", "a data: URI of an image must read data:image/png;base64,…")
+    return encoded
+
+
+def _decoded_head(encoded: str) -> bytes:
+    try:
+        return a2b_base64(encoded[: _HEAD // 3 * 4], strict_mode=True)
+    except (Error, ValueError):
+        return b""  # a path
+
+
+def _read(name: str, root: Path | None) -> bytes:
+    if root is None:
+        raise LineError("image_outside", f"{name} cannot be read: paths of images need a job file to be relative to")
+    try:
+        base = root.resolve()
+        path = (base / name).resolve()
+        if not path.is_relative_to(base):
+            raise LineError("image_outside", f"{name} lies outside of {root}; move the image below the job file")
+        return _read_regular(path, name)
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: a NUL
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise LineError("image_missing", f"the image {name!r:.300} cannot be read: {reason}") from error
+
+
+def _read_regular(path: Path, name: str) -> bytes:
+    descriptor = os.open(path, _FLAGS)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise LineError("image_not_file", f"{name} is no regular file")
+        if status.st_size > IMAGE_LIMIT:
+            raise LineError("image_too_large", _too_large(name, status.st_size))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(IMAGE_LIMIT + 1)  # it may have grown meanwhile
+    finally:
+        os.close(descriptor)
+    if len(data) > IMAGE_LIMIT:
+        raise LineError("image_too_large", _too_large(name, len(data)))
+    return data
+
+
+def _too_large(name: str, size: int) -> str:
+    return f"{name} has {size / 2**20:.1f} MiB; at most {IMAGE_LIMIT // 2**20} MiB are sent, so scale it down"

@@ -1,0 +1,99 @@
+"""What makes two jobs the same: the id a line carries, and the hash of the request it stands for."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import orjson
+
+from batcher.failures import LineError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batcher.model import Json, Kind
+
+NEUTRAL = frozenset({"stream", "stream_options", "keep_alive", "truncate"})
+"""Keys that change how an answer is delivered and not what is asked; no hash covers them."""
+
+
+def canonical_id(value: Json) -> str | None:
+    """An id as a string, so that `1` and `"1"` are one; `None` if there is none. Raises `LineError`."""
+    if value is None:
+        return None
+    if type(value) is str:
+        if value:
+            return value
+    elif type(value) is int:
+        return str(value)
+    raise LineError("input_invalid", f"the id must be a non-empty string or an integer, not {_name(value)}")
+
+
+def derived_id(data: bytes) -> str:
+    """The id of a line that has none: the hash of its own bytes."""
+    return f"h:{blake2b(data, digest_size=16).hexdigest()}"
+
+
+class Ids:
+    """Gives ids to lines without one, for one pass over the input: equal lines get `#2`, `#3` … in file order.
+
+    Start a new one for each pass, or the second pass takes every line for a repeat.
+    """
+
+    def __init__(self) -> None:
+        # Half a digest saves half the memory. If two unlike lines ever share one, the later merely gets a `#2`.
+        self._seen: set[int] = set()
+        self._repeats: dict[int, int] = {}
+
+    def derive(self, data: bytes) -> str:
+        derived = derived_id(data)
+        key = int(derived[2:18], 16)
+        if key not in self._seen:
+            self._seen.add(key)
+            return derived
+        count = self._repeats.get(key, 1) + 1
+        self._repeats[key] = count
+        return f"{derived}#{count}"
+
+
+def request_hash(
+    kind: Kind,
+    model: str | None,
+    content: Json,
+    *,
+    system: str | None = None,
+    tools: list[Json] | None = None,
+    params: Mapping[str, Json] | None = None,
+    options: Mapping[str, Json] | None = None,
+    extra: Mapping[str, Json] | None = None,
+    images: Sequence[str] = (),
+) -> str:
+    """64 bits of blake2b, in hex, over the canonical JSON of what is asked. Raises `LineError` if it nests too deep."""
+    return _digest([kind, model, content, system, tools, _asked(params), options or None, _asked(extra), images])
+
+
+def body_hash(kind: Kind, body: Mapping[str, Json]) -> str:
+    """As `request_hash`, of a line that brought a whole body. Raises `LineError` if it nests too deep."""
+    return _digest([kind, _asked(body)])
+
+
+def _asked(params: Mapping[str, Json] | None) -> Mapping[str, Json] | None:
+    """Without what only steers delivery; none at all is the same as empty."""
+    if not params or NEUTRAL.isdisjoint(params):
+        return params or None
+    return {key: value for key, value in params.items() if key not in NEUTRAL} or None
+
+
+def _digest(request: list[Json]) -> str:
+    try:
+        canonical = orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:
+        raise LineError("input_invalid", f"the request cannot be written as JSON: {error}") from error
+    return blake2b(canonical, digest_size=8).hexdigest()
+
+
+def _name(value: Json) -> str:
+    """A JSON value in an error message: by type, since the value may be long."""
+    names = {bool: "a boolean", float: "a fraction", int: "a number", str: "an empty string", list: "a list"}
+    return names.get(type(value), "an object")
