@@ -1,0 +1,72 @@
+"""What the simulator has seen: requests by id and path, in flight, connections; the oracle of the tests."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request for an answer: when (monotonic seconds), where, and what it held."""
+
+    id: str
+    time: float
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts since the start. Other threads may read them while the simulator runs."""
+
+    keep: int = 10_000
+    counts: Counter[str] = field(default_factory=Counter)
+    """Requests by id."""
+    answered: Counter[str] = field(default_factory=Counter)
+    """Complete answers by id: their terminal mark was sent. Counted just before that."""
+    paths: Counter[str] = field(default_factory=Counter)
+    loads: Counter[str] = field(default_factory=Counter)
+    """Loads by model."""
+    in_flight: int = 0
+    """Requests received and not yet done with: falls just after the last byte is sent."""
+    peak_in_flight: int = 0
+    in_service: int = 0
+    """Requests that hold a slot."""
+    peak_in_service: int = 0
+    connections: int = 0
+    aborted: int = 0
+    """Requests that the client left before their end."""
+    log: deque[Seen] = field(default_factory=deque)
+
+    def arrive(self, path: str) -> None:
+        self.paths[path] += 1
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+
+    def leave(self) -> None:
+        self.in_flight -= 1
+
+    def enter_service(self) -> None:
+        self.in_service += 1
+        self.peak_in_service = max(self.peak_in_service, self.in_service)
+
+    def leave_service(self) -> None:
+        self.in_service -= 1
+
+    def remember(self, seen: Seen) -> None:
+        """Keep the request; beyond `keep`, forget the oldest."""
+        self.log.append(seen)
+        if len(self.log) > self.keep:
+            self.log.popleft()
+
+    def requests(self, id: str) -> list[Seen]:  # noqa: A002 - the word used everywhere
+        """The kept requests of one id, oldest first. A pack of embedding inputs is kept under its first id."""
+        return [seen for seen in list(self.log) if seen.id == id]
+
+    def as_json(self) -> dict[str, Any]:
+        numbers = ("in_flight", "peak_in_flight", "in_service", "peak_in_service", "connections", "aborted")
+        counters = ("counts", "answered", "paths", "loads")
+        return {name: dict(getattr(self, name)) for name in counters} | {name: getattr(self, name) for name in numbers}
