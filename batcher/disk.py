@@ -1,0 +1,117 @@
+"""Bytes that reach the disk: whole writes, syncs that hold, and files replaced in one step.
+
+Everything here raises plain `OSError`; who calls knows which file it was and what to tell the user.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BLOCK = 1 << 20
+"""Bytes read or copied at a time."""
+
+_APPENDING = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+# CLOEXEC because a child that inherited a locked descriptor would hold the lock after we are gone.
+
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+"""macOS: fsync hands the bytes to the drive, only this makes the drive write them."""
+
+_write = os.write
+"""A name of its own, so that a test can let the disk be full without touching every other file."""
+
+_CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY})
+
+
+def open_appending(path: Path, *, new: bool = False) -> int:
+    """Open a file to read and append, made for the owner alone; `new` refuses one that is there already."""
+    return os.open(path, _APPENDING | (os.O_EXCL if new else 0), 0o600)
+
+
+def is_at(fd: int, path: Path) -> bool:
+    """Whether the open file is the one that the path names."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte, however many writes it takes; waits where the descriptor is one that does not block."""
+    view = memoryview(data)
+    while view:
+        try:
+            written = _write(fd, view)
+        except BlockingIOError:
+            select.select([], [fd], [])
+            continue
+        if not written:  # no kernel should; without this line one that did would hang us
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        view = view[written:]
+
+
+def sync(fd: int) -> None:
+    """Wait until the file's bytes and length are on the disk."""
+    if _FULL_SYNC is None:
+        os.fdatasync(fd)
+        return
+    try:
+        fcntl.fcntl(fd, _FULL_SYNC)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+        os.fsync(fd)  # a network file system
+
+
+def sync_directory(path: Path) -> None:
+    """Wait until the names in a directory are on the disk, where the file system can say so."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return  # one may create files in a directory that one may not read
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(fd)
+
+
+def copy(source: int, target: int, start: int, end: int) -> None:
+    """Append the bytes from `start` up to `end` of one file to another."""
+    while start < end:
+        block = os.pread(source, min(BLOCK, end - start), start)
+        if not block:
+            raise OSError(errno.EIO, "the file became shorter while it was read")
+        write_all(target, block)
+        start += len(block)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[int]:
+    """Give a new file to write; when the block ends well, it is on the disk in the place of `path`.
+
+    Its descriptor stays open then, for the caller to use or close. After an error `path` is as it was. One at a time
+    for a path: the temporary name is fixed, so that what a crash leaves behind goes with the next replacement.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    fd = open_appending(temporary, new=True)
+    try:
+        yield fd
+        sync(fd)
+        temporary.rename(path)
+        sync_directory(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        os.close(fd)
+        raise

@@ -1,0 +1,154 @@
+"""The errors file: every failure that still stands, one line a job.
+
+    append   as failures happen; several lines for one job are fine, the last one counts
+    finish   rewrites the file without the lines that no longer count
+
+Not the truth about what is done (the results file is), so it is neither mended nor locked: a half line that a crash
+left behind is dropped at the next `finish`, and its job runs again anyway.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+import orjson
+
+from batcher import disk
+from batcher.done import fingerprint
+from batcher.failures import OutputError, OutputIOError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from batcher.model import Json
+
+
+class ErrorsFile:
+    """Failures of this run and of those before it. The file is made when there is a failure to put in it.
+
+    `appended` counts this run's lines. Errors raised: `OutputError` (73) if the file cannot be created,
+    `OutputIOError` (74) if it cannot be written or rewritten.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        # the rewriting at the end replaces the file, and must not replace a link to it
+        self.path = Path(os.path.realpath(path)) if path.is_file() else path
+        self.appended = 0
+        self._fd: int | None = None
+        self._check_writable()
+        if overwrite and self.path.is_file():
+            self._remove()
+        self._earlier = self._end = self.path.stat().st_size if self.path.is_file() else 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def append(self, line: bytes) -> None:
+        """Add one failure, a line with its newline."""
+        if self._fd is None:
+            self._fd = self._open()
+        try:
+            disk.write_all(self._fd, line)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._end)
+            raise OutputIOError(f"{self.path}: cannot be written: {error.strerror}") from error
+        self._end += len(line)
+        self.appended += 1
+
+    def finish(self, done: Callable[[str], bool], *, complete: bool = False) -> int:
+        """Keep the last line of each job that is not `done`, and return how many are left; no line, no file.
+
+        `complete` says that this run read the whole input. Then lines of earlier runs about input that made no job go
+        as well: had nobody mended it, this run would have complained of it again.
+        """
+        self.close()
+        if not self.path.is_file():
+            return 0  # no failures, or a device such as /dev/null
+        try:
+            with self.path.open("rb", buffering=disk.BLOCK) as file:
+                last = self._last_lines(file, done, since=self._earlier if complete else 0)
+                if last:
+                    self._rewrite(file, set(last.values()))
+                else:
+                    self._remove()
+        except OSError as error:
+            raise OutputIOError(f"{self.path}: cannot be rewritten: {error.strerror}") from error
+        self._earlier = self._end = self.path.stat().st_size if last else 0
+        return len(last)
+
+    def close(self) -> None:
+        """Leave the file as it is; `append` opens it again."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _check_writable(self) -> None:
+        """Complain before anything is spent, though the file is made only when it is needed."""
+        asked = self.path if self.path.exists() else self.path.parent
+        if self.path.is_dir() or not os.access(asked, os.W_OK):
+            raise OutputError(f"{self.path}: cannot be written; name another file with --errors")
+
+    def _open(self) -> int:
+        try:
+            fd = disk.open_appending(self.path)
+            if self._earlier and os.pread(fd, 1, self._earlier - 1) != b"\n":
+                disk.write_all(fd, b"\n")
+                self._end += 1
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be opened: {error.strerror}; name another with --errors") from error
+        return fd
+
+    def _last_lines(self, file: BinaryIO, done: Callable[[str], bool], since: int) -> dict[int, int]:
+        """Where the last line of each standing failure begins, by a fingerprint: memory grows with those alone."""
+        last: dict[int, int] = {}
+        for start, line in _lines(file):
+            record = _read(line)
+            if record is None or (start < since and not _was_sent(record)):
+                continue
+            ident = record.get("custom_id", record.get("id"))
+            if ident is None:
+                last[fingerprint(line)] = start
+            elif not done(str(ident)):
+                last[fingerprint(str(ident))] = start
+        return last
+
+    def _rewrite(self, file: BinaryIO, starts: set[int]) -> None:
+        with disk.replacing(self.path) as fd:
+            for start, line in _lines(file):
+                if start in starts:
+                    disk.write_all(fd, line if line.endswith(b"\n") else line + b"\n")
+        os.close(fd)
+
+    def _remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    file.seek(0)
+    start = 0
+    for line in file:
+        yield start, line
+        start += len(line)
+
+
+def _read(line: bytes) -> dict[str, Json] | None:
+    try:
+        record: Json = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _was_sent(record: dict[str, Json]) -> bool:
+    """Whether it is about a job that was tried; OpenAI batch lines do not say, and are taken for such."""
+    return "attempts" in record or "custom_id" in record
