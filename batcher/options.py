@@ -1,0 +1,127 @@
+"""What a run can be told, as typed values: made once at the edge, from the command line or from Python arguments."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from batcher.answers import FLAGS
+from batcher.failures import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from batcher.model import Api, Json
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Everything a run can be told. Durations are seconds. Raises UsageError on values that contradict themselves.
+
+    `errors` defaults to a file beside the results, `max_wait` to 15 s before the server has ever answered and one hour
+    after. `params` and `option` apply to all jobs that do not say otherwise.
+    """
+
+    # which server, and how to be let in
+    base_url: str | None = None
+    dialect: Api | None = None
+    local: bool | Path = False
+    slots: int | None = None
+    api_key_env: str | None = None
+    api_key_file: Path | None = None
+    header_env: Mapping[str, str] = field(default_factory=dict)
+    allow_insecure: bool = False
+    ca_file: Path | None = None
+    trust_env: bool = False
+
+    # what to ask
+    model: str | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    endpoint: str | None = None
+    system: str | None = None
+    params: Mapping[str, Json] = field(default_factory=dict)
+    option: Mapping[str, Json] = field(default_factory=dict)
+    stream: bool = True
+    pack: int = 1
+    limit: int | None = None
+    input_format: str | None = None
+
+    # how fast, how often, how long
+    concurrency: int = 4
+    retries: int = 4
+    connect_timeout: float = 10.0
+    first_token_timeout: float = 600.0
+    idle_timeout: float = 120.0
+    timeout: float = 1800.0
+    max_wait: float | None = None
+    grace: float = 20.0
+
+    # what to write
+    errors: Path | None = None
+    overwrite: bool = False
+    raw: bool = False
+    embedding_format: str = "float"
+    fail_on: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for name, least in (("concurrency", 1), ("pack", 1), ("retries", 0), ("limit", 1), ("slots", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{name} must be at least {least}, not {value}")
+        for name in ("connect_timeout", "first_token_timeout", "idle_timeout", "timeout"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be longer than 0 s")
+        if self.embedding_format not in ("float", "base64"):
+            raise UsageError(f"embedding_format is float or base64, not {self.embedding_format!r}")
+        if unknown := sorted(self.fail_on - FLAGS.keys()):
+            raise UsageError(f"fail_on does not know {', '.join(unknown)}; it knows {', '.join(FLAGS)}")
+        if self.local and self.base_url:
+            raise UsageError("local starts a server and base_url names one: say one of the two")
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> Options:
+        """Make options from Python arguments. Raises UsageError on a name that is none, with the nearest that is."""
+        names = [f.name for f in fields(cls)]
+        for name in values:
+            if name not in names:
+                raise UsageError(f"no option is called {name!r}{nearest(name, names)}")
+        return cls(**values)  # type: ignore[arg-type]  # the names are checked, the values by the caller's type checker
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return `; did you mean …?` for a near miss, else nothing."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(names), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def duration(text: str) -> float:
+    """Read `30s`, `5m`, `1h`, `1h30m`, `250ms` or plain seconds, as seconds. Raises ValueError."""
+    total, end = 0.0, 0
+    for match in _DURATION.finditer(text):
+        if match.start() != end or not match[0]:
+            break
+        total, end = total + float(match[1]) * _UNITS[match[2]], match.end()
+    if not text or end != len(text) or not math.isfinite(total):
+        raise ValueError(f"{text!r} is no duration; write it as 30s, 5m or 1h30m")
+    return total
+
+
+def setting(text: str) -> tuple[str, Json]:
+    """Read `key=value`; the value is JSON if it reads as JSON, else the text itself. Raises ValueError."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"{text!r} is not key=value")
+    try:
+        return key.strip(), orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return key.strip(), value

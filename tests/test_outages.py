@@ -1,0 +1,193 @@
+"""Holds what a run does while the server refuses, is away or lacks something, on a clock of plain numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from virtualrun import CRASH, HUNG_UP, LATE, NO_KEY, NO_MODEL, NO_PATH, NO_SOCKETS, REFUSED, Run, call, calls, throttle
+
+from batcher.failures import Exit, Failure
+from batcher.scheduler import LOCAL_PAUSE, SKIPS_PER_STEP, Verdict
+
+if TYPE_CHECKING:
+    from batcher.model import Call
+
+
+def test_a_throttle_gates_the_endpoint_and_uses_no_attempt() -> None:
+    """All workers wait as long as the server said; the call goes again, however often."""
+    run = Run.of(calls(2), limit=2)
+    one = run.send()
+    for _ in range(9):
+        assert run.end(one, throttle(7.0)) is Verdict.PARKED
+        assert run.waits() == run.now + 7.0
+        run.now += 7.0
+        assert run.send() is one
+    assert (one.sent, one.counted, one.throttled) == (9, 0, 9)
+    assert one.waited == pytest.approx(63.0)
+
+
+@pytest.mark.parametrize("hint", [None, 0.0])
+def test_a_throttle_without_a_hint_backs_off_by_the_episode(hint: float | None) -> None:
+    """Calls refused together hold the gate as one refusal would; the next episode holds it longer. 0 s is no hint."""
+    run = Run.of(calls(8), limit=8)
+    batch = [run.send() for _ in range(8)]
+    for one in batch:
+        run.end(one, throttle(hint))
+    assert 0.5 <= run.waits() <= 1.0
+    run.now = run.waits()
+    run.end(run.send(), throttle(hint))
+    assert run.now + 1.0 <= run.waits() <= run.now + 2.0
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [("rate_limited", Exit.STOPPED), ("busy", Exit.UNAVAILABLE), ("overloaded", Exit.UNAVAILABLE)]
+)
+def test_a_throttle_beyond_patience_stops_the_run(code: str, expected: Exit) -> None:
+    """A limit that resets tomorrow is no reason to wait today: everything stays pending."""
+    run = Run.of(calls(5), limit=2)
+    first, second = run.send(), run.send()
+    assert run.end(first, throttle(7200.0, code)) is Verdict.PENDING
+    assert run.scheduler.stop_failure is not None
+    assert run.scheduler.stop_failure.exit is expected
+    assert run.end(second, CRASH) is Verdict.PENDING
+    assert run.is_done()
+    assert (run.scheduler.pending, run.scheduler.parked) == (2, 0)
+
+
+def test_a_refused_connection_uses_no_attempt() -> None:
+    """A server that restarts costs nobody a try, however long it takes within patience."""
+    run = Run.of(calls(1), retries=0)
+    run.end(run.send(), throttle(0.0))
+    for _ in range(20):
+        one = run.send_when_due()
+        assert run.end(one, REFUSED) is Verdict.PARKED
+    one = run.send_when_due()
+    assert one.counted == 0
+    assert run.end(one) is Verdict.ENDED
+    assert one.waited == pytest.approx(run.now)
+
+
+def test_while_the_server_is_away_one_call_at_a_time_is_sent() -> None:
+    """Eight workers meet a refused connection; then each cooldown sends one probe alone, and an answer frees all."""
+    run = Run.of(calls(20), limit=8)
+    for one in [run.send() for _ in range(8)]:
+        run.end(one, REFUSED)
+    for _ in range(3):
+        probe = run.send_when_due()
+        assert run.waits() == math.inf
+        run.end(probe, REFUSED, after=0.01)
+    run.end(run.send_when_due())
+    assert [run.send() for _ in range(8)]
+
+
+@pytest.mark.parametrize(("answered", "lasted"), [(False, 15.0), (True, 300.0)])
+def test_a_server_that_stays_away_ends_the_run(answered: bool, lasted: float) -> None:  # noqa: FBT001 - a column of the table
+    """After `first_patience` if it was never there, `patience` if it was: exit 69, nothing failed, all pending."""
+    run = Run.of(calls(9), patience=300.0)
+    if answered:
+        run.end(run.send())
+    verdict = Verdict.PARKED
+    while verdict is Verdict.PARKED:
+        verdict = run.end(run.send_when_due(), REFUSED)
+    assert verdict is Verdict.PENDING
+    assert run.now == pytest.approx(lasted)
+    assert run.scheduler.stop_failure is not None
+    assert run.scheduler.stop_failure.exit is Exit.UNAVAILABLE
+    assert run.is_done()
+
+
+def test_a_connection_closed_as_it_was_reused_costs_nothing_once() -> None:
+    """The first hang-up of a call is nobody's fault: it goes again at once; the next one counts."""
+    run = Run.of([call()])
+    one = run.send()
+    assert run.end(one, HUNG_UP) is Verdict.PARKED
+    assert run.send() is one
+    assert one.counted == 0
+    run.end(one, HUNG_UP)
+    assert one.counted == 1
+
+
+def test_one_call_that_the_server_hangs_up_on_fails_alone() -> None:
+    """A job that kills the server is out after its attempts, and the others are served."""
+    poison, *others = calls(4)
+    run = Run.of([poison, *others], retries=2)
+    verdicts: dict[Call, Verdict] = {}
+    while len(verdicts) < 4 or Verdict.PARKED in verdicts.values():
+        one = run.send_when_due()
+        verdicts[one] = run.end(one, HUNG_UP if one is poison else None)
+    assert verdicts == {poison: Verdict.FAILED} | dict.fromkeys(others, Verdict.ENDED)
+    assert poison.sent == 4
+
+
+def test_a_port_that_hangs_up_on_everybody_is_an_outage() -> None:
+    """A forwarder whose server is still starting accepts and closes: calls wait, none fails."""
+    run = Run.of(calls(8), limit=4, retries=1, first_patience=900.0)
+    for one in [run.send() for _ in range(4)]:
+        assert run.end(one, HUNG_UP) is Verdict.PARKED
+    for _ in range(20):
+        assert run.end(run.send_when_due(), HUNG_UP) is Verdict.PARKED
+    for _ in range(8):
+        one = run.send_when_due()
+        assert run.end(one) is Verdict.ENDED
+        assert one.counted == 0
+    assert run.is_done()
+
+
+@pytest.mark.parametrize("failure", [NO_SOCKETS, HUNG_UP, LATE])
+def test_a_probe_that_tells_nothing_does_not_block_the_run(failure: Failure) -> None:
+    """Whatever ends the probe, another is sent until one is answered."""
+    run = Run.of(calls(3), retries=9)
+    run.end(run.send(), REFUSED)
+    run.end(run.send_when_due(), failure)
+    for _ in range(3):
+        assert run.end(run.send_when_due()) is Verdict.ENDED
+    assert run.is_done()
+
+
+def test_want_of_sockets_here_is_not_the_jobs_fault() -> None:
+    """The call waits a moment, loses no attempt, and the server is not blamed."""
+    run = Run.of([call()], retries=0)
+    one = run.send()
+    assert run.end(one, NO_SOCKETS) is Verdict.PARKED
+    assert run.waits() == LOCAL_PAUSE
+    assert one.counted == 0
+    assert not run.scheduler.breaker.is_down
+
+
+def test_a_refused_key_stops_the_run_and_leaves_everything_pending() -> None:
+    """No million error lines for one wrong key: what is parked, and what comes back later, stays pending."""
+    run = Run.of(calls(100), limit=3)
+    first, second, third = run.send(), run.send(), run.send()
+    run.end(first, CRASH)
+    assert run.end(second, NO_KEY) is Verdict.PENDING
+    assert run.is_done()
+    assert run.end(third, CRASH) is Verdict.PENDING
+    assert run.scheduler.stop_failure is NO_KEY
+    assert (run.scheduler.pending, run.scheduler.parked, run.scheduler.in_flight) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("failure", [NO_MODEL, NO_PATH])
+def test_a_model_or_path_that_is_not_there_spares_the_others(failure: Failure) -> None:
+    """Only the jobs of that model, or of that path, stay pending, and no second one is sent."""
+    there, gone = call(0), call(1, path="/gone") if failure is NO_PATH else call(1, model="gone")
+    more = call(2, path=gone.path, model=gone.model or "")
+    run = Run.of([gone, there, more])
+    assert run.end(run.send(), failure) is Verdict.PENDING
+    assert run.send() is there
+    run.end(there)
+    assert run.is_done()
+    assert run.scheduler.pending == 2
+    assert run.scheduler.stop_failure is None
+
+
+def test_skipping_many_jobs_gives_others_a_turn() -> None:
+    """A million jobs of a missing model are skipped in steps, not in one breath."""
+    gone = [call(n, model="gone") for n in range(SKIPS_PER_STEP + 2)]
+    last = call(9999)
+    run = Run.of([*gone, last])
+    run.end(run.send(), NO_MODEL)
+    assert run.waits() == run.now
+    assert run.send() is last
+    assert run.scheduler.pending == len(gone)

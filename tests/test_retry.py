@@ -1,0 +1,85 @@
+"""Holds the backoff to its bounds and the servers' hints to their meaning."""
+
+from __future__ import annotations
+
+import random
+from email.utils import formatdate
+
+import pytest
+
+from batcher.retry import RetryPolicy, hint
+
+NOON = 1_790_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("counted", "ceiling"),
+    [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (8, 60.0), (40, 60.0), (5000, 60.0)],
+)
+def test_a_delay_lies_between_nothing_and_its_ceiling(counted: int, ceiling: float) -> None:
+    """Full jitter: uniform from 0 to the doubling, capped ceiling, using the whole of it."""
+    policy, rng = RetryPolicy(base=0.5, cap=60.0), random.Random(1)
+    delays = [policy.delay(counted, rng) for _ in range(500)]
+    assert 0 <= min(delays) < ceiling * 0.05
+    assert ceiling * 0.95 < max(delays) <= ceiling
+
+
+@pytest.mark.parametrize(("episode", "ceiling"), [(1, 1.0), (2, 2.0), (5, 16.0), (9, 60.0), (5000, 60.0)])
+def test_a_throttle_holds_at_least_half_its_ceiling(episode: int, ceiling: float) -> None:
+    """A gate that opened at once would provoke the next refusal."""
+    policy, rng = RetryPolicy(throttle_base=1.0, cap=60.0), random.Random(2)
+    delays = [policy.throttle_delay(episode, rng) for _ in range(500)]
+    assert ceiling / 2 <= min(delays) < ceiling * 0.55
+    assert ceiling * 0.95 < max(delays) <= ceiling
+
+
+def test_the_same_dice_give_the_same_delays() -> None:
+    """Nothing but the given generator is drawn from."""
+    policy = RetryPolicy()
+    first, second = ([policy.delay(n, rng) for n in range(1, 9)] for rng in (random.Random(3), random.Random(3)))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("retries", "counted", "allowed"), [(4, 4, True), (4, 5, False), (0, 1, False), (0, 0, True), (1, 1, True)]
+)
+def test_retries_count_the_attempts_after_the_first(retries: int, counted: int, allowed: bool) -> None:  # noqa: FBT001 - a column of the table
+    """With N retries a call may use up N attempts and have one more."""
+    assert RetryPolicy(retries=retries).allows(counted) is allowed
+
+
+def _date(seconds: float) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": " 7 "}, 7.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "350"}, 0.35),
+        ({"retry-after-ms": "350", "retry-after": "7"}, 0.35),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
+        ({"retry-after-ms": "-1", "retry-after": "7"}, 7.0),
+        ({"retry-after": "1e12"}, 1e12),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e999"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": _date(NOON + 90), "date": _date(NOON)}, 90.0),
+        ({"retry-after": _date(NOON - 90), "date": _date(NOON)}, 0.0),
+        ({"retry-after": "Sunday, 06-Nov-94 08:49:37 GMT", "date": "Sun, 06 Nov 1994 08:49:07 GMT"}, 30.0),
+        ({"retry-after": _date(NOON)}, None),
+        ({"retry-after": _date(NOON), "date": "yesterday"}, None),
+        ({"retry-after": "Wed, 99 Foo 2026 99:99:99 GMT", "date": _date(NOON)}, None),
+        ({"retry-after": _date(NOON + 5), "date": "Sun, 20 Sep 2026 19:33:20 -0000"}, None),
+    ],
+)
+def test_hints_in_headers(headers: dict[str, str], seconds: float | None) -> None:
+    """Milliseconds before seconds before a date, dates against the response's own clock, garbage is no hint."""
+    assert hint(headers) == seconds
