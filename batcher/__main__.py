@@ -1,0 +1,5 @@
+"""`python -m batcher` is the command `batcher`."""
+
+from batcher.cli import main
+
+main()

@@ -1,0 +1,87 @@
+"""The command `batcher`: a group whose commands are loaded when they are used, and the place where errors end."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from batcher.failures import BatcherError, Exit
+
+COMMANDS = {
+    "run": "Run a file of jobs and write their results.",
+    "check": "Say whether the server, its models and the jobs are fit to run.",
+    "models": "List the models that the server offers.",
+}
+"""Name → one line of help, so that `batcher --help` imports none of them."""
+
+
+class Commands(click.Group):
+    """A group that imports `batcher.commands.NAME` when NAME is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"batcher.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from batcher.options import nearest
+
+            raise click.UsageError(f"{error.message}{nearest(args[0], COMMANDS)}", ctx) from None
+
+
+def _show_version(ctx: click.Context, _option: click.Parameter, wanted: Any) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from batcher import __version__
+
+        click.echo(f"batcher {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Say the version."
+)
+def group() -> None:
+    """Run files of prompts through Ollama or any OpenAI-compatible server.
+
+    \b
+    Examples:
+      batcher run jobs/hello.jsonl -m llama3.2 -o answers.jsonl
+      batcher run jobs/hello.jsonl --local -o answers.jsonl
+      batcher check jobs/hello.jsonl --base-url http://127.0.0.1:8080/v1
+
+    Every option has a variable: --base-url is BATCHER_BASE_URL. Exit codes: 0 every job has a result, 2 usage,
+    3 some jobs failed, 4 stopped by a rule, 65 the input, 69 no server, 73/74 the output, 75 locked, 77 key or quota,
+    78 configuration, 129/130/143 by a signal.
+    """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
+
+
+def main() -> None:
+    """Run the command line. Ends the process with the exit code."""
+    if sys.platform not in ("linux", "darwin"):
+        click.echo(f"batcher: runs on Linux and macOS, not on {sys.platform}", err=True)
+        sys.exit(Exit.CONFIG)
+    try:
+        group(prog_name="batcher")
+    except BatcherError as error:
+        click.echo(f"batcher: {error}", err=True)
+        sys.exit(error.exit)

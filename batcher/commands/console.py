@@ -1,0 +1,74 @@
+"""What a run shows to people: sentences and answers on stderr, and a live line where stderr is a terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from batcher.redaction import printable
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from batcher.model import Result
+    from batcher.progress import Progress
+    from batcher.runner import Run
+
+
+def say(message: str) -> None:
+    """Write a sentence to stderr, without anything in it that a terminal would obey."""
+    for line in message.splitlines():
+        click.echo(f"batcher: {printable(line)}", err=True)
+
+
+class Console:
+    """The observer of the command line."""
+
+    def __init__(self, *, quiet: bool, verbose: bool, progress: bool | None) -> None:
+        self._quiet = quiet
+        self._verbose = verbose
+        self._wants_progress = sys.stderr.isatty() and not quiet if progress is None else progress
+        self._progress: Progress | None = None
+        self.wants_total = self._wants_progress
+
+    def __enter__(self) -> Self:
+        if self._wants_progress:
+            from batcher.progress import Progress
+
+            self._progress = Progress(sys.stderr, shown=True)
+            self._progress.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(kind, error, trace)
+
+    def note(self, message: str) -> None:
+        if not self._quiet:
+            say(message)
+
+    def finished(self, result: Result) -> None:
+        if self._verbose:
+            say(_one_line(result))
+
+    def tick(self, run: Run) -> None:
+        if self._progress is not None:
+            self._progress.update(run.snapshot())
+
+
+def _one_line(result: Result) -> str:
+    """A finished job for people: its id, how long it took, and the start of what it brought."""
+    width = shutil.get_terminal_size((100, 24)).columns
+    took = f"{result.timing.total:.2f}s" if result.timing else "-"
+    if result.failure is not None:
+        words = f"FAILED {result.failure.code}: {result.failure.message}"
+    elif result.completion is not None and result.completion.vectors:
+        words = f"{len(result.completion.vectors)} vector(s) of {len(result.completion.vectors[0])} numbers"
+    else:
+        words = " ".join(result.text.split()) or "(no text)"
+    return printable(f"{result.id}  {took}  {words}", max(40, width - 10))

@@ -1,0 +1,63 @@
+"""`batcher run --dry-run`: the first requests, as they would be sent."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+
+from batcher import packing
+from batcher.commands.console import say
+from batcher.done import Done
+from batcher.formats import format_of
+from batcher.intake import Intake
+from batcher.model import Api
+from batcher.redaction import printable
+from batcher.servers import find_server
+from batcher.source import Source
+from batcher.wiring import defaults_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batcher.failures import LineError
+    from batcher.model import Job, Result
+    from batcher.options import Options
+
+SHOWN = 3
+
+
+def preview(path: str, options: Options, environ: Mapping[str, str]) -> None:
+    """Print the first requests to stdout. Nothing is sent: a server that would have to be asked is taken for Ollama."""
+    server = find_server(base_url=options.base_url, dialect=options.dialect, environ=environ)
+    api = Api.OPENAI if options.local else server.api
+    if api is None:
+        api = Api.NATIVE
+        say(f"a dry run asks nobody: {server.root} is taken to speak Ollama's API (say --dialect openai if not)")
+    local_model = "(the local model)" if options.local else None
+    source = Source(path, format_of(path, options.input_format))
+    intake = Intake(
+        parse=format_of(path, options.input_format).parse,
+        defaults=defaults_for(options, environ, local_model, path),
+        finished=Done(),
+        reject=_tell,
+        limit=options.limit,
+        needs_model=not options.local,
+    )
+    calls = packing.calls(intake.jobs(source.lines()), api, _tell_job, stream=options.stream, size=options.pack)
+    endpoint = server.endpoint(api, {})
+    for call in islice((call for call in calls if call is not None), SHOWN):
+        url = call.path if options.local else endpoint.url(call.path)
+        click.echo(f"POST {url}  # {', '.join(printable(job.id) for job in call.jobs)}")
+        click.echo(orjson.dumps(orjson.loads(call.body), option=orjson.OPT_INDENT_2).decode())
+
+
+def _tell(result: Result) -> None:
+    assert result.failure is not None
+    say(f"line {result.seq + 1} would be refused: {result.failure.message}")
+
+
+def _tell_job(job: Job, error: LineError) -> None:
+    say(f"line {job.seq + 1} would be refused: {error.message}")

@@ -1,0 +1,138 @@
+"""`batcher run`: the job."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from signal import Signals
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+
+from batcher.answers import FLAGS
+from batcher.commands.options import Duration, KeyValue, environ_of, option, options_from, server_options
+from batcher.failures import Exit, UsageError
+
+if TYPE_CHECKING:
+    from batcher.summary import Summary
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("run")
+@click.argument("input", type=click.Path(allow_dash=True), metavar="INPUT")
+@option("-o", "--output", type=click.Path(allow_dash=True), metavar="OUT", help="The results file; - for stdout.")
+@option("--errors", type=_FILE, help="The errors file (default: beside the results, OUT.errors.jsonl).")
+@option("--overwrite", is_flag=True, help="Start anew instead of resuming.")
+@option("--dry-run", is_flag=True, help="Show the first requests and send nothing.")
+@server_options
+@option("-c", "--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Requests in flight.")
+@option("--system", metavar="TEXT", help="The system prompt for lines that have none.")
+@option("--param", "params", multiple=True, type=KeyValue(), help="A parameter for all lines: temperature=0.")
+@option("--option", "option", multiple=True, type=KeyValue(), help="An Ollama option for all lines: num_ctx=8192.")
+@option("--stream/--no-stream", default=True, help="Ask for streamed answers (default), or for whole ones.")
+@option("--pack", type=click.IntRange(1), default=1, show_default=True, help="Embedding inputs in one request.")
+@option("--embedding-format", type=click.Choice(["float", "base64"]), default="float", show_default=True)
+@option("--raw", is_flag=True, help="Add the server's whole response object to each line.")
+@option(
+    "--fail-on",
+    multiple=True,
+    metavar="FLAG,…",
+    help=f"Take answers with these flags for failures: {', '.join(FLAGS)}.",
+)
+@option("--retries", type=click.IntRange(0), default=4, show_default=True, help="Attempts after the first.")
+@option("--first-token-timeout", type=Duration(), default="10m", show_default=True, help="Until the first content.")
+@option("--idle-timeout", type=Duration(), default="2m", show_default=True, help="Between content.")
+@option("--timeout", type=Duration(), default="30m", show_default=True, help="For one whole answer.")
+@option("--grace", type=Duration(), default="20s", show_default=True, help="For those in flight after a first Ctrl-C.")
+@option("--progress/--no-progress", default=None, help="A live line (default: when stderr is a terminal).")
+@option("--summary-json", type=_FILE, help="Write the summary to this file as JSON.")
+@option("-q", "--quiet", is_flag=True, help="Say nothing unless something went wrong.")
+@option("-v", "--verbose", is_flag=True, help="Show each answer as it comes.")
+@click.pass_context
+def command(ctx: click.Context, /, input: str, output: str | None, **values: Any) -> None:  # noqa: A002 - the argument's name
+    """Run the jobs in INPUT (a JSONL file, or - for stdin) and write their results.
+
+    A run that was interrupted is taken up again by the same command: what has a result is not asked twice.
+
+    \b
+    Examples:
+      batcher run jobs/hello.jsonl -m llama3.2 -o answers.jsonl
+      batcher run prompts.jsonl --base-url https://api.openai.com/v1 -m gpt-4o-mini -c 16
+      batcher run texts.jsonl -m all-minilm --pack 64 -o vectors.jsonl
+      cat jobs/hello.jsonl | batcher run - --local -o - | jq -r .text
+    """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
+    options = options_from(values)
+    results = _results_path(input, output)
+    if values["dry_run"]:
+        from batcher.commands.preview import preview
+
+        preview(input, options, environ_of(ctx))
+        return
+    from batcher.api import uses_uvloop
+    from batcher.commands.console import Console
+    from batcher.runner import Run
+
+    with Console(quiet=values["quiet"], verbose=values["verbose"], progress=values["progress"]) as console:
+        if output is None:
+            console.note(f"results go to {results}")
+        run = Run(input, results, options, environ_of(ctx), console, handle_signals=True)
+        try:
+            summary = anyio.run(run.run, backend_options={"use_uvloop": uses_uvloop()})
+        except BrokenPipeError:
+            summary = None
+    if summary is None:
+        _end_quietly()
+        return
+    _conclude(summary, results, run.errors_path, quiet=values["quiet"], summary_json=values["summary_json"])
+
+
+def _results_path(input_name: str, output: str | None) -> Path | None:
+    """Where the results go; None is standard output."""
+    if output == "-":
+        return None
+    if output is not None:
+        return Path(output)
+    if input_name == "-":
+        raise UsageError("with input from stdin, say where the results go: -o FILE, or -o - for stdout")
+    return Path(input_name).with_suffix(".results.jsonl")
+
+
+def _conclude(
+    summary: Summary, results: Path | None, errors: Path | None, *, quiet: bool, summary_json: Path | None
+) -> None:
+    """Show the sums and end the process with the code that they mean, or by the signal that ended the run."""
+    from batcher.signals import die_of
+
+    code = summary.exit_code()
+    if summary_json is not None:
+        write_atomically(summary_json, summary.to_dict())
+    if not quiet or code is not Exit.OK:
+        click.echo(summary.render(results or "stdout", errors), err=True)
+    if summary.signal is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        die_of(Signals(summary.signal))
+    sys.exit(code)
+
+
+def write_atomically(path: Path, value: Any) -> None:
+    """Write JSON so that whoever polls for the file sees it whole. Raises OutputError."""
+    import orjson
+
+    from batcher import disk
+    from batcher.failures import OutputError
+
+    try:
+        with disk.replacing(path) as descriptor:
+            disk.write_all(descriptor, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _end_quietly() -> None:
+    """The reader of stdout is gone: nothing more can be said, and nothing went wrong."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(Exit.PIPE)

@@ -1,0 +1,285 @@
+"""The thin async shell: workers that obey the scheduler, exchanges with the server, results out. It knows no file."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn, Self
+
+import anyio
+
+from batcher import answers, packing
+from batcher.dialects import DIALECTS
+from batcher.dialects.reading import Reading
+from batcher.failures import AttemptError, Failure, FailureClass
+from batcher.model import Completion, Job, Result, Timing
+from batcher.retry import hint
+from batcher.rules import classify
+from batcher.scheduler import Done, Send, Verdict
+from batcher.timeouts import Timeouts, timed_out
+from batcher.watchdog import Watchdog, now
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Set as AbstractSet
+    from types import TracebackType
+
+    from batcher.model import Call, Endpoint
+    from batcher.scheduler import Scheduler
+    from batcher.transport import Exchange, Transport
+    from batcher.watchdog import Watch
+
+DRAIN = 1.0
+"""Seconds to wait for the end of a body after the terminal mark; it costs only the connection's reuse."""
+OUTBOX_PER_SLOT = 4
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How one attempt ended: a completion, a failure, or both when text had arrived before it failed."""
+
+    timing: Timing
+    completion: Completion | None = None
+    failure: Failure | None = None
+
+
+@dataclass(slots=True)
+class Engine:
+    """Runs a scheduler's calls. Use as an async context manager and iterate over `batches()` inside."""
+
+    scheduler: Scheduler
+    transport: Transport
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    fail_on: AbstractSet[str] = frozenset()
+    raw: bool = False
+    _outbox: list[Result] = field(default_factory=list)
+    _idle: deque[asyncio.Future[None]] = field(default_factory=deque)
+    _consumer: asyncio.Future[None] | None = None
+    _room: asyncio.Event = field(default_factory=asyncio.Event)
+    _working: int = 0
+    _timer: asyncio.TimerHandle | None = None
+    _timer_due: float = math.inf
+    _watchdog: Watchdog = field(init=False)
+    _group: anyio.abc.TaskGroup = field(init=False)
+
+    async def __aenter__(self) -> Self:
+        self._watchdog = Watchdog(self.timeouts.tick)
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self._working = self.scheduler.limit.allowed
+        for _ in range(self._working):
+            self._group.start_soon(self._work)
+        self._group.start_soon(self._watchdog.run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._group.cancel_scope.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        return await self._group.__aexit__(kind, error, trace)
+
+    async def batches(self) -> AsyncIterator[list[Result]]:
+        """Yield results as they finish, all that are there at a time; ends when the scheduler is done."""
+        while True:
+            if not self._outbox:
+                if not self._working:
+                    return
+                self._consumer = asyncio.get_running_loop().create_future()
+                await self._consumer
+                continue
+            batch = self.take()
+            self._room.set()  # frees those who wait now, and
+            self._room.clear()  # holds those who come later
+            yield batch
+
+    def stop(self) -> None:
+        """Send nothing more; what is in flight may finish."""
+        self.scheduler.stop()
+        self._wake_one()
+
+    def waker(self) -> Callable[[], None]:
+        """Return a function that any thread may call when something has arrived to be sent."""
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the run is over and its loop closed
+                loop.call_soon_threadsafe(self._wake_one)
+
+        return wake
+
+    def take(self) -> list[Result]:
+        """Return what has finished and was not yielded yet; after a cancellation these are paid for all the same."""
+        results, self._outbox = self._outbox, []
+        return results
+
+    async def _work(self) -> None:
+        try:
+            while True:
+                step = self.scheduler.next(now())
+                if type(step) is Send:
+                    self._wake_one()
+                    await self._send(step.call, step.endpoint)
+                elif type(step) is Done:
+                    return
+                else:
+                    await self._park(step.until)  # type: ignore[union-attr]  # what is neither Send nor Done is Wait
+        finally:
+            self._working -= 1
+            self._wake_one()
+            self._wake_consumer()
+
+    async def _send(self, call: Call, endpoint: Endpoint) -> None:
+        outcome = await self._attempt(call, endpoint)
+        verdict = self.scheduler.finished(call, outcome.failure, now())
+        if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
+            self._outbox.extend(self._results(call, endpoint, outcome))
+            self._wake_consumer()
+            await self._wait_for_room()
+        elif verdict is Verdict.SPLIT:
+            self.scheduler.requeue(*packing.halves(call, endpoint.api))
+
+    async def _attempt(self, call: Call, endpoint: Endpoint) -> Outcome:
+        """Make one exchange and read its answer to the proof that it is complete."""
+        timing = Timing(started_at=time.time(), started=now(), waited=call.waited)
+        outcome = Outcome(timing)
+        task = asyncio.current_task()
+        assert task is not None
+        last = timing.started + self.timeouts.total
+        first = timing.started + self.timeouts.first_token if call.stream else last
+        watch = self._watchdog.watch(task, min(first, last), "first_token")
+        reading: Reading | None = None
+        try:
+            exchange = await self.transport.post(endpoint, call.path, call.body)
+            try:
+                if exchange.status != 200:
+                    await _refuse(exchange, call)
+                reading = Reading(call, DIALECTS[call.path], exchange.content_type)
+                outcome.completion = await self._read(exchange, reading, timing, watch)
+            except BaseException:
+                exchange.close()
+                raise
+        except AttemptError as error:
+            outcome.failure = error.failure
+        except asyncio.CancelledError:
+            if not watch.took_the_cancel():
+                raise
+            outcome.failure = timed_out(watch.phase if watch.deadline < last else "total", self.timeouts)
+        except Exception as error:  # noqa: BLE001 - a bug met by one answer must not cost the others
+            outcome.failure = Failure(FailureClass.PERMANENT, "internal", f"{type(error).__name__}: {error}")
+        finally:
+            self._watchdog.release(watch)
+            timing.finished = now()
+        if outcome.failure is not None and reading is not None:
+            self._salvage(reading, outcome)
+        return self._judged(call, outcome)
+
+    async def _read(self, exchange: Exchange, reading: Reading, timing: Timing, watch: Watch) -> Completion:
+        """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
+        last = timing.started + self.timeouts.total
+        while chunk := await exchange.read():
+            if reading.feed(chunk):
+                arrived = now()
+                timing.arrivals.append(arrived)
+                watch.phase = "idle"
+                watch.deadline = min(arrived + self.timeouts.idle, last)
+            if reading.done and watch.phase != "drain":
+                watch.phase = "drain"
+                watch.deadline = now() + DRAIN
+        return reading.close()
+
+    def _salvage(self, reading: Reading, outcome: Outcome) -> None:
+        """Keep a complete answer whose connection broke after its end, and the partial text of any other."""
+        if reading.done:
+            try:
+                outcome.completion, outcome.failure = reading.close(), None
+            except AttemptError as error:
+                outcome.failure = error.failure
+        else:
+            outcome.completion = reading.completion
+
+    def _judged(self, call: Call, outcome: Outcome) -> Outcome:
+        completion = outcome.completion
+        if completion is not None and outcome.failure is None and len(call.jobs) == 1:
+            completion.parsed = answers.judge(call.jobs[0], completion)
+            if self.fail_on and completion.flags:
+                outcome.failure = answers.suspicion(completion, self.fail_on)
+        return outcome
+
+    def _results(self, call: Call, endpoint: Endpoint, outcome: Outcome) -> list[Result]:
+        completion = outcome.completion
+        if completion is None or outcome.failure is not None:
+            return [self._result(call, endpoint, outcome, job, completion) for job in call.jobs]
+        if len(call.jobs) == 1:
+            result = self._result(call, endpoint, outcome, call.jobs[0], completion)
+            if self.raw:
+                result.raw = completion.whole or DIALECTS[call.path].rebuild(completion)
+            return [result]
+        results = [self._result(call, endpoint, outcome, job, share) for job, share in packing.shares(call, completion)]
+        for place, result in enumerate(results):
+            result.pack = (place, len(results))
+        results[0].pack_usage = completion.usage
+        return results
+
+    def _result(
+        self, call: Call, endpoint: Endpoint, outcome: Outcome, job: Job, completion: Completion | None
+    ) -> Result:
+        return Result(
+            id=job.id,
+            seq=job.seq,
+            hash=job.hash,
+            model=job.model,
+            path=call.path,
+            meta=job.meta,
+            completion=completion,
+            failure=outcome.failure,
+            timing=outcome.timing,
+            attempts=call.sent,
+            server=endpoint.root,
+            many=answers.asks_many(job),
+        )
+
+    async def _park(self, until: float) -> None:
+        """Wait to be woken, or for `until`; one timer serves all parked workers."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._idle.append(future)
+        if until < self._timer_due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_due = until
+            self._timer = loop.call_later(max(0.0, until - now()), self._ring)
+        await future
+
+    def _ring(self) -> None:
+        self._timer, self._timer_due = None, math.inf
+        self._wake_one()
+
+    def _wake_one(self) -> None:
+        """Wake one parked worker. One that finds work, or the end, wakes the next: a chain, not a herd."""
+        idle = self._idle
+        while idle:
+            future = idle.popleft()
+            if not future.done():
+                future.set_result(None)
+                return
+
+    def _wake_consumer(self) -> None:
+        if self._consumer is not None and not self._consumer.done():
+            self._consumer.set_result(None)
+
+    async def _wait_for_room(self) -> None:
+        """Hold workers back while results are taken more slowly than they come."""
+        while len(self._outbox) > OUTBOX_PER_SLOT * self.scheduler.limit.allowed:
+            await self._room.wait()
+
+
+async def _refuse(exchange: Exchange, call: Call) -> NoReturn:
+    """Raise AttemptError for an answer whose status is not 200."""
+    body, headers = await exchange.body(), exchange.headers
+    advice = headers.get("x-should-retry", "")
+    raise AttemptError(classify(exchange.status, body, call.path, retry_after=hint(headers), advice=advice))

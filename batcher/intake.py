@@ -1,0 +1,126 @@
+"""Which lines of the input are still to be done: parsed, told apart by id, compared with what is done already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from batcher.done import Done
+from batcher.failures import InputError, LineError
+from batcher.formats.jsonl import refused, too_large
+from batcher.identity import Ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from batcher.formats import Line, Parser
+    from batcher.formats.defaults import Defaults
+    from batcher.model import Job, Result
+
+SHOWN = 3
+"""How many changed lines an error message names."""
+
+
+class Finished(Protocol):
+    """What is done already: the hash by id."""
+
+    def get(self, ident: str) -> str | None: ...
+
+
+@dataclass(slots=True)
+class Intake:
+    """Jobs in the order of the input. Lines that are no jobs go to `reject`; the counts say what became of the rest.
+
+    `limit` makes the first so many lines the whole input. `needs_model` refuses jobs that name none.
+    """
+
+    parse: Parser
+    defaults: Defaults
+    finished: Finished
+    reject: Callable[[Result], None]
+    limit: int | None = None
+    needs_model: bool = False
+    taken: int = 0
+    skipped: int = 0
+    """Jobs that have a result already."""
+    duplicates: int = 0
+    """Lines that repeat an earlier one, id and content."""
+    refused: int = 0
+    _seen: Done = field(default_factory=Done)
+
+    def jobs(self, lines: Iterable[Line | None]) -> Iterator[Job | None]:
+        """Yield what is to be done; None where nothing has arrived yet. Raises InputError when a job has changed."""
+        ids = Ids()
+        read = 0
+        for line in lines:
+            if line is None:
+                yield None
+                continue
+            if self.limit is not None and read >= self.limit:
+                return
+            read += 1
+            try:
+                job = self._read(line, ids)
+            except LineError as error:
+                self.refused += 1
+                self.reject(refused(error, line))
+                continue
+            if job is not None:
+                self.taken += 1
+                yield job
+
+    def check(self, lines: Iterable[Line | None]) -> None:
+        """Compare the whole input with what is done, before anything is sent.
+
+        Raises InputError (65) if a job has the id of a finished one and asks for something else.
+        """
+        ids = Ids()
+        changed: list[tuple[int, str]] = []
+        for read, line in enumerate(lines):
+            if line is None or (self.limit is not None and read >= self.limit):
+                break
+            try:
+                job = self._parse(line, ids)
+            except LineError:
+                continue
+            known = self.finished.get(job.id)
+            if known and known != job.hash:
+                changed.append((line.seq + 1, job.id))
+        if changed:
+            raise _contradiction(changed)
+
+    def _read(self, line: Line, ids: Ids) -> Job | None:
+        job = self._parse(line, ids)
+        known = self.finished.get(job.id)
+        if known is not None:
+            if known and known != job.hash:
+                raise _contradiction([(line.seq + 1, job.id)])
+            self.skipped += self._seen.add(job.id, job.hash)
+            return None
+        if not self._seen.add(job.id, job.hash):
+            if self._seen.get(job.id) != job.hash:
+                raise LineError(
+                    "duplicate_id", f"an earlier line has the id {job.id!r} and asks for something else", id=job.id
+                )
+            self.duplicates += 1
+            return None
+        return job
+
+    def _parse(self, line: Line, ids: Ids) -> Job:
+        if line.data is None:
+            raise too_large()
+        job = self.parse(line.data, line.seq, self.defaults, ids)
+        if self.needs_model and job.model is None and (job.body is None or "model" not in job.body):
+            raise LineError("no_model", "no model: name one on the line, with -m, or in the variable MODEL", id=job.id)
+        return job
+
+
+def _contradiction(changed: list[tuple[int, str]]) -> InputError:
+    """The input asks for something else under an id that has a result."""
+    shown = ", ".join(f"line {number} (id {name!r})" for number, name in changed[:SHOWN])
+    more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+    return InputError(
+        f"{shown}{more}: the results hold an answer to a different request under the same id (another prompt, model "
+        "or parameter). Nothing was sent. Give the changed lines new ids, write to another file, or start anew with "
+        "--overwrite"
+    )

@@ -1,0 +1,199 @@
+"""One HTTP exchange at a time: the only file that knows aiohttp, and the place where its exceptions become failures.
+
+aiohttp's conveniences that would betray a batch run are off: total timeouts (300 s by default, waiting included),
+redirects (they forward keys), cookies, proxies and netrc from the environment, transparent decompression (a bomb), and
+the line iterator (it fails on lines over 512 KiB).
+"""
+
+from __future__ import annotations
+
+import errno
+import ssl
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from batcher.failures import AttemptError, Exit, Failure, FailureClass, malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from batcher.model import Endpoint
+
+HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "batcher"}
+KEEPALIVE: Final = 4.0
+"""Seconds an idle connection is kept: less than the 5 s after which uvicorn and llama.cpp close theirs."""
+DECODED_LIMIT: Final = 256 * 1024 * 1024
+RATIO_LIMIT: Final = 200
+READ_BUFFER: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A small answer, read whole. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport:
+    """Connections to the servers of one run. Use as an async context manager."""
+
+    def __init__(self, *, connect_timeout: float = 10.0, ca_file: str | None = None, trust_env: bool = False) -> None:
+        self._connect_timeout = connect_timeout
+        self._ca_file = ca_file
+        self._trust_env = trust_env
+        self._session: aiohttp.ClientSession
+        self._urls: dict[tuple[str, str], URL] = {}
+
+    async def __aenter__(self) -> Self:
+        context: ssl.SSLContext | bool = True
+        if self._ca_file:
+            context = ssl.create_default_context(cafile=self._ca_file)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=30, ssl=context),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=HEADERS,
+            auto_decompress=False,
+            trust_env=self._trust_env,
+            read_bufsize=READ_BUFFER,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def post(self, endpoint: Endpoint, path: str, body: bytes) -> Exchange:
+        """Send a request and wait for the head of its answer. Raises AttemptError."""
+        url = self._urls.get((endpoint.root, path))
+        if url is None:
+            url = self._urls[endpoint.root, path] = URL(endpoint.url(path), encoded=True)
+        try:
+            response = await self._session.post(url, data=body, headers=endpoint.headers, allow_redirects=False)
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            raise AttemptError(_before_answer(error)) from error
+        return Exchange(response)
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 10.0
+    ) -> Reply:
+        """Make a small request, such as asking a server for its version. Raises AttemptError.
+
+        `timeout` covers everything, in seconds.
+        """
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(self._connect_timeout, timeout))
+        try:
+            response = await self._session.request(
+                method, url, data=body or None, headers=headers, timeout=limits, allow_redirects=False
+            )
+            exchange = Exchange(response)
+            return Reply(exchange.status, exchange.headers, await exchange.body(DECODED_LIMIT))
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            raise AttemptError(_before_answer(error)) from error
+
+
+class Exchange:
+    """The answer to one request, read in whatever chunks arrive."""
+
+    __slots__ = ("_inflate", "_read", "_response", "content_type", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._read = response.content.readany
+        self.status = response.status
+        headers = response.headers
+        self.content_type = headers.get("Content-Type", "").lower()
+        encoding = headers.get("Content-Encoding", "").lower()
+        self._inflate = _Inflate() if encoding in ("gzip", "deflate", "x-gzip") else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, names in lower case."""
+        return {name.lower(): value for name, value in self._response.headers.items()}
+
+    async def read(self) -> bytes:
+        """Return the next bytes, b"" at a clean end. Raises AttemptError when the connection breaks."""
+        try:
+            chunk = await self._read()
+            if self._inflate is not None:
+                while chunk and not (data := self._inflate.feed(chunk)):
+                    chunk = await self._read()
+                return data if chunk else b""
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            raise AttemptError(_in_answer(error)) from error
+        return chunk
+
+    async def body(self, limit: int = 1024 * 1024) -> bytes:
+        """Return the rest of the body, up to about `limit` bytes."""
+        pieces = []
+        size = 0
+        while size < limit and (chunk := await self.read()):
+            pieces.append(chunk)
+            size += len(chunk)
+        if size >= limit:
+            self.close()
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        """Break the connection, so that the server stops generating and the socket is not used again."""
+        self._response.close()
+
+
+class _Inflate:
+    """Decompresses what a server compressed unasked, with a bound on size and on ratio."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(wbits=47)
+        self._taken = self._given = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        self._taken += len(chunk)
+        allowed = min(DECODED_LIMIT, self._taken * RATIO_LIMIT + READ_BUFFER) - self._given
+        try:
+            data = self._zlib.decompress(chunk, max(allowed, 1))
+        except zlib.error as error:
+            raise AttemptError(malformed(f"a compressed answer that cannot be read: {error}")) from None
+        self._given += len(data)
+        if self._zlib.unconsumed_tail:
+            raise AttemptError(malformed(f"a compressed answer that grows beyond {allowed} bytes"))
+        return data
+
+
+def _before_answer(error: Exception) -> Failure:
+    """Name what went wrong before the server answered."""
+    number = getattr(error, "errno", None) or getattr(getattr(error, "os_error", None), "errno", None)
+    words = str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
+        return Failure(FailureClass.FATAL, "tls", words)
+    if number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+        return Failure(FailureClass.LOCAL, "out_of_sockets", words)
+    if isinstance(error, aiohttp.InvalidURL):
+        return Failure(FailureClass.FATAL, "bad_url", words)
+    if isinstance(error, aiohttp.ServerDisconnectedError) or number in (errno.ECONNRESET, errno.EPIPE):
+        return Failure(FailureClass.TRANSIENT, "disconnected", "the server closed the connection without an answer")
+    if isinstance(error, TimeoutError):
+        return _unreachable("connect_timeout", "no connection within the time allowed")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return _unreachable("unknown_host", words)
+    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
+        return Failure(FailureClass.TRANSIENT, "bad_http", words)
+    return _unreachable("refused" if number == errno.ECONNREFUSED else "unreachable", words)
+
+
+def _in_answer(error: Exception) -> Failure:
+    """Name what went wrong while the answer was arriving."""
+    words = str(error) or type(error).__name__
+    return Failure(FailureClass.TRANSIENT, "cut", f"the connection broke in the middle of the answer: {words}")
+
+
+def _unreachable(code: str, words: str) -> Failure:
+    return Failure(FailureClass.CONNECTION, code, words, exit=Exit.UNAVAILABLE)

@@ -1,0 +1,56 @@
+"""One task that watches every call's deadline: no timer per request, none per record."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+if TYPE_CHECKING:
+    import asyncio
+
+now: Final = time.monotonic
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """A call in flight. Move `deadline` (seconds, monotonic) as it makes progress; `phase` names what is waited for."""
+
+    task: asyncio.Task[object]
+    deadline: float
+    phase: str
+    cancels: int
+    expired: bool = False
+
+    def expire(self) -> None:
+        self.expired = True
+        self.task.cancel(f"no progress in phase {self.phase}")
+
+    def took_the_cancel(self) -> bool:
+        """Whether the cancellation now being handled is this watch's own; then it is over, as in asyncio.timeout."""
+        return self.expired and self.task.uncancel() <= self.cancels
+
+
+class Watchdog:
+    """Looks at all watches every `tick` seconds, so a deadline is kept to within that."""
+
+    def __init__(self, tick: float) -> None:
+        self._tick = tick
+        self._watches: set[Watch] = set()
+
+    def watch(self, task: asyncio.Task[object], deadline: float, phase: str) -> Watch:
+        watch = Watch(task, deadline, phase, task.cancelling())
+        self._watches.add(watch)
+        return watch
+
+    def release(self, watch: Watch) -> None:
+        self._watches.discard(watch)
+
+    async def run(self) -> None:
+        while True:
+            await anyio.sleep(self._tick)
+            time_now = now()
+            for watch in [w for w in self._watches if w.deadline <= time_now and not w.expired]:
+                watch.expire()

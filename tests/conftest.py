@@ -1,0 +1,40 @@
+"""Fixtures for tests that await: the event loop, a guard against blocking it, a simulator and a transport."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from batcher.simulator import Simulator
+from batcher.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Asynchronous tests run on asyncio, the only loop that aiohttp knows."""
+    return "asyncio", {}
+
+
+@pytest.fixture
+def _no_blocking() -> Iterator[None]:
+    """A call in batcher that blocks the loop, such as reading a file, is an error."""
+    with blockbuster_ctx("batcher"):
+        yield
+
+
+@pytest.fixture
+async def simulator(_no_blocking: None) -> AsyncIterator[Simulator]:
+    """A simulated Ollama on a free port."""
+    async with Simulator() as server:
+        yield server
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[Transport]:
+    async with Transport(connect_timeout=2.0) as opened:
+        yield opened
