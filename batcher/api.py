@@ -14,6 +14,7 @@ import orjson
 from batcher.contact import contact
 from batcher.done import Done
 from batcher.engine import Engine
+from batcher.failures import ungrouped
 from batcher.formats import Line, parse_job
 from batcher.intake import Intake
 from batcher.options import Options
@@ -55,23 +56,24 @@ async def stream(
     """
     chosen = Options.of(options)
     rejected: list[Result] = []
-    async with contact(chosen, os.environ, Silent()) as server, anyio.create_task_group() as group:
-        feed = _Feed(jobs)
-        intake = Intake(
-            parse=parse_job,
-            defaults=defaults_for(chosen, os.environ, server.model, "-"),
-            finished=Done(),
-            reject=rejected.append,
-            limit=chosen.limit,
-            needs_model=server.model is None,
-        )
-        scheduler = scheduler_for(chosen, server, intake.jobs(feed.lines()), rejected.append)
-        engine = Engine(scheduler, server.transport, timeouts_for(chosen), fail_on=chosen.fail_on, raw=chosen.raw)
-        feed.on_arrival = engine.waker()
-        async with engine:
-            group.start_soon(feed.pump)
-            yield _each(engine, rejected)
-        group.cancel_scope.cancel()
+    with ungrouped():
+        async with contact(chosen, os.environ, Silent()) as server, anyio.create_task_group() as group:
+            feed = _Feed(jobs)
+            intake = Intake(
+                parse=parse_job,
+                defaults=defaults_for(chosen, os.environ, server.model, "-"),
+                finished=Done(),
+                reject=rejected.append,
+                limit=chosen.limit,
+                needs_model=server.model is None,
+            )
+            scheduler = scheduler_for(chosen, server, intake.jobs(feed.lines()), rejected.append)
+            engine = Engine(scheduler, server.transport, timeouts_for(chosen), fail_on=chosen.fail_on, raw=chosen.raw)
+            feed.on_arrival = engine.waker()
+            async with engine:
+                group.start_soon(feed.pump)
+                yield _each(engine, rejected)
+            group.cancel_scope.cancel()
 
 
 async def _each(engine: Engine, rejected: list[Result]) -> AsyncIterator[Result]:

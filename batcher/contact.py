@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,9 +18,10 @@ from batcher.servers import find_server
 from batcher.watchdog import now
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 
     from batcher.catalogue import About
+    from batcher.local import LocalServer
     from batcher.model import Endpoint
     from batcher.options import Options
     from batcher.servers import Server
@@ -45,7 +47,8 @@ class Contact:
     redactor: Redactor
     source: str
     model: str | None = None
-    is_alive: Callable[[], bool] = field(default=lambda: True)
+    gone: Callable[[], Awaitable[str]] | None = None
+    """Returns when the local server has died, with its last words; None for servers that are not ours."""
 
 
 @asynccontextmanager
@@ -57,10 +60,12 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
     from batcher.transport import Transport
 
     async with AsyncExitStack() as stack:
-        model = None
-        server = find_server(base_url=options.base_url, dialect=options.dialect, environ=environ)
+        local = None
         if options.local:
-            server, model = await stack.enter_async_context(_local(options, told))
+            local = await stack.enter_async_context(_local(options, told))
+            server = replace(find_server(base_url=local.url, dialect=Api.OPENAI, environ={}), source="--local")
+        else:
+            server = find_server(base_url=options.base_url, dialect=options.dialect, environ=environ)
         for note in server.notes:
             told.note(note)
         transport = await stack.enter_async_context(
@@ -83,11 +88,14 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
         for note in credentials.notes:
             told.note(note)
         endpoint = server.endpoint(server.api or Api.OPENAI, credentials.headers)
-        yield Contact(endpoint, transport, Redactor(credentials.secrets), server.source, model)
+        found = Contact(endpoint, transport, Redactor(credentials.secrets), server.source)
+        if local is not None:
+            found.model, found.gone = local.model_name, partial(_last_words, local)
+        yield found
 
 
 @asynccontextmanager
-async def _local(options: Options, told: Told) -> AsyncIterator[tuple[Server, str]]:
+async def _local(options: Options, told: Told) -> AsyncIterator[LocalServer]:
     from batcher.local import LocalServer
 
     path = options.local if isinstance(options.local, Path) else None
@@ -95,7 +103,12 @@ async def _local(options: Options, told: Told) -> AsyncIterator[tuple[Server, st
     told.note(f"starting the embedded llama.cpp server with {slots} slots …")
     async with LocalServer(path, slots=slots) as local:
         told.note(f"{local.model_name} is ready at {local.url}")
-        yield find_server(base_url=local.url, dialect=Api.OPENAI, environ={}), local.model_name
+        yield local
+
+
+async def _last_words(local: LocalServer) -> str:
+    await local.wait()
+    return local.last_words
 
 
 async def _ask(transport: Transport, server: Server, options: Options, told: Told) -> Api:

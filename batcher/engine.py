@@ -97,9 +97,9 @@ class Engine:
             self._room.clear()  # holds those who come later
             yield batch
 
-    def stop(self) -> None:
-        """Send nothing more; what is in flight may finish."""
-        self.scheduler.stop()
+    def stop(self, failure: Failure | None = None) -> None:
+        """Send nothing more, for the reason given; what is in flight may finish."""
+        self.scheduler.stop(failure)
         self._wake_one()
 
     def waker(self) -> Callable[[], None]:

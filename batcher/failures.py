@@ -14,8 +14,13 @@ BatcherError       the caller's mistakes and the run's ends; carries an exit cod
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Exit(IntEnum):
@@ -67,9 +72,6 @@ class Failure:
     retry_after: float | None = None
     scope: Scope = Scope.ENDPOINT
     exit: Exit = Exit.CONFIG
-
-    def with_message(self, message: str) -> Failure:
-        return replace(self, message=message)
 
 
 class AttemptError(Exception):
@@ -126,6 +128,26 @@ class AccountError(BatcherError):
 
 class ConfigError(BatcherError):
     exit = Exit.CONFIG
+
+
+@contextmanager
+def ungrouped() -> Iterator[None]:
+    """Let a BatcherError, or a BrokenPipeError, out of the groups in which task groups wrap what they raise."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        for error in _leaves(group):
+            if isinstance(error, BatcherError | BrokenPipeError):
+                raise error from error.__cause__
+        raise
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def truncated(what: str) -> Failure:

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import ceil, inf, log
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ERROR = 0.01
 """e: the largest relative error of a quantile."""
@@ -42,6 +46,21 @@ class Histogram:
         if x > self.max:  # noqa: PLR1730 - as above
             self.max = x
 
+    def add_all(self, xs: Sequence[float], count: int = 1) -> None:
+        """Count many measurements, each as `add` does and at a third of the price; at least one."""
+        least, most = min(xs), max(xs)
+        if not LEAST < least <= most < MOST:
+            for x in xs:
+                self.add(x, count)
+            return
+        buckets = self._buckets
+        for x in xs:
+            buckets[ceil(log(x) * _PER_LOG) - _FIRST] += count
+        self.count += count * len(xs)
+        self.sum += count * sum(xs)
+        self.min = min(self.min, least)
+        self.max = max(self.max, most)
+
     def merge(self, other: Histogram) -> None:
         """Add all that another one counted."""
         self._buckets = [mine + theirs for mine, theirs in zip(self._buckets, other._buckets, strict=True)]
@@ -57,6 +76,8 @@ class Histogram:
         if not self.count:
             return None
         rank = max(ceil(q * self.count), 1)
+        if rank == 1:
+            return self.min
         if rank == self.count:
             return self.max
         for place, count in enumerate(self._buckets):

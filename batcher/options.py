@@ -79,6 +79,9 @@ class Options:
         for name in ("connect_timeout", "first_token_timeout", "idle_timeout", "timeout"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be longer than 0 s")
+        for name in ("max_wait", "grace"):
+            if (value := getattr(self, name)) is not None and not value >= 0:
+                raise UsageError(f"{name} must not be less than 0 s")
         if self.embedding_format not in ("float", "base64"):
             raise UsageError(f"embedding_format is float or base64, not {self.embedding_format!r}")
         if unknown := sorted(self.fail_on - FLAGS.keys()):
@@ -108,7 +111,7 @@ def duration(text: str) -> float:
     """Read `30s`, `5m`, `1h`, `1h30m`, `250ms` or plain seconds, as seconds. Raises ValueError."""
     total, end = 0.0, 0
     for match in _DURATION.finditer(text):
-        if match.start() != end or not match[0]:
+        if match.start() != end or not match[0] or (not match[2] and match[0] != text):
             break
         total, end = total + float(match[1]) * _UNITS[match[2]], match.end()
     if not text or end != len(text) or not math.isfinite(total):

@@ -14,7 +14,8 @@ from anyio import to_thread
 from batcher.contact import contact
 from batcher.engine import Engine
 from batcher.errorsfile import ErrorsFile
-from batcher.failures import UsageError
+from batcher.failures import Exit, Failure, FailureClass, UsageError, ungrouped
+from batcher.figures import span
 from batcher.formats import format_of
 from batcher.formats.parameters import unknown_keys_warning
 from batcher.intake import Intake
@@ -29,7 +30,7 @@ from batcher.watchdog import now
 from batcher.wiring import defaults_for, said, scheduler_for, timeouts_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from batcher.contact import Contact
     from batcher.model import Result
@@ -89,7 +90,7 @@ class Run:
         the summary's `stop` says why, `signal` which signal ended it.
         """
         self.summary = Summary(started=now())
-        with ExitStack() as stack:
+        with ungrouped(), ExitStack() as stack:
             source = Source(self.input, format_of(self.input, self.options.input_format))
             stack.callback(source.close)
             ledger = self._open_ledger(source)
@@ -100,9 +101,16 @@ class Run:
                 stack.callback(errors.close)
             await self._until_done(source, ledger, errors)
             if errors is not None:
-                errors.finish(ledger.__contains__)
+                errors.finish(ledger.__contains__, complete=self._read_all)
         self.summary.finished = now()
         return self.summary
+
+    @property
+    def _read_all(self) -> bool:
+        """The run saw the whole input: complaints about lines that are gone from it no longer count."""
+        summary = self.summary
+        stopped = summary.stop is not None or summary.signal is not None or summary.pending > 0
+        return not stopped and self.options.limit is None
 
     def snapshot(self) -> Snapshot:
         """The state of the run now, for whoever shows it."""
@@ -171,6 +179,8 @@ class Run:
                 signals.drain = engine.stop
                 helpers.start_soon(_sync_now_and_then, ledger)
                 helpers.start_soon(self._tick)
+                if server.gone is not None:
+                    helpers.start_soon(_stop_with, server.gone, engine)
                 async for batch in engine.batches():
                     recorder.record(batch)
                 helpers.cancel_scope.cancel()
@@ -182,7 +192,8 @@ class Run:
         """Note in the summary what no single result tells."""
         summary = self.summary
         summary.skipped, summary.duplicates = intake.skipped, intake.duplicates
-        summary.pending = scheduler.pending + scheduler.left
+        # Each job that was taken in ends once: with a result, a failure, or pending.
+        summary.pending = intake.taken - (summary.ok + summary.failed - intake.refused)
         summary.stop = scheduler.stop_failure
         summary.refused = list(scheduler.refused.values())
         if warning := unknown_keys_warning(intake.defaults.unknown_keys):
@@ -218,9 +229,25 @@ class Run:
         return beside.with_name(f"{beside.stem}.images")
 
     async def _tick(self) -> None:
+        """Show the state now and then, and say once when a wait begins and when it is over."""
+        waiting_since = None
         while True:
             self.observer.tick(self)
+            words = self.scheduler.waits_for(now()) if self.scheduler else ""
+            if words and waiting_since is None:
+                waiting_since = now()
+                self.observer.note(words)
+            elif waiting_since is not None and not words:
+                self.observer.note(f"going on after {span(now() - waiting_since)}")
+                waiting_since = None
             await anyio.sleep(TICK)
+
+
+async def _stop_with(gone: Callable[[], Awaitable[str]], engine: Engine) -> None:
+    """The local server cannot come back: end the run instead of waiting for it."""
+    words = await gone()
+    message = f"the embedded server died; its last words: {words or '(none)'}"
+    engine.stop(Failure(FailureClass.CONNECTION, "local_server_died", message, exit=Exit.UNAVAILABLE))
 
 
 async def _sync_now_and_then(ledger: AnyLedger) -> None:

@@ -86,6 +86,8 @@ class Scheduler:
     """The failure that stopped the run, if one did; its `exit` says how the run ends."""
     refused: dict[tuple[Scope, str], Failure] = field(default_factory=dict)
     """Models and paths that the server does not have."""
+    _trouble: Failure | None = None
+    """The last failure that held everything up."""
     _exhausted: bool = False
     _skipping: bool = False
     _ready: deque[Call] = field(default_factory=deque)
@@ -147,16 +149,12 @@ class Scheduler:
 
     def waits_for(self, now: float) -> str:
         """Say what holds everything up, if something does."""
+        words = self._trouble.message if self._trouble else ""
         if self.breaker.is_down:
-            return "waiting for the server: nobody answers"
+            return f"waiting for {self.endpoint.root}: {words}"
         if self.breaker.opens() > now:
-            return "waiting, as the server asks"
+            return f"waiting, as {self.endpoint.root} asks: {words}"
         return ""
-
-    @property
-    def left(self) -> int:
-        """Calls that have neither ended nor been given back: in flight, parked or ready."""
-        return self.in_flight + len(self._parked) + len(self._ready)
 
     def _take(self, now: float) -> Call | None:
         self._skipping = False
@@ -206,6 +204,8 @@ class Scheduler:
             self.breaker.unanswered(call)
         else:
             self.breaker.answered()
+        if failure.kind in (FailureClass.CONNECTION, FailureClass.THROTTLE):
+            self._trouble = failure
         if failure.kind is FailureClass.THROTTLE:
             call.throttled += 1
             # a hint of 0 s is none: taken at its word, it would be a storm
@@ -231,7 +231,8 @@ class Scheduler:
 
     def _try_again(self, call: Call, failure: Failure, now: float) -> Verdict:
         if failure.code == "disconnected" and not call.resent:
-            call.resent = True  # a keep-alive connection that the server closed as it was reused: nobody's fault
+            call.resent = True  # a keep-alive connection that the server closed as it was reused: nobody's fault,
+            call.sent -= 1  # and no attempt
             return self._park(call, now, now)
         call.counted += 1
         if len(call.jobs) > 1 and call.counted > 1:

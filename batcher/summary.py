@@ -22,8 +22,8 @@ WIDTH = 100
 """Cells of the longest line of the block, which quotes a server."""
 CAUSES = 3
 """Causes of failure that the block names; a fourth and more are counted together."""
-_GAPS_EXACT, _GAPS_STRIDE = 16, 8
-"""Of up to 16 gaps of an answer every one is counted; of more than 128, every 8th, for itself and the 7 after it."""
+_GAPS_EXACT, _GAPS_STRIDE = 8, 16
+"""Of up to 8 gaps of an answer every one is counted; of more than 128, every 16th, for itself and the 15 after it."""
 
 
 @dataclass(slots=True)
@@ -182,8 +182,10 @@ class Summary:
         """
         gaps = len(arrivals) - 1
         stride = min(max(gaps // _GAPS_EXACT, 1), _GAPS_STRIDE)
-        for i in range(self.ok % stride, gaps, stride):
-            self.itl.add(arrivals[i + 1] - arrivals[i], stride)
+        start = self.ok % stride
+        sample = [b - a for a, b in zip(arrivals[start::stride], arrivals[start + 1 :: stride], strict=False)]
+        if sample:
+            self.itl.add_all(sample, stride)
 
     def _jobs_row(self) -> str:
         have = f"{count(self.ok + self.skipped)} of {count(self.jobs, 'jobs')} done"

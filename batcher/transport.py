@@ -8,6 +8,7 @@ the line iterator (it fails on lines over 512 KiB).
 from __future__ import annotations
 
 import errno
+import os
 import ssl
 import zlib
 from dataclasses import dataclass
@@ -92,11 +93,11 @@ class Transport:
         """
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(self._connect_timeout, timeout))
         try:
-            response = await self._session.request(
+            async with self._session.request(
                 method, url, data=body or None, headers=headers, timeout=limits, allow_redirects=False
-            )
-            exchange = Exchange(response)
-            return Reply(exchange.status, exchange.headers, await exchange.body(DECODED_LIMIT))
+            ) as response:
+                exchange = Exchange(response)
+                return Reply(exchange.status, exchange.headers, await exchange.body(DECODED_LIMIT))
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise AttemptError(_before_answer(error)) from error
 
@@ -178,15 +179,18 @@ def _before_answer(error: Exception) -> Failure:
         return Failure(FailureClass.LOCAL, "out_of_sockets", words)
     if isinstance(error, aiohttp.InvalidURL):
         return Failure(FailureClass.FATAL, "bad_url", words)
-    if isinstance(error, aiohttp.ServerDisconnectedError) or number in (errno.ECONNRESET, errno.EPIPE):
-        return Failure(FailureClass.TRANSIENT, "disconnected", "the server closed the connection without an answer")
     if isinstance(error, TimeoutError):
         return _unreachable("connect_timeout", "no connection within the time allowed")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return _unreachable("unknown_host", words)
+        return _unreachable("unknown_host", f"the host {error.host} is not known: {error.os_error.strerror}")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        code = "refused" if number == errno.ECONNREFUSED else "unreachable"
+        return _unreachable(code, os.strerror(number).lower() if number else words)
+    if isinstance(error, aiohttp.ServerDisconnectedError | OSError):
+        return Failure(FailureClass.TRANSIENT, "disconnected", "the server closed the connection without an answer")
     if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         return Failure(FailureClass.TRANSIENT, "bad_http", words)
-    return _unreachable("refused" if number == errno.ECONNREFUSED else "unreachable", words)
+    return _unreachable("unreachable", words)
 
 
 def _in_answer(error: Exception) -> Failure:

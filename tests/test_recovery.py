@@ -78,6 +78,7 @@ def test_cut_and_written_on_at_every_byte(path: Path) -> None:
         (A + B[:-2] + b"\n" + C, A + C, B[:-2] + b"\n"),
         (A + B + B[:-1], A + B, B[:-1] + b"\n"),
         (A[:12], b"", A[:12] + b"\n"),
+        (A + B[:60] + b"}\n", A, B[:60] + b"}\n"),
     ],
     ids=[
         "zeros at the end",
@@ -95,6 +96,7 @@ def test_cut_and_written_on_at_every_byte(path: Path) -> None:
         "brace missing in the middle",
         "repeated without line end",
         "torn first line",
+        "last line that only looks whole",
     ],
 )
 def test_damage(path: Path, content: bytes, kept: bytes, left: bytes) -> None:
@@ -205,7 +207,7 @@ def test_leftover_of_a_crash(path: Path) -> None:
 
 
 def test_random_surgery(path: Path) -> None:
-    """Zeros, lines glued to torn ones, repeated lines and a cut end leave whole results only; every byte is somewhere."""
+    """Zeros, glue, repeated lines and a cut end leave whole results only, and every byte is somewhere."""
     rng = random.Random(20)
     whole = [entry(f"job-{n}", n, text="x" * rng.randrange(60))[2] for n in range(7)]
     for _ in range(500):

@@ -227,6 +227,13 @@ async def test_a_small_request_that_gets_no_answer(transport: Transport) -> None
             await transport.request("GET", url, headers={}, timeout=0.1)
 
 
+async def test_a_small_request_whose_answer_breaks_off(transport: Transport) -> None:
+    """Half an answer is none, and its connection is not left open."""
+    async with playing(answer(b"{}", "X: y")[:-1]) as url:
+        with pytest.raises(AttemptError, match="broke"):
+            await transport.request("GET", url, headers={})
+
+
 async def test_a_url_that_is_none(transport: Transport) -> None:
     """A base URL that no request can go to is fatal for the run."""
     failure = await fails(transport, "http://")
