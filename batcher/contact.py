@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from batcher.failures import AttemptError, FailureClass, UnavailableError
+from batcher.failures import AttemptError, FailureClass, UnavailableError, UsageError
 from batcher.keys import headers_for
 from batcher.model import Api
 from batcher.redaction import Redactor
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FIRST_PATIENCE = 15.0
 PATIENCE = 3600.0
 PROBE_PAUSE = 0.5
+MODELS_NAMED = 8
 
 
 class Told(Protocol):
@@ -145,3 +146,19 @@ async def described(server: Contact, wanted: Collection[str] = ()) -> About:
         return await describe(server.transport, server.endpoint, wanted=wanted)
     except AttemptError as error:
         raise UnavailableError(unreachable(server.endpoint.root, server.source, error.failure.message)) from error
+
+
+async def only_model(server: Contact, told: Told) -> str:
+    """The server's model, for a run that names none. Raises UsageError unless the server has just one."""
+    about = await described(server)
+    names = [model.name for model in about.models]
+    if len(names) != 1:
+        has = (
+            f"has {', '.join(names[:MODELS_NAMED])}{' …' if len(names) > MODELS_NAMED else ''}" if names else "has none"
+        )
+        raise UsageError(
+            f"no model is named: not on the first line, nor with -m, nor in the variable MODEL. {about.kind} at "
+            f"{server.endpoint.root} {has}"
+        )
+    told.note(f"no model is named; {about.kind} at {server.endpoint.root} has just one: {names[0]}")
+    return names[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -74,7 +75,7 @@ class Intake:
 
         Raises InputError (65) if a job has the id of a finished one and asks for something else.
         """
-        ids = Ids()
+        ids, seen = Ids(), Done()
         changed: list[tuple[int, str]] = []
         for read, line in enumerate(lines):
             if line is None or (self.limit is not None and read >= self.limit):
@@ -83,36 +84,49 @@ class Intake:
                 job = self._parse(line, ids)
             except LineError:
                 continue
+            if not seen.add(job.id, job.hash):
+                continue  # the first line of an id is the job
             known = self.finished.get(job.id)
             if known and known != job.hash:
                 changed.append((line.seq + 1, job.id))
         if changed:
             raise _contradiction(changed)
 
+    def names_model(self, lines: Iterable[Line | None]) -> bool:
+        """Whether the first job says which model it wants; true if there is none to tell by."""
+        for line in lines:
+            if line is not None and line.data is not None:
+                with suppress(LineError):
+                    return _has_model(self.parse(line.data, line.seq, self.defaults, Ids()))
+        return True
+
     def _read(self, line: Line, ids: Ids) -> Job | None:
         job = self._parse(line, ids)
-        known = self.finished.get(job.id)
-        if known is not None:
-            if known and known != job.hash:
-                raise _contradiction([(line.seq + 1, job.id)])
-            self.skipped += self._seen.add(job.id, job.hash)
-            return None
-        if not self._seen.add(job.id, job.hash):
+        if not self._seen.add(job.id, job.hash):  # before what is finished: that may be the earlier line of this run
             if self._seen.get(job.id) != job.hash:
-                raise LineError(
-                    "duplicate_id", f"an earlier line has the id {job.id!r} and asks for something else", id=job.id
-                )
+                # Under an id of its own: the id it gives may well have a result.
+                raise LineError("duplicate_id", f"an earlier line has the id {job.id!r} and asks for something else")
             self.duplicates += 1
             return None
-        return job
+        known = self.finished.get(job.id)
+        if known is None:
+            return job
+        if known and known != job.hash:
+            raise _contradiction([(line.seq + 1, job.id)])
+        self.skipped += 1
+        return None
 
     def _parse(self, line: Line, ids: Ids) -> Job:
         if line.data is None:
             raise too_large()
         job = self.parse(line.data, line.seq, self.defaults, ids)
-        if self.needs_model and job.model is None and (job.body is None or "model" not in job.body):
+        if self.needs_model and not _has_model(job):
             raise LineError("no_model", "no model: name one on the line, with -m, or in the variable MODEL", id=job.id)
         return job
+
+
+def _has_model(job: Job) -> bool:
+    return job.model is not None or (job.body is not None and "model" in job.body)
 
 
 def _contradiction(changed: list[tuple[int, str]]) -> InputError:

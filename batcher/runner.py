@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
 from anyio import to_thread
 
-from batcher.contact import contact
+from batcher.contact import contact, only_model
 from batcher.engine import Engine
 from batcher.errorsfile import ErrorsFile
 from batcher.failures import Exit, Failure, FailureClass, UsageError, ungrouped
@@ -160,6 +160,9 @@ class Run:
             recorder.record([result])
 
         intake = self._intake(source, ledger, server, reject)
+        if source.is_regular and server.model is None and not intake.names_model(source.lines()):
+            model = await only_model(server, self.observer)
+            intake.defaults = replace(intake.defaults, model=model)
         if source.is_regular and len(ledger):
             intake.check(source.lines())
         if source.is_regular and self.observer.wants_total:
@@ -174,6 +177,7 @@ class Run:
             raw=self.options.raw,
         )
         source.on_arrival = engine.waker()
+        self.summary.started = now()  # speeds are those of the work, not of the start
         try:
             async with engine, anyio.create_task_group() as helpers:
                 signals.drain = engine.stop

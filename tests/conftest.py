@@ -9,9 +9,11 @@ from blockbuster import blockbuster_ctx
 
 from batcher.simulator import Simulator
 from batcher.transport import Transport
+from commandline import Desk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -38,3 +40,11 @@ async def simulator(_no_blocking: None) -> AsyncIterator[Simulator]:
 async def transport() -> AsyncIterator[Transport]:
     async with Transport(connect_timeout=2.0) as opened:
         yield opened
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A directory for the command line, whose results are held against the schema at the end."""
+    made = Desk(tmp_path)
+    yield made
+    made.check_files()

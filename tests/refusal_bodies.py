@@ -99,6 +99,7 @@ ROWS = [
     Row(RUNNER, 500, NATIVE, native(STOPPED), X, "server_crash"),
     Row(RUNNER, 500, NATIVE, native("an error was encountered while running the model: EOF"), X, "server_crash"),
     Row(RUNNER, 500, NATIVE, native("llama-server process has terminated: exit status 2"), X, "server_crash"),
+    Row(RUNNER, 500, NATIVE, native("process has terminated: error loading model: missing tensor"), X, "server_crash"),
     Row(ROUTES, 400, EMBED, native('do embedding request: Post "http://127.0.0.1:4/x": EOF'), X, "server_crash"),
     Row(ROUTES, 400, V1_EMBED, openai("no slots available after 10 retries"), X, "server_crash"),
     Row(RUNNER, 500, NATIVE, native("llama-server reported out-of-memory during startup"), X, "out_of_memory"),

@@ -40,13 +40,16 @@ TRANSIENT = [
 @pytest.mark.parametrize("fault", [fault for fault, _ in TRANSIENT])
 @pytest.mark.parametrize(("api", "kind"), PATHS)
 async def test_a_passing_fault_is_overcome(simulator: Simulator, api: Api, kind: Kind, fault: str) -> None:
-    """Two faults and then an answer: three requests, one result, nothing of the halves in it."""
+    """Two faults and then an answer: three requests, one result, nothing of the halves in it.
+
+    The first time that a connection closes without a byte is no attempt.
+    """
     async with engine_for(
         [job(1, f"do={fault} times=2", kind=kind), job(2, kind=kind)], simulator.url, api=api
     ) as engine:
         results = await results_of(engine)
     assert (results["j1"].text, results["j2"].text) == (text("j1"), text("j2"))
-    assert (results["j1"].failure, results["j1"].attempts) == (None, 3)
+    assert (results["j1"].failure, results["j1"].attempts) == (None, 2 if "_before" in fault else 3)
     assert simulator.counts == {"j1": 3, "j2": 1}
 
 
@@ -60,7 +63,7 @@ async def test_a_lasting_fault_fails_after_its_attempts(simulator: Simulator, fa
     assert failure.kind is FailureClass.TRANSIENT
     assert code is None or failure.code == code
     assert results["j2"].ok
-    assert simulator.counts["j1"] == results["j1"].attempts == 3 + (code == "disconnected")
+    assert (results["j1"].attempts, simulator.counts["j1"]) == (3, 3 + (code == "disconnected"))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ ROOT = Path(batcher.__file__).parent
 EVERYBODY = {"model", "failures"}
 """What all may import."""
 
+# fmt: off
 MAY: dict[str, set[str]] = {
     # what travels, and what can go wrong
     "model": set(),
@@ -64,15 +65,7 @@ MAY: dict[str, set[str]] = {
     "probe": {"catalogue", "keys", "redaction", "servers"},
     "options": {"answers"},
     "contact": {
-        "catalogue",
-        "keys",
-        "local",
-        "options",
-        "probe",
-        "redaction",
-        "servers",
-        "transport",
-        "watchdog",
+        "catalogue", "keys", "local", "options", "probe", "redaction", "servers", "transport", "watchdog",
     },
     # for people
     "progress": {"figures", "redaction"},
@@ -80,65 +73,26 @@ MAY: dict[str, set[str]] = {
     # a run
     "recorder": {"errorsfile", "formats", "ledger", "redaction", "streamledger", "summary"},
     "wiring": {
-        "breaker",
-        "concurrency",
-        "contact",
-        "dialects",
-        "formats",
-        "options",
-        "packing",
-        "retry",
-        "scheduler",
+        "breaker", "concurrency", "contact", "dialects", "formats", "options", "packing", "retry", "scheduler",
         "timeouts",
     },
     "checkup": {"dialects", "done", "formats", "intake"},
     "runner": {
-        "contact",
-        "engine",
-        "errorsfile",
-        "formats",
-        "intake",
-        "ledger",
-        "options",
-        "progress",
-        "recorder",
-        "scheduler",
-        "signals",
-        "source",
-        "streamledger",
-        "summary",
-        "timeouts",
-        "watchdog",
-        "wiring",
+        "contact", "engine", "errorsfile", "figures", "formats", "intake", "ledger", "options", "progress",
+        "recorder", "scheduler", "signals", "source", "streamledger", "summary", "timeouts", "watchdog", "wiring",
     },
     # the edge
     "api": {"contact", "done", "engine", "formats", "intake", "options", "runner", "summary", "wiring"},
     "commands": {
-        "answers",
-        "api",
-        "catalogue",
-        "checkup",
-        "contact",
-        "disk",
-        "done",
-        "formats",
-        "intake",
-        "options",
-        "packing",
-        "progress",
-        "redaction",
-        "runner",
-        "servers",
-        "signals",
-        "source",
-        "summary",
-        "wiring",
+        "answers", "api", "catalogue", "checkup", "contact", "disk", "done", "formats", "intake", "options",
+        "packing", "progress", "redaction", "runner", "servers", "signals", "source", "summary", "wiring",
     },
     "cli": {"commands", "options"},
     "__init__": {"api", "summary"},
     "__main__": {"cli"},
     "simulator": set(),
-}  # fmt: skip - a table
+}
+# fmt: on
 
 FOR_TYPES: dict[str, set[str]] = {
     "streamledger": {"ledger"},

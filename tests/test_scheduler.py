@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from virtualrun import BAD, CRASH, EMPTY, NO_KEY, NO_SOCKETS, PAGE, REFUSED, Run, call, calls, throttle
@@ -182,7 +183,7 @@ def test_a_success_or_other_words_clear_the_suspicion() -> None:
     _fail_alike(run, ALIKE + 1, BAD)
     run = Run.of(calls(100))
     for number in range(2 * ALIKE):
-        _fail_alike(run, 1, BAD.with_message(f"job {number} is wrong"))
+        _fail_alike(run, 1, replace(BAD, message=f"job {number} is wrong"))
     run = Run.of(calls(100))
     _fail_alike(run, ALIKE + 1, EMPTY)
     run = Run.of(calls(100), retries=0)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from rawserver import answer, playing
-from yarl import URL
 
 from batcher.failures import AttemptError, Failure, FailureClass
 from batcher.model import Api, Endpoint
@@ -145,12 +144,14 @@ async def test_what_is_sent(transport: Transport, simulator: Simulator) -> None:
     assert "cookie" not in headers
 
 
-async def test_cookies_are_not_kept(transport: Transport) -> None:
+async def test_cookies_are_not_kept(transport: Transport, simulator: Simulator) -> None:
     """A load balancer's cookie would tie all jobs to one server."""
-    async with playing(answer(b"{}", "Set-Cookie: a=b", "Connection: close")) as url:
-        for _ in range(2):
-            assert await body_of(transport, url) == b"{}"
-    assert transport._session.cookie_jar.filter_cookies(URL(url)) == {}
+    body = HELLO.replace(b"hello", b"[[sim id=q header.Set-Cookie=a%3Db]]")
+    for _ in range(2):
+        exchange = await transport.post(at(simulator.url), "/api/generate", body)
+        await exchange.body()
+        assert exchange.headers["set-cookie"] == "a=b"
+    assert [seen for seen in simulator.requests("q") if "cookie" in seen.headers] == []
 
 
 async def test_proxies_from_the_environment_are_ignored(

