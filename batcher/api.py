@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +16,24 @@ import orjson
 from batcher.contact import contact
 from batcher.done import Done
 from batcher.engine import Engine
-from batcher.failures import ungrouped
+from batcher.failures import AccountError, BatcherError, ConfigError, UnavailableError, ungrouped
 from batcher.formats import Line, parse_job
 from batcher.intake import Intake
 from batcher.options import Options
 from batcher.runner import Run, Silent
-from batcher.wiring import defaults_for, scheduler_for, timeouts_for
+from batcher.wiring import defaults_for, scheduler_for, stops, timeouts_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 
+    from batcher.contact import Contact
     from batcher.model import Json, Result
+    from batcher.redaction import Redactor
+    from batcher.scheduler import Scheduler
     from batcher.summary import Summary
 
-HELD = 1024
-"""Jobs of an asynchronous source that are taken ahead of being sent."""
+AHEAD = 2
+"""Jobs of an asynchronous source that are taken ahead of being sent, for each that may be in flight."""
 
 
 def run(input: str | os.PathLike[str], output: str | os.PathLike[str], **options: Any) -> Summary:  # noqa: A002 - what it is
@@ -52,13 +57,15 @@ async def stream(
             async for result in results:
                 print(result.id, result.text if result.ok else result.failure)
 
-    A job is a dict as on an input line. Works on asyncio. Raises BatcherError as `run` does.
+    A job is a dict as on an input line. Works on asyncio. Raises BatcherError as `run` does, and after the results that
+    there are: what `jobs` raised, or a BatcherError that says why jobs were left undone.
     """
     chosen = Options.of(options)
     rejected: list[Result] = []
+    raised: list[Exception] = []
     with ungrouped():
         async with contact(chosen, os.environ, Silent()) as server, anyio.create_task_group() as group:
-            feed = _Feed(jobs)
+            feed = _Feed(jobs, room=AHEAD * chosen.concurrency * chosen.pack)
             intake = Intake(
                 parse=parse_job,
                 defaults=defaults_for(chosen, os.environ, server.model, "-"),
@@ -72,25 +79,54 @@ async def stream(
             feed.on_arrival = engine.waker()
             async with engine:
                 group.start_soon(feed.pump)
-                yield _each(engine, rejected)
+                try:
+                    yield _each(engine, rejected, server.redactor, partial(_complain, feed, scheduler, server))
+                except Exception as error:  # noqa: BLE001 - the caller's own: it leaves as it came, not in a group
+                    raised.append(error)
             group.cancel_scope.cancel()
+    if raised:
+        raise raised[0]
 
 
-async def _each(engine: Engine, rejected: list[Result]) -> AsyncIterator[Result]:
+async def _each(
+    engine: Engine, rejected: list[Result], redactor: Redactor, complain: Callable[[], None]
+) -> AsyncIterator[Result]:
     async for batch in engine.batches():
         while rejected:
             yield rejected.pop(0)
         for result in batch:
-            yield result
+            yield _guarded(result, redactor)
     while rejected:
         yield rejected.pop(0)
+    complain()
+
+
+def _guarded(result: Result, redactor: Redactor) -> Result:
+    if result.failure is not None:  # it quotes the server, which may have quoted the key
+        result.failure = replace(result.failure, message=redactor.text(result.failure.message))
+    return result
+
+
+def _complain(feed: _Feed, scheduler: Scheduler, server: Contact) -> None:
+    """Raise what ended the source before its end, or what ended the work before it was done."""
+    if feed.failed is not None:
+        raise feed.failed
+    why, refused = stops(scheduler, server.redactor.text)
+    if failure := why or next(iter(refused), None):
+        kinds = (UnavailableError, AccountError, ConfigError)
+        error = next((kind for kind in kinds if kind.exit == failure.exit), BatcherError)(failure.message)
+        error.exit = failure.exit
+        raise error
 
 
 class _Feed:
     """Lines out of jobs: pulled from an iterable, or pumped from an asynchronous one as far as there is room."""
 
-    def __init__(self, jobs: Iterable[dict[str, Json]] | AsyncIterable[dict[str, Json]]) -> None:
+    def __init__(self, jobs: Iterable[dict[str, Json]] | AsyncIterable[dict[str, Json]], room: int) -> None:
+        self.failed: Exception | None = None
+        """What the source raised; it counts as its end."""
         self._jobs = jobs
+        self._most = room
         self._held: deque[dict[str, Json]] = deque()
         self._over = not hasattr(jobs, "__aiter__")
         self._room = anyio.Event()
@@ -98,23 +134,26 @@ class _Feed:
 
     def lines(self) -> Iterator[Line | None]:
         seq = 0
-        for job in self._each():
-            if job is None:
-                yield None
-            else:
-                yield Line(seq, 0, orjson.dumps(job))
-                seq += 1
+        try:
+            for job in self._each():
+                yield None if job is None else Line(seq, 0, orjson.dumps(job))
+                seq += job is not None
+        except Exception as error:  # noqa: BLE001 - the caller's: it is raised where the caller can catch it
+            self.failed = error
 
     async def pump(self) -> None:
         """Take jobs from an asynchronous source until it ends."""
         if self._over:
             return
-        async for job in self._jobs:  # type: ignore[union-attr]  # `_over` says that it is asynchronous
-            self._held.append(job)
-            self.on_arrival()
-            while len(self._held) >= HELD:
-                self._room = anyio.Event()
-                await self._room.wait()
+        try:
+            async for job in self._jobs:  # type: ignore[union-attr]  # `_over` says that it is asynchronous
+                self._held.append(job)
+                self.on_arrival()
+                while len(self._held) >= self._most:
+                    self._room = anyio.Event()
+                    await self._room.wait()
+        except Exception as error:  # noqa: BLE001 - as in `lines`
+            self.failed = error
         self._over = True
         self.on_arrival()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from signal import SIGINT
 from typing import Any
 
 import click
 
 from batcher.failures import BatcherError, Exit
+from batcher.redaction import printable
 
 COMMANDS = {
     "run": "Run a file of jobs and write their results.",
@@ -81,7 +83,16 @@ def main() -> None:
         click.echo(f"batcher: runs on Linux and macOS, not on {sys.platform}", err=True)
         sys.exit(Exit.CONFIG)
     try:
-        group(prog_name="batcher")
+        code = group.main(prog_name="batcher", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
     except BatcherError as error:
-        click.echo(f"batcher: {error}", err=True)
-        sys.exit(error.exit)
+        click.echo(f"batcher: {printable(str(error))}", err=True)
+        code = error.exit
+    except click.Abort:  # Ctrl-C where no run listens for it
+        from batcher.signals import die_of
+
+        die_of(SIGINT)
+        code = 128 + SIGINT
+    sys.exit(code)

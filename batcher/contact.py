@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from batcher.failures import AttemptError, FailureClass, UnavailableError, UsageError
+from batcher.failures import AttemptError, BatcherError, FailureClass, UnavailableError, UsageError
+from batcher.figures import count
 from batcher.keys import headers_for
 from batcher.model import Api
 from batcher.redaction import Redactor
@@ -101,7 +102,7 @@ async def _local(options: Options, told: Told) -> AsyncIterator[LocalServer]:
 
     path = options.local if isinstance(options.local, Path) else None
     slots = options.slots or options.concurrency
-    told.note(f"starting the embedded llama.cpp server with {slots} slots …")
+    told.note(f"starting the embedded llama.cpp server with {count(slots, 'slots')} …")
     async with LocalServer(path, slots=slots) as local:
         told.note(f"{local.model_name} is ready at {local.url}")
         yield local
@@ -145,7 +146,10 @@ async def described(server: Contact, wanted: Collection[str] = ()) -> About:
     try:
         return await describe(server.transport, server.endpoint, wanted=wanted)
     except AttemptError as error:
-        raise UnavailableError(unreachable(server.endpoint.root, server.source, error.failure.message)) from error
+        words = server.redactor.text(error.failure.message)
+        raise UnavailableError(unreachable(server.endpoint.root, server.source, words)) from error
+    except BatcherError as error:  # it quotes the server, which may have quoted the key
+        raise type(error)(server.redactor.text(str(error))) from None
 
 
 async def only_model(server: Contact, told: Told) -> str:

@@ -41,6 +41,8 @@ class Intake:
     reject: Callable[[Result], None]
     limit: int | None = None
     needs_model: bool = False
+    read: int = 0
+    """Lines, whatever became of them."""
     taken: int = 0
     skipped: int = 0
     """Jobs that have a result already."""
@@ -52,14 +54,13 @@ class Intake:
     def jobs(self, lines: Iterable[Line | None]) -> Iterator[Job | None]:
         """Yield what is to be done; None where nothing has arrived yet. Raises InputError when a job has changed."""
         ids = Ids()
-        read = 0
         for line in lines:
             if line is None:
                 yield None
                 continue
-            if self.limit is not None and read >= self.limit:
+            if self.limit is not None and self.read >= self.limit:
                 return
-            read += 1
+            self.read += 1
             try:
                 job = self._read(line, ids)
             except LineError as error:

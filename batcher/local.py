@@ -227,10 +227,15 @@ def parameters(model: Path, slots: int, context: int) -> Any:
     settings.verbosity = 1  # errors
     settings.n_parallel = slots
     settings.n_ctx = slots * context
+    # With a cache a slot, llama.cpp cuts inputs of unequal length into several batches and pools the last piece alone:
+    # a wrong vector wherever two inputs meet. One cache for all slots, each with its own limit, does not.
+    settings.kv_unified = True
+    settings.kv_unified_per_slot = context
     settings.cache_ram_mib = 0  # a batch seldom returns to an old prompt; the default keeps up to 8 GiB of them
     settings.embedding = True
     # llama.cpp embeds an input in one physical batch and refuses longer ones with 500: what fits a slot shall pass.
-    settings.n_batch = settings.n_ubatch = context
+    # A multiple of the slots: with mean pooling, ggml aborts where the batch cannot be divided among them.
+    settings.n_batch = settings.n_ubatch = -(-context // slots) * slots
     if not _names_pooling(model):
         settings.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN  # without one, embeddings get 400
     return settings

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from batcher.failures import OutputIOError
+from batcher.failures import Failure, FailureClass, OutputIOError
 from batcher.formats.images import media_type
 from batcher.formats.results import error_line, result_line
 
@@ -41,9 +41,9 @@ class Recorder:
         """Write results and failures in one go each. Raises OutputIOError, and BrokenPipeError from a stream."""
         lines = []
         for result in results:
+            if result.completion is not None and result.completion.images and result.ok:
+                self._save_images(result)
             if result.ok:
-                if result.completion is not None and result.completion.images:
-                    result.image = self._save_images(result)
                 line = self.redactor.data(result_line(result, base64=self.base64))
                 lines.append((result.id, result.hash, line))
             else:
@@ -61,21 +61,25 @@ class Recorder:
         if self.errors is not None:
             self.errors.append(self.redactor.data(error_line(result, at=None if result.timing else time.time())))
 
-    def _save_images(self, result: Result) -> list[str]:
-        """Write the images of a result and return their paths, relative to the results file's directory."""
+    def _save_images(self, result: Result) -> None:
+        """Write the images of a result and give it their paths, relative to the results file's directory."""
         assert result.completion is not None
+        try:
+            images = [base64.b64decode(text, validate=True) for text in result.completion.images or ()]
+        except binascii.Error as error:
+            result.failure = Failure(FailureClass.PERMANENT, "malformed", f"an image that is no base64: {error}")
+            return
         paths = []
         try:
             self.images.mkdir(exist_ok=True)
-            for number, text in enumerate(result.completion.images or ()):
-                data = base64.b64decode(text, validate=True)
+            for number, data in enumerate(images):
                 kind = (media_type(data) or "image/png").partition("/")[2]
                 path = self.images / f"{_file_name(result)}-{number}.{kind}"
                 path.write_bytes(data)
                 paths.append(f"{self.images.name}/{path.name}")
-        except (OSError, binascii.Error) as error:
-            raise OutputIOError(f"{self.images}: an image cannot be saved: {error}") from error
-        return paths
+        except OSError as error:
+            raise OutputIOError(f"{self.images}: an image cannot be saved: {error.strerror}") from error
+        result.image = paths
 
 
 def _file_name(result: Result) -> str:

@@ -28,8 +28,6 @@ class Rule:
     path: str = ""
     scope: Scope = Scope.ENDPOINT
     exit: Exit = Exit.CONFIG
-    advice: str = ""
-    """What to do, where the server's own words do not say it; `{path}` is the API path."""
 
     def matches(self, status: int, text: str, path: str) -> bool:
         if self.statuses and status not in self.statuses:
@@ -58,7 +56,6 @@ _USER = (
     r"|does not support|nan or inf|unsupported value: nan|not supported"
 )
 _TOOL = r"error parsing tool call|failed to parse|invalid tool call arguments|tool '[^']*' not found"
-_NO_PATH = "the server has no {path}: name one it has with --endpoint, or mend --base-url or --dialect"
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(FailureClass.FATAL, "quota", text=_QUOTA, exit=Exit.REFUSED),
@@ -70,8 +67,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(FailureClass.TRANSIENT, "model_unloaded", (0, 400, 404, 500), r"model( is| was)? unloaded"),
     Rule(FailureClass.FATAL, "model_not_found", (400, 404), _NO_MODEL, scope=Scope.MODEL),
     Rule(FailureClass.FATAL, "model_unloadable", (0, 400, 500), _UNLOADABLE, scope=Scope.MODEL),
-    Rule(FailureClass.FATAL, "endpoint_not_found", (404, 405), scope=Scope.PATH, advice=_NO_PATH),
-    Rule(FailureClass.FATAL, "not_offered", (501,), scope=Scope.PATH, advice=_NO_PATH),
+    Rule(FailureClass.FATAL, "endpoint_not_found", (404, 405), scope=Scope.PATH),
+    Rule(FailureClass.FATAL, "not_offered", (501,), scope=Scope.PATH),
     Rule(FailureClass.FATAL, "redirect", (300, 301, 302, 303, 304, 307, 308)),
     Rule(FailureClass.PERMANENT, "context_overflow", text=_CONTEXT),
     Rule(FailureClass.PERMANENT, "over_token_limit", (413, 429), r"Limit \d+, Requested \d+"),
@@ -137,10 +134,7 @@ def words(body: bytes) -> str:
 def _by_rule(status: int, text: str, path: str) -> Failure | None:
     for rule in RULES:
         if rule.matches(status, text, path):
-            message = f"{rule.advice.format(path=path)}; it answered {status}: {text}" if rule.advice else text
-            return Failure(
-                rule.kind, rule.code, message[:MESSAGE_LIMIT], status or None, scope=rule.scope, exit=rule.exit
-            )
+            return Failure(rule.kind, rule.code, text[:MESSAGE_LIMIT], status or None, scope=rule.scope, exit=rule.exit)
     return None
 
 

@@ -27,7 +27,7 @@ from batcher.source import Source
 from batcher.streamledger import StreamLedger
 from batcher.summary import Summary
 from batcher.watchdog import now
-from batcher.wiring import defaults_for, said, scheduler_for, timeouts_for
+from batcher.wiring import defaults_for, said, scheduler_for, stops, timeouts_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -47,10 +47,12 @@ AnyLedger: TypeAlias = Ledger | StreamLedger
 class Observer(Protocol):
     """Whoever watches a run: gets sentences, finished jobs and, now and then, the state.
 
-    `wants_total` has the input counted before the first request, where it can be.
+    `wants_total` has the input counted before the first request, where it can be. What is shown goes through `redact`,
+    once the keys of the run are known.
     """
 
     wants_total: bool
+    redact: Callable[[str], str]
 
     def note(self, message: str) -> None: ...
     def finished(self, result: Result) -> None: ...
@@ -61,6 +63,7 @@ class Silent:
     """Watches nothing: the observer of programs."""
 
     wants_total = False
+    redact: Callable[[str], str] = str
 
     def note(self, message: str) -> None: ...
     def finished(self, result: Result) -> None: ...
@@ -93,9 +96,10 @@ class Run:
         with ungrouped(), ExitStack() as stack:
             source = Source(self.input, format_of(self.input, self.options.input_format))
             stack.callback(source.close)
-            ledger = self._open_ledger(source)
-            stack.callback(ledger.close)
             self.errors_path = self._errors_path()
+            self._keep_apart(source)
+            ledger = self._open_ledger()
+            stack.callback(ledger.close)
             errors = ErrorsFile(self.errors_path, overwrite=self.options.overwrite) if self.errors_path else None
             if errors is not None:
                 stack.callback(errors.close)
@@ -109,7 +113,7 @@ class Run:
     def _read_all(self) -> bool:
         """The run saw the whole input: complaints about lines that are gone from it no longer count."""
         summary = self.summary
-        stopped = summary.stop is not None or summary.signal is not None or summary.pending > 0
+        stopped = summary.stop is not None or summary.signal is not None or summary.pending + summary.unread > 0
         return not stopped and self.options.limit is None
 
     def snapshot(self) -> Snapshot:
@@ -156,6 +160,8 @@ class Run:
             finished=self.observer.finished,
         )
 
+        self.observer.redact = server.redactor.text
+
         def reject(result: Result) -> None:
             recorder.record([result])
 
@@ -190,16 +196,18 @@ class Run:
                 helpers.cancel_scope.cancel()
         finally:
             recorder.record(engine.take())
-            self._take_stock(intake, scheduler)
+            self._take_stock(source, intake, scheduler, server)
 
-    def _take_stock(self, intake: Intake, scheduler: Scheduler) -> None:
+    def _take_stock(self, source: Source, intake: Intake, scheduler: Scheduler, server: Contact) -> None:
         """Note in the summary what no single result tells."""
         summary = self.summary
         summary.skipped, summary.duplicates = intake.skipped, intake.duplicates
         # Each job that was taken in ends once: with a result, a failure, or pending.
         summary.pending = intake.taken - (summary.ok + summary.failed - intake.refused)
-        summary.stop = scheduler.stop_failure
-        summary.refused = list(scheduler.refused.values())
+        if source.is_regular and (scheduler.stopped or scheduler.in_flight):
+            lines = sum(1 for _ in source.lines())
+            summary.unread = max(0, min(lines, self.options.limit or lines) - intake.read)
+        summary.stop, summary.refused = stops(scheduler, server.redactor.text)
         if warning := unknown_keys_warning(intake.defaults.unknown_keys):
             self.observer.note(warning)
 
@@ -213,11 +221,17 @@ class Run:
             needs_model=server.model is None,
         )
 
-    def _open_ledger(self, source: Source) -> AnyLedger:
+    def _keep_apart(self, source: Source) -> None:
+        """Raise UsageError if a file that would be written is the input, or two of them are one."""
+        for path in (self.output, self.errors_path):
+            if path is not None and source.identity is not None and _identity(path) == source.identity:
+                raise UsageError(f"{path} is the input; name another file for what is written")
+        if self.output is not None and self.errors_path is not None and _same(self.output, self.errors_path):
+            raise UsageError(f"{self.errors_path} is the results file; errors need a file of their own")
+
+    def _open_ledger(self) -> AnyLedger:
         if self.output is None:
             return StreamLedger()
-        if source.identity is not None and _identity(self.output) == source.identity:
-            raise UsageError(f"{self.output} is the input; results need a file of their own")
         ledger = Ledger.open(self.output, overwrite=self.options.overwrite)
         if ledger.repaired:
             self.observer.note(str(ledger.repaired))
@@ -258,6 +272,10 @@ async def _sync_now_and_then(ledger: AnyLedger) -> None:
     while True:
         await anyio.sleep(SYNC_EVERY)
         await to_thread.run_sync(ledger.sync)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve() or (_identity(one) is not None and _identity(one) == _identity(other))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

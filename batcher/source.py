@@ -45,6 +45,12 @@ class Source:
         self._file.seek(0)
         return self._format.read(self._file)
 
+    def all_lines(self) -> Iterator[Line]:
+        """As `lines`, and it waits for what a pipe has yet to bring."""
+        if self.is_regular:
+            self._file.seek(0)
+        return self._format.read(self._file)
+
     def close(self) -> None:
         if self.is_regular:
             self._file.close()
@@ -106,7 +112,9 @@ class _Pipe:
 
     def _put(self, lines: list[Line]) -> None:
         for line in lines:
-            self._room.acquire()
+            if not self._room.acquire(blocking=False):
+                self._notify()  # whoever waits for a line must not wait for the rest of the chunk, which waits for room
+                self._room.acquire()
             self._lines.append(line)
         if lines:
             self._notify()

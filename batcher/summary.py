@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 WIDTH = 100
 """Cells of the longest line of the block, which quotes a server."""
+STOP_WIDTH = 4 * WIDTH
+"""Cells of the reason why a run stopped, which may be the last words of a server that died."""
 CAUSES = 3
 """Causes of failure that the block names; a fourth and more are counted together."""
 _GAPS_EXACT, _GAPS_STRIDE = 8, 16
@@ -41,6 +43,8 @@ class Summary:
     """Jobs that had a result before the run."""
     pending: int = 0
     """Jobs that the run left undone; the next one takes them up."""
+    unread: int = 0
+    """Lines of the input that a run which stopped early never came to."""
     duplicates: int = 0
     invalid: int = 0
     """Failures among `failures` that nothing was sent for: lines that are no job, or none for this server."""
@@ -115,7 +119,7 @@ class Summary:
             return 128 + self.signal
         if self.stop is not None:
             return self.stop.exit
-        if self.pending:
+        if self.pending or self.unread:
             return self.refused[0].exit if self.refused else Exit.STOPPED
         return Exit.SOME_FAILED if self.failures else Exit.OK
 
@@ -132,6 +136,7 @@ class Summary:
                 "failed": self.failed,
                 "invalid": self.invalid,
                 "pending": self.pending,
+                "unread": self.unread,
                 "duplicates": self.duplicates,
             },
             "failures": {
@@ -167,7 +172,8 @@ class Summary:
             ("limit", self.bottleneck),
             ("next", self._advice(errors)),
         ]
-        return "\n".join(f"{name:<8} {printable(text, WIDTH)}" for name, text in rows if text)
+        widths = {"stopped": STOP_WIDTH}
+        return "\n".join(f"{name:<8} {printable(text, widths.get(name, WIDTH))}" for name, text in rows if text)
 
     def _add_failure(self, failure: Failure, *, sent: bool) -> None:
         self.invalid += not sent
@@ -193,6 +199,7 @@ class Summary:
             have + (f" ({count(self.skipped)} before this run)" if self.skipped else ""),
             f"{count(self.failed)} failed" if self.failed else "",
             f"{count(self.pending)} pending" if self.pending else "",
+            f"{count(self.unread, 'lines')} not read" if self.unread else "",
             f"{count(self.duplicates)} repeated" if self.duplicates else "",
             span(self.elapsed) if self.elapsed else "",
         ]
@@ -237,9 +244,11 @@ class Summary:
         parts = []
         if self.invalid:
             parts.append(f"mend the {count(self.invalid, 'lines')} of the input that could not be sent")
-        if retried or self.pending:
+        if retried or self.pending or self.unread:
             undone = " and ".join(
-                f"{count(n)} {what}" for n, what in ((self.pending, "pending"), (retried, "failed")) if n
+                f"{count(n)} {what}"
+                for n, what in ((self.pending, "pending"), (self.unread, "not read"), (retried, "failed"))
+                if n
             )
             parts.append(f"run the same command again for the {undone}")
         elif self.invalid:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import resource
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,7 @@ from batcher.concurrency import FixedLimit
 from batcher.contact import FIRST_PATIENCE, PATIENCE
 from batcher.dialects import path_for
 from batcher.dialects.parameters import left_out
-from batcher.failures import ConfigError, Failure, FailureClass
+from batcher.failures import ConfigError, Failure, FailureClass, LineError, Scope, UsageError
 from batcher.formats.defaults import Defaults
 from batcher.formats.parameters import split_parameters
 from batcher.model import Result
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from batcher.contact import Contact
-    from batcher.failures import LineError
     from batcher.model import Api, Job
     from batcher.options import Options
 
@@ -37,7 +37,10 @@ SPARE_FILES: Final = 32
 
 def defaults_for(options: Options, environ: Mapping[str, str], local_model: str | None, source_path: str) -> Defaults:
     """What the run says for all its lines. Raises UsageError on a parameter with a wrong value."""
-    params, extra = split_parameters(options.params)
+    try:
+        params, extra = split_parameters(options.params)
+    except LineError as error:
+        raise UsageError(f"--param: {error.message}") from error
     return Defaults(
         model=options.model or environ.get("MODEL") or local_model,
         system=options.system,
@@ -88,6 +91,20 @@ def said(jobs: Iterable[Job | None], api: Api, note: Callable[[str], None]) -> I
                         mentioned.add((path, name))
                         note(f"{path} has no way to say {name!r}: it is left out (line {job.seq + 1})")
         yield job
+
+
+def stops(scheduler: Scheduler, redact: Callable[[str], str]) -> tuple[Failure | None, list[Failure]]:
+    """What ended the run early, and what the server does not have: each in words for people, without keys."""
+    why = scheduler.stop_failure
+    lacks = {
+        Scope.PATH: "the server does not offer {} (choose with --endpoint, --base-url or --dialect); it says: {}",
+        Scope.MODEL: "the server cannot serve the model {} (see batcher models, -m and --alias); it says: {}",
+    }
+    refused = [
+        replace(failure, message=lacks[scope].format(name, redact(failure.message)))
+        for (scope, name), failure in scheduler.refused.items()
+    ]
+    return why and replace(why, message=redact(why.message)), refused
 
 
 def timeouts_for(options: Options) -> Timeouts:

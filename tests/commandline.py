@@ -8,13 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import mock
 
 import jsonschema
 import orjson
+import pytest
+
+from batcher.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +59,21 @@ class Desk:
         pipe = {} if stdin is None else {"stdin": subprocess.PIPE}
         return ended(self.start(*args, env=env, **pipe), stdin)
 
+    def call(self, *args: str | Path, env: dict[str, str] | None = None) -> Ran:
+        """As `run`, within this process: ten times as fast, for tables of many command lines."""
+        out, err = StringIO(), StringIO()
+        with (
+            mock.patch.dict(os.environ, self.env | (env or {}), clear=True),
+            mock.patch.object(sys, "argv", ["batcher", *map(str, args)]),
+            mock.patch("batcher.commands.run._calm_the_collector"),
+            chdir(self.path),
+            redirect_stdout(out),
+            redirect_stderr(err),
+            pytest.raises(SystemExit) as end,
+        ):
+            main()
+        return Ran(int(end.value.code or 0), out.getvalue(), err.getvalue())
+
     def write(self, name: str, *lines: dict[str, Any]) -> Path:
         path = self.path / name
         path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
@@ -81,7 +101,9 @@ class Desk:
 
 
 def read_lines(text: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in text.splitlines()]
+    *whole, rest = text.split("\n")  # not splitlines: U+2028 is data
+    assert rest == ""
+    lines = [json.loads(line) for line in whole]
     for line in lines:
         _schema().validate(line)
     return lines

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from blockbuster import blockbuster_ctx
+from commandline import Desk
 
 from batcher.simulator import Simulator
 from batcher.transport import Transport
-from commandline import Desk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

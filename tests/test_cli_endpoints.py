@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from commandline import PROJECT
+from echoserver import echoing
 
 from batcher.simulator import picture, simulator_thread, text, vector
 
@@ -87,7 +89,7 @@ def test_an_endpoint_can_be_named_for_the_whole_file(
     """With --endpoint all lines go there, and come back as text whatever shape they had."""
     desk.write("jobs.jsonl", line)
     with simulator_thread(look=look) as sim:
-        ran = desk.run(
+        ran = desk.call(
             *("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator"),
             *("--endpoint", path, stream),
         )
@@ -115,8 +117,6 @@ def test_openai_batch_lines_name_their_own_endpoint(desk: Desk, look: Any, batch
 
 def test_the_sample_jobs_run_as_they_are(desk: Desk) -> None:
     """What stands in jobs/ for newcomers is accepted whole by a server that has the models."""
-    from commandline import PROJECT
-
     with simulator_thread(models=("llama3.2", "nomic-embed-text")) as sim:
         for name in ("hello", "chat", "embed", "tools", "openai-batch"):
             ran = desk.run(
@@ -160,16 +160,26 @@ def test_an_endpoint_that_the_server_lacks_is_said_so(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "dialect_and_url", [("openai", ""), ("openai", "/v1"), ("native", ""), (None, "/v1"), (None, "/v1/chat/completions")]
+    ("dialect", "suffix"),
+    [("openai", ""), ("openai", "/v1"), ("native", ""), (None, "/v1"), (None, "/v1/chat/completions")],
 )
-def test_the_api_can_be_said_or_told_by_the_url(desk: Desk, dialect_and_url: tuple[str | None, str]) -> None:
+def test_the_api_can_be_said_or_told_by_the_url(desk: Desk, dialect: str | None, suffix: str) -> None:
     """--dialect overrides, a URL in /v1 speaks the OpenAI API, and neither asks the server who it is."""
-    dialect, suffix = dialect_and_url
     desk.write("jobs.jsonl", CHAT)
     with simulator_thread() as sim:
-        ran = desk.run(
+        ran = desk.call(
             *("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url + suffix, "-m", "simulator"),
             *(("--dialect", dialect) if dialect else ()),
         )
         assert ran.code == 0, ran.err
         assert dict(sim.tally.paths) == {"/api/chat" if dialect == "native" else "/v1/chat/completions": 1}
+
+
+def test_a_broken_image_is_the_failure_of_its_job(desk: Desk) -> None:
+    """An answer that is no base64 costs its own job, not the run."""
+    jobs = [{"id": name, "url": "/v1/images/generations", "prompt": name} for name in ("a", "b")]
+    desk.write("jobs.jsonl", *jobs)
+    with echoing(200, body=b'{"data":[{"b64_json":"AAAAA"}]}') as server:
+        ran = desk.call("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", f"{server.url}/v1", "-m", "m")
+    assert ran.code == 3, ran.err
+    assert desk.errors() == {"a": "malformed", "b": "malformed"}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from job_lines import USER, job_of, refusal
 
+from batcher.answers import asks_json, asks_many
 from batcher.failures import LineError, UsageError
 from batcher.formats import FORMATS, format_of
 from batcher.formats.defaults import Defaults
@@ -16,7 +17,6 @@ from batcher.formats.endpoints import ENDPOINTS, kind_of
 from batcher.formats.jsonl import parse_job
 from batcher.formats.lines import read_lines
 from batcher.formats.parameters import unknown_keys_warning
-from batcher.answers import asks_json, asks_many
 from batcher.identity import Ids
 from batcher.model import Job, Kind
 

@@ -65,7 +65,7 @@ MAY: dict[str, set[str]] = {
     "probe": {"catalogue", "keys", "redaction", "servers"},
     "options": {"answers"},
     "contact": {
-        "catalogue", "keys", "local", "options", "probe", "redaction", "servers", "transport", "watchdog",
+        "figures", "catalogue", "keys", "local", "options", "probe", "redaction", "servers", "transport", "watchdog",
     },
     # for people
     "progress": {"figures", "redaction"},
@@ -82,12 +82,24 @@ MAY: dict[str, set[str]] = {
         "recorder", "scheduler", "signals", "source", "streamledger", "summary", "timeouts", "watchdog", "wiring",
     },
     # the edge
-    "api": {"contact", "done", "engine", "formats", "intake", "options", "runner", "summary", "wiring"},
+    "api": {
+        "contact",
+        "done",
+        "engine",
+        "formats",
+        "intake",
+        "options",
+        "redaction",
+        "runner",
+        "scheduler",
+        "summary",
+        "wiring",
+    },
     "commands": {
-        "answers", "api", "catalogue", "checkup", "contact", "disk", "done", "formats", "intake", "options",
+        "answers", "api", "catalogue", "checkup", "contact", "disk", "done", "figures", "formats", "intake", "options",
         "packing", "progress", "redaction", "runner", "servers", "signals", "source", "summary", "wiring",
     },
-    "cli": {"commands", "options"},
+    "cli": {"commands", "options", "redaction", "signals"},
     "__init__": {"api", "summary"},
     "__main__": {"cli"},
     "simulator": set(),

@@ -159,7 +159,8 @@ def test_for_programs() -> None:
     """The sums go through JSON, with units in the names."""
     summary = summary_of(answer(10.2, 10.3), failed("bad"), pending=2, stop=stopped(Exit.REFUSED))
     told = orjson.loads(orjson.dumps(summary.to_dict()))
-    assert told["jobs"] == {"total": 4, "ok": 1, "skipped": 0, "failed": 1, "invalid": 0, "pending": 2, "duplicates": 0}
+    counts = {"ok": 1, "skipped": 0, "failed": 1, "invalid": 0, "pending": 2, "unread": 0, "duplicates": 0}
+    assert told["jobs"] == {"total": 4, **counts}
     assert (told["elapsed_s"], told["jobs_per_s"], told["tokens_per_s"], told["exit_code"]) == (10.0, 0.2, 0.5, 77)
     assert told["failures"] == {"bad": {"count": 1, "message": "no"}}
     assert told["stop"] == {"code": "refused", "message": "the key is not accepted"}
@@ -275,3 +276,11 @@ def test_figures() -> None:
         "812",
         "12,400",
     ]
+
+
+def test_what_was_not_read_is_not_done() -> None:
+    """Lines that a stopped run never came to are counted, and the advice is to run again."""
+    summary = Summary(started=0.0, unread=3)
+    assert summary.exit_code() is Exit.STOPPED
+    assert "3 lines not read" in summary.render()
+    assert "run the same command again for the 3 not read" in summary.render()

@@ -75,14 +75,16 @@ async def look(input_path: str | None, options: Options, environ: Mapping[str, s
         if input_path is not None:
             form = format_of(input_path, options.input_format)
             checkup = Checkup()
+            source = Source(input_path, form)
             checkup.read(
-                Source(input_path, form).lines(),
+                source.all_lines(),
                 server.endpoint.api,
                 parse=form.parse,
                 defaults=defaults_for(options, environ, server.model, input_path),
                 limit=options.limit,
                 needs_model=server.model is None,
             )
+            source.close()
             wanted = list(checkup.models)
         about = await described(server, wanted)
         return Findings(
@@ -138,5 +140,6 @@ def as_dict(findings: Findings) -> dict[str, Any]:
         "source": findings.source,
         "about": asdict(findings.about),
         "missing": [{"model": name, "nearest": near} for name, near in findings.missing],
-        "input": asdict(checkup) if checkup is not None else None,
+        # `asdict` would count the entries of a Counter anew.
+        "input": {name: getattr(checkup, name) for name in checkup.__slots__} if checkup is not None else None,
     }

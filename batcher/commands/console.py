@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from batcher.figures import count
 from batcher.redaction import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from batcher.model import Result
@@ -33,6 +35,7 @@ class Console:
         self._wants_progress = sys.stderr.isatty() and not quiet if progress is None else progress
         self._progress: Progress | None = None
         self.wants_total = self._wants_progress
+        self.redact: Callable[[str], str] = str
 
     def __enter__(self) -> Self:
         if self._wants_progress:
@@ -50,25 +53,25 @@ class Console:
 
     def note(self, message: str) -> None:
         if not self._quiet:
-            say(message)
+            say(self.redact(message))
 
     def finished(self, result: Result) -> None:
         if self._verbose:
-            say(_one_line(result))
+            say(_one_line(result, self.redact))
 
     def tick(self, run: Run) -> None:
         if self._progress is not None:
             self._progress.update(run.snapshot())
 
 
-def _one_line(result: Result) -> str:
+def _one_line(result: Result, redact: Callable[[str], str]) -> str:
     """A finished job for people: its id, how long it took, and the start of what it brought."""
     width = shutil.get_terminal_size((100, 24)).columns
     took = f"{result.timing.total:.2f}s" if result.timing else "-"
     if result.failure is not None:
         words = f"FAILED {result.failure.code}: {result.failure.message}"
     elif result.completion is not None and result.completion.vectors:
-        words = f"{len(result.completion.vectors)} vector(s) of {len(result.completion.vectors[0])} numbers"
+        words = f"{count(len(result.completion.vectors), 'vectors')} of {len(result.completion.vectors[0])} numbers"
     else:
         words = " ".join(result.text.split()) or "(no text)"
-    return printable(f"{result.id}  {took}  {words}", max(40, width - 10))
+    return printable(f"{redact(result.id)}  {took}  {redact(words)}", max(40, width - 10))

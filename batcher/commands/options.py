@@ -146,7 +146,7 @@ _SERVER = (
     option("--trust-env", is_flag=True, help="Use HTTP_PROXY and .netrc."),
     option("--connect-timeout", type=Duration(), default="10s", show_default=True, help="For a connection."),
     option("--max-wait", type=Duration(), help="How long a server may be away (default: 15s at first, 1h in mid-run)."),
-    option("--endpoint", metavar="PATH", help="Send every line to this API path, such as /v1/completions."),
+    option("--endpoint", metavar="PATH", help="Send lines that name no url to this API path, such as /v1/completions."),
     option("--input-format", metavar="NAME", help="jsonl; else told by the file's extension."),
     option("-n", "--limit", type=click.IntRange(1), help="Take the first N lines as the whole input."),
 )

@@ -46,12 +46,13 @@ def preview(path: str, options: Options, environ: Mapping[str, str]) -> None:
         limit=options.limit,
         needs_model=not options.local,
     )
-    calls = packing.calls(intake.jobs(source.lines()), api, _tell_job, stream=options.stream, size=options.pack)
+    calls = packing.calls(intake.jobs(source.all_lines()), api, _tell_job, stream=options.stream, size=options.pack)
     endpoint = server.endpoint(api, {})
     for call in islice((call for call in calls if call is not None), SHOWN):
         url = call.path if options.local else endpoint.url(call.path)
         click.echo(f"POST {url}  # {', '.join(printable(job.id) for job in call.jobs)}")
         click.echo(orjson.dumps(orjson.loads(call.body), option=orjson.OPT_INDENT_2).decode())
+    source.close()
 
 
 def _tell(result: Result) -> None:

@@ -66,6 +66,7 @@ def command(ctx: click.Context, /, input: str, output: str | None, **values: Any
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     options = options_from(values)
     results = _results_path(input, output)
+    _keep_apart(values["summary_json"], Path(input), results)
     if values["dry_run"]:
         from batcher.commands.preview import preview
 
@@ -108,6 +109,12 @@ def _results_path(input_name: str, output: str | None) -> Path | None:
     if input_name == "-":
         raise UsageError("with input from stdin, say where the results go: -o FILE, or -o - for stdout")
     return Path(input_name).with_suffix(".results.jsonl")
+
+
+def _keep_apart(summary: Path | None, jobs: Path, results: Path | None) -> None:
+    """Raise UsageError if the summary would replace the input or the results."""
+    if summary is not None and summary.resolve() in (jobs.resolve(), results and results.resolve()):
+        raise UsageError(f"--summary-json: {summary} is the input or the results file; name another")
 
 
 def _conclude(

@@ -1,0 +1,249 @@
+"""The Python API on a simulated server: files through `run`, a program's own jobs through `stream`."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from commandline import Desk, names, prompts
+from echoserver import echoing
+
+import batcher
+from batcher.failures import InputError, UnavailableError, UsageError
+from batcher.simulator import simulator_thread, text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from batcher.simulator import BackgroundSimulator
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackgroundSimulator]:
+    """A server that the environment names, as it would for a program."""
+    with simulator_thread() as simulator:
+        monkeypatch.setenv("OLLAMA_HOST", simulator.url)
+        monkeypatch.setenv("MODEL", "simulator")
+        for name in ("LLM_ENDPOINT", "OPENAI_BASE_URL"):
+            monkeypatch.delenv(name, raising=False)
+        yield simulator
+
+
+async def until(condition: Any) -> None:
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110 - the simulator's counts have no event to wait for
+            await anyio.sleep(0.002)
+
+
+def test_run_returns_the_sums(desk: Desk, sim: BackgroundSimulator) -> None:
+    """Done, failed and repeated jobs are counted, the lines are in the files, and a second run resumes."""
+    wanted = names(10)
+    jobs = desk.write("jobs.jsonl", *prompts(wanted), *prompts(["bad"], "do=bad"), *prompts(wanted[:1]))
+    before = [signal.getsignal(number) for number in SIGNALS]
+    summary = batcher.run(jobs, desk.path / "results.jsonl", concurrency=3)
+    assert isinstance(summary, batcher.Summary)
+    assert (summary.ok, summary.failed, summary.duplicates, summary.exit_code()) == (10, 1, 1, 3)
+    assert desk.ids() == wanted
+    assert desk.errors() == {"bad": "bad_request"}
+    assert sim.peak_in_flight <= 3
+    again = batcher.run(str(jobs), str(desk.path / "results.jsonl"))
+    assert (again.ok, again.skipped, again.failed) == (0, 10, 1)
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_run_raises_what_the_caller_has_to_know(desk: Desk, sim: BackgroundSimulator) -> None:
+    """Wrong options, inputs and servers are exceptions of their own, alone and not in groups."""
+    jobs = desk.write("jobs.jsonl", *prompts(["q"]))
+    out = desk.path / "results.jsonl"
+    with pytest.raises(UsageError, match="did you mean 'concurrency'"):
+        batcher.run(jobs, out, concurency=3)
+    with pytest.raises(UsageError, match="concurrency must be at least 1"):
+        batcher.run(jobs, out, concurrency=0)
+    with pytest.raises(UsageError, match='"temperature" must be a number'):
+        batcher.run(jobs, out, params={"temperature": "hot"})
+    with pytest.raises(InputError, match="does not exist"):
+        batcher.run(desk.path / "nothing.jsonl", out)
+    assert batcher.run(jobs, out).ok == 1
+    desk.write("jobs.jsonl", {"id": "q", "prompt": "changed"})
+    with pytest.raises(InputError, match=r"line 1 \(id 'q'\)"):
+        batcher.run(jobs, out)
+    sim.kill()
+    with pytest.raises(UnavailableError, match="no answer from"):
+        batcher.run(jobs, out, base_url=sim.url, max_wait=0.0)
+    assert issubclass(UsageError, batcher.BatcherError)
+
+
+async def all_of(source: Any, **options: Any) -> list[batcher.Result]:
+    async with batcher.stream(source, **options) as results:
+        return [result async for result in results]
+
+
+async def agen(jobs: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    for job in jobs:
+        await anyio.lowlevel.checkpoint()
+        yield job
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("source", [list, iter, lambda jobs: (job for job in jobs), agen])
+async def test_stream_takes_any_source(source: Any) -> None:
+    """A list, an iterator, a generator, an async generator: each job comes back once, with its meta and its text."""
+    wanted = names(30)
+    jobs = [job | {"meta": {"of": job["id"]}} for job in prompts(wanted)]
+    found = {result.id: result for result in await all_of(source(jobs))}
+    assert sorted(found) == wanted
+    for name, result in found.items():
+        assert result.ok
+        assert (result.text, result.meta) == (text(name), {"of": name})
+
+
+@pytest.mark.anyio
+async def test_bad_jobs_come_as_failed_results(sim: BackgroundSimulator) -> None:
+    """What could not be sent, or was refused, is among the results with its cause; nothing is raised for it."""
+    jobs = [
+        *prompts(["good"]),
+        {"id": "empty", "prompt": " "},
+        {"id": "typo", "promt": "Hi"},
+        {"id": 1.5, "prompt": "x"},
+    ]
+    jobs += prompts(["bad"], "do=bad")
+    found = {result.seq: result for result in await all_of(jobs, retries=0)}
+    codes = {seq: result.failure.code if result.failure else None for seq, result in found.items()}
+    assert codes == {0: None, 1: "empty_prompt", 2: "input_invalid", 3: "input_invalid", 4: "bad_request"}
+    assert found[1].id == "empty"
+    assert sim.counts == {"good": 1, "bad": 1}
+    assert [result.ok for result in await all_of([{"prompt": ""}])] == [False]
+    assert await all_of([]) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["generator", "async generator"])
+async def test_a_source_is_not_drained_ahead_of_need(sim: BackgroundSimulator, kind: str) -> None:
+    """Whoever takes results slowly is not overtaken: what is read ahead does not depend on how much there is."""
+    made = 0
+
+    def generator() -> Iterator[dict[str, Any]]:
+        nonlocal made
+        for number in range(100_000):
+            made += 1
+            yield {"id": str(number), "prompt": f"[[sim id={number} tokens=1]]"}
+
+    async def async_generator() -> AsyncIterator[dict[str, Any]]:
+        for job in generator():
+            yield job
+
+    taken = 0
+    source = generator() if kind == "generator" else async_generator()
+    async with batcher.stream(source, concurrency=2) as results:
+        async for _ in results:
+            taken += 1
+            if taken == 20:
+                break
+        await until(lambda: sim.tally.in_flight == 0)
+        for _ in range(100):  # all the time it wants to run ahead
+            await anyio.lowlevel.checkpoint()
+        assert made <= taken + 100
+
+
+@pytest.mark.anyio
+async def test_leaving_early_cancels_what_is_in_flight(sim: BackgroundSimulator) -> None:
+    """The server sees the requests broken off at once, and nothing more is sent."""
+    jobs = [*prompts(["first"]), *prompts(names(20), "ttft=30")]
+    with anyio.fail_after(10):
+        async with batcher.stream(jobs, concurrency=3) as results:
+            async for result in results:
+                assert result.id == "first"
+                await until(lambda: sim.tally.in_flight == 3)
+                break
+        await until(lambda: sim.tally.aborted == 3)
+    assert sim.counts.total() == 4
+
+
+@pytest.mark.anyio
+async def test_the_callers_own_exception_leaves_as_it_came(sim: BackgroundSimulator) -> None:
+    """An error in the caller's block is not wrapped, and cancels what is in flight."""
+
+    async def fail() -> None:
+        async with batcher.stream(prompts(names(5), "ttft=30")):
+            await until(lambda: sim.tally.in_flight > 0)
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await fail()
+    await until(lambda: sim.tally.in_flight == 0)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["generator", "async generator", "unwritable"])
+async def test_an_error_of_the_source_comes_after_the_results(kind: str) -> None:
+    """What was made before it is answered, then the error comes out of the iteration as it is."""
+
+    def generator() -> Iterator[dict[str, Any]]:
+        yield {"id": "q", "prompt": "Hi"}
+        if kind == "unwritable":
+            yield {"id": "p", "prompt": "Hi", "meta": object()}
+        raise TypeError("not JSON: the source's")
+
+    async def async_generator() -> AsyncIterator[dict[str, Any]]:
+        for job in generator():
+            yield job
+
+    found = []
+
+    async def take() -> None:
+        async with batcher.stream(async_generator() if kind == "async generator" else generator()) as results:
+            async for result in results:
+                found.append(result.id)  # noqa: PERF401 - what came before the error is to be kept
+
+    with pytest.raises(TypeError, match="not JSON"):
+        await take()
+    assert found == ["q"]
+
+
+@pytest.mark.anyio
+async def test_stream_leaves_signals_alone() -> None:
+    """A program's own handlers stay in place while it streams."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    async with batcher.stream(prompts(["q"])) as results:
+        async for _ in results:
+            assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+@pytest.mark.anyio
+async def test_a_stream_can_be_nobody(sim: BackgroundSimulator) -> None:
+    """A server that is not there raises, and does not hang."""
+    sim.kill()
+    with pytest.raises(UnavailableError):
+        await all_of(prompts(["q"]), base_url=sim.url, max_wait=0.0)
+    with pytest.raises(UnavailableError):
+        await all_of(prompts(["q"]), base_url=f"{sim.url}/v1", max_wait=0.0)
+
+
+@pytest.mark.anyio
+async def test_a_stopped_stream_raises_why(sim: BackgroundSimulator) -> None:
+    """Jobs that no try can do are not the end of the jobs, and do not look like it; keys are not in what is raised."""
+    with (
+        simulator_thread(look="openai", key="right") as locked,
+        pytest.raises(batcher.BatcherError, match="API key") as caught,
+    ):
+        await all_of(prompts(names(9)), base_url=f"{locked.url}/v1")
+    assert caught.value.exit == 77
+    with pytest.raises(batcher.BatcherError, match="the model other") as caught:
+        await all_of([*prompts(["q"]), {"id": "r", "prompt": "Hi", "model": "other"}])
+    assert caught.value.exit == 78
+    assert sim.counts["q"] == 1
+
+
+@pytest.mark.anyio
+async def test_failures_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that quotes the key in its refusal does not get it into what a program may log."""
+    monkeypatch.setenv("OPENAI_API_KEY", "canary-7f3Qz9wLm2xTt8")
+    with echoing(400) as server:
+        [result] = await all_of(prompts(["q"]), base_url=f"{server.url}/v1")
+    assert result.failure is not None
+    assert "***" in result.failure.message
+    assert "canary" not in result.failure.message
