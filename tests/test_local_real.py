@@ -271,3 +271,14 @@ def test_a_kill_while_loading_is_named() -> None:
                 await server.__aenter__()
 
     anyio.run(main)
+
+
+@pytest.mark.parametrize("slots", [3, 5])
+def test_a_number_of_slots_that_does_not_divide_the_context(slots: int) -> None:
+    """The server starts with any number of slots; with mean pooling ggml aborts where a batch cannot be divided."""
+
+    async def start() -> bool:
+        async with LocalServer(slots=slots) as server:
+            return server.alive
+
+    assert anyio.run(start)
