@@ -28,6 +28,7 @@ _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _write = os.write
 """A name of its own, so that a test can let the disk be full without touching every other file."""
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY})
 
 
@@ -48,6 +49,12 @@ def write_all(fd: int, data: bytes) -> None:
     """Write every byte, however many writes it takes; waits where the descriptor is one that does not block."""
     view = memoryview(data)
     while view:
+        view = view[write_some(fd, view) :]
+
+
+def write_some(fd: int, view: memoryview) -> int:
+    """Write as much as one write takes, and return how many bytes that is; never 0."""
+    while True:
         try:
             written = _write(fd, view)
         except BlockingIOError:
@@ -55,7 +62,12 @@ def write_all(fd: int, data: bytes) -> None:
             continue
         if not written:  # no kernel should; without this line one that did would hang us
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        view = view[written:]
+        return written
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a write failed for want of room, which someone may make: on the disk, in a quota, under a limit."""
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def sync(fd: int) -> None:
@@ -94,6 +106,13 @@ def copy(source: int, target: int, start: int, end: int) -> None:
             raise OSError(errno.EIO, "the file became shorter while it was read")
         write_all(target, block)
         start += len(block)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put a whole file in the place of `path`, or leave what is there."""
+    with replacing(path) as fd:
+        write_all(fd, data)
+    os.close(fd)
 
 
 @contextmanager

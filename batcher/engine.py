@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 DRAIN = 1.0
 """Seconds to wait for the end of a body after the terminal mark; it costs only the connection's reuse."""
-OUTBOX_PER_SLOT = 4
 
 
 @dataclass(slots=True)
@@ -78,6 +77,8 @@ class Engine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        if kind is not None:
+            self.stop()  # a worker that was just woken does not see the cancellation before it asks for its next call
         self._group.cancel_scope.cancel()
         if self._timer is not None:
             self._timer.cancel()
@@ -100,6 +101,14 @@ class Engine:
     def stop(self, failure: Failure | None = None) -> None:
         """Send nothing more, for the reason given; what is in flight may finish."""
         self.scheduler.stop(failure)
+        self._wake_one()
+
+    def hold(self) -> None:
+        """Send nothing until `release`; what is in flight may finish."""
+        self.scheduler.held = True
+
+    def release(self) -> None:
+        self.scheduler.held = False
         self._wake_one()
 
     def waker(self) -> Callable[[], None]:
@@ -139,7 +148,7 @@ class Engine:
         if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
             self._outbox.extend(self._results(call, endpoint, outcome))
             self._wake_consumer()
-            await self._wait_for_room()
+            await self._until_taken()
         elif verdict is Verdict.SPLIT:
             self.scheduler.requeue(*packing.halves(call, endpoint.api))
 
@@ -173,7 +182,7 @@ class Engine:
             outcome.failure = Failure(FailureClass.PERMANENT, "internal", f"{type(error).__name__}: {error}")
         finally:
             self._watchdog.release(watch)
-            timing.finished = now()
+            timing.finished = timing.finished or now()
         if outcome.failure is not None and reading is not None:
             self._salvage(reading, outcome)
         return self._judged(call, outcome)
@@ -189,7 +198,8 @@ class Engine:
                 watch.deadline = min(arrived + self.timeouts.idle, last)
             if reading.done and watch.phase != "drain":
                 watch.phase = "drain"
-                watch.deadline = now() + DRAIN
+                timing.finished = now()
+                watch.deadline = timing.finished + DRAIN
         return reading.close()
 
     def _salvage(self, reading: Reading, outcome: Outcome) -> None:
@@ -272,9 +282,12 @@ class Engine:
         if self._consumer is not None and not self._consumer.done():
             self._consumer.set_result(None)
 
-    async def _wait_for_room(self) -> None:
-        """Hold workers back while results are taken more slowly than they come."""
-        while len(self._outbox) > OUTBOX_PER_SLOT * self.scheduler.limit.allowed:
+    async def _until_taken(self) -> None:
+        """Hold a worker until its results are taken: what is neither on its way to a file nor in flight can be lost.
+
+        So a crash costs no more requests than may be in flight, and whoever takes results slowly slows the sending.
+        """
+        while self._outbox:
             await self._room.wait()
 
 

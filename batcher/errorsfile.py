@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 import orjson
 
 from batcher import disk
-from batcher.done import fingerprint
+from batcher.done import Done, fingerprint
 from batcher.failures import OutputError, OutputIOError
 
 if TYPE_CHECKING:
@@ -27,17 +27,24 @@ if TYPE_CHECKING:
     from batcher.model import Json
 
 
+WAITING: Final = 256
+"""Lines that are kept while the file takes none; one is 2 KB of words and up to 64 KB of partial text."""
+
+
 class ErrorsFile:
     """Failures of this run and of those before it. The file is made when there is a failure to put in it.
 
     `appended` counts this run's lines. Errors raised: `OutputError` (73) if the file cannot be created,
-    `OutputIOError` (74) if it cannot be written or rewritten.
+    `OutputIOError` (74) if it cannot be written or rewritten. A line that did not get in is kept and tried again with
+    the next one and at `finish`, as far as there is memory set aside for such; `lost` counts those beyond.
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         # the rewriting at the end replaces the file, and must not replace a link to it
         self.path = Path(os.path.realpath(path)) if path.is_file() else path
         self.appended = 0
+        self.lost = 0
+        self._waiting: list[bytes] = []
         self._fd: int | None = None
         self._check_writable()
         if overwrite and self.path.is_file():
@@ -54,16 +61,11 @@ class ErrorsFile:
 
     def append(self, line: bytes) -> None:
         """Add one failure, a line with its newline."""
-        if self._fd is None:
-            self._fd = self._open()
-        try:
-            disk.write_all(self._fd, line)
-        except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(self._fd, self._end)
-            raise OutputIOError(f"{self.path}: cannot be written: {error.strerror}") from error
-        self._end += len(line)
-        self.appended += 1
+        if len(self._waiting) < WAITING:
+            self._waiting.append(line)
+        else:
+            self.lost += 1
+        self._write_waiting()
 
     def finish(self, done: Callable[[str], bool], *, complete: bool = False) -> int:
         """Keep the last line of each job that is not `done`, and return how many are left; no line, no file.
@@ -71,6 +73,8 @@ class ErrorsFile:
         `complete` says that this run read the whole input. Then lines of earlier runs about input that made no job go
         as well: had nobody mended it, this run would have complained of it again.
         """
+        if self._waiting:
+            self._write_waiting()
         self.close()
         if not self.path.is_file():
             return 0  # no failures, or a device such as /dev/null
@@ -86,11 +90,40 @@ class ErrorsFile:
         self._earlier = self._end = self.path.stat().st_size if last else 0
         return len(last)
 
+    def standing(self) -> Done:
+        """Give the ids of earlier runs' jobs that were tried and failed, also of those that have succeeded since."""
+        failed = Done()
+        if self.path.is_file():
+            try:
+                with self.path.open("rb", buffering=disk.BLOCK) as file:
+                    for _, line in _lines(file):
+                        record = _read(line)
+                        ident = record and record.get("custom_id", record.get("id"))
+                        if record and ident is not None and _was_sent(record):
+                            failed.add(str(ident), None)
+            except OSError as error:
+                raise OutputIOError(f"{self.path}: cannot be read: {error.strerror}") from error
+        return failed
+
     def close(self) -> None:
         """Leave the file as it is; `append` opens it again."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def _write_waiting(self) -> None:
+        if self._fd is None:
+            self._fd = self._open()
+        data = b"".join(self._waiting)
+        try:
+            disk.write_all(self._fd, data)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._end)
+            raise OutputIOError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+        self._end += len(data)
+        self.appended += len(self._waiting)
+        self._waiting.clear()
 
     def _check_writable(self) -> None:
         """Complain before anything is spent, though the file is made only when it is needed."""

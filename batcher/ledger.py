@@ -10,21 +10,19 @@ would be ahead of the results or behind them.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
-from batcher import disk
+from batcher import disk, state
 from batcher.done import Done
-from batcher.failures import LockedError, OutputError, OutputIOError
-from batcher.recovery import mend, scan
+from batcher.failures import OutputError, OutputIOError
+from batcher.lock import complaint, open_locked
+from batcher.recovery import mend, renew, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from batcher.streamledger import StreamLedger
@@ -35,28 +33,32 @@ AnyLedger: TypeAlias = "Ledger | StreamLedger"
 Line: TypeAlias = "tuple[str, str, bytes]"
 """A job's id, the hash of its request (16 hex digits, or "" if there is none), and its line with the newline."""
 
-_OPENINGS = 8
-"""Times to open a file that other runs replace before we give up."""
+PART: Final = ".part"
+"""What is added to the name of a results file that takes that name when it is complete (`--atomic`)."""
+
+
+def _stem(results: Path) -> str:
+    return results.with_name(results.name.removesuffix(PART)).stem
 
 
 def errors_path(results: Path) -> Path:
     """Name the file of the failures that still stand: results.jsonl → results.errors.jsonl."""
-    return results.with_name(f"{results.stem}.errors.jsonl")
+    return results.with_name(f"{_stem(results)}.errors.jsonl")
 
 
 def quarantine_path(results: Path) -> Path:
     """Name the file of the bytes that repair removed: results.jsonl → results.quarantine."""
-    return results.with_name(f"{results.stem}.quarantine")
+    return results.with_name(f"{_stem(results)}.quarantine")
 
 
 def state_path(results: Path) -> Path:
     """Name the file of the run's parameters: results.jsonl → results.state.json."""
-    return results.with_name(f"{results.stem}.state.json")
+    return results.with_name(f"{_stem(results)}.state.json")
 
 
 def superseded_path(results: Path) -> Path:
     """Name the file of replaced results: results.jsonl → results.superseded.jsonl."""
-    return results.with_name(f"{results.stem}.superseded.jsonl")
+    return results.with_name(f"{_stem(results)}.superseded.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +91,19 @@ class Ledger:
 
     Not for two threads, save that `sync` may run in another one while lines are appended. `refused` counts lines that
     were not written because their id has one; `end` and `synced` are bytes: what is in the file, and how much of that
-    is known to be on the disk.
+    is known to be on the disk. After a failed sync (`sync_failed`) the next run has to distrust what comes after it.
+    `changed`: it may hold something else than when it was opened.
     """
+
+    waits = False
+    """Whether a write may have to wait for someone, as on a pipe; then it is not for the event loop."""
 
     def __init__(self, fd: int, path: Path, done: Done, repaired: Repair | None = None) -> None:
         self.path = path
         self.repaired = repaired
         self.refused = 0
         self.end = self.synced = os.fstat(fd).st_size
+        self.sync_failed = self.changed = False
         self._fd = fd
         self._done = done
         self._fault: OutputIOError | None = None
@@ -105,11 +112,12 @@ class Ledger:
     def open(cls, path: Path, *, overwrite: bool = False) -> Self:
         """Create or reopen a results file, lock it, mend it, and read what is done; `overwrite` empties it instead.
 
+        If the state file says that a sync of it failed, what is in it is written anew.
         Raises `LockedError` (75) if another run has it, `OutputError` (73) if it cannot be created, written or locked
         or holds something else than results, `OutputIOError` (74) if it cannot be read or mended.
         """
         path = Path(os.path.realpath(path))  # a repair replaces the file, and must not replace a link to it
-        fd = _open_locked(path)
+        fd = open_locked(path)
         try:
             done = Done()
             repaired = None
@@ -118,13 +126,20 @@ class Ledger:
                 disk.sync(fd)
             else:
                 fd, repaired = _recover(fd, path, done)
+                if _is_in_doubt(path):
+                    fd = renew(fd, path)
             disk.sync_directory(path.parent)
             return cls(fd, path, done, repaired)
         except BaseException as error:
             os.close(fd)
             if isinstance(error, OSError):
-                raise OutputIOError(_complaint(path, "cannot be read back and mended", error)) from error
+                raise OutputIOError(complaint(path, "cannot be read back and mended", error)) from error
             raise
+
+    @property
+    def done(self) -> Done:
+        """What is known of each id; whoever reads the input notes in it what he meets."""
+        return self._done
 
     def get(self, ident: str) -> str | None:
         """Give the hash of the request an id has a result for; "" if unknown, `None` if there is no result."""
@@ -146,12 +161,13 @@ class Ledger:
         fresh = [line for line in lines if self._done.add(line[0], line[1])]
         self.refused += len(lines) - len(fresh)
         data = b"".join([line[2] for line in fresh])
+        self.changed = self.changed or bool(fresh)
         try:
             disk.write_all(self._fd, data)
         except OSError as error:
             self._roll_back(fresh)
             raise OutputIOError(
-                _complaint(self.path, f"cannot be written; {len(self)} results are safe in it", error)
+                complaint(self.path, f"cannot be written; {len(self)} results are safe in it", error)
             ) from error
         self.end += len(data)
         return len(fresh)
@@ -167,14 +183,27 @@ class Ledger:
         try:
             if end > self.synced:
                 disk.sync(self._fd)
-            fault = _displaced(self._fd, self.path, end)
         except OSError as error:
-            self._fault = OutputIOError(_complaint(self.path, f"is safe only up to byte {self.synced}", error))
+            self.sync_failed = True
+            self._fault = OutputIOError(complaint(self.path, f"is safe only up to byte {self.synced}", error))
             raise self._fault from error
-        if fault:
-            self._fault = OutputIOError(f"{self.path}: {fault}")
-            raise self._fault
+        self._check_place(end)
         self.synced = end
+
+    def check(self) -> None:
+        """Raise what `sync` would raise of a file that was moved, deleted or cut short; waits for no disk."""
+        self._check_sound()
+        self._check_place(self.end)
+
+    def replace(self, make: Callable[[int, Path], tuple[int, Path]]) -> None:
+        """Sync, and go on with the file and the name that `make` gives for the ones it gets.
+
+        The new file holds the same results and the lock. Raises what `make` raises, and then nothing has changed.
+        """
+        self.sync()
+        self.changed = True
+        self._fd, self.path = make(self._fd, self.path)
+        self.end = self.synced = os.fstat(self._fd).st_size
 
     def close(self) -> None:
         """Sync, and let the lock go; raises as `sync` does, and a second call does nothing."""
@@ -199,6 +228,16 @@ class Ledger:
         if self._fault is not None:
             raise self._fault
 
+    def _check_place(self, end: int) -> None:
+        try:
+            fault = _displaced(self._fd, self.path, end)
+        except OSError as error:
+            self._fault = OutputIOError(complaint(self.path, "cannot be looked at any more", error))
+            raise self._fault from error
+        if fault:
+            self._fault = OutputIOError(f"{self.path}: {fault}")
+            raise self._fault
+
     def _roll_back(self, lines: Sequence[Line]) -> None:
         """Keep the lines that got in whole, cut off the one that did not, and forget it and those after it."""
         try:
@@ -212,53 +251,7 @@ class Ledger:
             os.ftruncate(self._fd, self.end)
         except OSError as error:
             # the next line would be glued to half a line: no more of them; the next run cuts it off
-            self._fault = OutputIOError(_complaint(self.path, "ends in half a line that cannot be cut off", error))
-
-
-def _open_locked(path: Path) -> int:
-    for _ in range(_OPENINGS):
-        fd = _open(path)
-        try:
-            _lock(fd, path)
-            if disk.is_at(fd, path):
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)  # between open and lock another run put a mended file in its place: once more
-    raise LockedError(f"{path}: other processes keep replacing this file; run again when they are done")
-
-
-def _open(path: Path) -> int:
-    try:
-        fd = disk.open_appending(path)
-    except OSError as error:
-        raise _refusal(path, error) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OutputError(f"{path}: is not a regular file; name one with -o FILE, or write to a pipe with -o -")
-    return fd
-
-
-def _lock(fd: int, path: Path) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise LockedError(
-            f"{path}: another run is writing this file; wait for it to end, or give this run another file with -o"
-        ) from error
-    except OSError as error:
-        raise OutputError(_complaint(path, "cannot be locked; put it on a local disk", error)) from error
-
-
-def _refusal(path: Path, error: OSError) -> OutputError:
-    match error.errno:
-        case errno.ENOENT | errno.ENOTDIR:
-            return OutputError(f"{path}: there is no directory {path.parent}; make it first, or choose another with -o")
-        case errno.EISDIR:
-            return OutputError(f"{path}: is a directory; name a file in it: -o {path / 'results.jsonl'}")
-        case _:
-            return OutputError(_complaint(path, "cannot be created or written; choose another place with -o", error))
+            self._fault = OutputIOError(complaint(self.path, "ends in half a line that cannot be cut off", error))
 
 
 def _recover(fd: int, path: Path, done: Done) -> tuple[int, Repair | None]:
@@ -279,6 +272,12 @@ def _recover(fd: int, path: Path, done: Done) -> tuple[int, Repair | None]:
     return fd, Repair(path, aside, found.unreadable, found.repeated, removed)
 
 
+def _is_in_doubt(path: Path) -> bool:
+    """Whether the disk refused some of the file in an earlier run: what is read back may be in memory alone."""
+    last, _ = state.read(state_path(path))
+    return last is not None and last.untrusted is not None
+
+
 def _displaced(fd: int, path: Path, end: int) -> str | None:
     """Say what someone did to the open file, if they did."""
     size = os.fstat(fd).st_size
@@ -287,7 +286,3 @@ def _displaced(fd: int, path: Path, end: int) -> str | None:
     if not disk.is_at(fd, path):
         return "was moved or deleted while we wrote it; move it back before the next run, or its jobs run again"
     return None
-
-
-def _complaint(path: Path, what: str, error: OSError) -> str:
-    return f"{path}: {what}: {error.strerror or error}"

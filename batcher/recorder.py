@@ -7,49 +7,82 @@ import binascii
 import re
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from batcher.failures import Failure, FailureClass, OutputIOError
+from batcher import disk
+from batcher.failures import OutputError, OutputIOError, malformed
 from batcher.formats.images import media_type
 from batcher.formats.results import error_line, result_line
+from batcher.writer import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from batcher.errorsfile import ErrorsFile
-    from batcher.ledger import Ledger
+    from batcher.ledger import Line
     from batcher.model import Result
     from batcher.redaction import Redactor
-    from batcher.streamledger import StreamLedger
     from batcher.summary import Summary
+    from batcher.writer import Writer
 
 
 @dataclass(slots=True, kw_only=True)
 class Recorder:
     """One writer for one run. `images` is the directory for image files, made when the first one comes."""
 
-    ledger: Ledger | StreamLedger
+    writer: Writer
     errors: ErrorsFile | None
     summary: Summary
     redactor: Redactor
     images: Path
     base64: bool = False
     finished: Callable[[Result], None] | None = None
+    _held: Sequence[Result] = ()
+    """What is being written just now."""
+    _complained: bool = False
 
-    def record(self, results: Sequence[Result]) -> None:
-        """Write results and failures in one go each. Raises OutputIOError, and BrokenPipeError from a stream."""
+    async def record(self, results: Sequence[Result]) -> None:
+        """Write results and failures in one go each, and count them.
+
+        Raises OutputIOError if results cannot be kept, and BrokenPipeError from a stream that nobody reads.
+        """
+        self._held = results
+        for result in results:
+            if result.completion is not None and result.completion.images:
+                await self._save_with_room(result)
+        lines = self._lines(results)
+        if lines:
+            await self.writer.append(lines)
+        self._held = ()
+        self._count(results)
+
+    async def record_last(self, results: Sequence[Result]) -> None:
+        """Keep what a run that is cut off has still got, in one try; what does not get in is asked again."""
+        ledger = self.writer.ledger
+        left = [result for result in (*self._held, *results) if self._keeps_images(result)]
+        lines = self._lines([result for result in left if result.id not in ledger])
+        if left and await self.writer.append_last(lines):
+            self._count([result for result in left if not result.ok or result.id in ledger])
+
+    def reject(self, result: Result) -> None:
+        """Write and count a failure that nothing was sent for."""
+        self._fail(result)
+        self._count([result])
+
+    def _lines(self, results: Sequence[Result]) -> list[Line]:
+        """Make the lines of what succeeded; what failed is in the errors file after it."""
         lines = []
         for result in results:
-            if result.completion is not None and result.completion.images and result.ok:
-                self._save_images(result)
             if result.ok:
                 line = self.redactor.data(result_line(result, base64=self.base64))
                 lines.append((result.id, result.hash, line))
             else:
                 self._fail(result)
-        if lines:
-            self.ledger.append(lines)
+        return lines
+
+    def _count(self, results: Sequence[Result]) -> None:
         for result in results:
             self.summary.add(result)
             if self.finished is not None:
@@ -58,24 +91,44 @@ class Recorder:
     def _fail(self, result: Result) -> None:
         assert result.failure is not None
         result.failure = replace(result.failure, message=self.redactor.text(result.failure.message))
-        if self.errors is not None:
+        if self.errors is None:
+            return
+        try:
             self.errors.append(self.redactor.data(error_line(result, at=None if result.timing else time.time())))
+        except OutputError as error:
+            # results are worth more than the list of what is missing among them: that can be had again
+            if not self._complained:
+                self._complained = True
+                self.writer.note(f"{error}; the run goes on, and tries again with the next failure")
+
+    async def _save_with_room(self, result: Result) -> None:
+        if result.ok:
+            await self.writer.with_room(partial(self._save_images, result), Place.ASIDE)
+
+    def _keeps_images(self, result: Result) -> bool:
+        """Save the images of a result that has some, in one try; whether that went well."""
+        try:
+            if result.ok and result.completion is not None and result.completion.images and result.image is None:
+                self._save_images(result)
+        except OutputIOError:
+            return False
+        return True
 
     def _save_images(self, result: Result) -> None:
-        """Write the images of a result and give it their paths, relative to the results file's directory."""
+        """Write the images of a result; their paths in it are relative to the results file's directory."""
         assert result.completion is not None
+        paths = []
         try:
             images = [base64.b64decode(text, validate=True) for text in result.completion.images or ()]
         except binascii.Error as error:
-            result.failure = Failure(FailureClass.PERMANENT, "malformed", f"an image that is no base64: {error}")
+            result.failure = malformed(f"an image is not base64: {error}")
             return
-        paths = []
         try:
             self.images.mkdir(exist_ok=True)
             for number, data in enumerate(images):
                 kind = (media_type(data) or "image/png").partition("/")[2]
                 path = self.images / f"{_file_name(result)}-{number}.{kind}"
-                path.write_bytes(data)
+                disk.replace(path, data)
                 paths.append(f"{self.images.name}/{path.name}")
         except OSError as error:
             raise OutputIOError(f"{self.images}: an image cannot be saved: {error.strerror}") from error

@@ -81,6 +81,8 @@ class Scheduler:
     in_flight: int = 0
     pending: int = 0
     """Jobs that were taken in and given back without a line."""
+    held: bool = False
+    """Nothing is sent for now: there is no room for results."""
     stopped: bool = False
     stop_failure: Failure | None = None
     """The failure that stopped the run, if one did; its `exit` says how the run ends."""
@@ -100,7 +102,7 @@ class Scheduler:
         """Say what a free worker does now."""
         if self.stopped:
             return Done()
-        if self.in_flight >= self.limit.allowed:
+        if self.held or self.in_flight >= self.limit.allowed:
             return Wait(math.inf)
         held = self.breaker.opens()
         if held > now:
@@ -146,6 +148,11 @@ class Scheduler:
     @property
     def parked(self) -> int:
         return len(self._parked)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the input was read to its end."""
+        return self._exhausted
 
     def waits_for(self, now: float) -> str:
         """Say what holds everything up, if something does."""

@@ -9,7 +9,6 @@ import anyio
 import pytest
 from enginerun import PATHS, engine_for, job, results_of, until
 
-from batcher.engine import OUTBOX_PER_SLOT
 from batcher.model import Api, Kind
 from batcher.simulator import text, vector
 
@@ -47,15 +46,31 @@ async def test_exactly_as_many_in_flight_as_allowed(simulator: Simulator) -> Non
 
 
 async def test_a_slow_reader_holds_the_workers_back(simulator: Simulator) -> None:
-    """While results are not taken, no more are made than the outbox holds; and none is lost for it."""
+    """Each worker is ahead by one result that was not taken and no more, and nothing is lost for it."""
     limit, seen = 4, 0
     async with engine_for([job(n, "tokens=1") for n in range(200)], simulator.url, limit=limit) as engine:
         async for batch in engine.batches():
             if not seen:
                 await anyio.sleep(0.5)  # time enough for all of them
-                assert sum(simulator.counts.values()) <= len(batch) + (OUTBOX_PER_SLOT + 2) * limit
+                assert sum(simulator.counts.values()) <= len(batch) + limit
             seen += len(batch)
     assert seen == 200
+
+
+async def test_nobody_sends_after_an_error(simulator: Simulator) -> None:
+    """When whoever takes the results cannot keep them, no request is made beyond those in flight."""
+    limit = 4
+
+    async def take_and_fail() -> None:
+        async with engine_for([job(n, "tokens=1") for n in range(40)], simulator.url, limit=limit) as engine:
+            async for _ in engine.batches():
+                raise OSError
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await take_and_fail()
+    assert caught.group_contains(OSError)
+    await until(lambda: simulator.tally.in_flight == 0)
+    assert sum(simulator.counts.values()) <= limit
 
 
 async def test_packs_give_each_job_its_own_vector(simulator: Simulator) -> None:

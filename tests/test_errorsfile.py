@@ -129,7 +129,7 @@ def test_device() -> None:
 
 
 def test_disk_full(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line that does not fit is cut off again, so that the next one stands alone."""
+    """A line that does not fit is cut off again, and goes in before the next one that does."""
 
     def write(fd: int, data: memoryview) -> int:
         if len(data) < 20:
@@ -142,9 +142,14 @@ def test_disk_full(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             patch.setattr(disk, "_write", write)
             with pytest.raises(OutputIOError, match="No space left") as caught:
                 errors.append(failure("b"))
-            with pytest.raises(OutputIOError, match="cannot be rewritten: No space left"):
+            with pytest.raises(OutputIOError, match="cannot be written: No space left"):
                 errors.finish(nothing_done)
         assert caught.value.exit == Exit.IO
         assert path.read_bytes() == failure("a")
         errors.append(failure("c"))
-    assert path.read_bytes() == failure("a") + failure("c")
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, "_write", write)
+            with pytest.raises(OutputIOError, match="cannot be rewritten: No space left"):
+                errors.finish(nothing_done)
+    assert path.read_bytes() == failure("a") + failure("b") + failure("c")
+    assert errors.lost == 0

@@ -269,6 +269,7 @@ def test_failed_sync_is_final(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             attempt()
     ledger.close()
     assert len(calls) == 1
+    assert ledger.sync_failed
 
 
 @pytest.mark.parametrize(

@@ -213,3 +213,20 @@ def test_what_a_call_has_been_through_is_counted() -> None:
     assert run.end(one, after=2.0) is Verdict.ENDED
     assert (one.sent, one.counted, one.throttled) == (6, 2, 1)
     assert one.waited == pytest.approx(run.now - 6 * 2.0)
+
+
+def test_while_there_is_no_room_for_results_nothing_is_sent() -> None:
+    """A run that is held sends nothing, new or again, keeps what it has, and can be stopped."""
+    run = Run.of(calls(3), limit=2)
+    one = run.send()
+    run.scheduler.held = True
+    assert run.waits() == math.inf
+    assert run.end(one, CRASH) is Verdict.PARKED
+    run.now += 3600.0
+    assert run.waits() == math.inf
+    run.scheduler.held = False
+    assert run.send() is one
+    run.scheduler.held = True
+    assert run.end(one) is Verdict.ENDED
+    run.scheduler.stop()
+    assert run.is_done()

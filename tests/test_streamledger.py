@@ -40,7 +40,7 @@ def test_stream_whose_reader_is_gone() -> None:
 @pytest.mark.skipif(not FULL.exists(), reason="a device of Linux")
 def test_stream_to_a_full_disk() -> None:
     """A stream that cannot be written for another reason says which, and how far it came."""
-    with FULL.open("wb", buffering=0) as full, pytest.raises(OutputIOError, match="after 0 results: No space"):
+    with FULL.open("wb", buffering=0) as full, pytest.raises(OutputIOError, match="after 0 bytes of results: No space"):
         StreamLedger(full.fileno()).append([entry("a")])
 
 
