@@ -10,9 +10,12 @@ import orjson
 from batcher.failures import LineError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from batcher.model import Json, Kind
+
+LATEST = ":latest"
+"""The tag that Ollama adds to a name without one; both are one model."""
 
 NEUTRAL = frozenset({"stream", "stream_options", "keep_alive", "truncate"})
 """Keys that change how an answer is delivered and not what is asked; no hash covers them."""
@@ -38,23 +41,39 @@ def derived_id(data: bytes) -> str:
 class Ids:
     """Gives ids to lines without one, for one pass over the input: equal lines get `#2`, `#3` … in file order.
 
-    Start a new one for each pass, or the second pass takes every line for a repeat.
+    Start a new one for each pass, or the second pass takes every line for a repeat; or `replay` the first. `seen` says
+    whether an id was met before, for those who remember that anyway.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seen: Callable[[str], bool] | None = None) -> None:
         # Half a digest saves half the memory. If two unlike lines ever share one, the later merely gets a `#2`.
         self._seen: set[int] = set()
+        self._was_seen = seen or self._note
         self._repeats: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}
+        self._replaying = False
 
-    def derive(self, data: bytes) -> str:
+    def derive(self, data: bytes, seq: int = 0) -> str:
+        """The id of the line `seq` without one."""
         derived = derived_id(data)
-        key = int(derived[2:18], 16)
-        if key not in self._seen:
-            self._seen.add(key)
+        if self._replaying:
+            return f"{derived}#{self._numbers[seq]}" if seq in self._numbers else derived
+        if not self._was_seen(derived):
             return derived
-        count = self._repeats.get(key, 1) + 1
-        self._repeats[key] = count
+        key = int(derived[2:18], 16)
+        self._repeats[key] = self._numbers[seq] = count = self._repeats.get(key, 1) + 1
         return f"{derived}#{count}"
+
+    def replay(self) -> None:
+        """From now on give each line the id that it got before, whichever lines are asked for."""
+        self._replaying = True
+
+    def _note(self, derived: str) -> bool:
+        key = int(derived[2:18], 16)
+        if key in self._seen:
+            return True
+        self._seen.add(key)
+        return False
 
 
 def request_hash(
@@ -70,12 +89,27 @@ def request_hash(
     images: Sequence[str] = (),
 ) -> str:
     """64 bits of blake2b, in hex, over the canonical JSON of what is asked. Raises `LineError` if it nests too deep."""
-    return _digest([kind, model, content, system, tools, _asked(params), options or None, _asked(extra), images])
+    return _digest(
+        [
+            kind,
+            model and model.removesuffix(LATEST),
+            content,
+            system,
+            tools,
+            _asked(params),
+            options or None,
+            _asked(extra),
+            images,
+        ]
+    )
 
 
 def body_hash(kind: Kind, body: Mapping[str, Json]) -> str:
     """As `request_hash`, of a line that brought a whole body. Raises `LineError` if it nests too deep."""
-    return _digest([kind, _asked(body)])
+    asked = _asked(body)
+    if asked and isinstance(model := asked.get("model"), str) and model.endswith(LATEST):
+        asked = {**asked, "model": model.removesuffix(LATEST)}
+    return _digest([kind, asked])
 
 
 def _asked(params: Mapping[str, Json] | None) -> Mapping[str, Json] | None:

@@ -6,92 +6,104 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from batcher.done import Done
-from batcher.failures import InputError, LineError
+from batcher.changes import contradiction
+from batcher.done import Sight
+from batcher.failures import LineError
 from batcher.formats.jsonl import refused, too_large
 from batcher.identity import Ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from batcher.done import Done
     from batcher.formats import Line, Parser
     from batcher.formats.defaults import Defaults
     from batcher.model import Job, Result
 
 SHOWN = 3
-"""How many changed lines an error message names."""
+"""Changed jobs that are kept as examples."""
 
 
-class Finished(Protocol):
-    """What is done already: the hash by id."""
+class Places(Protocol):
+    """Wants to know which job each line is, "" for none; the first line of an id is the job."""
 
-    def get(self, ident: str) -> str | None: ...
+    def note(self, seq: int, ident: str) -> None: ...
 
 
 @dataclass(slots=True)
 class Intake:
     """Jobs in the order of the input. Lines that are no jobs go to `reject`; the counts say what became of the rest.
 
-    `limit` makes the first so many lines the whole input. `needs_model` refuses jobs that name none.
+    `finished` remembers what has a result, and from here on also what was met in the input. `limit` makes the first so
+    many lines the whole input. `needs_model` refuses jobs that name none. `on_change` says what a job is that asks for
+    something else than the result of its id is of: an error, a job to run again, or done (keep).
     """
 
     parse: Parser
     defaults: Defaults
-    finished: Finished
+    finished: Done
     reject: Callable[[Result], None]
     limit: int | None = None
     needs_model: bool = False
-    read: int = 0
-    """Lines, whatever became of them."""
+    places: Places | None = None
+    """Where to note which job stands on which line."""
+    on_change: str = "error"
+    failed: Callable[[str], bool] | None = None
+    """Which jobs failed before and are to be left alone, if any are."""
     taken: int = 0
     skipped: int = 0
     """Jobs that have a result already."""
     duplicates: int = 0
     """Lines that repeat an earlier one, id and content."""
+    left: int = 0
+    """Jobs left alone since they failed before."""
     refused: int = 0
-    _seen: Done = field(default_factory=Done)
+    changed: int = 0
+    """Jobs that ask for something else than the result of their id is of."""
+    examples: list[Job] = field(default_factory=list)
+    """The first of these."""
+    _ids: Ids = field(init=False)
+    _checked: bool = False
+    _passed: bytearray = field(default_factory=bytearray)
+    """A bit a line that `check` found to need nothing."""
+    _clashes: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._ids = Ids(self.finished.seen)
 
     def jobs(self, lines: Iterable[Line | None]) -> Iterator[Job | None]:
         """Yield what is to be done; None where nothing has arrived yet. Raises InputError when a job has changed."""
-        ids = Ids()
-        for line in lines:
+        for line in self._within_limit(lines):
             if line is None:
                 yield None
-                continue
-            if self.limit is not None and self.read >= self.limit:
-                return
-            self.read += 1
-            try:
-                job = self._read(line, ids)
-            except LineError as error:
-                self.refused += 1
-                self.reject(refused(error, line))
-                continue
-            if job is not None:
-                self.taken += 1
-                yield job
+            elif not (self._checked and self._is_passed(line.seq)):
+                try:
+                    job = self._wanted(line)
+                except LineError as error:
+                    self.refused += 1
+                    self.reject(refused(error, line))
+                    continue
+                if job is not None:
+                    self.taken += 1
+                    yield job
 
     def check(self, lines: Iterable[Line | None]) -> None:
-        """Compare the whole input with what is done, before anything is sent.
+        """Compare the whole input with what is done before anything is sent; `jobs` then passes over what is.
 
-        Raises InputError (65) if a job has the id of a finished one and asks for something else.
+        Counts in `changed` the jobs that have the id of a finished one and ask for something else.
         """
-        ids, seen = Ids(), Done()
-        changed: list[tuple[int, str]] = []
-        for read, line in enumerate(lines):
-            if line is None or (self.limit is not None and read >= self.limit):
+        for line in self._within_limit(lines):
+            if line is None:
                 break
             try:
-                job = self._parse(line, ids)
+                if not self._judge(line, self._parse(line)):
+                    self._pass(line.seq)
+            except DuplicateError:
+                self._clashes.add(line.seq)
             except LineError:
                 continue
-            if not seen.add(job.id, job.hash):
-                continue  # the first line of an id is the job
-            known = self.finished.get(job.id)
-            if known and known != job.hash:
-                changed.append((line.seq + 1, job.id))
-        if changed:
-            raise _contradiction(changed)
+        self._ids.replay()
+        self._checked = True
 
     def names_model(self, lines: Iterable[Line | None]) -> bool:
         """Whether the first job says which model it wants; true if there is none to tell by."""
@@ -101,41 +113,84 @@ class Intake:
                     return _has_model(self.parse(line.data, line.seq, self.defaults, Ids()))
         return True
 
-    def _read(self, line: Line, ids: Ids) -> Job | None:
-        job = self._parse(line, ids)
-        if not self._seen.add(job.id, job.hash):  # before what is finished: that may be the earlier line of this run
-            if self._seen.get(job.id) != job.hash:
-                # Under an id of its own: the id it gives may well have a result.
-                raise LineError("duplicate_id", f"an earlier line has the id {job.id!r} and asks for something else")
-            self.duplicates += 1
-            return None
-        known = self.finished.get(job.id)
-        if known is None:
-            return job
-        if known and known != job.hash:
-            raise _contradiction([(line.seq + 1, job.id)])
-        self.skipped += 1
-        return None
+    def _within_limit(self, lines: Iterable[Line | None]) -> Iterator[Line | None]:
+        read = 0
+        for line in lines:
+            if line is not None:
+                if self.limit is not None and read >= self.limit:
+                    return
+                read += 1
+            yield line
 
-    def _parse(self, line: Line, ids: Ids) -> Job:
+    def _wanted(self, line: Line) -> Job | None:
+        """The job on a line if it is to be done. Raises LineError."""
+        job = self._parse(line)
+        if self._checked:
+            if line.seq in self._clashes:
+                raise DuplicateError(job.id)
+            return job
+        wanted = self._judge(line, job)
+        if self.changed and self.on_change == "error":
+            raise contradiction(self.examples, self.changed)
+        return job if wanted else None
+
+    def _judge(self, line: Line, job: Job) -> bool:
+        """Whether a job is to be done; counts it if not. Raises LineError if an earlier job has its id."""
+        sight = self.finished.see(job.id, job.hash)
+        if self.places is not None:
+            is_job = sight is not Sight.REPEATED and sight is not Sight.CLASH
+            self.places.note(line.seq, job.id if is_job else "")
+        match sight:
+            case Sight.NEW:
+                if self.failed is None or not self.failed(job.id):
+                    return True
+                self.left += 1
+            case Sight.DONE:
+                self.skipped += 1
+            case Sight.CHANGED:
+                return self._judge_changed(job)
+            case Sight.REPEATED:
+                self.duplicates += 1
+            case Sight.CLASH:
+                raise DuplicateError(job.id)
+        return False
+
+    def _judge_changed(self, job: Job) -> bool:
+        self.changed += 1
+        if len(self.examples) < SHOWN:
+            self.examples.append(job)
+        if self.on_change == "keep":
+            self.skipped += 1
+        return self.on_change == "rerun"
+
+    def _parse(self, line: Line) -> Job:
+        if self.places is not None and not self._checked:
+            self.places.note(line.seq, "")
         if line.data is None:
             raise too_large()
-        job = self.parse(line.data, line.seq, self.defaults, ids)
+        job = self.parse(line.data, line.seq, self.defaults, self._ids)
         if self.needs_model and not _has_model(job):
             raise LineError("no_model", "no model: name one on the line, with -m, or in the variable MODEL", id=job.id)
         return job
 
+    def _pass(self, seq: int) -> None:
+        place, bit = divmod(seq, 8)
+        if place >= len(self._passed):
+            self._passed.extend(bytes(place + 1024 - len(self._passed)))
+        self._passed[place] |= 1 << bit
+
+    def _is_passed(self, seq: int) -> bool:
+        place, bit = divmod(seq, 8)
+        return place < len(self._passed) and bool(self._passed[place] >> bit & 1)
+
+
+class DuplicateError(LineError):
+    """A line under the id of an earlier one that asks for something else."""
+
+    def __init__(self, ident: str) -> None:
+        # Refused under an id of its own: the id that it gives may well have a result.
+        super().__init__("duplicate_id", f"an earlier line has the id {ident!r} and asks for something else")
+
 
 def _has_model(job: Job) -> bool:
     return job.model is not None or (job.body is not None and "model" in job.body)
-
-
-def _contradiction(changed: list[tuple[int, str]]) -> InputError:
-    """The input asks for something else under an id that has a result."""
-    shown = ", ".join(f"line {number} (id {name!r})" for number, name in changed[:SHOWN])
-    more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
-    return InputError(
-        f"{shown}{more}: the results hold an answer to a different request under the same id (another prompt, model "
-        "or parameter). Nothing was sent. Give the changed lines new ids, write to another file, or start anew with "
-        "--overwrite"
-    )

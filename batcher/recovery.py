@@ -15,6 +15,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 import orjson
@@ -22,6 +23,7 @@ import orjson
 from batcher import disk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from batcher.done import Done
@@ -34,6 +36,17 @@ _PREFIX = re.compile(rb'\{"id":"([^"\\]*)","seq":[0-9]+,"hash":"([0-9a-f]{16})"[
 # an id with a backslash in it does not match, and is unescaped by the JSON reader
 _SECOND = b'","seq":'
 _OPENING = b'{"id":"'
+
+_PIECE = 1 << 18
+"""Bytes of whole lines that are looked at together: they stay in the cache of the processor."""
+
+_END = b"}\n"
+_HEADS = re.compile(
+    rb'\{"id":"(?:(?<=\}\n.{7})([^"]*)","seq":[0-9]+,"hash":"(.{16})"[,}]'
+    rb'|(?:[^"\\\n]|\\.)*","seq":)'
+)
+# Finds the beginning of every result; one that stands elsewhere than behind the end of another has no groups. The
+# pattern begins with plain characters, which `re` looks for many times as fast as for anything else.
 
 
 @dataclass(slots=True)
@@ -59,10 +72,57 @@ class Findings:
 def scan(file: BinaryIO, size: int, done: Done) -> Findings:
     """Read a file of `size` bytes from its start, and remember in `done` what each result in it is of."""
     found = Findings()
-    end = 0
-    for line in file:
+    start = 0
+    last = b""
+    while start < size and (lines := file.readlines(_PIECE)):
+        piece = b"".join([_END, *lines])
+        if not start:
+            done.expect(len(lines) * size // len(piece))
+        end = start + len(piece) - len(_END)
+        if end >= size:
+            last = lines[-1]
+            identities = [*map(identify, lines[:-1]), parse(last)]
+            _take(found, done, start, lines, identities)
+        elif (repeated := _take_unhurt(piece, len(lines), done)) is None:
+            _take(found, done, start, lines, map(identify, lines))
+        elif repeated:
+            ends = list(accumulate(map(len, lines), initial=start))
+            for place in repeated:
+                found.mark(ends[place], ends[place + 1])
+            found.repeated += len(repeated)
+        start = end
+    found.results = len(done)
+    found.unended = bool(last) and not last.endswith(b"\n") and not (found.damage and found.damage[-1][1] == start)
+    return found
+
+
+def _take_unhurt(piece: bytes, count: int, done: Done) -> list[int] | None:
+    """Remember lines that all begin as ours and look unhurt, and return which are repeated; `None` if one does not.
+
+    `piece` is the end of a line and `count` whole lines.
+    """
+    if b"\0" in piece or not piece.endswith(_END):
+        return None
+    heads = _HEADS.findall(piece)
+    if len(heads) != count:
+        return None
+    idents, digests = zip(*heads, strict=True)
+    names = b"".join(idents)
+    if b"" in digests or b"\\" in names or b"\n" in names:
+        return None
+    try:
+        return done.add_all(idents, b"".join(digests))
+    except ValueError:
+        return None
+
+
+def _take(
+    found: Findings, done: Done, start: int, lines: Iterable[bytes], identities: Iterable[Identity | None]
+) -> None:
+    """Remember results, and mark what is none, or is one of an id that has one."""
+    end = start
+    for line, identity in zip(lines, identities, strict=True):
         start, end = end, end + len(line)
-        identity = identify(line) if end < size else parse(line)
         if identity is None:
             found.unreadable += 1
             found.foreign = found.foreign or not _could_be_ours(line)
@@ -71,9 +131,6 @@ def scan(file: BinaryIO, size: int, done: Done) -> Findings:
         else:
             found.repeated += 1
         found.mark(start, end)
-    found.results = len(done)
-    found.unended = bool(end) and not line.endswith(b"\n") and not (found.damage and found.damage[-1][1] == end)
-    return found
 
 
 def identify(line: bytes) -> Identity | None:
@@ -139,6 +196,16 @@ def _set_aside(fd: int, aside: Path, damage: list[tuple[int, int]]) -> None:
     finally:
         os.close(target)
     disk.sync_directory(aside.parent)
+
+
+def renew(fd: int, path: Path) -> int:
+    """Copy a whole file to a new one that takes its name, and give that one's descriptor, locked like the old one.
+
+    For a file that a sync failed on: the kernel may have what it could not write still in memory, and call it clean,
+    so that no later sync would write it. A copy is written anew. Raises `OSError`, and then `fd` is still open.
+    """
+    size = os.fstat(fd).st_size
+    return _rewrite(fd, path, [(0, size)] if size else [], ended=True)
 
 
 def _rewrite(fd: int, path: Path, keep: list[tuple[int, int]], *, ended: bool) -> int:

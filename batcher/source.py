@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.failures import BatcherError, InputError
 from batcher.formats.lines import LineSplitter
+from batcher.state import portrait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from batcher.formats import Format, Line
+    from batcher.model import Json
 
 _CHUNK: Final = 256 * 1024
 _HELD: Final = 4096
@@ -36,6 +38,7 @@ class Source:
         status = os.fstat(self._file.fileno())
         self.is_regular = stat.S_ISREG(status.st_mode)
         self.identity = (status.st_dev, status.st_ino) if self.is_regular else None
+        self.portrait: dict[str, Json] = portrait(path, status) if self.is_regular else {}
         self.on_arrival: Callable[[], None] = lambda: None
 
     def lines(self) -> Iterator[Line | None]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from result_lines import entry, ids
 
-from batcher import disk
+from batcher import disk, recovery
+from batcher.done import Done
 from batcher.failures import Exit, LockedError, OutputError, OutputIOError
 from batcher.ledger import Ledger, quarantine_path
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 A, B, C = (entry(ident, seq, text='größe 🙂 {"id":"')[2] for seq, ident in enumerate("abc"))
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
+@pytest.fixture(params=[1 << 18, 300, 1], ids=["read at once", "few lines at a time", "line by line"])
+def path(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A results file, read in pieces of this many bytes: whole pieces are looked at otherwise than single lines."""
+    monkeypatch.setattr("batcher.recovery._PIECE", request.param)
     return tmp_path / "results.jsonl"
 
 
@@ -210,7 +213,7 @@ def test_random_surgery(path: Path) -> None:
     """Zeros, glue, repeated lines and a cut end leave whole results only, and every byte is somewhere."""
     rng = random.Random(20)
     whole = [entry(f"job-{n}", n, text="x" * rng.randrange(60))[2] for n in range(7)]
-    for _ in range(500):
+    for _ in range(300):
         lines = [whole[0], *rng.choices(whole, k=6)]
         for n in rng.sample(range(1, len(lines)), k=3):
             start = rng.randrange(len(lines[n]))
@@ -223,3 +226,34 @@ def test_random_surgery(path: Path) -> None:
         assert kept.startswith(whole[0])
         assert set(kept.splitlines(keepends=True)) <= set(whole)
         assert len(kept) + len(left) - len(data) in {0, 1}
+
+
+def test_pieces_are_read_as_lines_are(path: Path) -> None:
+    """Whatever is in a file, looking at whole pieces finds what looking at each line finds."""
+    rng = random.Random(3)
+    parts = [
+        *(entry(f"job-{n}", n, text='{"id":"x","seq":')[2] for n in range(4)),
+        entry('quo"te')[2],
+        entry("back\\slash")[2],
+        b'{"id":"nested","seq":1,"hash":"0123456789abcdef","meta":{"id":"x","seq":1}}\n',
+        b'{"id":"tool","seq":1,"hash":"0123456789abcdef","tool_calls":[{"id":"call_1"}]}\n',
+        b'{"id":"upper","seq":1,"hash":"0123456789ABCDEF"}\n',
+        b'{"id":"odd","seq":1,"hash":"0123456789abcdeg"}\n',
+        b'{"id":"torn\n',
+        b'{"id":"a{"id":"b","seq":1,"hash":"0123456789abcdef"}\n',
+        b'{"id":"a","seq":1,"hash":"0123456789abcdef","text":"x{"id":"b\\"","seq":1,"hash":"0123456789abcdef"}\n',
+        b'{"id":"spaced", "seq":1}\n',
+        b"}\n",
+        b"\0\0\n",
+    ]
+    for _ in range(300):
+        lines = rng.choices(parts, k=rng.randrange(1, 12))
+        path.write_bytes(b"".join(lines))
+        done, alone = Done(), Done()
+        with path.open("rb") as file:
+            found = recovery.scan(file, path.stat().st_size, done)
+        results = [identity for line in lines if (identity := recovery.parse(line))]
+        fresh = [identity for identity in results if alone.add(*identity)]
+        assert (found.results, found.repeated) == (len(fresh), len(results) - len(fresh))
+        assert found.unreadable == len(lines) - len(results)
+        assert {done.get(ident) for ident, _ in fresh} == {alone.get(ident) for ident, _ in fresh}

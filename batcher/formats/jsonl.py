@@ -44,7 +44,7 @@ def parse_job(data: bytes, seq: int, defaults: Defaults, ids: Ids | None = None)
     record = read_object(data)
     explicit = _explicit_id(record)
     try:
-        return read_record(record, explicit or (ids.derive(data) if ids else derived_id(data)), seq, defaults)
+        return read_record(record, explicit or (ids.derive(data, seq) if ids else derived_id(data)), seq, defaults)
     except LineError as error:
         error.id = explicit
         raise

@@ -1,0 +1,72 @@
+"""What a run does about the results of those before it: compares them with the input before anything is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from batcher import disk
+from batcher.changes import contradiction, run_changes
+from batcher.failures import UsageError
+from batcher.figures import count
+from batcher.ledger import Ledger, superseded_path
+from batcher.recovery import identify
+from batcher.superseded import supersede
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
+
+    from batcher.intake import Intake
+    from batcher.ledger import AnyLedger
+    from batcher.model import Json
+    from batcher.source import Source
+
+
+def compare(
+    intake: Intake,
+    source: Source,
+    ledger: AnyLedger,
+    note: Callable[[str], None],
+    *,
+    before: Mapping[str, Json],
+    parameters: Mapping[str, Json],
+) -> None:
+    """Find what is done, and deal with results of other requests as `on_change` says.
+
+    `before` and `parameters` are those of the last run and of this one. Raises InputError (65) if such results are an
+    error, UsageError (2) if they are to be replaced and the input can be read but once, OutputIOError (74).
+    """
+    if not isinstance(ledger, Ledger) or not len(ledger):
+        return
+    if not source.is_regular:
+        if intake.on_change == "rerun":
+            raise UsageError("--on-change rerun compares the whole input before it sends: give it as a file")
+        return
+    intake.check(source.lines())
+    if not intake.changed or intake.on_change == "keep":
+        return
+    if intake.on_change == "rerun":
+        moved = count(supersede(ledger, ledger.done.changed), "results")
+        note(f"moved {moved} of other requests to {superseded_path(ledger.path)}; what they answered is asked anew")
+        return
+    records = _records(ledger.path, {job.id for job in intake.examples})
+    raise contradiction(
+        intake.examples, intake.changed, records=records, parameters=run_changes(before, parameters) if before else ()
+    )
+
+
+def _records(path: Path, idents: Collection[str]) -> dict[str, dict[str, Json]]:
+    """Read the results of a few ids."""
+    found: dict[str, dict[str, Json]] = {}
+    with path.open("rb", buffering=disk.BLOCK) as file:
+        for line in file:
+            identity = identify(line)
+            ident = identity[0] if identity else ""
+            name = ident.decode() if isinstance(ident, bytes) else ident
+            if name in idents:
+                found[name] = orjson.loads(line)
+                if len(found) == len(idents):
+                    break
+    return found
