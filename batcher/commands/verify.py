@@ -1,0 +1,195 @@
+"""`batcher verify`: the user's own proof that a results file is what its input asked for."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import click
+import orjson
+
+from batcher.commands.console import say
+from batcher.commands.options import KeyValue, environ_of, notes_of, option, options_from, request_options
+from batcher.failures import Exit, InputError, OutputError
+from batcher.redaction import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from batcher.formats import Line
+    from batcher.formats.defaults import Defaults
+    from batcher.model import Json
+    from batcher.options import Options
+    from batcher.source import Source
+    from batcher.verification import Finding, Verdict
+
+FINDINGS: Final = {
+    "missing": "no line anywhere",
+    "pending": "no line yet: a run is at work, or stopped before its end",
+    "failed": "a line in the errors file; the same run asks again",
+    "changed": "the result answers another request under the same id",
+    "duplicate": "a second line for an id",
+    "unreadable": "a line that is no result",
+    "extra": "a result for an id that the input does not have (no fault)",
+}
+"""Finding → what it means; lines are those of the input for the first four, else those of the results file."""
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("verify")
+@click.argument("input", type=click.Path(allow_dash=True), metavar="INPUT")
+@click.argument("results", type=_FILE, metavar="RESULTS")
+@option("--errors", type=_FILE, help="The errors file (default: beside the results, RESULTS.errors.jsonl).")
+@option("--json", "as_json", is_flag=True, help="Print JSON.")
+@request_options
+@option("--system", metavar="TEXT", help="The system prompt of the run.")
+@option("--param", "params", multiple=True, type=KeyValue(), help="A parameter of the run: temperature=0.")
+@option("--option", "option", multiple=True, type=KeyValue(), help="An Ollama option of the run: num_ctx=8192.")
+@click.pass_context
+def command(ctx: click.Context, /, input: str, results: Path, *, as_json: bool, **values: Any) -> None:  # noqa: A002 - as run
+    """Say whether RESULTS has exactly one result for each job in INPUT, and nothing that is none.
+
+    A result counts for the request that it answers. What the last run was told (model, parameters) stands in the state
+    file beside RESULTS; where that is gone, or something else is meant, say it again. Reads alone, also while a run is
+    writing.
+
+    Exit codes: 0 it has, 3 it has not, 65 INPUT cannot be read, 73 RESULTS cannot be read.
+    """
+    options = options_from(values)
+    for note in notes_of(ctx):
+        say(note)
+    verdict = examine(input, results, options, environ_of(ctx))
+    if as_json:
+        click.echo(orjson.dumps(as_dict(verdict)).decode())
+    else:
+        for line in screen(verdict, input, results):
+            click.echo(line)
+    ctx.exit(_exit(verdict))
+
+
+def examine(path: str, results: Path, options: Options, environ: Mapping[str, str]) -> Verdict:
+    """Compare the files. Raises InputError if the input cannot be read, OutputError if the results cannot."""
+    from batcher.formats import format_of
+    from batcher.ledger import errors_path, state_path
+    from batcher.source import Source
+    from batcher.state import Status, read
+    from batcher.verification import Verification, first_model
+    from batcher.wiring import defaults_for
+
+    form = format_of(path, options.input_format)
+    with ExitStack() as stack:
+        source = Source(path, form)
+        stack.callback(source.close)
+        file = stack.enter_context(_open(results))
+        state, note = read(state_path(results))
+        if note:
+            say(note)
+        defaults = defaults_for(options, environ, None, path)
+        if state is not None:
+            defaults = as_the_run(defaults, state.run)
+        guessed = first_model(file) if defaults.model is None else None
+        file.seek(0)
+        check = Verification()
+        check.read_results(file)
+        errors = options.errors or errors_path(results)
+        if errors.is_file():  # a run without failures leaves none
+            with _open(errors) as failures:
+                check.read_errors(failures)
+        check.read_input(
+            _arrived(source),
+            parse=form.parse,
+            defaults=replace(defaults, model=defaults.model or guessed),
+            limit=options.limit,
+            unfinished=state is not None and state.status is not Status.COMPLETE,
+        )
+        check.find_extra(file)
+    if guessed is not None and check.verdict.changed.count:
+        say(f"no model was named, so that of the first result was taken: {guessed}. Name the run's with -m")
+    return check.verdict
+
+
+def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
+    """Fill in what is not said with what the last run on these results was told, by its state file."""
+    told = {name: run.get(name) for name in ("model", "system", "aliases")} | {"path": run.get("endpoint")}
+    if not (said.params or said.extra):
+        told |= {"params": run.get("params"), "extra": run.get("extra")}
+    if not said.options:
+        told["options"] = run.get("options")
+    return replace(said, **{name: value for name, value in told.items() if value and not getattr(said, name)})
+
+
+def _open(path: Path) -> BinaryIO:
+    from batcher.publication import part_path
+
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        part = part_path(path)
+        hint = f"; {part} has what an --atomic run has so far" if part.exists() else ""
+        raise OutputError(f"{path}: there is no such file{hint}") from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _arrived(source: Source) -> Iterator[Line]:
+    """The lines of a file, or those of a pipe as they come."""
+    arrival = threading.Event()
+    source.on_arrival = arrival.set
+    try:
+        for line in source.lines():
+            if line is not None:
+                yield line
+                continue
+            arrival.wait()
+            arrival.clear()
+    except OSError as error:
+        raise InputError(f"{source.path}: cannot be read: {error.strerror}") from error
+
+
+def screen(verdict: Verdict, path: str, results: Path) -> list[str]:
+    """The verdict for people: counts, and where to look."""
+    ok = f"{verdict.ok} have their result"
+    if verdict.unhashed:
+        ok += f", {verdict.unhashed} of them one that does not say which request it answers"
+    lines = [f"{path}: {verdict.jobs} jobs; {ok}", f"{results}: {verdict.results} results"]
+    for name, meaning in FINDINGS.items():
+        finding: Finding = getattr(verdict, name)
+        if finding.count:
+            lines.append(f"{name:<10} {finding.count}: {meaning}")
+            lines.append(f"{'':<10} {_where(finding)}")
+    if verdict.writing:
+        lines.append("A run is writing to this file now; this is what it held a moment ago.")
+    code = _exit(verdict)
+    lines.append("complete: one result for each job" if code is Exit.OK else f"not complete (exit code {int(code)})")
+    return [printable(line) for line in lines]
+
+
+def _where(finding: Finding) -> str:
+    places = [f"line {place.line}" + (f" ({place.id})" if place.id is not None else "") for place in finding.first]
+    more = finding.count - len(places)
+    return ", ".join(places) + (f" and {more} more" if more else "")
+
+
+def as_dict(verdict: Verdict) -> dict[str, Any]:
+    """The verdict for programs. The names in it stay."""
+    return {
+        "complete": verdict.sound,
+        "exit": int(_exit(verdict)),
+        "jobs": verdict.jobs,
+        "results": verdict.results,
+        "ok": verdict.ok,
+        "unhashed": verdict.unhashed,
+        "writing": verdict.writing,
+        "findings": {
+            name: {"count": finding.count, "first": [place._asdict() for place in finding.first]}
+            for name in FINDINGS
+            for finding in (getattr(verdict, name),)
+        },
+    }
+
+
+def _exit(verdict: Verdict) -> Exit:
+    return Exit.OK if verdict.sound else Exit.SOME_FAILED
