@@ -63,6 +63,14 @@ test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every tes
 bench: $(VENV)/.ready  ## what a job and a streamed record cost, beside a bare loop on the same server
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
+.PHONY: torture
+torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks: what the results file survives, with numbers
+	$(BIN)/python tests/torture/run.py $(ARGS)
+
+.PHONY: bench-resume
+bench-resume: $(VENV)/.ready  ## what it costs to take up a run: time of the scan, memory; ARGS="--jobs 10000000 --line-bytes 200"
+	$(BIN)/python tests/bench/resume.py $(ARGS)
+
 .PHONY: lock
 lock: $(VENV)/.ready  ## pin the development environment anew
 	$(BIN)/python $(PIP) install uv
