@@ -38,7 +38,7 @@ def judge(job: Job, completion: Completion) -> Json:
     if job.kind is Kind.RESPONSES and _filled(job, completion):
         completion.flag("length")
     first = completion.first
-    if not (first.texts or first.tool_calls or first.refusals):
+    if not (any(first.texts) or first.tool_calls or first.refusals):
         completion.flag("empty")
     body = job.extra if job.body is None else job.body
     wanted = job.params.get("n", body.get("n"))

@@ -56,14 +56,16 @@ class About:
     def find(self, name: str) -> ModelInfo | None:
         """Give the model that the server would use for this name."""
         for model in self.models:
-            if model.name == name or (self._names_like_ollama and same_model(model.name, name)):
+            if model.name == name or self._are_one(model.name, name):
                 return model
         # llama.cpp with one model answers by any name.
         return self.models[0] if self.kind == LLAMA_CPP and len(self.models) == 1 else None
 
-    @property
-    def _names_like_ollama(self) -> bool:
-        return self.api is Api.NATIVE or self.kind == OLLAMA
+    def _are_one(self, one: str, other: str) -> bool:
+        """Whether two names mean one model here: by Ollama's rules, or but for `:latest` (a proxy of an Ollama)."""
+        if self.api is Api.NATIVE or self.kind == OLLAMA:
+            return same_model(one, other)
+        return one.removesuffix(":latest") == other.removesuffix(":latest")
 
 
 def missing(wanted: Iterable[str], about: About) -> list[tuple[str, str | None]]:

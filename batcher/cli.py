@@ -15,6 +15,7 @@ from batcher.redaction import printable
 COMMANDS = {
     "run": "Run a file of jobs and write their results.",
     "check": "Say whether the server, its models and the jobs are fit to run.",
+    "verify": "Hold a results file against its input: missing, failed, changed, repeated, unreadable lines.",
     "models": "List the models that the server offers.",
 }
 """Name → one line of help, so that `batcher --help` imports none of them."""

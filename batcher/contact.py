@@ -12,7 +12,7 @@ import anyio
 
 from batcher.failures import AttemptError, BatcherError, FailureClass, UnavailableError, UsageError
 from batcher.figures import count
-from batcher.keys import headers_for
+from batcher.keys import Credentials, headers_for
 from batcher.model import Api
 from batcher.redaction import Redactor
 from batcher.servers import find_server
@@ -79,13 +79,17 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
         )
         if server.api is None:
             server = replace(server, api=await _ask(transport, server, options, told))
-        credentials = headers_for(
-            server,
-            environ=environ,
-            key_env=options.api_key_env,
-            key_file=str(options.api_key_file) if options.api_key_file else None,
-            header_env=list(options.header_env.items()),
-            allow_insecure=options.allow_insecure,
+        credentials = (
+            Credentials()
+            if local is not None
+            else headers_for(
+                server,
+                environ=environ,
+                key_env=options.api_key_env,
+                key_file=str(options.api_key_file) if options.api_key_file else None,
+                header_env=list(options.header_env.items()),
+                allow_insecure=options.allow_insecure,
+            )
         )
         for note in credentials.notes:
             told.note(note)

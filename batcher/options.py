@@ -5,21 +5,30 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from batcher.answers import FLAGS
 from batcher.failures import UsageError
+from batcher.model import Api
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
-    from batcher.model import Api, Json
+    from batcher.model import Json
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+_CHOICES: Final = {
+    "embedding_format": ("float", "base64"),
+    "durability": ("off", "batch", "each"),
+    "on_change": ("error", "rerun", "keep"),
+}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
+
+
+PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +72,33 @@ class Options:
     timeout: float = 1800.0
     max_wait: float | None = None
     grace: float = 20.0
+    max_duration: float | None = None
 
     # what to write
     errors: Path | None = None
     overwrite: bool = False
+    on_change: str = "error"
+    skip_failed: bool = False
+    durability: str = "batch"
+    disk_wait: float = 60.0
+    wait_lock: float = 0.0
+    ordered: bool = False
+    atomic: bool = False
     raw: bool = False
     embedding_format: str = "float"
     fail_on: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        for name, known in _CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
+        if unknown := sorted(self.fail_on - FLAGS.keys()):
+            raise UsageError(f"fail_on does not know {', '.join(unknown)}; it knows {', '.join(FLAGS)}")
+        if self.local and self.base_url:
+            raise UsageError("local starts a server and base_url names one: say one of the two")
+
+    def _check_numbers(self) -> None:
         for name, least in (("concurrency", 1), ("pack", 1), ("retries", 0), ("limit", 1), ("slots", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -79,15 +106,9 @@ class Options:
         for name in ("connect_timeout", "first_token_timeout", "idle_timeout", "timeout"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be longer than 0 s")
-        for name in ("max_wait", "grace"):
+        for name in ("max_wait", "max_duration", "grace", "disk_wait", "wait_lock"):
             if (value := getattr(self, name)) is not None and not value >= 0:
                 raise UsageError(f"{name} must not be less than 0 s")
-        if self.embedding_format not in ("float", "base64"):
-            raise UsageError(f"embedding_format is float or base64, not {self.embedding_format!r}")
-        if unknown := sorted(self.fail_on - FLAGS.keys()):
-            raise UsageError(f"fail_on does not know {', '.join(unknown)}; it knows {', '.join(FLAGS)}")
-        if self.local and self.base_url:
-            raise UsageError("local starts a server and base_url names one: say one of the two")
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Options:
@@ -96,7 +117,21 @@ class Options:
         for name in values:
             if name not in names:
                 raise UsageError(f"no option is called {name!r}{nearest(name, names)}")
-        return cls(**values)  # type: ignore[arg-type]  # the names are checked, the values by the caller's type checker
+        return cls(**{name: _typed(name, value) for name, value in values.items()})
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A Python argument as its field has it: text that stands for an API or a path is one. Raises UsageError."""
+    if name == "dialect" and isinstance(value, str):
+        try:
+            return Api(value)
+        except ValueError:
+            raise UsageError(f"dialect is {' or '.join(Api)}, not {value!r}") from None
+    if name in PATHS and isinstance(value, str):
+        return Path(value)
+    if name == "fail_on" and not isinstance(value, str):
+        return frozenset(value)
+    return value
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -40,8 +40,9 @@ def calls(
             key = _key(job, api)
             pack = filling.setdefault(key, [])
             pack.append(job)
-            if len(pack) >= size or len(filling) > OPEN_PACKS:
-                oldest = key if len(pack) >= size else next(iter(filling))
+            is_full = sum(len(inputs_of(one)) for one in pack) >= size
+            if is_full or len(filling) > OPEN_PACKS:
+                oldest = key if is_full else next(iter(filling))
                 yield from _encoded([filling.pop(oldest)], api, reject)
     yield from _encoded(filling.values(), api, reject)
 
@@ -57,9 +58,10 @@ def halves(call: Call, api: Api) -> tuple[Call, Call]:
 
 def shares(call: Call, completion: Completion) -> Iterator[tuple[Job, Completion]]:
     """Give each job of a pack a completion with its own vectors, in the order in which they were sent."""
-    if len(call.jobs) == 1 or completion.vectors is None:
+    if len(call.jobs) == 1:
         yield call.jobs[0], completion
         return
+    assert completion.vectors is not None
     start = 0
     for job in call.jobs:
         end = start + len(inputs_of(job))

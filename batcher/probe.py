@@ -14,6 +14,7 @@ from batcher.failures import AccountError, AttemptError, ConfigError, Failure, F
 from batcher.keys import KEY_HEADERS
 from batcher.model import Api
 from batcher.redaction import printable
+from batcher.rules import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -89,6 +90,8 @@ class _Probe:
         """GET what the API cannot do without."""
         url = self.endpoint.url(path)
         answer = await self.requester.request("GET", url, headers=self.endpoint.headers)
+        if answer.status == 403 and not answer.body.strip() and self.endpoint.api is Api.NATIVE:
+            raise ConfigError(f"{url}: {SILENT['host_refused']}")
         if answer.status in {401, 403}:
             raise _refused(self.endpoint, answer)
         if answer.status in AWAY or answer.status >= 500:

@@ -37,6 +37,8 @@ class Snapshot:
     skipped: int = 0
     """Jobs that had a result before; done, but no sign of speed."""
     in_flight: int = 0
+    parked: int = 0
+    """Requests that wait for their next attempt."""
     tokens: int = 0
     total: int | None = None
     """Jobs of the whole input, those that had a result among them, once that is known."""
@@ -100,11 +102,20 @@ def describe(snapshot: Snapshot, pace: Pace) -> str:
         f"{count(snapshot.failed)} failed" if snapshot.failed else "",
         printable(snapshot.note, NOTE_WIDTH),
         f"{count(snapshot.in_flight)} in flight",
+        f"{count(snapshot.parked)} parked" if snapshot.parked else "",
         f"{rate(pace.jobs)} jobs/s" if pace.jobs else "",
         f"{rate(pace.tokens)} tok/s" if pace.tokens else "",
         f"ETA {span(remaining)}" if remaining is not None else span(snapshot.elapsed),
     ]
     return " · ".join(part for part in parts if part)
+
+
+def state(snapshot: Snapshot) -> str:
+    """Write the line for one who asks once: the speed is that of the whole run."""
+    pace = Pace()
+    pace.add(Snapshot(elapsed=0.0))
+    pace.add(snapshot)
+    return describe(snapshot, pace)
 
 
 class Progress:

@@ -92,6 +92,13 @@ llm/llama_server.go, llama.cpp tools/server, the error guides of OpenAI, Groq an
 answers 400 when its runner crashed, and its chat 500 for some mistakes of the user: words decide before the status."""
 
 
+SILENT: Final = {
+    "host_refused": "403 without a word: Ollama answers so to a Host that it does not know, as behind a proxy; "
+    "have the proxy send Host: localhost, or name the server by its address",
+}
+"""What to say for servers that refuse without a word."""
+
+
 def classify(status: int, body: bytes, path: str, *, retry_after: float | None = None, advice: str = "") -> Failure:
     """Name a failure from an HTTP answer. `advice` is the header `x-should-retry`; `retry_after` is in seconds."""
     text = words(body)
@@ -134,6 +141,7 @@ def words(body: bytes) -> str:
 def _by_rule(status: int, text: str, path: str) -> Failure | None:
     for rule in RULES:
         if rule.matches(status, text, path):
+            text = text or SILENT.get(rule.code, f"status {status} and no words")
             return Failure(rule.kind, rule.code, text[:MESSAGE_LIMIT], status or None, scope=rule.scope, exit=rule.exit)
     return None
 

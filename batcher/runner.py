@@ -3,45 +3,47 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 from anyio import to_thread
+from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.contact import contact, only_model
+from batcher.destination import Destination
 from batcher.engine import Engine
 from batcher.errorsfile import ErrorsFile
-from batcher.failures import Exit, Failure, FailureClass, UsageError, ungrouped
+from batcher.failures import Exit, Failure, FailureClass, OutputError, ungrouped
 from batcher.figures import span
 from batcher.formats import format_of
 from batcher.formats.parameters import unknown_keys_warning
 from batcher.intake import Intake
-from batcher.ledger import Ledger, errors_path
 from batcher.progress import Snapshot
 from batcher.recorder import Recorder
+from batcher.resumption import compare
 from batcher.signals import Signals
 from batcher.source import Source
-from batcher.streamledger import StreamLedger
+from batcher.state import EVERY, parameters
+from batcher.statekeeper import StateKeeper
 from batcher.summary import Summary
 from batcher.watchdog import now
 from batcher.wiring import defaults_for, said, scheduler_for, stops, timeouts_for
+from batcher.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from pathlib import Path
 
     from batcher.contact import Contact
+    from batcher.ledger import AnyLedger
     from batcher.model import Result
     from batcher.options import Options
     from batcher.scheduler import Scheduler
 
-SYNC_EVERY: Final = 1.0
-"""Seconds between two syncs of the results file: what a power cut can cost."""
 TICK: Final = 0.2
-
-AnyLedger: TypeAlias = Ledger | StreamLedger
 
 
 class Observer(Protocol):
@@ -57,6 +59,7 @@ class Observer(Protocol):
     def note(self, message: str) -> None: ...
     def finished(self, result: Result) -> None: ...
     def tick(self, run: Run) -> None: ...
+    def asked(self, run: Run) -> None: ...
 
 
 class Silent:
@@ -68,6 +71,7 @@ class Silent:
     def note(self, message: str) -> None: ...
     def finished(self, result: Result) -> None: ...
     def tick(self, run: Run) -> None: ...
+    def asked(self, run: Run) -> None: ...
 
 
 @dataclass(slots=True)
@@ -84,7 +88,11 @@ class Run:
     scheduler: Scheduler | None = None
     total: int | None = None
     """Lines of the input, where they could be counted."""
-    errors_path: Path | None = None
+    destination: Destination = field(init=False)
+    _state: StateKeeper = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.destination = Destination(self.output, self.options, self.observer.note)
 
     async def run(self) -> Summary:
         """Do it and return the sums.
@@ -96,25 +104,34 @@ class Run:
         with ungrouped(), ExitStack() as stack:
             source = Source(self.input, format_of(self.input, self.options.input_format))
             stack.callback(source.close)
-            self.errors_path = self._errors_path()
-            self._keep_apart(source)
-            ledger = self._open_ledger()
-            stack.callback(ledger.close)
-            errors = ErrorsFile(self.errors_path, overwrite=self.options.overwrite) if self.errors_path else None
-            if errors is not None:
-                stack.callback(errors.close)
-            await self._until_done(source, ledger, errors)
-            if errors is not None:
-                errors.finish(ledger.__contains__, complete=self._read_all)
+            ledger: AnyLedger | None = None
+            errors: ErrorsFile | None = None
+            self._state = stack.enter_context(StateKeeper(self.summary, self.observer.note))
+            async with self._interruptible() as signals:
+                ledger = await self.destination.open_when_free(source, stack)
+                errors = self._open_errors(stack)
+                async with contact(self.options, self.environ, self.observer) as server:
+                    await self._serve(source, ledger, errors, server, signals)
+            if ledger is not None:
+                if errors is not None:
+                    self._finish(errors, ledger)
+                self.destination.finish(self.summary)
         self.summary.finished = now()
         return self.summary
+
+    def _finish(self, errors: ErrorsFile, ledger: AnyLedger) -> None:
+        """Leave the failures that still stand; where their file fails, the results are no worse for it."""
+        try:
+            errors.finish(ledger.__contains__, complete=self._read_all)
+        except OutputError as error:
+            self.summary.unwritten.append(str(error))
+        if errors.lost:
+            self.summary.unwritten.append(f"{errors.path}: {errors.lost} failures did not get into it")
 
     @property
     def _read_all(self) -> bool:
         """The run saw the whole input: complaints about lines that are gone from it no longer count."""
-        summary = self.summary
-        stopped = summary.stop is not None or summary.signal is not None or summary.pending + summary.unread > 0
-        return not stopped and self.options.limit is None
+        return self.summary.complete and self.options.limit is None
 
     def snapshot(self) -> Snapshot:
         """The state of the run now, for whoever shows it."""
@@ -125,22 +142,42 @@ class Run:
             failed=summary.failed,
             skipped=summary.skipped,
             in_flight=scheduler.in_flight if scheduler else 0,
+            parked=scheduler.parked if scheduler else 0,
             tokens=summary.completion_tokens,
             total=self.total,
-            note=scheduler.waits_for(now()) if scheduler else "",
+            note=self.observer.redact(scheduler.waits_for(now())) if scheduler else "waiting for the server",
         )
 
-    async def _until_done(self, source: Source, ledger: AnyLedger, errors: ErrorsFile | None) -> None:
+    def _open_errors(self, stack: ExitStack) -> ErrorsFile | None:
+        path = self.destination.errors_path
+        return stack.enter_context(ErrorsFile(path, overwrite=self.options.overwrite)) if path else None
+
+    @asynccontextmanager
+    async def _interruptible(self) -> AsyncIterator[Signals]:
+        """Heed signals, and the end of `--max-duration`; what is cut short by them goes on behind the block."""
         async with anyio.create_task_group() as group:
-            signals = Signals(group.cancel_scope, self.observer.note, self.options.grace)
+            observer, grace = self.observer, self.options.grace
+            signals = Signals(group.cancel_scope, observer.note, grace, partial(observer.asked, self))
             if self.handle_signals:
                 group.start_soon(signals.listen)
+            if self.options.max_duration is not None:
+                group.start_soon(signals.expire, self.options.max_duration)
+            await cancel_shielded_checkpoint()  # the listener listens before anything can take long
             try:
-                async with contact(self.options, self.environ, self.observer) as server:
-                    await self._serve(source, ledger, errors, server, signals)
+                yield signals
             finally:
                 self.summary.signal = signals.received
+                if signals.expired is not None:
+                    self._stop_at(signals.expired)
+                self.summary.unread = not self.summary.complete and not (self.scheduler and self.scheduler.exhausted)
             group.cancel_scope.cancel()
+
+    def _stop_at(self, expiry: Failure) -> None:
+        """The time was over: that ended the run, unless something else had, or all was done by then."""
+        summary, scheduler = self.summary, self.scheduler
+        all_done = scheduler is not None and scheduler.exhausted and not summary.pending
+        if summary.stop is None or summary.stop.code == expiry.code:
+            summary.stop = None if all_done else expiry
 
     async def _serve(
         self,
@@ -150,31 +187,34 @@ class Run:
         server: Contact,
         signals: Signals,
     ) -> None:
-        recorder = Recorder(
+        writer = Writer(
             ledger=ledger,
+            note=self.observer.note,
+            durability=self.options.durability,
+            disk_wait=self.options.disk_wait,
+        )
+        recorder = Recorder(
+            writer=writer,
             errors=errors,
             summary=self.summary,
             redactor=server.redactor,
-            images=self._images_directory(),
+            images=self.destination.images_directory,
             base64=self.options.embedding_format == "base64",
             finished=self.observer.finished,
         )
 
         self.observer.redact = server.redactor.text
-
-        def reject(result: Result) -> None:
-            recorder.record([result])
-
-        intake = self._intake(source, ledger, server, reject)
+        intake = self._intake(source, ledger, errors, server, recorder.reject)
         if source.is_regular and server.model is None and not intake.names_model(source.lines()):
             model = await only_model(server, self.observer)
             intake.defaults = replace(intake.defaults, model=model)
-        if source.is_regular and len(ledger):
-            intake.check(source.lines())
+        asked = parameters(intake.defaults)
+        compare(intake, source, ledger, self.observer.note, before=self._state.before(ledger), parameters=asked)
+        self._state.begin(ledger, asked, source.portrait, server.redactor.data)
         if source.is_regular and self.observer.wants_total:
             self.total = min(sum(1 for _ in source.lines()), self.options.limit or sys.maxsize)
         jobs = said(intake.jobs(source.lines()), server.endpoint.api, self.observer.note)
-        scheduler = self.scheduler = scheduler_for(self.options, server, jobs, reject)
+        scheduler = self.scheduler = scheduler_for(self.options, server, jobs, recorder.reject)
         engine = Engine(
             scheduler,
             server.transport,
@@ -183,68 +223,54 @@ class Run:
             raw=self.options.raw,
         )
         source.on_arrival = engine.waker()
+        writer.hold, writer.release = engine.hold, engine.release
         self.summary.started = now()  # speeds are those of the work, not of the start
         try:
-            async with engine, anyio.create_task_group() as helpers:
+            # the engine is left first: after an error nobody goes on sending while the helpers end
+            async with anyio.create_task_group() as helpers, engine:
                 signals.drain = engine.stop
-                helpers.start_soon(_sync_now_and_then, ledger)
+                helpers.start_soon(writer.watch)
                 helpers.start_soon(self._tick)
+                helpers.start_soon(_keep_now_and_then, self._state)
                 if server.gone is not None:
                     helpers.start_soon(_stop_with, server.gone, engine)
                 async for batch in engine.batches():
-                    recorder.record(batch)
+                    await recorder.record(batch)
                 helpers.cancel_scope.cancel()
         finally:
-            recorder.record(engine.take())
-            self._take_stock(source, intake, scheduler, server)
+            await recorder.record_last(engine.take())
+            self._take_stock(intake, scheduler, server)
 
-    def _take_stock(self, source: Source, intake: Intake, scheduler: Scheduler, server: Contact) -> None:
+    def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact) -> None:
         """Note in the summary what no single result tells."""
         summary = self.summary
-        summary.skipped, summary.duplicates = intake.skipped, intake.duplicates
+        summary.skipped, summary.duplicates, summary.left = intake.skipped, intake.duplicates, intake.left
         # Each job that was taken in ends once: with a result, a failure, or pending.
         summary.pending = intake.taken - (summary.ok + summary.failed - intake.refused)
-        if source.is_regular and (scheduler.stopped or scheduler.in_flight):
-            lines = sum(1 for _ in source.lines())
-            summary.unread = max(0, min(lines, self.options.limit or lines) - intake.read)
         summary.stop, summary.refused = stops(scheduler, server.redactor.text)
         if warning := unknown_keys_warning(intake.defaults.unknown_keys):
             self.observer.note(warning)
 
-    def _intake(self, source: Source, ledger: AnyLedger, server: Contact, reject: Callable[[Result], None]) -> Intake:
+    def _intake(
+        self,
+        source: Source,
+        ledger: AnyLedger,
+        errors: ErrorsFile | None,
+        server: Contact,
+        reject: Callable[[Result], None],
+    ) -> Intake:
+        failed = errors.standing() if errors is not None and self.options.skip_failed else None
         return Intake(
             parse=format_of(source.path, self.options.input_format).parse,
             defaults=defaults_for(self.options, self.environ, server.model, source.path),
-            finished=ledger,
+            finished=ledger.done,
             reject=reject,
             limit=self.options.limit,
             needs_model=server.model is None,
+            places=self.destination.places,
+            on_change=self.options.on_change,
+            failed=failed.__contains__ if failed else None,
         )
-
-    def _keep_apart(self, source: Source) -> None:
-        """Raise UsageError if a file that would be written is the input, or two of them are one."""
-        for path in (self.output, self.errors_path):
-            if path is not None and source.identity is not None and _identity(path) == source.identity:
-                raise UsageError(f"{path} is the input; name another file for what is written")
-        if self.output is not None and self.errors_path is not None and _same(self.output, self.errors_path):
-            raise UsageError(f"{self.errors_path} is the results file; errors need a file of their own")
-
-    def _open_ledger(self) -> AnyLedger:
-        if self.output is None:
-            return StreamLedger()
-        ledger = Ledger.open(self.output, overwrite=self.options.overwrite)
-        if ledger.repaired:
-            self.observer.note(str(ledger.repaired))
-        return ledger
-
-    def _errors_path(self) -> Path | None:
-        if self.options.errors is not None or self.output is None:
-            return self.options.errors
-        return errors_path(self.output)
-
-    def _images_directory(self) -> Path:
-        beside = self.output or Path("batcher.jsonl")
-        return beside.with_name(f"{beside.stem}.images")
 
     async def _tick(self) -> None:
         """Show the state now and then, and say once when a wait begins and when it is over."""
@@ -261,26 +287,14 @@ class Run:
             await anyio.sleep(TICK)
 
 
+async def _keep_now_and_then(state: StateKeeper) -> None:
+    while True:
+        await anyio.sleep(EVERY)
+        await to_thread.run_sync(state.keep)
+
+
 async def _stop_with(gone: Callable[[], Awaitable[str]], engine: Engine) -> None:
     """The local server cannot come back: end the run instead of waiting for it."""
     words = await gone()
     message = f"the embedded server died; its last words: {words or '(none)'}"
     engine.stop(Failure(FailureClass.CONNECTION, "local_server_died", message, exit=Exit.UNAVAILABLE))
-
-
-async def _sync_now_and_then(ledger: AnyLedger) -> None:
-    while True:
-        await anyio.sleep(SYNC_EVERY)
-        await to_thread.run_sync(ledger.sync)
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve() or (_identity(one) is not None and _identity(one) == _identity(other))
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from signal import Signals
 from typing import TYPE_CHECKING
 
 from batcher.failures import Exit
@@ -41,10 +42,10 @@ class Summary:
     ok: int = 0
     skipped: int = 0
     """Jobs that had a result before the run."""
+    left: int = 0
+    """Jobs that failed before the run and were left alone, as `--skip-failed` says; their error lines stand."""
     pending: int = 0
     """Jobs that the run left undone; the next one takes them up."""
-    unread: int = 0
-    """Lines of the input that a run which stopped early never came to."""
     duplicates: int = 0
     invalid: int = 0
     """Failures among `failures` that nothing was sent for: lines that are no job, or none for this server."""
@@ -68,8 +69,10 @@ class Summary:
     """Why the jobs of some model or path were left pending."""
     signal: int | None = None
     """The signal that ended the run."""
-    bottleneck: str = ""
-    """A sentence on what held the run back."""
+    unread: bool = False
+    """The run ended before the end of the input: it has more jobs than are counted here."""
+    unwritten: list[str] = field(default_factory=list)
+    """What else than results could not be written, in sentences."""
 
     @property
     def failed(self) -> int:
@@ -78,7 +81,7 @@ class Summary:
     @property
     def jobs(self) -> int:
         """Jobs of the input, as far as it was read."""
-        return self.ok + self.skipped + self.failed + self.pending
+        return self.ok + self.skipped + self.failed + self.left + self.pending
 
     @property
     def elapsed(self) -> float:
@@ -87,7 +90,7 @@ class Summary:
 
     def add(self, result: Result) -> None:
         """Count a finished job, whether it has an answer or failed for good."""
-        if result.attempts:
+        if result.attempts and (result.pack is None or not result.pack[0]):  # the jobs of a pack share its attempts
             self.attempts += result.attempts
             self.retries += result.attempts - 1
         if result.failure is not None:
@@ -113,6 +116,11 @@ class Summary:
         self.prompt_tokens += usage.prompt_tokens or 0
         self.completion_tokens += usage.completion_tokens or 0
 
+    @property
+    def complete(self) -> bool:
+        """Nothing ended the run before each of its jobs had a result or failed."""
+        return self.stop is None and self.signal is None and not self.pending
+
     def exit_code(self) -> int:
         """Decide what the process ends with: the signal, why it stopped, what is left undone, what failed, or 0."""
         if self.signal is not None:
@@ -121,7 +129,9 @@ class Summary:
             return self.stop.exit
         if self.pending or self.unread:
             return self.refused[0].exit if self.refused else Exit.STOPPED
-        return Exit.SOME_FAILED if self.failures else Exit.OK
+        if self.unwritten:
+            return Exit.IO
+        return Exit.SOME_FAILED if self.failures or self.left else Exit.OK
 
     def to_dict(self) -> dict[str, Json]:
         """Give the sums in JSON types, durations in seconds; quantiles are within 1 %."""
@@ -135,6 +145,7 @@ class Summary:
                 "skipped": self.skipped,
                 "failed": self.failed,
                 "invalid": self.invalid,
+                "left": self.left,
                 "pending": self.pending,
                 "unread": self.unread,
                 "duplicates": self.duplicates,
@@ -155,7 +166,7 @@ class Summary:
             "stop": None if self.stop is None else _reason(self.stop),
             "refused": [_reason(failure) for failure in self.refused],
             "signal": self.signal,
-            "bottleneck": self.bottleneck or None,
+            "unwritten": self.unwritten,
         }
 
     def render(self, results: Path | str | None = None, errors: Path | str | None = None) -> str:
@@ -168,12 +179,20 @@ class Summary:
             *self._failure_rows(),
             ("stopped", self._stop_row()),
             ("results", str(results or "")),
+            *(("unsaved", text) for text in self.unwritten),
             ("errors", str(errors or "") if self.failures else ""),
-            ("limit", self.bottleneck),
             ("next", self._advice(errors)),
         ]
         widths = {"stopped": STOP_WIDTH}
         return "\n".join(f"{name:<8} {printable(text, widths.get(name, WIDTH))}" for name, text in rows if text)
+
+    def one_line(self, errors: Path | str | None = None) -> str:
+        """Say in one line what became of the run and what to do: what cron mails and a journal keeps."""
+        name = "" if self.signal is None else f"ended by {Signals(self.signal).name}"
+        failures = [text for _, text in self._failure_rows()]
+        return printable(
+            _joined([self._jobs_row(), name, self._stop_row(), *self.unwritten, *failures, self._advice(errors)])
+        )
 
     def _add_failure(self, failure: Failure, *, sent: bool) -> None:
         self.invalid += not sent
@@ -194,12 +213,13 @@ class Summary:
             self.itl.add_all(sample, stride)
 
     def _jobs_row(self) -> str:
-        have = f"{count(self.ok + self.skipped)} of {count(self.jobs, 'jobs')} done"
+        jobs = f"{count(self.jobs)} or more jobs" if self.unread else count(self.jobs, "jobs")
+        have = f"{count(self.ok + self.skipped)} of {jobs} done"
         parts = [
             have + (f" ({count(self.skipped)} before this run)" if self.skipped else ""),
             f"{count(self.failed)} failed" if self.failed else "",
+            f"{count(self.left)} failed before and left alone" if self.left else "",
             f"{count(self.pending)} pending" if self.pending else "",
-            f"{count(self.unread, 'lines')} not read" if self.unread else "",
             f"{count(self.duplicates)} repeated" if self.duplicates else "",
             span(self.elapsed) if self.elapsed else "",
         ]
@@ -245,10 +265,12 @@ class Summary:
         if self.invalid:
             parts.append(f"mend the {count(self.invalid, 'lines')} of the input that could not be sent")
         if retried or self.pending or self.unread:
-            undone = " and ".join(
-                f"{count(n)} {what}"
-                for n, what in ((self.pending, "pending"), (self.unread, "not read"), (retried, "failed"))
-                if n
+            undone = (
+                "rest"
+                if self.unread
+                else " and ".join(
+                    f"{count(n)} {what}" for n, what in ((self.pending, "pending"), (retried, "failed")) if n
+                )
             )
             parts.append(f"run the same command again for the {undone}")
         elif self.invalid:

@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from batcher.failures import AttemptError, Exit, Failure, FailureClass, malformed
+from batcher.failures import AttemptError, ConfigError, Exit, Failure, FailureClass, malformed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,10 @@ class Transport:
     async def __aenter__(self) -> Self:
         context: ssl.SSLContext | bool = True
         if self._ca_file:
-            context = ssl.create_default_context(cafile=self._ca_file)
+            try:
+                context = ssl.create_default_context(cafile=self._ca_file)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(f"--ca-file {self._ca_file} holds no certificates: {error}") from None
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=30, ssl=context),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
@@ -173,8 +176,10 @@ def _before_answer(error: Exception) -> Failure:
     """Name what went wrong before the server answered."""
     number = getattr(error, "errno", None) or getattr(getattr(error, "os_error", None), "errno", None)
     words = str(error) or type(error).__name__
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
         return Failure(FailureClass.FATAL, "tls", words)
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError) and "WRONG_VERSION" in words.replace(" ", "_").upper():
+        return Failure(FailureClass.FATAL, "tls", f"https to a port that does not speak it: {words}")
     if number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
         return Failure(FailureClass.LOCAL, "out_of_sockets", words)
     if isinstance(error, aiohttp.InvalidURL):

@@ -81,8 +81,8 @@ def said(jobs: Iterable[Job | None], api: Api, note: Callable[[str], None]) -> I
     seen: set[tuple[object, ...]] = set()
     mentioned: set[tuple[str, str]] = set()
     for job in jobs:
-        if job is not None and (job.params or job.options):
-            shape = (job.path, job.kind, *job.params, *job.options)
+        if job is not None and job.body is None:
+            shape = (job.path, job.kind, bool(job.tools), bool(job.images), *job.params, *job.options)
             if shape not in seen and len(seen) < SHAPES:
                 seen.add(shape)
                 path = path_for(job, api)

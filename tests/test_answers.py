@@ -31,6 +31,7 @@ def answer(text: str = "", finish: str | None = "stop", *, choices: int = 1, **p
         (answer("x", "content_filter"), ["content_filter"]),
         (answer("", "length"), ["length", "empty"]),
         (answer("", thoughts=["hm"]), ["empty"]),
+        (Completion(choices={0: Choice(texts=["", ""], finish_reason="stop")}), ["empty"]),
         (answer("", tool_calls=[{"function": {}}]), []),
         (answer("", refusals=["no"]), []),
         (Completion(), ["empty"]),

@@ -60,7 +60,7 @@ def test_lines_that_would_be_refused_are_65(desk: Desk) -> None:
     assert json.loads(data.out)["input"]["refused_count"] == 14
     desk.write("empty.jsonl")
     with simulator_thread() as sim:
-        assert desk.call("check", "empty.jsonl", "--base-url", sim.url).code == 65
+        assert desk.call("check", "empty.jsonl", "--base-url", sim.url).code == 0  # as a run has nothing to do
 
 
 def test_a_model_that_is_not_there_is_78(desk: Desk) -> None:

@@ -40,14 +40,14 @@ def test_packed_vectors_find_their_jobs(desk: Desk, look: Any) -> None:
     with simulator_thread(look=look) as sim:
         assert embed(desk, sim.url, "--pack", "16").code == 0
         requests = sim.tally.paths["/api/embed"] + sim.tally.paths["/v1/embeddings"]
-        assert requests == 4 + 1  # 51 that agree, one that wants other dimensions
+        assert requests == 4 + 1  # 52 inputs that agree, one that wants other dimensions
         assert set(sim.counts.values()) == {1}
     lines = {line["id"]: line for line in desk.lines()}
     for name, text in jobs.items():
         assert lines[name]["embedding"] == pytest.approx(vector(text))
     assert lines["pair"]["embeddings"] == [pytest.approx(vector(text)) for text in pair["input"]]
     assert lines["small"]["embedding"] == pytest.approx(vector("a small one", 4))
-    assert lines["t000"]["pack"] == {"place": 1, "size": 16}
+    assert lines["t000"]["pack"] == {"place": 1, "size": 15}  # jobs; one has two inputs
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -83,8 +83,8 @@ def test_a_changed_job_stops_the_run_before_anything_is_sent(
     desk.write("jobs.jsonl", *prompts(["new"]), *jobs[:2], jobs[2] | changed)
     ran = desk.run(*RUN, "--base-url", sim.url, *args)
     assert ran.code == 65
-    assert "line 4 (id 'q002')" in ran.err
-    assert "--overwrite" in ran.err
+    assert "line 4 (id 'q002'" in ran.err
+    assert "--on-change rerun" in ran.err
     assert sim.counts.total() == 3
     assert (desk.path / "results.jsonl").read_bytes() == before
 

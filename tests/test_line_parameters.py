@@ -47,6 +47,9 @@ def test_parameters_go_by_common_names() -> None:
 SCHEMA = {"type": "object", "properties": {}}
 
 
+STRICT = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": SCHEMA}}
+
+
 @pytest.mark.parametrize("key", ["format", "response_format"])
 @pytest.mark.parametrize(
     ("value", "wanted"),
@@ -54,7 +57,8 @@ SCHEMA = {"type": "object", "properties": {}}
         ("json", "json"),
         (SCHEMA, SCHEMA),
         ({"type": "json_object"}, "json"),
-        ({"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": SCHEMA}}, SCHEMA),
+        ({"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": SCHEMA}}, STRICT),
+        ({"type": "json_schema", "name": "n", "strict": True, "schema": SCHEMA}, STRICT),
         ({"type": "json_schema", "name": "n", "schema": SCHEMA}, SCHEMA),
         ({"type": "text"}, None),
         ("", None),
@@ -62,7 +66,7 @@ SCHEMA = {"type": "object", "properties": {}}
     ],
 )
 def test_format(key: str, value: Any, wanted: Any) -> None:
-    """Both APIs' ways to ask for JSON come to "json" or the schema; plain text takes the run's format away."""
+    """Both APIs' ways to ask for JSON come to one; plain text takes the run's format away; `strict` is not lost."""
     job = job_of(prompt="hi", **{key: value}, defaults=Defaults(params={"format": "json"}))
     assert job.params.get("format") == wanted
 

@@ -91,6 +91,7 @@ def test_what_is_no_setting(text: str) -> None:
         ({"first_token_timeout": math.nan}, "first_token_timeout must be longer"),
         ({"connect_timeout": 0.0}, "connect_timeout must be longer"),
         ({"max_wait": -1.0}, "max_wait must not be less"),
+        ({"max_duration": -1.0}, "max_duration must not be less"),
         ({"grace": math.nan}, "grace must not be less"),
         ({"embedding_format": "hex"}, "float or base64, not 'hex'"),
         ({"fail_on": frozenset({"lenght"})}, "does not know lenght; it knows length"),

@@ -90,7 +90,7 @@ def test_a_job_that_cannot_be_expressed_is_rejected_alone() -> None:
 
 
 def pack(*jobs: Job, api: Api = Api.NATIVE) -> Call:
-    (call,) = Packed(list(jobs), len(jobs), api).calls
+    (call,) = Packed(list(jobs), 100, api).calls
     assert call is not None
     return call
 

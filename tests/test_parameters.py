@@ -180,3 +180,24 @@ def test_alternatives_alone_cannot_be_asked_of_completions() -> None:
     """On `/v1/completions` the number of alternatives is said by `logprobs` itself."""
     assert left_out(_job(params={"logprobs": True, "top_logprobs": 4}), "/v1/completions") == []
     assert left_out(_job(params={"top_logprobs": 4}), "/v1/completions") == ["top_logprobs"]
+
+
+def test_a_strict_schema_stays_strict_where_that_means_something() -> None:
+    """What stands around a schema goes to /v1 as it came; Ollama gets the schema alone."""
+    schema = {"type": "object", "properties": {}}
+    around = {"name": "n", "strict": True, "schema": schema}
+    job = _job(params={"format": {"type": "json_schema", "json_schema": around}})
+    assert _fields(job, "/v1/chat/completions") == {"response_format": {"type": "json_schema", "json_schema": around}}
+    assert _fields(job, "/v1/responses") == {"text": {"format": {"type": "json_schema", **around}}}
+    assert _fields(job, "/api/chat") == {"format": schema}
+
+
+def test_a_prompt_with_tools_goes_where_tools_are_taken() -> None:
+    """Ollama's /api/generate would drop the tools without a word; a path that the line names is kept."""
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    job = Job(id="a", seq=0, kind=Kind.GENERATE, model="m", content="hi", tools=tools)
+    call = call_for([job], Api.NATIVE, stream=True)
+    assert call.path == "/api/chat"
+    assert orjson.loads(call.body)["tools"] == tools
+    named = Job(id="a", seq=0, kind=Kind.GENERATE, model="m", content="hi", tools=tools, path="/api/generate")
+    assert call_for([named], Api.NATIVE, stream=True).path == "/api/generate"

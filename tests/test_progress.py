@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import select
 import subprocess
 import sys
 import termios
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batcher.progress import REDRAW, WINDOW, Pace, Progress, Snapshot, describe
+from batcher.progress import REDRAW, WINDOW, Pace, Progress, Snapshot, describe, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,16 @@ def pace_of(*snapshots: Snapshot) -> Pace:
     for snapshot in snapshots:
         pace.add(snapshot)
     return pace
+
+
+def test_state() -> None:
+    """Asked once, the line tells the speed of the whole run, and what is parked."""
+    snapshot = Snapshot(elapsed=20.0, ok=30, failed=10, skipped=60, in_flight=4, parked=3, tokens=800, total=200)
+    assert state(snapshot) == ("100/200 50% · 10 failed · 4 in flight · 3 parked · 2.00 jobs/s · 40.0 tok/s · ETA 50 s")
+    assert (
+        state(Snapshot(elapsed=0.0, note="waiting for the server"))
+        == "0 · waiting for the server · 0 in flight · 0.0 s"
+    )
 
 
 def test_line() -> None:
@@ -111,6 +122,14 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, TextIO]]:
     os.close(screen)
 
 
+def _read(screen: int) -> str:
+    """All that was drawn: a terminal hands it over in pieces."""
+    drawn = b""
+    while select.select([screen], [], [], 0.2)[0]:
+        drawn += os.read(screen, 65536)
+    return drawn.decode()
+
+
 def test_drawn_on_a_terminal(terminal: tuple[int, TextIO], capfd: pytest.CaptureFixture[str]) -> None:
     """On a terminal the line appears, follows the run, and is gone at the end; standard output is left alone."""
     screen, file = terminal
@@ -121,7 +140,7 @@ def test_drawn_on_a_terminal(terminal: tuple[int, TextIO], capfd: pytest.Capture
         progress.update(Snapshot(elapsed=1.0 + REDRAW / 2, ok=4))
         progress.update(Snapshot(elapsed=2.0, ok=5))
     file.flush()
-    drawn = os.read(screen, 65536).decode()
+    drawn = _read(screen)
     assert "3/10 30% · waiting for server" in drawn
     assert "4/10" not in drawn
     assert "5/10 50%" in drawn
@@ -135,7 +154,7 @@ def test_terminal_without_total(terminal: tuple[int, TextIO]) -> None:
     with Progress(file) as progress:
         progress.update(Snapshot(elapsed=1.0, ok=3))
     file.flush()
-    drawn = os.read(screen, 65536).decode()
+    drawn = _read(screen)
     assert "3 · 0 in flight" in drawn
     assert "━" not in drawn
 

@@ -122,6 +122,26 @@ def test_block() -> None:
     ]
 
 
+def test_one_line() -> None:
+    """For cron's mail: how many, how it ended, what went wrong and what to do, without a line end from anywhere."""
+    bad = failed("context_overflow", "prompt\ntoo long\x1b[2J")
+    summary = summary_of(answer(), bad, pending=7, signal=signal.SIGTERM, unread=True)
+    assert summary.one_line("r.errors.jsonl") == (
+        "1 of 9 or more jobs done · 1 failed · 7 pending · 10 s · ended by SIGTERM"
+        " · 1 × context_overflow: prompt too long"  # noqa: RUF001 - times
+        " · run the same command again for the rest; r.errors.jsonl says why each failed"
+    )
+    summary = summary_of(answer(), stop=stopped(Exit.REFUSED), unwritten=["e.jsonl: no space left"])
+    assert "refused: the key is not accepted · e.jsonl: no space left" in summary.one_line()
+
+
+def test_an_input_that_was_not_read_to_its_end() -> None:
+    """A run that was stopped early does not count what it never saw as if that were all."""
+    summary = summary_of(answer(), signal=signal.SIGINT, unread=True)
+    assert summary.render().splitlines()[0].startswith("jobs     1 of 1 or more jobs done")
+    assert summary.render().splitlines()[-1] == "next     run the same command again for the rest"
+
+
 def test_block_of_nothing() -> None:
     """A run with nothing to do says so on one line, and never divides by nothing."""
     assert Summary(started=5.0).render() == "jobs     0 of 0 jobs done"
@@ -137,10 +157,9 @@ def test_block_at_its_longest() -> None:
         failed("input_invalid", attempts=0),
         pending=1,
         stop=stopped(Exit.REFUSED),
-        bottleneck="the server's slots were all busy",
     )
     lines = summary.render("r.jsonl", "r.errors.jsonl").splitlines()
-    assert len(lines) == 12
+    assert len(lines) == 11
     assert max(map(len, lines)) <= 110
     assert "29 for 8 other causes" in "\n".join(lines)
     assert lines[-1].startswith(
@@ -159,8 +178,8 @@ def test_for_programs() -> None:
     """The sums go through JSON, with units in the names."""
     summary = summary_of(answer(10.2, 10.3), failed("bad"), pending=2, stop=stopped(Exit.REFUSED))
     told = orjson.loads(orjson.dumps(summary.to_dict()))
-    counts = {"ok": 1, "skipped": 0, "failed": 1, "invalid": 0, "pending": 2, "unread": 0, "duplicates": 0}
-    assert told["jobs"] == {"total": 4, **counts}
+    counts = {"ok": 1, "skipped": 0, "failed": 1, "invalid": 0, "left": 0, "pending": 2, "duplicates": 0}
+    assert told["jobs"] == {"total": 4, "unread": False, **counts}
     assert (told["elapsed_s"], told["jobs_per_s"], told["tokens_per_s"], told["exit_code"]) == (10.0, 0.2, 0.5, 77)
     assert told["failures"] == {"bad": {"count": 1, "message": "no"}}
     assert told["stop"] == {"code": "refused", "message": "the key is not accepted"}
@@ -276,11 +295,3 @@ def test_figures() -> None:
         "812",
         "12,400",
     ]
-
-
-def test_what_was_not_read_is_not_done() -> None:
-    """Lines that a stopped run never came to are counted, and the advice is to run again."""
-    summary = Summary(started=0.0, unread=3)
-    assert summary.exit_code() is Exit.STOPPED
-    assert "3 lines not read" in summary.render()
-    assert "run the same command again for the 3 not read" in summary.render()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 import orjson
 
+from batcher.catalogue import OLLAMA
 from batcher.commands.options import environ_of, option, options_from, server_options
 from batcher.failures import Exit
+from batcher.model import Api
 from batcher.redaction import printable
 
 if TYPE_CHECKING:
@@ -35,9 +37,16 @@ class Findings:
 
     @property
     def exit(self) -> Exit:
-        if self.checkup is not None and (self.checkup.refused_count or not self.checkup.jobs):
+        if self.checkup is not None and self.checkup.refused_count:
             return Exit.INPUT
-        return Exit.CONFIG if self.missing else Exit.OK
+        return Exit.CONFIG if self.missing or self.not_offered else Exit.OK
+
+    @property
+    def not_offered(self) -> list[str]:
+        """Paths of Ollama's own API that jobs name, on a server that is no Ollama."""
+        if self.checkup is None or self.about.api is Api.NATIVE or self.about.kind == OLLAMA:
+            return []
+        return [path for path in self.checkup.paths if path.startswith("/api/")]
 
 
 @click.command("check")
@@ -76,11 +85,14 @@ async def look(input_path: str | None, options: Options, environ: Mapping[str, s
             form = format_of(input_path, options.input_format)
             checkup = Checkup()
             source = Source(input_path, form)
+            defaults = defaults_for(options, environ, server.model, input_path)
+            if defaults.model is None and len(only := (await described(server)).models) == 1:
+                defaults = replace(defaults, model=only[0].name)  # as a run does
             checkup.read(
                 source.all_lines(),
                 server.endpoint.api,
                 parse=form.parse,
-                defaults=defaults_for(options, environ, server.model, input_path),
+                defaults=defaults,
                 limit=options.limit,
                 needs_model=server.model is None,
             )
@@ -113,6 +125,7 @@ def screen(input_path: str | None, findings: Findings) -> list[str]:
         hint = f"; the nearest there is {near}" if near else ""
         pull = f", or: ollama pull {name}" if about.kind == "Ollama" else ""
         lines.append(f"missing  {name} is not on the server{hint} (use --alias {name}=MODEL or -m{pull})")
+    lines += [f"missing  {path} is Ollama's; {about.kind} does not offer it" for path in findings.not_offered]
     lines.append("ready" if findings.exit is Exit.OK else f"not ready (exit code {int(findings.exit)})")
     return [printable(line) for line in lines]
 
@@ -139,6 +152,7 @@ def as_dict(findings: Findings) -> dict[str, Any]:
         "server": findings.server,
         "source": findings.source,
         "about": asdict(findings.about),
+        "not_offered": findings.not_offered,
         "missing": [{"model": name, "nearest": near} for name, near in findings.missing],
         # `asdict` would count the entries of a Counter anew.
         "input": {name: getattr(checkup, name) for name in checkup.__slots__} if checkup is not None else None,

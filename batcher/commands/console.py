@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import click
 
@@ -19,11 +20,33 @@ if TYPE_CHECKING:
     from batcher.progress import Progress
     from batcher.runner import Run
 
+STDERR: Final = 2
+
 
 def say(message: str) -> None:
     """Write a sentence to stderr, without anything in it that a terminal would obey."""
     for line in message.splitlines():
-        click.echo(f"batcher: {printable(line)}", err=True)
+        tell(f"batcher: {printable(line)}")
+
+
+def tell(text: str) -> None:
+    """Write to stderr. A reader who is gone, a closed terminal or a full disk behind it costs the words alone."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        # What could not be written stays in the stream's buffer: it, and all that follows, goes nowhere.
+        fallen = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(fallen, STDERR)
+        os.close(fallen)
+
+
+def occupy() -> None:
+    """Have something open as descriptors 0, 1 and 2: else the next file, perhaps the results, would be stderr."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(descriptor)
+    if sys.__stderr__ is None:
+        sys.stderr = os.fdopen(STDERR, "w", closefd=False)
 
 
 class Console:
@@ -58,6 +81,11 @@ class Console:
     def finished(self, result: Result) -> None:
         if self._verbose:
             say(_one_line(result, self.redact))
+
+    def asked(self, run: Run) -> None:
+        from batcher.progress import state
+
+        say(f"state: {state(run.snapshot())}")
 
     def tick(self, run: Run) -> None:
         if self._progress is not None:

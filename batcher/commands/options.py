@@ -1,6 +1,7 @@
 """The options that commands share, and their way into `Options`: once, at the edge.
 
-Precedence: flag > BATCHER_* variable > environment > env file > default. An env file counts as a set of variables.
+Precedence: flag > BATCHER_* variable > environment > env file > config file > default. An env file counts as a set of
+variables.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from batcher.failures import ConfigError
 from batcher.model import Api
 from batcher.options import Options, duration, setting
 
@@ -19,11 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _ENVIRON = "batcher.environ"
+_CONFIG = "batcher.config"
+_NOTES = "batcher.notes"
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
 class Setting(click.Option):
-    """An option whose variable may also stand in the env file."""
+    """An option whose variable may also stand in the env file, and which may be a key of the config file."""
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
+        config: dict[str, Any] = ctx.meta.get(_CONFIG, {})
+        if self.name in config:
+            _let_through(ctx, self.name, config, opts)
+        value, source = super().consume_value(ctx, opts)
+        given = source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+        if given and self.name in config and isinstance(self.type, KeyValue):
+            value = [*(ctx.default_map or {}).get(self.name, ()), *value]  # entry by entry: the last of a key counts
+        return value, source
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         names = [self.envvar] if isinstance(self.envvar, str) else self.envvar or ()
@@ -47,7 +62,7 @@ class KeyValue(click.ParamType[tuple[str, Any]]):
     name = "key=value"
 
     def __init__(self, *, plain: bool = False) -> None:
-        self._plain = plain
+        self.plain = plain
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
         if isinstance(value, tuple):
@@ -56,7 +71,7 @@ class KeyValue(click.ParamType[tuple[str, Any]]):
             key, parsed = setting(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        return (key, value.partition("=")[2]) if self._plain else (key, parsed)
+        return (key, value.partition("=")[2]) if self.plain else (key, parsed)
 
 
 class LocalModel(click.ParamType[bool | Path]):
@@ -65,8 +80,17 @@ class LocalModel(click.ParamType[bool | Path]):
     name = "model.gguf"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool | Path:
-        del param, ctx
-        return True if value in (True, "", "default", "1", "true") else Path(value)
+        if value in (True, "", "default", "1", "true"):
+            return True
+        path = Path(value)
+        if path.is_file() and path.suffix != ".gguf" and not _is_gguf(path):
+            self.fail(f"{value} is no GGUF file; to use the installed model, put --local after INPUT", param, ctx)
+        return path
+
+
+def _is_gguf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
 
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
@@ -82,15 +106,56 @@ def environ_of(ctx: click.Context) -> Mapping[str, str]:
     return environ
 
 
+def notes_of(ctx: click.Context) -> list[str]:
+    """What the user should know about how the options were found."""
+    beaten: dict[str, list[str]] = ctx.meta.get(_NOTES, {})
+    return [f"{', '.join(keys)} of the config file: not used, because of {who}" for who, keys in beaten.items()]
+
+
+def _read_config(ctx: click.Context, _option: click.Parameter, path: Path | None) -> None:
+    if path is not None and not ctx.resilient_parsing:
+        from batcher.commands.config import load
+
+        ctx.meta[_CONFIG] = load(path, ctx)
+        ctx.default_map = dict(ctx.meta[_CONFIG])
+
+
+def _let_through(ctx: click.Context, name: str, config: Mapping[str, Any], opts: Mapping[str, Any]) -> None:
+    """Take a setting of the config file away if something stands above it that is not the option itself."""
+    from batcher.commands.config import SERVERS, beaten_by
+
+    environ = environ_of(ctx)
+    given = [server for server in SERVERS if opts.get(server) or environ.get(f"BATCHER_{server.upper()}")]
+    who = beaten_by(name, config, given, environ)
+    if who is not None and ctx.default_map is not None and name in ctx.default_map:
+        del ctx.default_map[name]
+        if name not in opts:
+            ctx.meta.setdefault(_NOTES, {}).setdefault(who, []).append(name.replace("_", "-"))
+
+
 def _read_env_file(ctx: click.Context, _option: click.Parameter, path: Path | None) -> None:
     if path is not None:
         from dotenv import dotenv_values
+        from dotenv.parser import parse_stream
 
+        with path.open(encoding="utf-8") as file:
+            for binding in parse_stream(file):
+                if binding.error:
+                    raise ConfigError(f"{path}, line {binding.original.line}: this is no NAME=value")
         values = {name: value for name, value in dotenv_values(path).items() if value is not None}
         ctx.find_root().meta[_ENVIRON] = values | dict(os.environ)
 
 
-_SERVER = (
+_FILES = (
+    option(  # before --env-file: it may be a key of the config file
+        "--config",
+        type=click.Path(path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        metavar="FILE.toml",
+        help="Read options from this file; the environment wins over it.",
+    ),
     option(
         "--env-file",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -99,6 +164,8 @@ _SERVER = (
         callback=_read_env_file,
         help="Read variables from this file; the environment wins over it.",
     ),
+)
+_SERVER = (
     option(
         "--base-url",
         metavar="URL",
@@ -118,14 +185,6 @@ _SERVER = (
         help="Start the embedded llama.cpp server for this run.",
     ),
     option("--slots", type=click.IntRange(1), help="Slots of the embedded server (default: as many as -c)."),
-    option("-m", "--model", help="The model for lines that name none. Else the variable MODEL."),
-    option(
-        "--alias",
-        "aliases",
-        multiple=True,
-        type=KeyValue(plain=True),
-        help="Use one model for another: gpt-3.5-turbo=llama3.2. Repeatable.",
-    ),
     option("--api-key-env", metavar="NAME", help="The variable that holds the key."),
     option(
         "--api-key-file", type=click.Path(dir_okay=False, path_type=Path), help="The file that holds the key, alone."
@@ -146,6 +205,16 @@ _SERVER = (
     option("--trust-env", is_flag=True, help="Use HTTP_PROXY and .netrc."),
     option("--connect-timeout", type=Duration(), default="10s", show_default=True, help="For a connection."),
     option("--max-wait", type=Duration(), help="How long a server may be away (default: 15s at first, 1h in mid-run)."),
+)
+_REQUEST = (
+    option("-m", "--model", help="The model for lines that name none. Else the variable MODEL."),
+    option(
+        "--alias",
+        "aliases",
+        multiple=True,
+        type=KeyValue(plain=True),
+        help="Use one model for another: gpt-3.5-turbo=llama3.2. Repeatable.",
+    ),
     option("--endpoint", metavar="PATH", help="Send lines that name no url to this API path, such as /v1/completions."),
     option("--input-format", metavar="NAME", help="jsonl; else told by the file's extension."),
     option("-n", "--limit", type=click.IntRange(1), help="Take the first N lines as the whole input."),
@@ -154,7 +223,14 @@ _SERVER = (
 
 def server_options(function: F) -> F:
     """Options about the server, for every command that talks to one."""
-    for decorate in reversed(_SERVER):
+    for decorate in reversed((*_FILES, *_SERVER, *_REQUEST)):
+        function = decorate(function)
+    return function
+
+
+def request_options(function: F) -> F:
+    """Options about what is asked, for a command that sends nothing."""
+    for decorate in reversed((*_FILES, *_REQUEST)):
         function = decorate(function)
     return function
 

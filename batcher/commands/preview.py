@@ -44,7 +44,7 @@ def preview(path: str, options: Options, environ: Mapping[str, str]) -> None:
         finished=Done(),
         reject=_tell,
         limit=options.limit,
-        needs_model=not options.local,
+        needs_model=False,
     )
     calls = packing.calls(intake.jobs(source.all_lines()), api, _tell_job, stream=options.stream, size=options.pack)
     endpoint = server.endpoint(api, {})

@@ -12,8 +12,16 @@ import anyio
 import click
 
 from batcher.answers import FLAGS
-from batcher.commands.options import Duration, KeyValue, environ_of, option, options_from, server_options
-from batcher.failures import Exit, UsageError
+from batcher.commands.options import (
+    Duration,
+    KeyValue,
+    environ_of,
+    notes_of,
+    option,
+    options_from,
+    server_options,
+)
+from batcher.failures import Exit, InputError, LockedError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from batcher.summary import Summary
@@ -26,6 +34,16 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @option("-o", "--output", type=click.Path(allow_dash=True), metavar="OUT", help="The results file; - for stdout.")
 @option("--errors", type=_FILE, help="The errors file (default: beside the results, OUT.errors.jsonl).")
 @option("--overwrite", is_flag=True, help="Start anew instead of resuming.")
+@option(
+    "--on-change",
+    type=click.Choice(["error", "rerun", "keep"]),
+    default="error",
+    show_default=True,
+    help="When a job has a result for another request: stop, ask again, or take that result.",
+)
+@option("--skip-failed", is_flag=True, help="Leave the jobs in the errors file alone.")
+@option("--ordered", is_flag=True, help="Put the results in the order of the input when the run is complete.")
+@option("--atomic", is_flag=True, help="Leave OUT as it is until every job has a result; work on OUT.part till then.")
 @option("--dry-run", is_flag=True, help="Show the first requests and send nothing.")
 @server_options
 @option("-c", "--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Requests in flight.")
@@ -47,6 +65,23 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @option("--idle-timeout", type=Duration(), default="2m", show_default=True, help="Between content.")
 @option("--timeout", type=Duration(), default="30m", show_default=True, help="For one whole answer.")
 @option("--grace", type=Duration(), default="20s", show_default=True, help="For those in flight after a first Ctrl-C.")
+@option(
+    "--durability",
+    type=click.Choice(["off", "batch", "each"]),
+    default="batch",
+    show_default=True,
+    help="Sync results to the disk at the end, every second, or before each counts as done.",
+)
+@option("--disk-wait", type=Duration(), default="60s", show_default=True, help="For room on a full disk.")
+@option("--wait-lock", type=Duration(), default="0s", show_default=True, help="For another run on OUT to end.")
+@option(
+    "--if-locked",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="When another run has OUT: end with 75, or leave it to that run and end with 0.",
+)
+@option("--max-duration", type=Duration(), help="Stop after this time as Ctrl-C does, with exit code 4.")
 @option("--progress/--no-progress", default=None, help="A live line (default: when stderr is a terminal).")
 @option("--summary-json", type=_FILE, help="Write the summary to this file as JSON.")
 @option("-q", "--quiet", is_flag=True, help="Say nothing unless something went wrong.")
@@ -63,7 +98,13 @@ def command(ctx: click.Context, /, input: str, output: str | None, **values: Any
       batcher run prompts.jsonl --base-url https://api.openai.com/v1 -m gpt-4o-mini -c 16
       batcher run texts.jsonl -m all-minilm --pack 64 -o vectors.jsonl
       cat jobs/hello.jsonl | batcher run - --local -o - | jq -r .text
+      batcher run --config jobs/nightly.toml
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
+    from batcher.commands.console import Console, occupy
+    from batcher.signals import harden
+
+    occupy()
+    harden()
     options = options_from(values)
     results = _results_path(input, output)
     _keep_apart(values["summary_json"], Path(input), results)
@@ -73,10 +114,11 @@ def command(ctx: click.Context, /, input: str, output: str | None, **values: Any
         preview(input, options, environ_of(ctx))
         return
     from batcher.api import uses_uvloop
-    from batcher.commands.console import Console
     from batcher.runner import Run
 
     with Console(quiet=values["quiet"], verbose=values["verbose"], progress=values["progress"]) as console:
+        for note in notes_of(ctx):
+            console.note(note)
         if output is None:
             console.note(f"results go to {results}")
         run = Run(input, results, options, environ_of(ctx), console, handle_signals=True)
@@ -85,10 +127,21 @@ def command(ctx: click.Context, /, input: str, output: str | None, **values: Any
             summary = anyio.run(run.run, backend_options={"use_uvloop": uses_uvloop()})
         except BrokenPipeError:
             summary = None
+        except LockedError as error:
+            if values["if_locked"] == "fail":
+                raise
+            console.note(f"{error}. Skipped, as --if-locked says")
+            return
     if summary is None:
         _end_quietly()
         return
-    _conclude(summary, results, run.errors_path, quiet=values["quiet"], summary_json=values["summary_json"])
+    _conclude(
+        summary,
+        run.destination.path,
+        run.destination.errors_path,
+        quiet=values["quiet"],
+        summary_json=values["summary_json"],
+    )
 
 
 def _calm_the_collector() -> None:
@@ -106,6 +159,8 @@ def _results_path(input_name: str, output: str | None) -> Path | None:
         return None
     if output is not None:
         return Path(output)
+    if not Path(input_name).name:
+        raise InputError(f"{input_name} is a directory; name a file of jobs, or - for standard input")
     if input_name == "-":
         raise UsageError("with input from stdin, say where the results go: -o FILE, or -o - for stdout")
     return Path(input_name).with_suffix(".results.jsonl")
@@ -121,16 +176,21 @@ def _conclude(
     summary: Summary, results: Path | None, errors: Path | None, *, quiet: bool, summary_json: Path | None
 ) -> None:
     """Show the sums and end the process with the code that they mean, or by the signal that ended the run."""
+    from batcher.commands.console import say, tell
     from batcher.signals import die_of
 
     code = summary.exit_code()
     if summary_json is not None:
-        write_atomically(summary_json, summary.to_dict())
-    if not quiet or code is not Exit.OK:
-        click.echo(summary.render(results or "stdout", errors), err=True)
+        try:
+            write_atomically(summary_json, summary.to_dict())
+        except OutputError as error:  # the results are safe: this must not hide what became of them
+            summary.unwritten.append(str(error))
+            code = summary.exit_code()
+    if not quiet:
+        tell(summary.render(results or "stdout", errors))
+    elif code is not Exit.OK:
+        say(f"{results or 'stdout'}: {summary.one_line(errors)}")
     if summary.signal is not None:
-        sys.stdout.flush()
-        sys.stderr.flush()
         die_of(Signals(summary.signal))
     sys.exit(code)
 
@@ -140,7 +200,6 @@ def write_atomically(path: Path, value: Any) -> None:
     import orjson
 
     from batcher import disk
-    from batcher.failures import OutputError
 
     try:
         with disk.replacing(path) as descriptor:

@@ -82,7 +82,11 @@ PATHS: dict[tuple[Kind, Api], str] = {
 
 def path_for(job: Job, api: Api) -> str:
     """The path a job goes to: its own if it names one, else the default of its kind."""
-    return job.path or PATHS[job.kind, api]
+    if job.path is not None:
+        return job.path
+    if job.tools and job.kind is Kind.GENERATE:
+        return PATHS[Kind.CHAT, api]  # Ollama's /api/generate takes no tools
+    return PATHS[job.kind, api]
 
 
 def call_for(jobs: Sequence[Job], api: Api, *, stream: bool) -> Call:

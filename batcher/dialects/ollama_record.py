@@ -53,6 +53,8 @@ def add(choice: Choice, text: Json, message: dict[str, Json]) -> bool:
         choice.thoughts.append(_checked(thinking))
         content = True
     if calls := message.get("tool_calls"):
+        if type(calls) is not list or not all(type(call) is dict for call in calls):
+            raise AttemptError(malformed(f"tool calls that are none: {str(calls)[:80]}"))
         choice.tool_calls.extend(calls)
         content = True
     return content
@@ -73,7 +75,7 @@ def finish(record: dict[str, Json], completion: Completion, choice: Choice) -> N
 
 
 def usage(record: dict[str, Json]) -> Usage | None:
-    prompt, answer = record.get("prompt_eval_count"), record.get("eval_count")
+    prompt, answer = _count(record.get("prompt_eval_count")), _count(record.get("eval_count"))
     return None if prompt is None and answer is None else Usage(prompt, answer)
 
 
@@ -105,7 +107,11 @@ def addressed(job: Job) -> dict[str, Json]:
 
 
 def _seconds(nanoseconds: Json) -> float | None:
-    return None if nanoseconds is None else nanoseconds / 1e9
+    return nanoseconds / 1e9 if type(nanoseconds) is int else None
+
+
+def _count(value: Json) -> int | None:
+    return value if type(value) is int else None
 
 
 def _checked(text: Json) -> str:

@@ -28,14 +28,25 @@ def _positive(value: Json) -> Json:
 def _response_format(value: Json) -> Json:
     if not isinstance(value, dict):
         return {"type": "json_object"}
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": value}}
+    return {"type": "json_schema", "json_schema": _named(value)}
 
 
 def _text_format(value: Json) -> Json:
     """The same for `/v1/responses`, which nests one level less."""
     if not isinstance(value, dict):
         return {"type": "json_object"}
-    return {"type": "json_schema", "name": "answer", "schema": value}
+    return {"type": "json_schema", **_named(value)}
+
+
+def _named(value: dict[str, Json]) -> dict[str, Json]:
+    """A schema with a name, which /v1 wants; one that came with more around it (`strict`) keeps that."""
+    around = value.get("json_schema") if value.get("type") == "json_schema" else None
+    return {"name": "answer", **around} if isinstance(around, dict) else {"name": "answer", "schema": value}
+
+
+def _bare(value: Json) -> Json:
+    """The schema alone, as Ollama takes it."""
+    return _named(value)["schema"] if isinstance(value, dict) else value
 
 
 def _effort(value: Json) -> Json:
@@ -98,7 +109,8 @@ _OPTIONS: Table = {
 
 _NATIVE: Table = {
     **_OPTIONS,
-    **_same("format think keep_alive truncate top_logprobs"),
+    **_same("think keep_alive truncate top_logprobs"),
+    "format": Place("format", form=_bare),
     "logprobs": Place("logprobs", form=_whether),
 }
 

@@ -48,6 +48,10 @@ FORMATS: dict[str, Format] = {
 }
 
 
+FOREIGN = frozenset({".csv", ".tsv", ".txt", ".parquet", ".xlsx", ".gz", ".zst", ".bz2", ".zip"})
+"""Extensions of files that are no JSONL, whatever their name promises."""
+
+
 def format_of(path: str, name: str | None = None) -> Format:
     """The format by its name, else by the file's extension, else JSONL. Raises `UsageError` on an unknown name."""
     if name is not None:
@@ -55,6 +59,8 @@ def format_of(path: str, name: str | None = None) -> Format:
             raise UsageError(f'there is no input format "{name}"; known are {", ".join(FORMATS)}')
         return FORMATS[name]
     extension = PurePath(path).suffix.lower()
+    if extension in FOREIGN:
+        raise UsageError(f"{path}: {extension} files cannot be read yet; make it JSONL (or say --input-format jsonl)")
     return next((known for known in FORMATS.values() if extension in known.extensions), FORMATS["jsonl"])
 
 

@@ -83,11 +83,12 @@ def _format(key: str, value: Json) -> Json:
 
 
 def _schema(key: str, value: dict[str, Json]) -> Json:
-    """The schema itself, from `/v1/chat/completions`' nesting or `/v1/responses`' flat one."""
-    inner = value.get("json_schema", value)
+    """The schema, or all that stands around it, from `/v1/chat/completions`' nesting or `/v1/responses`' flat one."""
+    inner = value.get("json_schema", {key: item for key, item in value.items() if key != "type"})
     schema = inner.get("schema") if type(inner) is dict else None
     if type(schema) is dict:
-        return schema
+        # `strict`, `name` and `description` mean something on /v1; what is only a schema is kept as one
+        return schema if inner.keys() <= {"schema", "name"} else {"type": "json_schema", "json_schema": inner}
     raise LineError("input_invalid", f'"{key}" of type json_schema has no object under json_schema.schema')
 
 
