@@ -25,6 +25,8 @@ BODY_LIMIT: Final = 256 * 1024 * 1024
 BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 """What may stand before an answer: a byte order mark and white space."""
 
+COLON: Final = 0x3A
+
 FIELD: Final = len(b"event:")
 """The longest name of an event stream's field, in bytes."""
 
@@ -37,6 +39,7 @@ class Reading:
 
     __slots__ = (
         "_call",
+        "_decode",
         "_dialect",
         "_ends_with_proof",
         "_framing",
@@ -55,6 +58,7 @@ class Reading:
         """The terminal mark was read: nothing that follows matters."""
         self._call = call
         self._dialect = dialect
+        self._decode = dialect.decode
         self._ends_with_proof = call.path.startswith(("/api/", "/v1/responses"))
         self._type = content_type
         self._framing: Lines | EventStream | None = None
@@ -71,7 +75,7 @@ class Reading:
         try:
             if type(framing) is EventStream:
                 return self._events(framing.feed(chunk))
-            return self._lines(framing.feed(chunk))  # type: ignore[arg-type]  # Lines yields bytes, and it is Lines
+            return self._records(framing.feed(chunk))  # type: ignore[arg-type]  # Lines yields bytes, and it is Lines
         except RecordTooLongError as error:
             raise AttemptError(malformed(str(error))) from None
 
@@ -83,7 +87,7 @@ class Reading:
         elif isinstance(framing, EventStream):
             self._events(framing.close())
         else:
-            self._lines(framing.close())
+            self._records(framing.close())
         if self.completion.whole is None and (missing := self._dialect.missing(self.completion, done=self.done)):
             raise AttemptError(truncated(missing))
         return self.completion
@@ -126,7 +130,7 @@ class Reading:
             raise AttemptError(malformed("an empty answer"))
         record = self._parse(body)
         if record is None and self._call.stream and body.lstrip(BLANK).startswith(b"{"):
-            self._lines([line for line in body.split(b"\n") if line.strip()])
+            self._records([line for line in body.split(b"\n") if line.strip()])
             return
         if not isinstance(record, dict):
             raise AttemptError(not_an_llm(body, self._type))
@@ -137,40 +141,41 @@ class Reading:
             raise AttemptError(truncated("`done: true`"))
 
     def _events(self, events: list[tuple[str, bytes]]) -> bool:
+        """Take what the events carry; those that mean something by themselves end the records before them."""
         content = False
+        records: list[bytes] = []
         for event, data in events:
+            if event != "error" and data and data != b"[DONE]" and data[0] != COLON:
+                records.append(data)
+                continue
+            content |= self._records(records)
+            records = []
             if self.done:
                 break
             if event == "error":
                 raise AttemptError(classify_error(_loads(data) or data.decode("utf-8", "replace"), self._call.path))
-            if data == b"[DONE]":
-                self.done = True
-            elif data and not data.startswith(b":"):  # pings: empty events, and comments that gateways wrap as data
-                content |= self._record(data)
-        return content
+            self.done = data == b"[DONE]"  # else a ping: an empty event, or a comment that a gateway wraps as data
+        return self._records(records) or content
 
-    def _lines(self, lines: list[bytes]) -> bool:
+    def _records(self, records: list[bytes]) -> bool:
+        """Decode records in order, up to the terminal mark. The hot loop of every stream."""
         content = False
-        for line in lines:
-            if self.done:
+        completion, decode, loads = self.completion, self._decode, orjson.loads
+        for data in () if self.done else records:
+            try:
+                record = loads(data)
+            except orjson.JSONDecodeError:
+                record = self._mend(data)
+            if type(record) is not dict:
+                self._count_stray(data)
+                continue
+            if "error" in record or "type" in record:
+                self._check(record)
+            if decode(record, completion):
+                content = True
+            if completion.proof is not None and self._ends_with_proof:
+                self.done = True
                 break
-            content |= self._record(line)
-        return content
-
-    def _record(self, data: bytes) -> bool:
-        try:
-            record = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            record = self._mend(data)
-        if type(record) is not dict:
-            self._count_stray(data)
-            return False
-        if "error" in record or "type" in record:
-            self._check(record)
-        completion = self.completion
-        content = self._dialect.decode(record, completion)
-        if completion.proof is not None and self._ends_with_proof:
-            self.done = True
         return content
 
     def _check(self, record: dict[str, Json]) -> None:
