@@ -49,6 +49,7 @@ ANYTHING = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", [chat, completions, responses, embeddings, images])
 @settings(max_examples=200, deadline=None)
 @given(records=st.lists(ANYTHING, max_size=3), body=ANYTHING)

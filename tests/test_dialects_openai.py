@@ -122,6 +122,7 @@ def test_captured_answers_are_read(name: str) -> None:
     assert completion.usage or (load(name).request.get("stream") and completion.server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WIRES)
 def test_any_cut_means_the_same(name: str) -> None:
     """Cut in two at every byte, or into single bytes, an answer means the same."""
