@@ -337,3 +337,27 @@ def test_nan_in_the_bytes_is_refused() -> None:
     )
     assert outcome(wire, [b'{"model":"m","embeddings":[[0.5,NaN]]}']).failure == "malformed"
     assert outcome(wire, [b'{"model":"m","embeddings":[[0.5,0.25]]}']).failure == ""
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"logprobs": 5},
+        {"message": {"role": "assistant", "content": "x", "tool_calls": ["f"]}},
+        {"message": {"role": "assistant", "content": "x", "tool_calls": {"function": {}}}},
+    ],
+)
+def test_a_native_record_of_odd_types_is_a_failed_attempt(odd: dict[str, Any]) -> None:
+    """What is no list of calls or of log probabilities fails that attempt, and nothing but that."""
+    with pytest.raises(AttemptError) as caught:
+        ollama_chat.decode({"model": "m", "done": False} | odd, Completion())
+    assert caught.value.failure.code == "malformed"
+
+
+def test_odd_counts_and_times_are_unknown() -> None:
+    """Counts and durations that are no integers are left out rather than written or added up."""
+    completion = Completion()
+    last = {"model": "m", "message": {"role": "assistant", "content": "x"}, "done": True, "done_reason": "stop"}
+    ollama_chat.decode(last | {"eval_count": "5", "prompt_eval_count": 3, "total_duration": "x"}, completion)
+    assert completion.usage == Usage(3, None)
+    assert completion.server is None

@@ -64,7 +64,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     elif message is not None:
         raise AttemptError(malformed(f"a `message` that is no object but {str(message)[:80]!r}"))
     if "logprobs" in record:
-        choice.logprobs.extend(record["logprobs"] or ())
+        choice.logprobs.extend(ollama_record.logprobs(record))
     if record.get("done"):
         ollama_record.finish(record, completion, choice)
     return content

@@ -63,7 +63,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
         return False
     content = ollama_record.add(choice, text, record)
     if "logprobs" in record:
-        choice.logprobs.extend(record["logprobs"] or ())
+        choice.logprobs.extend(ollama_record.logprobs(record))
     if record.get("done"):
         ollama_record.finish(record, completion, choice)
     return content

@@ -60,6 +60,14 @@ def add(choice: Choice, text: Json, message: dict[str, Json]) -> bool:
     return content
 
 
+def logprobs(record: dict[str, Json]) -> list[Json]:
+    """The record's log probabilities. Raises AttemptError if they are no list."""
+    given = record["logprobs"] or []
+    if type(given) is not list:
+        raise AttemptError(malformed(f"logprobs that are no list: {str(given)[:80]}"))
+    return given
+
+
 def finish(record: dict[str, Json], completion: Completion, choice: Choice) -> None:
     """Take the last record: proof, reason, counts, durations. Raises AttemptError if it says nothing was generated."""
     reason = record.get("done_reason")
