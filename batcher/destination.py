@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
+from anyio import to_thread
+from anyio.from_thread import check_cancelled
 
-from batcher.failures import Exit, LockedError, UsageError
+from batcher.errorsfile import ErrorsFile
+from batcher.failures import Exit, LockedError, OutputError, UsageError
 from batcher.figures import span
-from batcher.ledger import Ledger, errors_path
+from batcher.ledger import Ledger, errors_path, quarantine_path, state_path, superseded_path
 from batcher.ordering import Places, put_in_order
 from batcher.publication import Publication, part_path
 from batcher.streamledger import StreamLedger
 from batcher.watchdog import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from batcher.ledger import AnyLedger
     from batcher.options import Options
@@ -41,7 +45,10 @@ class Destination:
     """Where the results are: `output`, or what an `--atomic` run works on until it is complete."""
     places: Places | None = field(default=None, init=False)
     """Which job stands where in the input, if that will be asked for."""
+    emptied: Callable[[], object] = field(default=bool, init=False)
+    """Called when the results that `--overwrite` replaces are gone."""
     _ledger: Ledger | None = field(default=None, init=False)
+    _errors: ErrorsFile | None = field(default=None, init=False)
     _publication: Publication | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -66,7 +73,7 @@ class Destination:
         while True:
             try:
                 with ExitStack() as opened:
-                    ledger = self.open(source, opened)
+                    ledger = await to_thread.run_sync(self.open, source, opened)
                     stack.push(opened.pop_all())
                     return ledger
             except LockedError:
@@ -84,7 +91,15 @@ class Destination:
             if self.options.ordered or self.options.atomic:
                 raise UsageError("--ordered and --atomic need a results file: name one with -o FILE")
             return StreamLedger()
-        ledger = self._ledger = self._open_part(self.output, stack) if self.options.atomic else self._open(self.output)
+        opener = partial(
+            Ledger.open,
+            overwrite=self.options.overwrite,
+            portrait=None if self.options.ordered else source.portrait,  # who puts in order wants the id of each line
+            beat=check_cancelled,
+        )
+        ledger = self._open_part(opener, self.output, stack) if self.options.atomic else opener(self.output)
+        self._ledger = ledger
+        ledger.emptied = self._begin_anew
         stack.callback(ledger.close)
         if ledger.repaired:
             self.note(str(ledger.repaired))
@@ -94,11 +109,22 @@ class Destination:
             self.note(f"{part_path(self.output)} is what an --atomic run left; this run does not look into it")
         return ledger
 
-    def finish(self, summary: Summary) -> None:
-        """Put the results in order and in place, if that is asked for and the run came so far.
+    def open_errors(self, stack: ExitStack) -> ErrorsFile | None:
+        """Open the errors file, if there is one to be, until the stack is left. Raises as `ErrorsFile` does."""
+        path = self.errors_path
+        if path is not None:
+            self._errors = stack.enter_context(ErrorsFile(path, overwrite=self.options.overwrite))
+        return self._errors
+
+    def finish(self, ledger: AnyLedger, summary: Summary) -> None:
+        """Leave the failures that still stand, and the results in order and in place where that is asked for.
 
         Raises OutputIOError, and then the results are where they were.
         """
+        if summary.complete:
+            ledger.empty()  # though there was nothing to put in it
+        if self._errors is not None:
+            self._finish_errors(self._errors, ledger, summary)
         if self.places is not None and self._ledger is not None:
             if summary.complete:
                 put_in_order(self._ledger, self.places)
@@ -114,22 +140,49 @@ class Destination:
                     "and the same command goes on from there"
                 )
 
+    def _begin_anew(self) -> None:
+        if self._errors is not None:
+            with suppress(OutputError):  # `finish` tries again, and tells
+                self._errors.begin_anew()
+        self.emptied()
+
+    def _finish_errors(self, errors: ErrorsFile, ledger: AnyLedger, summary: Summary) -> None:
+        """Where the errors file fails, the results are no worse for it."""
+        # of a whole input that was seen: complaints about lines that are gone from it no longer count
+        complete = summary.complete and self.options.limit is None
+        try:
+            if summary.complete:
+                errors.begin_anew()
+            errors.finish(ledger.__contains__, complete=complete)
+        except OutputError as error:
+            summary.unwritten.append(str(error))
+        if errors.lost:
+            summary.unwritten.append(f"{errors.path}: {errors.lost} failures did not get into it")
+
+    def files(self) -> dict[Path, str]:
+        """What a run writes or moves away, by what it is; images aside."""
+        named = {self.output: "the results file"} if self.output is not None else {}
+        if self.output is not None:
+            named[state_path(self.output)] = "the state file"
+            named[quarantine_path(self.output)] = "the quarantine"
+            named[superseded_path(self.output)] = "the file of superseded results"
+            named[part_path(self.output)] = "what an --atomic run works on"
+        return named
+
     def _keep_apart(self, source: Source) -> None:
-        """Raise UsageError if a file that would be written is the input, or two of them are one."""
-        for path in (self.output, self.errors_path):
+        """Raise UsageError if a file that would be written is the input, or the errors file is another of them."""
+        files = self.files()
+        for path in (*files, self.errors_path):
             if path is not None and source.identity is not None and _identity(path) == source.identity:
                 raise UsageError(f"{path} is the input; name another file for what is written")
-        if self.output is not None and self.errors_path is not None and _same(self.output, self.errors_path):
-            raise UsageError(f"{self.errors_path} is the results file; errors need a file of their own")
+        if self.errors_path is not None and (is_what := same_as(self.errors_path, files)):
+            raise UsageError(f"{self.errors_path} is {is_what}; errors need a file of their own")
 
-    def _open(self, path: Path) -> Ledger:
-        return Ledger.open(path, overwrite=self.options.overwrite)
-
-    def _open_part(self, output: Path, stack: ExitStack) -> Ledger:
+    def _open_part(self, opener: Callable[[Path], Ledger], output: Path, stack: ExitStack) -> Ledger:
         publication = self._publication = Publication(output)
         stack.callback(publication.close)
         self.path = part_path(output)
-        return publication.open(self._open, overwrite=self.options.overwrite)
+        return publication.open(opener, overwrite=self.options.overwrite)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -140,5 +193,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve() or (_identity(one) is not None and _identity(one) == _identity(other))
+def same_as(path: Path, files: Mapping[Path, str]) -> str | None:
+    """Say which of the files a path names, by whatever name."""
+    here, identity = path.resolve(), _identity(path)
+    for other, what in files.items():
+        if here == other.resolve() or (identity is not None and identity == _identity(other)):
+            return what
+    return None

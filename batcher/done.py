@@ -118,6 +118,10 @@ class Done:
         self._marks[place] |= _CHANGED
         return Sight.CHANGED
 
+    def see_first(self, count: int) -> None:
+        """Note that the first `count` results that were added are those of lines of the input."""
+        self._marks[1 : count + 1] = self._marks[1 : count + 1].replace(bytes([_DONE]), bytes([_DONE | _SEEN]))
+
     def seen(self, ident: str | bytes) -> bool:
         """Whether a line of the input with this id was noted."""
         return bool(self._known(ident) & _SEEN)

@@ -47,8 +47,7 @@ class ErrorsFile:
         self._waiting: list[bytes] = []
         self._fd: int | None = None
         self._check_writable()
-        if overwrite and self.path.is_file():
-            self._remove()
+        self._stale = overwrite and self.path.is_file()
         self._earlier = self._end = self.path.stat().st_size if self.path.is_file() else 0
 
     def __enter__(self) -> Self:
@@ -58,6 +57,17 @@ class ErrorsFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def begin_anew(self) -> None:
+        """Drop what is to be overwritten, if it is still there; `append` does so too. Raises `OutputIOError`."""
+        if not self._stale:
+            return
+        try:
+            self._remove()
+        except OSError as error:
+            raise OutputIOError(f"{self.path}: cannot be begun anew: {error.strerror}") from error
+        self._stale = False
+        self._earlier = self._end = 0
 
     def append(self, line: bytes) -> None:
         """Add one failure, a line with its newline."""
@@ -76,8 +86,8 @@ class ErrorsFile:
         if self._waiting:
             self._write_waiting()
         self.close()
-        if not self.path.is_file():
-            return 0  # no failures, or a device such as /dev/null
+        if self._stale or not self.path.is_file():
+            return 0  # no failures of this run, or a device such as /dev/null
         try:
             with self.path.open("rb", buffering=disk.BLOCK) as file:
                 last = self._last_lines(file, done, since=self._earlier if complete else 0)
@@ -93,7 +103,7 @@ class ErrorsFile:
     def standing(self) -> Done:
         """Give the ids of earlier runs' jobs that were tried and failed, also of those that have succeeded since."""
         failed = Done()
-        if self.path.is_file():
+        if self.path.is_file() and not self._stale:
             try:
                 with self.path.open("rb", buffering=disk.BLOCK) as file:
                     for _, line in _lines(file):
@@ -112,6 +122,7 @@ class ErrorsFile:
             self._fd = None
 
     def _write_waiting(self) -> None:
+        self.begin_anew()
         if self._fd is None:
             self._fd = self._open()
         data = b"".join(self._waiting)

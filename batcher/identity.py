@@ -64,6 +64,11 @@ class Ids:
         self._repeats[key] = self._numbers[seq] = count = self._repeats.get(key, 1) + 1
         return f"{derived}#{count}"
 
+    @property
+    def repeated(self) -> bool:
+        """Whether any line got a number."""
+        return bool(self._numbers)
+
     def replay(self) -> None:
         """From now on give each line the id that it got before, whichever lines are asked for."""
         self._replaying = True

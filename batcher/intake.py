@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from batcher.changes import contradiction
 from batcher.done import Sight
 from batcher.failures import LineError
 from batcher.formats.jsonl import refused, too_large
 from batcher.identity import Ids
+from batcher.lineset import LineSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from batcher.formats.defaults import Defaults
     from batcher.model import Job, Result
 
+TURN: Final = 2000
+"""Lines that are passed over or compared at a stretch: 60 ms at most."""
 SHOWN = 3
 """Changed jobs that are kept as examples."""
 
@@ -62,42 +65,68 @@ class Intake:
     """Jobs that ask for something else than the result of their id is of."""
     examples: list[Job] = field(default_factory=list)
     """The first of these."""
+    answered: LineSet = field(default_factory=LineSet)
+    """Lines that were met, or taken for met, and whose result is of what they ask."""
+    rest: Callable[[], object] | None = None
+    """Called where `jobs` yields None though there is more, so that others have their turn; without it, none have."""
+    _proven: LineSet = field(default_factory=LineSet)
+    _alone: bool = False
+    _clashed: bool = False
     _ids: Ids = field(init=False)
     _checked: bool = False
-    _passed: bytearray = field(default_factory=bytearray)
-    """A bit a line that `check` found to need nothing."""
+    _passed: LineSet = field(default_factory=LineSet)
+    """Lines that `check` found to need nothing."""
     _clashes: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._ids = Ids(self.finished.seen)
 
+    @property
+    def plain(self) -> bool:
+        """What a line asks was told by that line alone so far: by no other line, and no file."""
+        return not self._ids.repeated and not self.defaults.files
+
+    @property
+    def alone(self) -> bool:
+        """The whole input was met, and each line of it is a job of its own."""
+        return self._alone and self.plain and not self._clashed and not self.duplicates
+
+    def take_over(self, lines: LineSet, *, alone: bool) -> None:
+        """Take lines for answered, without looking at them; `alone` is what an earlier run found to be true."""
+        self._proven, self.answered, self._alone = lines, lines.copy(), alone
+
     def jobs(self, lines: Iterable[Line | None]) -> Iterator[Job | None]:
         """Yield what is to be done; None where nothing has arrived yet. Raises InputError when a job has changed."""
+        passed = 0
         for line in self._within_limit(lines):
             if line is None:
                 yield None
-            elif not (self._checked and self._is_passed(line.seq)):
-                try:
-                    job = self._wanted(line)
-                except LineError as error:
-                    self.refused += 1
-                    self.reject(refused(error, line))
-                    continue
-                if job is not None:
-                    self.taken += 1
-                    yield job
+            elif (job := self._wanted(line)) is not None:
+                self.taken += 1
+                yield job
+            else:
+                passed += 1
+                if self.rest is not None and not passed % TURN:
+                    self.rest()
+                    yield None
 
-    def check(self, lines: Iterable[Line | None]) -> None:
+    def check(self, lines: Iterable[Line | None], beat: Callable[[], object] = bool) -> None:
         """Compare the whole input with what is done before anything is sent; `jobs` then passes over what is.
 
-        Counts in `changed` the jobs that have the id of a finished one and ask for something else.
+        Counts in `changed` the jobs that have the id of a finished one and ask for something else. `beat` is called
+        now and then; what it raises ends the comparison.
         """
-        for line in self._within_limit(lines):
+        for read, line in enumerate(self._within_limit(lines)):
+            if not read % TURN:
+                beat()
             if line is None:
-                break
+                continue
+            if line.seq in self._proven:
+                self.skipped += 1
+                continue
             try:
                 if not self._judge(line, self._parse(line)):
-                    self._pass(line.seq)
+                    self._passed.add(line.seq)
             except DuplicateError:
                 self._clashes.add(line.seq)
             except LineError:
@@ -121,9 +150,22 @@ class Intake:
                     return
                 read += 1
             yield line
+        self._alone = True
 
     def _wanted(self, line: Line) -> Job | None:
-        """The job on a line if it is to be done. Raises LineError."""
+        """The job on a line if there is one and it is to be done."""
+        if line.seq in self._proven or line.seq in self._passed:
+            self.skipped += not self._checked
+            return None
+        try:
+            return self._unknown(line)
+        except LineError as error:
+            self.refused += 1
+            self.reject(refused(error, line))
+            return None
+
+    def _unknown(self, line: Line) -> Job | None:
+        """As `_wanted`, of a line that has to be looked at. Raises LineError."""
         job = self._parse(line)
         if self._checked:
             if line.seq in self._clashes:
@@ -147,11 +189,13 @@ class Intake:
                 self.left += 1
             case Sight.DONE:
                 self.skipped += 1
+                self.answered.add(line.seq)
             case Sight.CHANGED:
                 return self._judge_changed(job)
             case Sight.REPEATED:
                 self.duplicates += 1
             case Sight.CLASH:
+                self._clashed = True
                 raise DuplicateError(job.id)
         return False
 
@@ -172,16 +216,6 @@ class Intake:
         if self.needs_model and not _has_model(job):
             raise LineError("no_model", "no model: name one on the line, with -m, or in the variable MODEL", id=job.id)
         return job
-
-    def _pass(self, seq: int) -> None:
-        place, bit = divmod(seq, 8)
-        if place >= len(self._passed):
-            self._passed.extend(bytes(place + 1024 - len(self._passed)))
-        self._passed[place] |= 1 << bit
-
-    def _is_passed(self, seq: int) -> bool:
-        place, bit = divmod(seq, 8)
-        return place < len(self._passed) and bool(self._passed[place] >> bit & 1)
 
 
 class DuplicateError(LineError):

@@ -11,20 +11,23 @@ would be ahead of the results or behind them.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from batcher import disk, state
-from batcher.done import Done
-from batcher.failures import OutputError, OutputIOError
+from batcher.failures import OutputIOError
 from batcher.lock import complaint, open_locked
-from batcher.recovery import mend, renew, scan
+from batcher.readback import Readback
+from batcher.recovery import renew, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from batcher.done import Done
+    from batcher.model import Json
+    from batcher.seal import Heads, Seal
+    from batcher.state import State
     from batcher.streamledger import StreamLedger
 
 AnyLedger: TypeAlias = "Ledger | StreamLedger"
@@ -61,95 +64,94 @@ def superseded_path(results: Path) -> Path:
     return results.with_name(f"{_stem(results)}.superseded.jsonl")
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """What opening a results file removed from it; as text, a sentence for the user."""
-
-    results: Path
-    quarantine: Path
-    unreadable: int
-    """Lines that are no result, a torn last one among them."""
-    repeated: int
-    """Lines whose id had a line before."""
-    removed: int
-    """Bytes."""
-
-    def __str__(self) -> str:
-        what = [
-            f"{count} {name} line{'' if count == 1 else 's'}"
-            for count, name in ((self.unreadable, "unreadable"), (self.repeated, "repeated"))
-            if count
-        ]
-        return (
-            f"{self.results}: moved {' and '.join(what)} ({self.removed} bytes) to {self.quarantine}; "
-            "jobs without a result run again"
-        )
-
-
 class Ledger:
     """A results file open for appending, locked against other runs until it is closed.
 
     Not for two threads, save that `sync` may run in another one while lines are appended. `refused` counts lines that
     were not written because their id has one; `end` and `synced` are bytes: what is in the file, and how much of that
     is known to be on the disk. After a failed sync (`sync_failed`) the next run has to distrust what comes after it.
-    `changed`: it may hold something else than when it was opened.
+    `changed`: it may hold something else than when it was opened. `before` is the state that the last run left.
+    `stale`: what it holds is to be overwritten, and that has not begun; `emptied` is called when it does.
     """
 
     waits = False
     """Whether a write may have to wait for someone, as on a pipe; then it is not for the event loop."""
 
-    def __init__(self, fd: int, path: Path, done: Done, repaired: Repair | None = None) -> None:
-        self.path = path
-        self.repaired = repaired
+    def __init__(self, back: Readback, before: State | None = None, *, stale: bool = False) -> None:
+        self.path = back.path
+        self.repaired = back.repaired
+        self.before = before
+        self.heads: Heads = back.heads
+        self.synced_seal: Seal | None = self.heads.seal
         self.refused = 0
-        self.end = self.synced = os.fstat(fd).st_size
+        self.end = self.synced = 0 if stale else os.fstat(back.fd).st_size
+        self.stale = stale
+        self.emptied: Callable[[], object] = bool
         self.sync_failed = self.changed = False
-        self._fd = fd
-        self._done = done
+        self._fd = back.fd
+        self._done = back.done
+        self._unread = back.unread
         self._fault: OutputIOError | None = None
 
     @classmethod
-    def open(cls, path: Path, *, overwrite: bool = False) -> Self:
-        """Create or reopen a results file, lock it, mend it, and read what is done; `overwrite` empties it instead.
+    def open(
+        cls,
+        path: Path,
+        *,
+        overwrite: bool = False,
+        portrait: Mapping[str, Json] | None = None,
+        beat: Callable[[], object] = bool,
+    ) -> Self:
+        """Create or reopen a results file, lock it, mend it, and read what is done, or have `overwrite` await `empty`.
 
-        If the state file says that a sync of it failed, what is in it is written anew.
+        `portrait` is that of the input: if the last run had the same, its seal tells what is done. `beat` is called
+        now and then; what it raises ends the reading. If a sync of the file failed, what is in it is written anew.
         Raises `LockedError` (75) if another run has it, `OutputError` (73) if it cannot be created, written or locked
         or holds something else than results, `OutputIOError` (74) if it cannot be read or mended.
         """
         path = Path(os.path.realpath(path))  # a repair replaces the file, and must not replace a link to it
-        fd = open_locked(path)
+        back = Readback(open_locked(path), path)
         try:
-            done = Done()
-            repaired = None
-            if overwrite:
-                os.ftruncate(fd, 0)
-                disk.sync(fd)
-            else:
-                fd, repaired = _recover(fd, path, done)
-                if _is_in_doubt(path):
-                    fd = renew(fd, path)
+            before, _ = state.read(state_path(path))
+            if not overwrite:
+                back.read(quarantine_path(path), before.seal_for(portrait) if before and portrait else None, beat)
+                if before is not None and before.untrusted is not None:
+                    back.fd = renew(back.fd, path)
             disk.sync_directory(path.parent)
-            return cls(fd, path, done, repaired)
+            return cls(back, before, stale=overwrite)
         except BaseException as error:
-            os.close(fd)
+            os.close(back.fd)
             if isinstance(error, OSError):
                 raise OutputIOError(complaint(path, "cannot be read back and mended", error)) from error
             raise
 
     @property
     def done(self) -> Done:
-        """What is known of each id; whoever reads the input notes in it what he meets."""
+        """What is known of each id; whoever reads the input notes in it what he meets. `heads` may know of more."""
         return self._done
+
+    def read_ids(self, beat: Callable[[], object] = bool) -> None:
+        """Have all ids in `done`, those too that opening the file did not need. Raises `OutputIOError`."""
+        if not self._unread:
+            return
+        try:
+            with self.path.open("rb", buffering=disk.BLOCK) as file:
+                scan(file, self._unread, self._done, beat)
+        except OSError as error:
+            raise OutputIOError(complaint(self.path, "cannot be read back", error)) from error
+        self._unread = 0
 
     def get(self, ident: str) -> str | None:
         """Give the hash of the request an id has a result for; "" if unknown, `None` if there is no result."""
+        if ident not in self._done and not self._done.seen(ident):  # one that was met is none of those passed over
+            self.read_ids()
         return self._done.get(ident)
 
     def __contains__(self, ident: str) -> bool:
-        return ident in self._done
+        return self.get(ident) is not None
 
     def __len__(self) -> int:
-        return len(self._done)
+        return len(self._done) + (len(self.heads.lines) if self._unread else 0)
 
     def append(self, lines: Sequence[Line]) -> int:
         """Write whole lines in one go and return how many; a line for an id that has one is refused.
@@ -158,6 +160,8 @@ class Ledger:
         in `self`; the rest is cut off again and may be appended later. The `OSError` is the cause.
         """
         self._check_sound()
+        if self.stale and lines:
+            self.empty()
         fresh = [line for line in lines if self._done.add(line[0], line[1])]
         self.refused += len(lines) - len(fresh)
         data = b"".join([line[2] for line in fresh])
@@ -170,7 +174,24 @@ class Ledger:
                 complaint(self.path, f"cannot be written; {len(self)} results are safe in it", error)
             ) from error
         self.end += len(data)
+        self.heads.add([line[2] for line in fresh])
         return len(fresh)
+
+    def empty(self) -> None:
+        """Let go of what is to be overwritten, if it is still there; `append` does so before its first line.
+
+        Until then an `overwrite` has cost nothing. Raises `OutputIOError`.
+        """
+        if not self.stale:
+            return
+        try:
+            os.ftruncate(self._fd, 0)
+            disk.sync(self._fd)
+        except OSError as error:
+            self._fault = OutputIOError(complaint(self.path, "cannot be emptied", error))
+            raise self._fault from error
+        self.stale, self.changed = False, True
+        self.emptied()
 
     def sync(self) -> None:
         """Wait until all that was appended before this call is on the disk.
@@ -179,7 +200,7 @@ class Ledger:
         way no later call succeeds: after a failed sync the kernel may call the lost pages clean.
         """
         self._check_sound()
-        end = self.end
+        seal, end = self.heads.seal, self.end
         try:
             if end > self.synced:
                 disk.sync(self._fd)
@@ -188,7 +209,7 @@ class Ledger:
             self._fault = OutputIOError(complaint(self.path, f"is safe only up to byte {self.synced}", error))
             raise self._fault from error
         self._check_place(end)
-        self.synced = end
+        self.synced, self.synced_seal = end, seal
 
     def check(self) -> None:
         """Raise what `sync` would raise of a file that was moved, deleted or cut short; waits for no disk."""
@@ -204,6 +225,8 @@ class Ledger:
         self.changed = True
         self._fd, self.path = make(self._fd, self.path)
         self.end = self.synced = os.fstat(self._fd).st_size
+        self.heads.forget()
+        self.synced_seal = None
 
     def close(self) -> None:
         """Sync, and let the lock go; raises as `sync` does, and a second call does nothing."""
@@ -248,34 +271,11 @@ class Ledger:
                     self._done.discard(ident)
                 else:
                     self.end += len(data)
+                    self.heads.add([data])
             os.ftruncate(self._fd, self.end)
         except OSError as error:
             # the next line would be glued to half a line: no more of them; the next run cuts it off
             self._fault = OutputIOError(complaint(self.path, "ends in half a line that cannot be cut off", error))
-
-
-def _recover(fd: int, path: Path, done: Done) -> tuple[int, Repair | None]:
-    """Read what is done and mend the file; raises `OSError`, and then `fd` is still open and the file's."""
-    size = os.fstat(fd).st_size
-    with open(fd, "rb", buffering=disk.BLOCK, closefd=False) as file:
-        found = scan(file, size, done)
-    if found.foreign and not found.results:
-        raise OutputError(
-            f"{path}: holds none of our results, but {found.unreadable} other lines; give another file with -o, "
-            "or --overwrite to replace what is in it"
-        )
-    aside = quarantine_path(path)
-    fd = mend(fd, path, aside, found)
-    if not found.damage:
-        return fd, None
-    removed = sum(end - start for start, end in found.damage)
-    return fd, Repair(path, aside, found.unreadable, found.repeated, removed)
-
-
-def _is_in_doubt(path: Path) -> bool:
-    """Whether the disk refused some of the file in an earlier run: what is read back may be in memory alone."""
-    last, _ = state.read(state_path(path))
-    return last is not None and last.untrusted is not None
 
 
 def _displaced(fd: int, path: Path, end: int) -> str | None:

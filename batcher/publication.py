@@ -17,6 +17,7 @@ from batcher import disk
 from batcher.failures import LockedError, OutputError, OutputIOError
 from batcher.ledger import PART, Ledger
 from batcher.lock import complaint, open_locked
+from batcher.recovery import identify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,7 @@ class Publication:
         if self.out.exists():
             self._held = open_locked(self.out)
         copied = self._held is not None and not overwrite and self._copy(self._held)
+        overtaken = self._held is not None and not overwrite and not copied and self._is_newer(self._held)
         try:
             ledger = opener(self.part)
         except OutputError as error:
@@ -63,6 +65,8 @@ class Publication:
         if not self._out_is_ours():
             ledger.close()
             raise LockedError(f"{self.out}: another run has just put its results here; run again")
+        if overtaken:
+            self._adopt(ledger)
         self._copied = copied and ledger.repaired is None
         self._ledger = ledger
         return ledger
@@ -108,6 +112,23 @@ class Publication:
             raise OutputIOError(complaint(self.part, f"cannot be made as a copy of {self.out}", error)) from error
         return True
 
+    def _is_newer(self, out: int) -> bool:
+        """Whether a plain run has written to OUT since OUT.part was."""
+        return os.fstat(out).st_mtime_ns > self.part.stat().st_mtime_ns
+
+    def _adopt(self, ledger: Ledger) -> None:
+        """Add the results that OUT has and OUT.part has not: OUT.part is to take its place, and they are paid for."""
+        try:
+            with self.out.open("rb", buffering=disk.BLOCK) as file:
+                for line in file:
+                    ident, digest = (_text(part) for part in identify(line) or (None, None))
+                    if ident is not None and ident not in ledger:
+                        ledger.append([(ident, digest or "", line.removesuffix(b"\n") + b"\n")])
+        except OSError as error:
+            ledger.close()
+            raise OutputIOError(complaint(self.out, "cannot be read back", error)) from error
+        ledger.heads.forget()  # these lines are of whatever input the plain run had
+
     def _rename(self, fd: int, part: Path) -> tuple[int, Path]:
         if self._held is not None:
             os.fchmod(fd, stat.S_IMODE(os.fstat(self._held).st_mode))
@@ -123,3 +144,7 @@ class Publication:
 
     def _is_copy(self) -> bool:
         return self._copied and self._ledger is not None and not self._ledger.changed
+
+
+def _text(part: str | bytes | None) -> str | None:
+    return part.decode() if isinstance(part, bytes) else part

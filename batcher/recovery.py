@@ -23,7 +23,7 @@ import orjson
 from batcher import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from batcher.done import Done
@@ -69,12 +69,16 @@ class Findings:
         self.damage.append((start, end))
 
 
-def scan(file: BinaryIO, size: int, done: Done) -> Findings:
-    """Read a file of `size` bytes from its start, and remember in `done` what each result in it is of."""
+def scan(file: BinaryIO, size: int, done: Done, beat: Callable[[], object] = bool) -> Findings:
+    """Read a file of `size` bytes from its start, and remember in `done` what each result in it is of.
+
+    `beat` is called now and then; what it raises ends the reading.
+    """
     found = Findings()
     start = 0
     last = b""
     while start < size and (lines := file.readlines(_PIECE)):
+        beat()
         piece = b"".join([_END, *lines])
         if not start:
             done.expect(len(lines) * size // len(piece))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from batcher.intake import Intake
     from batcher.ledger import AnyLedger
     from batcher.model import Json
+    from batcher.seal import Seal
     from batcher.source import Source
 
 
@@ -32,11 +34,13 @@ def compare(
     *,
     before: Mapping[str, Json],
     parameters: Mapping[str, Json],
+    beat: Callable[[], object] = bool,
 ) -> None:
     """Find what is done, and deal with results of other requests as `on_change` says.
 
-    `before` and `parameters` are those of the last run and of this one. Raises InputError (65) if such results are an
-    error, UsageError (2) if they are to be replaced and the input can be read but once, OutputIOError (74).
+    `before` and `parameters` are those of the last run and of this one. `beat` is called now and then; what it raises
+    ends the comparison. Raises InputError (65) if such results are an error, UsageError (2) if they are to be replaced
+    and the input can be read but once, OutputIOError (74).
     """
     if not isinstance(ledger, Ledger) or not len(ledger):
         return
@@ -44,7 +48,13 @@ def compare(
         if intake.on_change == "rerun":
             raise UsageError("--on-change rerun compares the whole input before it sends: give it as a file")
         return
-    intake.check(source.lines())
+    if _is_proven(intake, ledger, parameters):
+        if intake.on_change != "rerun":
+            return  # what the last run wrote after its seal is compared as it comes by
+    else:
+        ledger.heads.proven = None
+        ledger.read_ids(beat)
+    intake.check(source.lines(), beat)
     if not intake.changed or intake.on_change == "keep":
         return
     if intake.on_change == "rerun":
@@ -55,6 +65,29 @@ def compare(
     raise contradiction(
         intake.examples, intake.changed, records=records, parameters=run_changes(before, parameters) if before else ()
     )
+
+
+def seal_of(ledger: AnyLedger, intake: Intake) -> Seal | None:
+    """Give the seal of what the disk has of the results, or that of an earlier run if no more than that is known.
+
+    It takes that the lines of the input that the results name are those that the comparison found answered.
+    """
+    if not isinstance(ledger, Ledger):
+        return None
+    heads, seal = ledger.heads, ledger.synced_seal
+    if seal is not None and intake.plain and heads.lines == intake.answered:
+        return replace(seal, alone=intake.alone)
+    return heads.proven
+
+
+def _is_proven(intake: Intake, ledger: Ledger, parameters: Mapping[str, Json]) -> bool:
+    """Whether the results that were sealed are of what this run asks; their lines of the input are passed over then."""
+    heads = ledger.heads
+    if heads.proven is None or not heads.proven.size or ledger.before is None or ledger.before.run != parameters:
+        return False
+    intake.take_over(heads.proven_lines, alone=heads.proven.alone)
+    ledger.done.see_first(len(heads.proven_lines))
+    return True
 
 
 def _records(path: Path, idents: Collection[str]) -> dict[str, dict[str, Json]]:

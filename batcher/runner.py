@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 from anyio import to_thread
+from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.contact import contact, only_model
 from batcher.destination import Destination
 from batcher.engine import Engine
-from batcher.errorsfile import ErrorsFile
-from batcher.failures import Exit, Failure, FailureClass, OutputError, ungrouped
+from batcher.failures import Exit, Failure, FailureClass, ungrouped
 from batcher.figures import span
 from batcher.formats import format_of
 from batcher.formats.parameters import unknown_keys_warning
 from batcher.intake import Intake
 from batcher.progress import Snapshot
 from batcher.recorder import Recorder
-from batcher.resumption import compare
+from batcher.resumption import compare, seal_of
 from batcher.signals import Signals
 from batcher.source import Source
 from batcher.state import EVERY, parameters
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.contact import Contact
+    from batcher.errorsfile import ErrorsFile
     from batcher.ledger import AnyLedger
     from batcher.model import Result
     from batcher.options import Options
@@ -105,33 +106,17 @@ class Run:
             source = Source(self.input, format_of(self.input, self.options.input_format))
             stack.callback(source.close)
             ledger: AnyLedger | None = None
-            errors: ErrorsFile | None = None
             self._state = stack.enter_context(StateKeeper(self.summary, self.observer.note))
             async with self._interruptible() as signals:
                 ledger = await self.destination.open_when_free(source, stack)
-                errors = self._open_errors(stack)
+                errors = self.destination.open_errors(stack)
+                self.destination.emptied = self._state.keep
                 async with contact(self.options, self.environ, self.observer) as server:
                     await self._serve(source, ledger, errors, server, signals)
             if ledger is not None:
-                if errors is not None:
-                    self._finish(errors, ledger)
-                self.destination.finish(self.summary)
+                self.destination.finish(ledger, self.summary)
         self.summary.finished = now()
         return self.summary
-
-    def _finish(self, errors: ErrorsFile, ledger: AnyLedger) -> None:
-        """Leave the failures that still stand; where their file fails, the results are no worse for it."""
-        try:
-            errors.finish(ledger.__contains__, complete=self._read_all)
-        except OutputError as error:
-            self.summary.unwritten.append(str(error))
-        if errors.lost:
-            self.summary.unwritten.append(f"{errors.path}: {errors.lost} failures did not get into it")
-
-    @property
-    def _read_all(self) -> bool:
-        """The run saw the whole input: complaints about lines that are gone from it no longer count."""
-        return self.summary.complete and self.options.limit is None
 
     def snapshot(self) -> Snapshot:
         """The state of the run now, for whoever shows it."""
@@ -147,10 +132,6 @@ class Run:
             total=self.total,
             note=self.observer.redact(scheduler.waits_for(now())) if scheduler else "waiting for the server",
         )
-
-    def _open_errors(self, stack: ExitStack) -> ErrorsFile | None:
-        path = self.destination.errors_path
-        return stack.enter_context(ErrorsFile(path, overwrite=self.options.overwrite)) if path else None
 
     @asynccontextmanager
     async def _interruptible(self) -> AsyncIterator[Signals]:
@@ -209,12 +190,16 @@ class Run:
             model = await only_model(server, self.observer)
             intake.defaults = replace(intake.defaults, model=model)
         asked = parameters(intake.defaults)
-        compare(intake, source, ledger, self.observer.note, before=self._state.before(ledger), parameters=asked)
-        self._state.begin(ledger, asked, source.portrait, server.redactor.data)
+        before = self._state.before(ledger)
+        comparison = partial(compare, intake, source, ledger, self.observer.note, before=before, parameters=asked)
+        await to_thread.run_sync(partial(comparison, beat=check_cancelled))
+        self._state.begin(ledger, asked, source.portrait, server.redactor.data, partial(seal_of, ledger, intake))
         if source.is_regular and self.observer.wants_total:
-            self.total = min(sum(1 for _ in source.lines()), self.options.limit or sys.maxsize)
+            lines = await to_thread.run_sync(source.count, check_cancelled)
+            self.total = min(lines, self.options.limit or sys.maxsize)
         jobs = said(intake.jobs(source.lines()), server.endpoint.api, self.observer.note)
         scheduler = self.scheduler = scheduler_for(self.options, server, jobs, recorder.reject)
+        scheduler.proven = len(ledger) > 0
         engine = Engine(
             scheduler,
             server.transport,
@@ -222,7 +207,7 @@ class Run:
             fail_on=self.options.fail_on,
             raw=self.options.raw,
         )
-        source.on_arrival = engine.waker()
+        source.on_arrival = intake.rest = engine.waker()
         writer.hold, writer.release = engine.hold, engine.release
         self.summary.started = now()  # speeds are those of the work, not of the start
         try:

@@ -81,6 +81,8 @@ class Scheduler:
     in_flight: int = 0
     pending: int = 0
     """Jobs that were taken in and given back without a line."""
+    proven: bool = False
+    """There are results for these settings already: jobs that fail alike do so for themselves."""
     held: bool = False
     """Nothing is sent for now: there is no room for results."""
     stopped: bool = False
@@ -256,7 +258,8 @@ class Scheduler:
             words = f"{failure.code}: {failure.message}"
             same = self._alike[1] + 1 if words == self._alike[0] else 1
             self._alike = (words, same)
-            if same >= ALIKE and (failure.kind is FailureClass.PERMANENT or failure.code == "not_an_llm"):
+            permanent = failure.kind is FailureClass.PERMANENT and not self.proven
+            if same >= ALIKE and (permanent or failure.code == "not_an_llm"):
                 self.stop(Failure(FailureClass.FATAL, failure.code, failure.message, failure.status, exit=Exit.CONFIG))
         return Verdict.FAILED
 

@@ -7,6 +7,7 @@ import stat
 import sys
 import threading
 from collections import deque
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from batcher.model import Json
 
 _CHUNK: Final = 256 * 1024
+_STRETCH: Final = 1 << 16
 _HELD: Final = 4096
 """Lines of a pipe held in memory; past that the thread waits, and so does whoever writes into the pipe."""
 
@@ -38,7 +40,7 @@ class Source:
         status = os.fstat(self._file.fileno())
         self.is_regular = stat.S_ISREG(status.st_mode)
         self.identity = (status.st_dev, status.st_ino) if self.is_regular else None
-        self.portrait: dict[str, Json] = portrait(path, status) if self.is_regular else {}
+        self.portrait: dict[str, Json] = {**portrait(path, status), "format": form.name} if self.is_regular else {}
         self.on_arrival: Callable[[], None] = lambda: None
 
     def lines(self) -> Iterator[Line | None]:
@@ -53,6 +55,15 @@ class Source:
         if self.is_regular:
             self._file.seek(0)
         return self._format.read(self._file)
+
+    def count(self, beat: Callable[[], object]) -> int:
+        """Count the lines of a file; `beat` is called now and then, and what it raises ends the counting."""
+        lines = self.all_lines()
+        total = 0
+        while read := sum(1 for _ in islice(lines, _STRETCH)):
+            beat()
+            total += read
+        return total
 
     def close(self) -> None:
         if self.is_regular:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from batcher import disk
+from batcher.seal import Seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,6 +28,15 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 EVERY: Final = 30.0
 """Seconds between two writings."""
+
+
+@cache
+def program() -> str:
+    """Give the version of this program; "" where it runs without being installed."""
+    try:
+        return version("batcher")
+    except PackageNotFoundError:
+        return ""
 
 
 class Status(StrEnum):
@@ -47,6 +59,10 @@ class State:
     counts: dict[str, int] = field(default_factory=dict)
     synced: int = 0
     """Bytes of the results file that are known to be on the disk."""
+    seal: Seal | None = None
+    """By which the next run knows the results again, if it is for the same `run` and `input`."""
+    batcher: str = field(default_factory=program)
+    """The version that wrote this; another one may make other requests of the same lines."""
     sync_failed: bool = False
     """The disk refused what follows on `synced`: it may be read back today and be gone tomorrow."""
     version: int = VERSION
@@ -55,6 +71,11 @@ class State:
     def untrusted(self) -> int | None:
         """From which byte on the results file must be written anew before it is trusted; `None` if all is well."""
         return self.synced if self.sync_failed else None
+
+    def seal_for(self, portrait: Mapping[str, Json]) -> Seal | None:
+        """Give the seal if it is this version's, for the input of that portrait, and of results that are trusted."""
+        known = self.input == portrait and self.batcher == program() and self.untrusted is None
+        return self.seal if known else None
 
 
 def read(path: Path) -> tuple[State | None, str | None]:
@@ -94,8 +115,12 @@ def parameters(defaults: Defaults) -> dict[str, Json]:
 
 
 def portrait(path: str, status: os.stat_result) -> dict[str, Json]:
-    """By what an input file is known again: its name, its size in bytes, and the time of its last change in ns."""
-    return {"path": path, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    """By what an input file is known again: name, size in bytes, time of its last change in ns, and its inode.
+
+    Anyone can set back `mtime`, and nobody `ctime`.
+    """
+    times = {"mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns}
+    return {"path": path, "size": status.st_size, **times, "inode": status.st_ino}
 
 
 def _state(record: Mapping[str, Json]) -> State:
@@ -105,4 +130,13 @@ def _state(record: Mapping[str, Json]) -> State:
     for name, kind in (("run", dict), ("input", dict), ("counts", dict), ("synced", int), ("sync_failed", bool)):
         if not isinstance(record[name], kind):
             raise TypeError(f"{name} is not what it should be")
-    return State(**{**record, "status": Status(record["status"])})
+    return State(**{**record, "status": Status(record["status"]), "seal": _seal(record.get("seal"))})
+
+
+def _seal(record: Mapping[str, Any] | None) -> Seal | None:
+    if record is None:
+        return None
+    seal = Seal(**record)
+    if [type(value) for value in (seal.size, seal.crc, seal.alone)] != [int, int, bool]:
+        raise TypeError("seal is not what it should be")
+    return seal

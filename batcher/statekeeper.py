@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from batcher.ledger import AnyLedger
     from batcher.model import Json
+    from batcher.seal import Seal
     from batcher.summary import Summary
 
 
@@ -30,6 +31,7 @@ class StateKeeper:
         self._run: dict[str, Json] = {}
         self._input: dict[str, Json] = {}
         self._clean: Callable[[bytes], bytes] | None = None
+        self._seal: Callable[[], Seal | None] = lambda: None
 
     def before(self, ledger: AnyLedger) -> dict[str, Json]:
         """Give the parameters of the last run, as far as they are known."""
@@ -45,23 +47,25 @@ class StateKeeper:
         run: dict[str, Json],
         input_file: dict[str, Json],
         clean: Callable[[bytes], bytes],
+        seal: Callable[[], Seal | None] = lambda: None,
     ) -> None:
-        """Write that a run is at work. `clean` takes secrets out of what is written."""
+        """Write that a run is at work. `clean` takes secrets out of what is written; `seal` is asked each time."""
         if isinstance(ledger, Ledger):
-            self._ledger, self._run, self._input, self._clean = ledger, run, input_file, clean
+            self._ledger, self._run, self._input, self._clean, self._seal = ledger, run, input_file, clean, seal
             self.keep()
 
     def keep(self, status: Status = Status.RUNNING) -> None:
         """Write how far the run has come. May wait for the disk."""
         ledger, summary = self._ledger, self._summary
-        if ledger is None:
-            return
+        if ledger is None or ledger.stale:
+            return  # with the results of the last run its state stays
         state = State(
             status=status,
             run=self._run,
             input=self._input,
             counts={name: getattr(summary, name) for name in ("ok", "skipped", "failed", "left", "pending")},
             synced=ledger.synced,
+            seal=self._seal(),
             sync_failed=status is not Status.RUNNING and ledger.synced < ledger.end,
         )
         self._tell(write(state_path(ledger.path), state, self._clean))

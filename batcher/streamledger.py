@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from batcher.ledger import Line, Repair
+    from batcher.ledger import Line
+    from batcher.readback import Repair
 
 _READER_GONE = select.POLLERR | select.POLLHUP
 
@@ -80,6 +81,9 @@ class StreamLedger:
                 f"{self._name}: cannot be written after {self.end} bytes of results: {error.strerror}"
             ) from error
         return len(fresh)
+
+    def empty(self) -> None:
+        """Do nothing: a stream holds nothing that could be overwritten."""
 
     def sync(self) -> None:
         """Do what `check` does: how safe the reader keeps the results is the reader's business."""

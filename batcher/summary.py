@@ -22,7 +22,8 @@ QUANTILES = (0.5, 0.9, 0.95, 0.99)
 WIDTH = 100
 """Cells of the longest line of the block, which quotes a server."""
 STOP_WIDTH = 4 * WIDTH
-"""Cells of the reason why a run stopped, which may be the last words of a server that died."""
+"""Cells of the reason why a run stopped, which may be the last words of a server that died, and of lines with paths."""
+LONG = ("stopped", "results", "unsaved", "errors", "next")
 CAUSES = 3
 """Causes of failure that the block names; a fourth and more are counted together."""
 _GAPS_EXACT, _GAPS_STRIDE = 8, 16
@@ -183,7 +184,7 @@ class Summary:
             ("errors", str(errors or "") if self.failures else ""),
             ("next", self._advice(errors)),
         ]
-        widths = {"stopped": STOP_WIDTH}
+        widths = dict.fromkeys(LONG, STOP_WIDTH)
         return "\n".join(f"{name:<8} {printable(text, widths.get(name, WIDTH))}" for name, text in rows if text)
 
     def one_line(self, errors: Path | str | None = None) -> str:
@@ -213,14 +214,15 @@ class Summary:
             self.itl.add_all(sample, stride)
 
     def _jobs_row(self) -> str:
-        jobs = f"{count(self.jobs)} or more jobs" if self.unread else count(self.jobs, "jobs")
-        have = f"{count(self.ok + self.skipped)} of {jobs} done"
+        of_all = "" if self.unread else f" of {count(self.jobs, 'jobs')}"
         parts = [
-            have + (f" ({count(self.skipped)} before this run)" if self.skipped else ""),
+            f"{count(self.ok + self.skipped, '' if of_all else 'jobs')}{of_all} done"
+            + (f" ({count(self.skipped)} before this run)" if self.skipped else ""),
             f"{count(self.failed)} failed" if self.failed else "",
             f"{count(self.left)} failed before and left alone" if self.left else "",
             f"{count(self.pending)} pending" if self.pending else "",
             f"{count(self.duplicates)} repeated" if self.duplicates else "",
+            "the rest of the input unread" if self.unread else "",
             span(self.elapsed) if self.elapsed else "",
         ]
         return _joined(parts)
@@ -283,13 +285,8 @@ def _quantiles(histogram: Histogram) -> dict[str, float | int] | None:
     if not histogram.count:
         return None
     quantiles = {f"p{q * 100:g}": histogram.quantile(q) or 0.0 for q in QUANTILES}
-    return {
-        "count": histogram.count,
-        "mean": histogram.sum / histogram.count,
-        "min": histogram.min,
-        **quantiles,
-        "max": histogram.max,
-    }
+    middle = {"mean": histogram.sum / histogram.count, "min": histogram.min, **quantiles}
+    return {"count": histogram.count, **middle, "max": histogram.max}
 
 
 def _reason(failure: Failure) -> dict[str, str]:

@@ -68,11 +68,19 @@ def test_second_line_refused(path: Path) -> None:
 
 
 def test_overwrite(path: Path) -> None:
-    """Overwriting empties the file, whatever it held, and forgets what was done."""
-    path.write_bytes(b"no results at all\n")
+    """Overwriting forgets what was done, and empties the file, whatever it held, when there is something new."""
+    path.write_bytes(old := b"no results at all\n")
+    Ledger.open(path, overwrite=True).close()
     with Ledger.open(path, overwrite=True) as ledger:
+        told: list[bytes] = []
+        ledger.emptied = lambda: told.append(path.read_bytes())
         assert len(ledger) == 0
+        ledger.append([])
+        ledger.sync()
+        assert path.read_bytes() == old
         ledger.append([entry("b")])
+        ledger.empty()
+        assert told == [b""]
     assert ids(path) == ["b"]
 
 

@@ -68,6 +68,25 @@ def test_stopped_and_taken_up(out: Path) -> None:
     assert files(out) == {"results.jsonl": ["a", "b"]}
 
 
+@pytest.mark.parametrize("newer", [True, False])
+def test_a_plain_run_in_between(out: Path, *, newer: bool) -> None:
+    """What a plain run put into OUT after a run stopped is not asked for again, nor lost; older things are known."""
+    first = Publication(out)
+    with first.open(Ledger.open) as ledger:
+        ledger.append([A, B])
+    first.close()
+    out.write_bytes(B[2] + C[2][:-1])
+    if not newer:
+        os.utime(out, ns=(0, 0))
+    second = Publication(out)
+    with second.open(Ledger.open) as ledger:
+        assert ids(part_path(out)) == ["a", "b", "c"][: 3 if newer else 2]
+        assert ledger.append([C]) == (not newer)
+        second.publish()
+    second.close()
+    assert files(out) == {"results.jsonl": ["a", "b", "c"]}
+
+
 def test_begins_with_what_out_has(out: Path, publication: Publication) -> None:
     """The results in OUT are not asked for again; OUT stays as it is until the new ones are complete."""
     out.write_bytes(A[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from commandline import prompts
+from commandline import ended, prompts, running, until
+from result_lines import entry
 
 from batcher.simulator import Simulator, simulator_thread
 
@@ -103,4 +105,24 @@ def test_benchmark() -> None:
     command = [sys.executable, str(script), "--jobs", "2000", "--line-bytes", "200", "--turns", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "a run that takes it up:" in done.stdout
+    assert "a run, input unchanged:" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_input_is_compared(desk: Desk, sim: Simulator, number: signal.Signals) -> None:
+    """The comparison is broken off: nothing is sent, and the state file is still that of the run before."""
+    count = 100_000
+    desk.write("jobs.jsonl", *[{"id": f"{n}", "prompt": "[[sim id=all]]"} for n in range(count)], *prompts("a"))
+    with (desk.path / "results.jsonl").open("wb") as file:
+        file.writelines(entry(f"{n}", n)[2] for n in range(count))
+    arguments = ("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator")
+    with running(desk.start(*arguments, "--on-change", "keep", "-q")) as process:
+        until(lambda: sim.tally.paths)
+        process.send_signal(signal.SIGUSR1)
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("batcher: state: 0")
+        process.send_signal(number)
+        assert ended(process).code == -number
+    assert sim.tally.counts.total() == 0
+    assert not (desk.path / "results.state.json").exists()
+    (desk.path / "results.jsonl").unlink()  # to hold so many lines against the schema would take half a minute

@@ -25,7 +25,8 @@ class Defaults:
 
     `params` go by their common names (see `parameters.split_parameters`), `extra` goes into the body as it is. `path`
     is the API path for lines that name none. Paths of images are relative to `files_root` and must stay below it;
-    `None` refuses them. `unknown_keys` counts the keys that no part of batcher reads, for one warning a run. Raises
+    `None` refuses them. `files` counts the images that lines named, which may become others while the lines stay as
+    they are. `unknown_keys` counts the keys that no part of batcher reads, for one warning a run. Raises
     `UsageError` if `path` is no endpoint.
     """
 
@@ -37,6 +38,7 @@ class Defaults:
     extra: Mapping[str, Json] = field(default_factory=dict)
     path: str | None = None
     files_root: Path | None = None
+    files: Counter[str] = field(default_factory=Counter, compare=False)
     unknown_keys: Counter[str] = field(default_factory=Counter, compare=False)
 
     def __post_init__(self) -> None:
@@ -53,6 +55,11 @@ class Defaults:
             return name
         twin = name.removesuffix(_LATEST) if name.endswith(_LATEST) else name + _LATEST
         return self.aliases.get(name) or self.aliases.get(twin) or name
+
+    def root(self) -> Path | None:
+        """Give `files_root` to someone who reads an image."""
+        self.files["image"] += 1
+        return self.files_root
 
     def note_unknown(self, keys: Iterable[str]) -> None:
         """Count keys that are not used; a file with a new key on each line must not fill the memory."""

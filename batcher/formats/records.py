@@ -14,7 +14,6 @@ from batcher.model import Job, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from batcher.formats.defaults import Defaults
     from batcher.model import Json
@@ -46,9 +45,9 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
     tools = _tools(record)
     options = _merged(record, "options", defaults.options)
     extra = _merged(record, "params", defaults.extra)
-    images = _images(record, defaults.files_root)
+    images = _images(record, defaults)
     if type(content) is list and kind is not Kind.EMBED:
-        _load_images(content, defaults.files_root)
+        _load_images(content, defaults)
     if images and kind is Kind.CHAT:
         _attach(content, images)
         images = ()
@@ -204,36 +203,36 @@ def _tools(record: dict[str, Json]) -> list[Json] | None:
     return tools or None
 
 
-def _images(record: dict[str, Json], root: Path | None) -> tuple[str, ...]:
+def _images(record: dict[str, Json], defaults: Defaults) -> tuple[str, ...]:
     images = record.get("images")
     if not images:
         return ()
-    return tuple(_load_all(images, "images", root))
+    return tuple(_load_all(images, "images", defaults))
 
 
-def _load_all(images: Json, key: str, root: Path | None) -> list[str]:
+def _load_all(images: Json, key: str, defaults: Defaults) -> list[str]:
     if type(images) is not list or any(type(image) is not str for image in images):
         raise wrong(key, "a list of base64 texts or paths", images)
-    return [load_image(image, root) for image in images]
+    return [load_image(image, defaults.root()) for image in images]
 
 
-def _load_images(messages: list[Json], root: Path | None) -> None:
+def _load_images(messages: list[Json], defaults: Defaults) -> None:
     """Put the images of messages in place of their paths: Ollama's `images`, and OpenAI's content parts."""
     for message in messages:
         if message.get("images"):
-            message["images"] = _load_all(message["images"], "images of a message", root)
+            message["images"] = _load_all(message["images"], "images of a message", defaults)
         content = message.get("content")
         if type(content) is list:
             for part in content:
-                _load_part(part, root)
+                _load_part(part, defaults)
 
 
-def _load_part(part: dict[str, Json], root: Path | None) -> None:
+def _load_part(part: dict[str, Json], defaults: Defaults) -> None:
     image = part.get("image_url") if type(part) is dict else None
     if type(image) is str:
-        part["image_url"] = load_uri(image, root)
+        part["image_url"] = load_uri(image, defaults.root())
     elif type(image) is dict and type(image.get("url")) is str:
-        image["url"] = load_uri(image["url"], root)
+        image["url"] = load_uri(image["url"], defaults.root())
     elif image is not None:
         raise wrong("image_url", "a URL or an object with one", image)
 

@@ -1,29 +1,32 @@
-"""The benchmark of taking up a run: the scan of a results file beside reading its lines, and the memory of a process.
+"""The benchmark of taking up a run: the scan of a results file beside reading its lines, and what a real run takes.
 
-The scan is held against `for line in file: pass`, in alternation and as CPU and wall time; the memory is the peak of a
-real `batcher run` over as many finished jobs and one that is not. Sizes are settable; 10 M jobs want --line-bytes 200
-and 6 GB of disk.
+Two scans are held against `for line in file: pass`, in alternation and as CPU and wall time: that of a file which an
+earlier run sealed, and that by ids, of a file of which nothing is known. Real `batcher run`s over as many finished jobs
+and one that is not tell memory and the time to the first request, with the input as it was and with a changed one.
+Sizes are settable; 10 M jobs want --line-bytes 200 and 6 GB of disk.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a script, as `make bench` does
 
+from batcher import state
 from batcher.disk import BLOCK
 from batcher.done import Done
 from batcher.formats import parse_job
 from batcher.formats.defaults import Defaults
 from batcher.recovery import scan
+from batcher.seal import Heads
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
@@ -56,9 +59,17 @@ def read_lines(path: Path) -> None:
             pass
 
 
-def scan_results(path: Path) -> None:
+def scan_ids(path: Path) -> None:
     with path.open("rb", buffering=BLOCK) as file:
         scan(file, path.stat().st_size, Done())
+
+
+def scan_sealed(path: Path) -> None:
+    with path.open("rb", buffering=BLOCK) as file:
+        heads = Heads()
+        heads.read_on(file, path.stat().st_size, bool)
+    if heads.seal is None:
+        raise SystemExit("the results of the benchmark cannot be sealed")
 
 
 def taken(act: Callable[[Path], None], path: Path) -> tuple[float, float]:
@@ -68,20 +79,50 @@ def taken(act: Callable[[Path], None], path: Path) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def peak_of_a_run(jobs: Path, results: Path) -> tuple[float, float]:
-    """MB and seconds of a `batcher run` that has one job to do."""
+SIDES: dict[str, Callable[[Path], None]] = {"line by line": read_lines, "sealed": scan_sealed, "by ids": scan_ids}
+
+
+WAITER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+"""A small process in between: a process that is started has the memory of who starts it in its own peak."""
+
+
+def measure_run(jobs: Path, results: Path) -> tuple[float, float]:
+    """MB, and seconds to the first request, of a `batcher run` that has one job to do."""
     with simulator_thread() as simulator:
         options = ("--base-url", simulator.url, "-m", "simulator", "--no-progress", "-q")
-        began = time.perf_counter()
+        command = [sys.executable, "-m", "batcher", "run", str(jobs), "-o", str(results), *options]
+        first, began = 0.0, time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "batcher", "run", str(jobs), "-o", str(results), *options], cwd=jobs.parent
+            [sys.executable, "-c", WAITER, *command], cwd=jobs.parent, stdout=subprocess.PIPE, text=True
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        while process.poll() is None and not first:
+            first = time.perf_counter() - began if simulator.tally.counts.total() else 0.0
+            time.sleep(0.01)
+        out, _ = process.communicate()
         if process.returncode or simulator.tally.counts.total() != 1:
             raise SystemExit(f"the run ended with {process.returncode} after {simulator.tally.counts.total()} requests")
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KB elsewhere
-    return usage.ru_maxrss * unit / 2**20, time.perf_counter() - began
+    return int(out) * unit / 2**20, first
+
+
+def drop_last(results: Path) -> None:
+    """Take out the last result, and have the state file know the rest, as if the run had been stopped before it."""
+    path = results.with_suffix(".state.json")
+    last, _ = state.read(path)
+    with results.open("r+b", buffering=BLOCK) as file:
+        file.seek(max(0, results.stat().st_size - BLOCK))
+        file.truncate(results.stat().st_size - len(file.readlines()[-1]))
+        heads = Heads()
+        heads.read_on(file, results.stat().st_size, bool)
+    if last is None or last.seal is None or heads.seal is None:
+        raise SystemExit("the first run left no seal")
+    seal = replace(heads.seal, alone=last.seal.alone)
+    state.write(path, replace(last, seal=seal, synced=seal.size))
 
 
 def main() -> int:
@@ -94,19 +135,28 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
         jobs, results = Path(name, "jobs.jsonl"), Path(name, "results.jsonl")
         write_files(jobs, results, arguments.jobs, arguments.line_bytes)
-        turns = [(taken(read_lines, results), taken(scan_results, results)) for _ in range(arguments.turns)]
-        megabytes, seconds = peak_of_a_run(jobs, results)
         size = results.stat().st_size
+        turns = [{name: taken(act, results) for name, act in SIDES.items()} for _ in range(arguments.turns)]
+        runs = {}
+        for what in ("nothing known", "input unchanged", "input changed"):
+            if what == "input unchanged":  # the run before met the whole of it
+                drop_last(results)
+            elif what == "input changed":
+                with jobs.open("ab") as file:
+                    file.write(b'{"id":"new","prompt":"hello"}\n')
+            runs[what] = measure_run(jobs, results)
     print(f"{arguments.jobs:,} results, {size / 1e6:,.0f} MB, {arguments.turns} turns")
     for place, what in ((0, "wall"), (1, "CPU")):
-        plain, ours = (median(turn[side][place] for turn in turns) for side in (0, 1))
-        over = "" if ours <= SCAN_TARGET * plain else "  OVER"
+        plain, sealed, ids = (median(turn[side][place] for turn in turns) for side in SIDES)
+        over = "" if sealed <= SCAN_TARGET * plain else "  OVER"
         print(
-            f"scan, {what}: {ours:.2f} s, line by line {plain:.2f} s: {ours / plain:.2f} times (≤ {SCAN_TARGET}{over})"
+            f"scan, {what}: line by line {plain:.2f} s; sealed {sealed:.2f} s, {sealed / plain:.2f} times "
+            f"(≤ {SCAN_TARGET}{over}); by ids {ids:.2f} s, {ids / plain:.2f} times"
         )
     target = next((MEMORY_TARGETS[count] for count in sorted(MEMORY_TARGETS) if arguments.jobs <= count), None)
-    verdict = f" (≤ {target:.0f}{'' if megabytes <= target else '  OVER'})" if target else ""
-    print(f"a run that takes it up: {megabytes:.0f} MB{verdict}, {seconds:.1f} s to its end")
+    for name, (megabytes, seconds) in runs.items():
+        verdict = f" (≤ {target:.0f}{'' if megabytes <= target else '  OVER'})" if target else ""
+        print(f"a run, {name}: {megabytes:.0f} MB{verdict}, {seconds:.1f} s to its first request")
     return 0
 
 
