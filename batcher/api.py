@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,12 +22,14 @@ from batcher.formats import Line, parse_job
 from batcher.intake import Intake
 from batcher.options import Options
 from batcher.runner import Run, Silent
+from batcher.signals import out_of_time
 from batcher.wiring import defaults_for, scheduler_for, stops, timeouts_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 
     from batcher.contact import Contact
+    from batcher.failures import Failure
     from batcher.model import Json, Result
     from batcher.redaction import Redactor
     from batcher.scheduler import Scheduler
@@ -58,13 +61,16 @@ async def stream(
                 print(result.id, result.text if result.ok else result.failure)
 
     A job is a dict as on an input line. Works on asyncio. Raises BatcherError as `run` does, and after the results that
-    there are: what `jobs` raised, or a BatcherError that says why jobs were left undone.
+    there are: what `jobs` raised, or a BatcherError that says why jobs were left undone. `max_duration` counts from
+    here; when it is over nothing more is sent, and what is in flight gets `grace`.
     """
     chosen = Options.of(options)
     rejected: list[Result] = []
     raised: list[Exception] = []
-    with ungrouped():
+    allowed = math.inf if chosen.max_duration is None else chosen.max_duration
+    with ungrouped(), _in_time(allowed) as waiting:
         async with contact(chosen, os.environ, Silent()) as server, anyio.create_task_group() as group:
+            over, waiting.deadline = waiting.deadline, math.inf
             feed = _Feed(jobs, room=AHEAD * chosen.concurrency * chosen.pack)
             intake = Intake(
                 parse=parse_job,
@@ -79,8 +85,11 @@ async def stream(
             feed.on_arrival = engine.waker()
             async with engine:
                 group.start_soon(feed.pump)
+                if chosen.max_duration is not None:
+                    group.start_soon(_stop_at, over, engine, out_of_time(chosen.max_duration))
+                complain = partial(_complain, feed, scheduler, server)
                 try:
-                    yield _each(engine, rejected, server.redactor, partial(_complain, feed, scheduler, server))
+                    yield _each(engine, over + chosen.grace, rejected, server.redactor, complain)
                 except Exception as error:  # noqa: BLE001 - the caller's own: it leaves as it came, not in a group
                     raised.append(error)
             group.cancel_scope.cancel()
@@ -88,10 +97,30 @@ async def stream(
         raise raised[0]
 
 
+@contextmanager
+def _in_time(allowed: float) -> Iterator[anyio.CancelScope]:
+    """Give up after so many seconds, unless the deadline is moved. Raises BatcherError (4) then."""
+    with anyio.CancelScope(deadline=anyio.current_time() + allowed) as scope:
+        yield scope
+    if scope.cancelled_caught:
+        raise _error(out_of_time(allowed))
+
+
+async def _stop_at(deadline: float, engine: Engine, why: Failure) -> None:
+    await anyio.sleep_until(deadline)
+    engine.stop(why)
+
+
 async def _each(
-    engine: Engine, rejected: list[Result], redactor: Redactor, complain: Callable[[], None]
+    engine: Engine, until: float, rejected: list[Result], redactor: Redactor, complain: Callable[[], None]
 ) -> AsyncIterator[Result]:
-    async for batch in engine.batches():
+    batches = engine.batches()
+    while True:
+        batch = None
+        with anyio.CancelScope(deadline=until):
+            batch = await anext(batches, None)
+        if batch is None:
+            break
         while rejected:
             yield rejected.pop(0)
         for result in batch:
@@ -112,11 +141,18 @@ def _complain(feed: _Feed, scheduler: Scheduler, server: Contact) -> None:
     if feed.failed is not None:
         raise feed.failed
     why, refused = stops(scheduler, server.redactor.text)
+    done = scheduler.exhausted and not scheduler.pending and not scheduler.in_flight
+    if done and why is not None and why.code == "max_duration":
+        return  # the time was over, and so was the work
     if failure := why or next(iter(refused), None):
-        kinds = (UnavailableError, AccountError, ConfigError)
-        error = next((kind for kind in kinds if kind.exit == failure.exit), BatcherError)(failure.message)
-        error.exit = failure.exit
-        raise error
+        raise _error(failure)
+
+
+def _error(failure: Failure) -> BatcherError:
+    kinds = (UnavailableError, AccountError, ConfigError)
+    error = next((kind for kind in kinds if kind.exit == failure.exit), BatcherError)(failure.message)
+    error.exit = failure.exit
+    return error
 
 
 class _Feed:

@@ -78,6 +78,13 @@ def group() -> None:
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
 
 
+def _one_line(error: click.ClickException) -> str:
+    """What is wrong, and where to look: one line, as of every other error, for cron mails what it gets."""
+    words = " ".join(error.format_message().split())
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{words.rstrip('.')}; see {ctx.command_path} --help" if ctx else words
+
+
 def main() -> None:
     """Run the command line. Ends the process with the exit code."""
     if sys.platform not in ("linux", "darwin"):
@@ -85,8 +92,11 @@ def main() -> None:
         sys.exit(Exit.CONFIG)
     try:
         code = group.main(prog_name="batcher", standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        code = error.exit_code
+    except click.ClickException as error:
+        click.echo(f"batcher: {printable(_one_line(error))}", err=True)
         code = error.exit_code
     except BatcherError as error:
         click.echo(f"batcher: {printable(str(error))}", err=True)

@@ -114,14 +114,15 @@ class LocalServer:
         self._log_reader = Thread(target=_read_into, args=(reader, self._log), daemon=True)
         self._log_reader.start()
         try:
-            self._process = await anyio.open_process(
-                [sys.executable, "-P", "-m", "batcher.local", str(model), str(self.slots), str(self.context)],
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=writer,
-                env=_scrubbed(os.environ),
-                start_new_session=True,  # Ctrl-C is for the run, which drains through this server
-            )
+            with CancelScope(shield=True):  # a start that is cut off leaves a child whom nobody knows
+                self._process = await anyio.open_process(
+                    [sys.executable, "-P", "-m", "batcher.local", str(model), str(self.slots), str(self.context)],
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    stderr=writer,
+                    env=_scrubbed(os.environ),
+                    start_new_session=True,  # Ctrl-C is for the run, which drains through this server
+                )
         finally:
             os.close(writer)
 

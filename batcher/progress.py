@@ -93,7 +93,9 @@ def describe(snapshot: Snapshot, pace: Pace) -> str:
     """Write the line, made safe for a terminal; what matters most stands first, since a narrow one cuts the end."""
     total = snapshot.total
     done = count(snapshot.done)
-    if total is not None:
+    if total is None:
+        done = f"{done} done"
+    else:
         share = 100 * snapshot.done // total if total else 100
         done = f"{done}/{count(total)} {min(share, 100)}%"
     remaining = pace.remaining()

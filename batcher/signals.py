@@ -54,9 +54,8 @@ class Signals:
         """End the run when its time (seconds) is over, if nothing else has."""
         await anyio.sleep(after)
         if self.received is None:
-            words = f"--max-duration ({span(after)}) is over"
-            self.expired = Failure(FailureClass.FATAL, "max_duration", words, exit=Exit.STOPPED)
-            self._end(words)
+            self.expired = out_of_time(after)
+            self._end(self.expired.message)
 
     def _end(self, why: str, *, number: signal.Signals | None = None) -> None:
         draining = self.received is not None or (self.expired is not None and number is not None)
@@ -69,6 +68,11 @@ class Signals:
         self.drain(self.expired)
         # The deadline of the whole run moves here: what has not finished by then is asked again next time.
         self.scope.deadline = anyio.current_time() + self.grace
+
+
+def out_of_time(after: float) -> Failure:
+    """Why a run ends whose time (seconds) is over."""
+    return Failure(FailureClass.FATAL, "max_duration", f"--max-duration ({span(after)}) is over", exit=Exit.STOPPED)
 
 
 def harden() -> None:

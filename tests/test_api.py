@@ -247,3 +247,43 @@ async def test_failures_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.failure is not None
     assert "***" in result.failure.message
     assert "canary" not in result.failure.message
+
+
+@pytest.mark.anyio
+async def test_a_stream_ends_when_its_time_is_over(sim: BackgroundSimulator) -> None:
+    """What is in flight is finished, nothing more is sent, and the reason is raised after the results."""
+    found: list[str] = []
+
+    async def take() -> None:
+        async with batcher.stream(prompts(names(99), "ttft=0.1"), max_duration=0.5, concurrency=2) as results:
+            async for result in results:
+                found.append(result.id)  # noqa: PERF401 - what came before the error is to be kept
+
+    with pytest.raises(batcher.BatcherError, match="is over") as caught:
+        await take()
+    assert caught.value.exit == 4
+    assert 2 <= len(found) < 99
+    assert sorted(found) == sorted(sim.tally.answered) == sorted(sim.counts)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("why", ["an answer", "a server", "a job"])
+async def test_a_stream_waits_no_longer_than_its_time(sim: BackgroundSimulator, why: str) -> None:
+    """Whatever it waits for."""
+
+    async def none() -> AsyncIterator[dict[str, Any]]:
+        await anyio.sleep_forever()
+        yield {}
+
+    if why == "a server":
+        sim.kill()
+    jobs = none() if why == "a job" else prompts(["q"], "do=silent")
+    with anyio.fail_after(10), pytest.raises(batcher.BatcherError, match="is over") as caught:
+        await all_of(jobs, base_url=sim.url, max_wait=3600.0, max_duration=0.2, grace=0.1)
+    assert caught.value.exit == 4
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_is_done_in_time_raises_nothing() -> None:
+    """Its last answer may come in the grace."""
+    assert len(await all_of(prompts(["q"], "ttft=0.6"), max_duration=0.3, concurrency=2)) == 1

@@ -65,7 +65,12 @@ def test_some_failed_is_3_and_the_next_run_asks_only_for_those(desk: Desk, sim: 
             ("run", "jobs.jsonl", "-o", "results.jsonl", "--errors", "results.jsonl"),
             "results.jsonl is the results file",
         ),
-        (("run", "jobs.jsonl", "-o", "results.jsonl", "--summary-json", "jobs.jsonl"), "jobs.jsonl is the input or"),
+        (("run", "jobs.jsonl", "-o", "results.jsonl", "--errors", "results.state.json"), "is the state file"),
+        (("run", "jobs.jsonl", "-o", "results.jsonl", "--errors", "results.quarantine"), "is the quarantine"),
+        (("run", "jobs.jsonl", "-o", "results.jsonl", "--summary-json", "link.jsonl"), "link.jsonl is the input"),
+        (("run", "jobs.jsonl", "-o", "results.jsonl", "--summary-json", "results.jsonl"), "is the results file"),
+        (("run", "jobs.jsonl", "-o", "-", "--errors", "e", "--summary-json", "./e"), "e is the errors file"),
+        (("run", "old.superseded.jsonl", "-o", "old.jsonl"), "old.superseded.jsonl is the input"),
         (("run", "-"), "say where the results go"),
         (("run",), "Missing argument"),
         (("rum", "jobs.jsonl"), "did you mean 'run'?"),
@@ -89,10 +94,13 @@ def test_usage_is_2_and_nothing_is_touched(
     """A wrong command line is refused before anything is sent or written, in words that name what is wrong."""
     jobs = desk.write("jobs.jsonl", *prompts(["q"]))
     (desk.path / "link.jsonl").symlink_to(jobs)
+    desk.write("old.superseded.jsonl", *prompts(["q"]))
     before = jobs.read_bytes()
     ran = desk.call(*args, env={"LLM_ENDPOINT": sim.url, "MODEL": "simulator"})
     assert (ran.code, ran.out) == (2, "")
-    assert said in " ".join(ran.err.split())
+    *notes, last = ran.err.splitlines()
+    assert said in last  # what is wrong is one line: cron mails what it gets
+    assert all(line.startswith("batcher: ") for line in (*notes, last))
     assert jobs.read_bytes() == before
     assert not (desk.path / "results.jsonl").exists() or (desk.path / "results.jsonl").read_bytes() == b""
     assert sim.counts == {}
@@ -108,6 +116,9 @@ def test_usage_is_2_and_nothing_is_touched(
         (("jobs.jsonl", "-o", "full"), 73, "is a directory"),
         (("jobs.jsonl", "-o", "letter.txt"), 73, "holds none of our results"),
         (("jobs.jsonl", "-o", "results.jsonl", "--errors", "no/such/file"), 73, "name another file with --errors"),
+        (("jobs.jsonl", "-o", "results.jsonl", "--errors", "full"), 73, "name another file with --errors"),
+        (("jobs.jsonl", "-o", "results.jsonl", "--summary-json", "no/such"), 73, "--summary-json: no/such cannot be"),
+        (("jobs.jsonl", "-o", "results.jsonl", "--summary-json", "full"), 73, "--summary-json: full cannot be"),
         (("jobs.jsonl", "-o", "results.jsonl", "--api-key-file", "no.key"), 78, "no.key"),
         (("jobs.jsonl", "-o", "results.jsonl", "--api-key-env", "NO_KEY"), 78, "NO_KEY is not set"),
         (("jobs.jsonl", "-o", "results.jsonl", "-m", "unknown"), 78, "unknown"),
@@ -127,6 +138,39 @@ def test_each_cause_has_its_code(
     assert sim.tally.answered == {}
     assert desk.lines() == []
     assert (desk.path / "letter.txt").read_text() == "Dear Ada,\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (("--concurency", "3"), 2),
+        (("--errors", "jobs.jsonl"), 2),
+        (("-n", "2"), 65),  # the results answer other requests
+        (("-o", "no/such/results.jsonl"), 73),
+        (("--summary-json", "no/such.json"), 73),
+        (("--api-key-env", "NO_KEY"), 78),
+    ],
+)
+def test_the_process_ends_with_the_code_and_one_line(
+    desk: Desk, sim: BackgroundSimulator, args: tuple[str, ...], code: int
+) -> None:
+    """The codes of runs that cannot start, from the real process, as cron gets them."""
+    desk.write("jobs.jsonl", *prompts(["q"]))
+    assert desk.run(*OUT, "--base-url", sim.url, "-q") == (0, "", "")
+    if code == 65:
+        desk.write("jobs.jsonl", *prompts(["q"], "tokens=3"))
+    ran = desk.run(*OUT, "--base-url", sim.url, "-q", *args)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (code, "", 1)
+    assert ran.err.startswith("batcher: ")
+    assert sim.counts == {"q": 1}
+
+
+def test_jobs_that_always_fail_are_3_each_time(desk: Desk, sim: BackgroundSimulator) -> None:
+    """Where there are results, many failures alike are those jobs' own: no 78 on the second night."""
+    desk.write("jobs.jsonl", *prompts(["good"]), *prompts(names(25), "do=bad"))
+    for _ in range(2):
+        assert desk.run(*OUT, "--base-url", sim.url, "-c", "1").code == 3
+        assert sorted(desk.errors()) == names(25)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,7 +47,7 @@ def test_a_first_signal_drains(desk: Desk, sim: BackgroundSimulator, number: sig
     assert sim.counts == dict.fromkeys(asked, 1)
     assert sim.tally.aborted == 0
     assert f"{number.name}: no new requests" in ran.err
-    assert f"{len(asked)} of" in ran.err
+    assert f"{len(asked)} jobs done · the rest of the input unread" in ran.err
     assert f'"signal": {int(number)}' in (desk.path / "sums.json").read_text()
     if number is signal.SIGINT:
         assert desk.run(*RUN, "--base-url", sim.url).code == 0
@@ -101,3 +105,28 @@ def test_commands_that_only_look_die_by_the_signal_too(desk: Desk, sim: Backgrou
         assert "waiting" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert ended(process).code == -signal.SIGINT
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the child is found through /proc")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_shell_sees_the_signal_in_the_code(
+    desk: Desk, sim: BackgroundSimulator, number: signal.Signals, code: int
+) -> None:
+    """What `$?` is after it: 128 and the number of the signal."""
+    desk.write("jobs.jsonl", *prompts(["q"], "do=silent"))
+    command = desk.command(*RUN, "--base-url", sim.url, "--grace", "0s", "-q")
+    shell = subprocess.Popen(
+        ["/bin/sh", "-c", '"$@"; echo $?', "sh", *command],
+        cwd=desk.path,
+        env=desk.env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with running(shell):
+        until(lambda: sim.tally.in_flight)
+        [child] = Path(f"/proc/{shell.pid}/task/{shell.pid}/children").read_text().split()
+        os.kill(int(child), number)
+        ran = ended(shell)
+    assert ran.out == f"{code}\n"
+    assert f"ended by {number.name}" in ran.err

@@ -106,10 +106,18 @@ def test_batch_lines(path: Path) -> None:
 
 
 def test_overwrite(path: Path) -> None:
-    """Starting anew forgets earlier failures."""
-    path.write_bytes(failure("a"))
-    ErrorsFile(path, overwrite=True).close()
-    assert not path.exists()
+    """Starting anew forgets earlier failures, and drops them when there is something new or it is said."""
+    for begin in (ErrorsFile.begin_anew, lambda errors: errors.append(failure("b"))):
+        path.write_bytes(failure("a"))
+        with ErrorsFile(path, overwrite=True) as errors:
+            assert "a" not in errors.standing()
+            assert errors.finish(lambda _: False) == 0
+            assert path.read_bytes() == failure("a")
+            begin(errors)
+            errors.begin_anew()
+            assert "a" not in errors.standing()
+            assert errors.finish(lambda _: False, complete=True) == (begin is not ErrorsFile.begin_anew)
+        assert b'"a"' not in (path.read_bytes() if path.exists() else b"")
 
 
 @pytest.mark.parametrize("name", [".", "none/errors.jsonl"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import subprocess
@@ -149,11 +150,27 @@ def test_the_errors_file_takes_nothing(desk: Desk, sim: Simulator) -> None:
 def test_the_summary_cannot_be_written(desk: Desk, sim: Simulator) -> None:
     """A summary file that cannot be written costs the exit code, not the summary on the screen."""
     desk.write("jobs.jsonl", *prompts(["a"]))
-    ran = desk.run(*arguments(sim, "--summary-json", "none/summary.json"))
+    ran = desk.run(*arguments(sim, "--summary-json", "/dev/full"))
     assert ran.code == IO
     assert "1 of 1 job done" in ran.err
-    assert "unsaved  none/summary.json cannot be written: No such file or directory" in ran.err
+    assert "unsaved  /dev/full cannot be written: No space left on device" in ran.err
     assert desk.ids() == ["a"]
+
+
+def test_the_summary_replaces_files_alone(desk: Desk, sim: Simulator) -> None:
+    """A pipe is written to, and a link goes on naming its file: nothing but a file is ever replaced."""
+    desk.write("jobs.jsonl", *prompts(["a"]))
+    pipe, link, real = (desk.path / name for name in ("pipe", "link", "real.json"))
+    os.mkfifo(pipe)
+    link.symlink_to(real)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        assert desk.run(*arguments(sim, "--summary-json", "pipe")).code == 0
+        assert reader.stdout is not None
+        assert json.loads(reader.stdout.read())["jobs"]["ok"] == 1
+    assert pipe.is_fifo()
+    assert desk.run(*arguments(sim, "--summary-json", "link")).code == 0
+    assert link.is_symlink()
+    assert json.loads(real.read_bytes())["jobs"]["skipped"] == 1
 
 
 @pytest.mark.parametrize("more", ["--verbose", "--progress"])

@@ -33,7 +33,7 @@ def test_state() -> None:
     assert state(snapshot) == ("100/200 50% · 10 failed · 4 in flight · 3 parked · 2.00 jobs/s · 40.0 tok/s · ETA 50 s")
     assert (
         state(Snapshot(elapsed=0.0, note="waiting for the server"))
-        == "0 · waiting for the server · 0 in flight · 0.0 s"
+        == "0 done · waiting for the server · 0 in flight · 0.0 s"
     )
 
 
@@ -51,8 +51,8 @@ def test_line() -> None:
 @pytest.mark.parametrize(
     ("snapshot", "line"),
     [
-        (Snapshot(elapsed=0.0), "0 · 0 in flight · 0.0 s"),
-        (Snapshot(elapsed=65.0, ok=3, in_flight=2), "3 · 2 in flight · 1m 05s"),
+        (Snapshot(elapsed=0.0), "0 done · 0 in flight · 0.0 s"),
+        (Snapshot(elapsed=65.0, ok=3, in_flight=2), "3 done · 2 in flight · 1m 05s"),
         (Snapshot(elapsed=1.0, total=0), "0/0 100% · 0 in flight · 1.0 s"),
         (Snapshot(elapsed=1.0, ok=999, total=1000), "999/1,000 99% · 0 in flight · 1.0 s"),
         (Snapshot(elapsed=1.0, ok=7, total=5), "7/5 100% · 0 in flight · 1.0 s"),
@@ -155,7 +155,7 @@ def test_terminal_without_total(terminal: tuple[int, TextIO]) -> None:
         progress.update(Snapshot(elapsed=1.0, ok=3))
     file.flush()
     drawn = _read(screen)
-    assert "3 · 0 in flight" in drawn
+    assert "3 done · 0 in flight" in drawn
     assert "━" not in drawn
 
 

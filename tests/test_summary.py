@@ -127,7 +127,7 @@ def test_one_line() -> None:
     bad = failed("context_overflow", "prompt\ntoo long\x1b[2J")
     summary = summary_of(answer(), bad, pending=7, signal=signal.SIGTERM, unread=True)
     assert summary.one_line("r.errors.jsonl") == (
-        "1 of 9 or more jobs done · 1 failed · 7 pending · 10 s · ended by SIGTERM"
+        "1 job done · 1 failed · 7 pending · the rest of the input unread · 10 s · ended by SIGTERM"
         " · 1 × context_overflow: prompt too long"  # noqa: RUF001 - times
         " · run the same command again for the rest; r.errors.jsonl says why each failed"
     )
@@ -138,7 +138,8 @@ def test_one_line() -> None:
 def test_an_input_that_was_not_read_to_its_end() -> None:
     """A run that was stopped early does not count what it never saw as if that were all."""
     summary = summary_of(answer(), signal=signal.SIGINT, unread=True)
-    assert summary.render().splitlines()[0].startswith("jobs     1 of 1 or more jobs done")
+    assert summary.render().splitlines()[0] == "jobs     1 job done · the rest of the input unread · 10 s"
+    assert summary_of(unread=True).one_line().startswith("0 jobs done · the rest of the input unread")
     assert summary.render().splitlines()[-1] == "next     run the same command again for the rest"
 
 
@@ -149,7 +150,7 @@ def test_block_of_nothing() -> None:
 
 
 def test_block_at_its_longest() -> None:
-    """Whatever happens, the block has at most 12 lines, none long, and no causes are left out of the count."""
+    """Whatever happens, the block has at most 12 lines, none long but for whole paths, and counts every cause."""
     causes = [failed(f"cause_{n}", "y" * 500) for n in range(9) for _ in range(9 - n)]
     summary = summary_of(
         answer(10.2, 10.3, attempts=2, flags=["length"]),
@@ -158,13 +159,14 @@ def test_block_at_its_longest() -> None:
         pending=1,
         stop=stopped(Exit.REFUSED),
     )
-    lines = summary.render("r.jsonl", "r.errors.jsonl").splitlines()
+    errors = f"{'e' * 150}.jsonl"
+    lines = summary.render("r.jsonl", errors).splitlines()
     assert len(lines) == 11
-    assert max(map(len, lines)) <= 110
+    assert max(map(len, lines[:-2])) <= 110
     assert "29 for 8 other causes" in "\n".join(lines)
-    assert lines[-1].startswith(
-        "next     mend the 1 line of the input that could not be sent, then run the same command"
-    )
+    assert lines[-2] == f"errors   {errors}"
+    assert lines[-1].startswith("next     mend the 1 line of the input that could not be sent, then run")
+    assert lines[-1].endswith(f" for the 1 pending and 45 failed; {errors} says why each failed")
 
 
 def test_hostile_words() -> None:

@@ -7,6 +7,8 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,3 +119,33 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     done = subprocess.run([sys.executable, "-c", program], cwd=desk.path, env=desk.env, timeout=30, check=False)
     assert done.returncode == 0
     assert desk.ids() == names(3)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+def test_a_stderr_that_nobody_reads_holds_nothing_up(desk: Desk, sim: BackgroundSimulator, kind: str) -> None:
+    """A full pipe or a terminal stopped with Ctrl-S costs words: they are counted, and all the answers are there."""
+    wanted = names(50)
+    desk.write("jobs.jsonl", *prompts(wanted))
+    reader, writer = os.pipe() if kind == "pipe" else pty.openpty()
+    if kind == "pipe":
+        os.set_blocking(writer, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x" * 4096)
+        os.set_blocking(writer, True)
+    else:
+        termios.tcflow(writer, termios.TCOOFF)
+    with running(desk.start(*RUN, "--base-url", sim.url, "-v", "--no-progress", stderr=writer)) as process:
+        until(lambda: desk.ids() == wanted)
+        until(lambda: b'"complete"' in (desk.path / "results.state.json").read_bytes())
+        if kind == "terminal":
+            termios.tcflow(writer, termios.TCOON)
+        os.close(writer)
+        said = b""
+        with suppress(OSError):  # what a terminal gives instead of the end
+            while words := os.read(reader, 1 << 16):
+                said += words
+        assert process.wait(20) == 0
+    os.close(reader)
+    assert b"messages left out: nobody read them in time" in said
+    assert b"50 of 50 jobs done" in said

@@ -114,7 +114,8 @@ def test_files_that_are_not_there(desk: Desk) -> None:
     assert "there is no such file" in ran.err
     desk.write("results.jsonl.part")
     assert "results.jsonl.part has what" in desk.run("verify", "jobs.jsonl", "results.jsonl").err
-    assert desk.run("verify", "jobs.jsonl", ".").code == Exit.USAGE
+    ran = desk.run("verify", "jobs.jsonl", ".")
+    assert (ran.code, ran.err) == (Exit.CANNOT_CREATE, "batcher: .: cannot be read: Is a directory\n")
 
 
 def test_input_from_a_pipe(desk: Desk, sim: Simulator) -> None:

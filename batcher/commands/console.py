@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import sys
 from typing import TYPE_CHECKING, Final, Self
@@ -40,6 +41,16 @@ def tell(text: str) -> None:
         os.close(fallen)
 
 
+def can_say() -> bool:
+    """Whether stderr takes a few lines without waiting: not a full pipe that nobody reads, nor a stopped terminal."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stderr.fileno(), select.POLLOUT)
+    except (OSError, ValueError):  # one that is no file
+        return True
+    return bool(poll.poll(0))
+
+
 def occupy() -> None:
     """Have something open as descriptors 0, 1 and 2: else the next file, perhaps the results, would be stderr."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
@@ -50,13 +61,18 @@ def occupy() -> None:
 
 
 class Console:
-    """The observer of the command line."""
+    """The observer of the command line.
+
+    What it says runs on the event loop of the run. So what stderr does not take at once is left out and counted: a
+    reader who stops reading costs the words, and not the answers in flight.
+    """
 
     def __init__(self, *, quiet: bool, verbose: bool, progress: bool | None) -> None:
         self._quiet = quiet
         self._verbose = verbose
         self._wants_progress = sys.stderr.isatty() and not quiet if progress is None else progress
         self._progress: Progress | None = None
+        self._unsaid = 0
         self.wants_total = self._wants_progress
         self.redact: Callable[[str], str] = str
 
@@ -73,23 +89,37 @@ class Console:
     ) -> None:
         if self._progress is not None:
             self._progress.__exit__(kind, error, trace)
+        if self._unsaid:  # the run is over: nothing waits but the end
+            self._confess()
 
     def note(self, message: str) -> None:
         if not self._quiet:
-            say(self.redact(message))
+            self._say(self.redact(message))
 
     def finished(self, result: Result) -> None:
         if self._verbose:
-            say(_one_line(result, self.redact))
+            self._say(_one_line(result, self.redact))
 
     def asked(self, run: Run) -> None:
         from batcher.progress import state
 
-        say(f"state: {state(run.snapshot())}")
+        self._say(f"state: {state(run.snapshot())}")
 
     def tick(self, run: Run) -> None:
-        if self._progress is not None:
+        if self._progress is not None and can_say():
             self._progress.update(run.snapshot())
+
+    def _say(self, message: str) -> None:
+        if self._unsaid and can_say():
+            self._confess()
+        if can_say():
+            say(message)
+        else:
+            self._unsaid += 1
+
+    def _confess(self) -> None:
+        unsaid, self._unsaid = self._unsaid, 0
+        say(f"{count(unsaid, 'messages')} left out: nobody read them in time")
 
 
 def _one_line(result: Result, redact: Callable[[str], str]) -> str:

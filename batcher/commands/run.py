@@ -24,9 +24,10 @@ from batcher.commands.options import (
 from batcher.failures import Exit, InputError, LockedError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from batcher.destination import Destination
     from batcher.summary import Summary
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(path_type=Path)
 
 
 @click.command("run")
@@ -107,7 +108,6 @@ def command(ctx: click.Context, /, input: str, output: str | None, **values: Any
     harden()
     options = options_from(values)
     results = _results_path(input, output)
-    _keep_apart(values["summary_json"], Path(input), results)
     if values["dry_run"]:
         from batcher.commands.preview import preview
 
@@ -122,6 +122,8 @@ def command(ctx: click.Context, /, input: str, output: str | None, **values: Any
         if output is None:
             console.note(f"results go to {results}")
         run = Run(input, results, options, environ_of(ctx), console, handle_signals=True)
+        if values["summary_json"] is not None:
+            _check_summary(values["summary_json"], input, run.destination)
         try:
             _calm_the_collector()
             summary = anyio.run(run.run, backend_options={"use_uvloop": uses_uvloop()})
@@ -130,7 +132,7 @@ def command(ctx: click.Context, /, input: str, output: str | None, **values: Any
         except LockedError as error:
             if values["if_locked"] == "fail":
                 raise
-            console.note(f"{error}. Skipped, as --if-locked says")
+            console.note(f"{str(error).partition(';')[0]}: left to it, as --if-locked says")
             return
     if summary is None:
         _end_quietly()
@@ -166,10 +168,23 @@ def _results_path(input_name: str, output: str | None) -> Path | None:
     return Path(input_name).with_suffix(".results.jsonl")
 
 
-def _keep_apart(summary: Path | None, jobs: Path, results: Path | None) -> None:
-    """Raise UsageError if the summary would replace the input or the results."""
-    if summary is not None and summary.resolve() in (jobs.resolve(), results and results.resolve()):
-        raise UsageError(f"--summary-json: {summary} is the input or the results file; name another")
+def _check_summary(path: Path, input_name: str, destination: Destination) -> None:
+    """Raise UsageError if the summary would replace another file of the run, OutputError if it cannot be written."""
+    from batcher.destination import same_as
+
+    files = {Path("/dev/stdin" if input_name == "-" else input_name): "the input", **destination.files()}
+    if destination.errors_path is not None:
+        files[destination.errors_path] = "the errors file"
+    if not _is_device(path) and (what := same_as(path, files)):
+        raise UsageError(f"--summary-json: {path} is {what}; name another")
+    asked = path if _is_device(path) else Path(os.path.realpath(path)).parent
+    if path.is_dir() or not os.access(asked, os.W_OK):
+        raise OutputError(f"--summary-json: {path} cannot be written; name another")
+
+
+def _is_device(path: Path) -> bool:
+    """Whether it is something that is written to, and not replaced: /dev/null, a pipe."""
+    return path.exists() and not path.is_file()
 
 
 def _conclude(
@@ -196,14 +211,17 @@ def _conclude(
 
 
 def write_atomically(path: Path, value: Any) -> None:
-    """Write JSON so that whoever polls for the file sees it whole. Raises OutputError."""
+    """Write JSON so that whoever polls for the file sees it whole, to a pipe as it is. Raises OutputError."""
     import orjson
 
     from batcher import disk
 
+    data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     try:
-        with disk.replacing(path) as descriptor:
-            disk.write_all(descriptor, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        if _is_device(path):
+            path.write_bytes(data)
+        else:
+            disk.replace(Path(os.path.realpath(path)), data)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
 

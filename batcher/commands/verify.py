@@ -41,7 +41,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command("verify")
 @click.argument("input", type=click.Path(allow_dash=True), metavar="INPUT")
-@click.argument("results", type=_FILE, metavar="RESULTS")
+@click.argument("results", type=click.Path(path_type=Path), metavar="RESULTS")
 @option("--errors", type=_FILE, help="The errors file (default: beside the results, RESULTS.errors.jsonl).")
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 @request_options
