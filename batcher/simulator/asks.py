@@ -1,20 +1,19 @@
-"""A request for an answer, read and checked as the real servers check it: JSON body in, `Ask` or refusal out. Pure."""
+"""A request for an answer, read: JSON body in, `Ask` or refusal out. Pure."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from batcher.simulator.refusals import say
-from batcher.simulator.texts import thoughts, tokens
 
 if TYPE_CHECKING:
     from batcher.simulator.behaviours import Behaviour
+    from batcher.simulator.settings import Look, Settings
 
-Look = Literal["native", "openai"]
 Event = tuple[str, bytes]
 """One record: the SSE event name, "" for none, and the JSON."""
 
@@ -46,20 +45,23 @@ class Answer(Protocol):
 
 @dataclass(slots=True)
 class Ask:
-    """What is asked, and how it will be answered. `key` is the job's name in the counts."""
+    """What is asked, and how it will be answered. `keys` are the jobs' names in the counts, `key` the one at fault."""
 
     path: str
     body: dict[str, Any]
     texts: list[str]
+    keys: list[str]
     key: str
-    look: Look
+    settings: Settings
+    length: int
     number: int
     created: float
     behaviour: Behaviour
     faults: frozenset[str] = _NO_FAULTS
     text_faults: list[frozenset[str]] = field(default_factory=list)
-    dims: int = 8
+    asked_model: str = ""
     model: str = ""
+    """What the answer calls its model."""
     stream: bool = False
     words: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
@@ -72,9 +74,21 @@ class Ask:
         return self.path.startswith("/api/")
 
     @property
+    def look(self) -> Look:
+        return self.settings.look
+
+    @property
     def prompt_tokens(self) -> int:
+        """As the server counts them: those it read."""
         claimed = self.behaviour.prompt_tokens
-        return sum(len(text) // 4 + 1 for text in self.texts) if claimed is None else claimed
+        return (
+            sum(min(length, self.settings.context or length) for length in self.lengths) if claimed is None else claimed
+        )
+
+    @property
+    def lengths(self) -> list[int]:
+        """Each text's tokens, whether there is room for them or not."""
+        return [len(text) // 4 + 1 for text in self.texts]
 
     @property
     def completion_tokens(self) -> int:
@@ -128,128 +142,6 @@ def _plain(content: Any) -> str:
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         return "".join(part for part in parts if isinstance(part, str))
     return content if isinstance(content, str) else ""
-
-
-def complete(ask: Ask, models: frozenset[str]) -> None:
-    """Check the request and settle what the answer holds. Raises `RefusedError`."""
-    _check_model(ask, models)
-    _check_content(ask)
-    embedding = ask.path in EMBEDDING or ask.path == "/v1/images/generations"
-    stream = ask.body.get("stream")
-    ask.stream = not embedding and (ask.native if stream is None else bool(stream))
-    if ask.stream and "json_for_sse" in ask.faults:
-        ask.stream = False
-    elif "stream_unasked" in ask.faults:
-        ask.stream = not embedding
-    if not embedding:
-        _settle_content(ask)
-    if ask.look == "openai":
-        ask.choices = max(1, int(ask.body.get("n") or 1))
-
-
-def _check_model(ask: Ask, models: frozenset[str]) -> None:
-    name = ask.body.get("model")
-    ask.model = name if isinstance(name, str) else ""
-    if not ask.model and ask.path == "/api/chat":
-        raise say(400, "model is required", native=True)
-    if normal_name(ask.model) not in models:
-        found = f'model "{ask.model}" not found, try pulling it first'
-        raise say(404, found if ask.path in EMBEDDING else f"model '{ask.model}' not found", native=ask.native)
-
-
-def _check_content(ask: Ask) -> None:
-    body = ask.body
-    if ask.path == "/v1/chat/completions" and not body.get("messages"):
-        raise say(400, "[] is too short - 'messages'", native=False)
-    if ask.path == "/api/chat" and not all(isinstance(m.get("content", ""), str) for m in body.get("messages") or []):
-        raise say(
-            400,
-            "json: cannot unmarshal array into Go struct field Message.messages.content of type string",
-            native=True,
-        )
-    if ask.path == "/v1/completions" and not isinstance(body.get("prompt", ""), str):
-        raise say(400, "json: cannot unmarshal array into Go struct field of type string", native=False)
-    if ask.path in EMBEDDING:
-        _check_input(ask, body.get("input"))
-
-
-def _check_input(ask: Ask, given: Any) -> None:
-    if not ask.native and (given is None or given == []):
-        raise say(400, "invalid input", native=False)
-    if given is not None and not isinstance(given, str | list):
-        raise say(400, "invalid input type", native=ask.native)
-    if isinstance(given, list) and len(ask.texts) != len(given):
-        raise say(400, "invalid input type", native=ask.native)
-    if ask.native and not given:
-        ask.texts, ask.text_faults = [], []
-
-
-def _settle_content(ask: Ask) -> None:
-    behaviour, faults = ask.behaviour, ask.faults
-    if _nothing_asked(ask) or "load_done_reason" in faults:
-        ask.finish = "unload" if ask.body.get("keep_alive") == 0 and "load_done_reason" not in faults else "load"
-        ask.stream = ask.stream and not ask.native  # one object, whatever was asked
-        return
-    ask.finish = behaviour.finish or "stop"
-    ask.thoughts = thoughts(behaviour.think or (3 if _wants_thought(ask) else 0))
-    ask.words = _words(ask)
-    limit = token_limit(ask)
-    if limit is not None and limit < len(ask.words) + len(ask.thoughts):
-        ask.thoughts = ask.thoughts[:limit]
-        ask.words = ask.words[: limit - len(ask.thoughts)]
-        ask.finish = "length"
-    if ask.body.get("tools"):
-        ask.calls = behaviour.calls
-    if "length" in faults:
-        ask.finish = "length"
-    if "null_finish" in faults:
-        ask.finish = None
-
-
-def _nothing_asked(ask: Ask) -> bool:
-    """An empty prompt only loads the model."""
-    if ask.path == "/api/chat":
-        return not ask.body.get("messages")
-    return ask.path in ("/api/generate", "/v1/completions") and not ask.body.get("prompt")
-
-
-def _wants_thought(ask: Ask) -> bool:
-    effort = ask.body.get("reasoning_effort")
-    return bool(ask.body.get("think")) or (effort is not None and effort != "none")
-
-
-def _words(ask: Ask) -> list[str]:
-    behaviour, faults = ask.behaviour, ask.faults
-    if "empty" in faults:
-        return []
-    if "big" in faults:
-        return ["big " * 327_680]
-    if "loop" in faults:
-        return [" again"] * behaviour.tokens
-    if behaviour.say is not None:
-        return [behaviour.say[i : i + 4] for i in range(0, len(behaviour.say), 4)]
-    words = tokens(ask.key, behaviour.tokens)
-    return ['{"synthetic":"', *words, '"}'] if _wants_json(ask.body) else words
-
-
-def _wants_json(body: dict[str, Any]) -> bool:
-    text = body.get("text")
-    asked = body.get("response_format") or (text.get("format") if isinstance(text, dict) else None)
-    return bool(body.get("format")) or (isinstance(asked, dict) and asked.get("type") in ("json_object", "json_schema"))
-
-
-def token_limit(ask: Ask) -> int | None:
-    """How many tokens the request allows, under the name that its API knows."""
-    body = ask.body
-    if ask.native:
-        limit = (body.get("options") or {}).get("num_predict")
-    elif ask.path == "/v1/responses":
-        limit = body.get("max_output_tokens")
-    else:
-        limit = body.get("max_tokens")
-        if limit is None and ask.look == "openai":  # Ollama ignores the newer name
-            limit = body.get("max_completion_tokens")
-    return limit if isinstance(limit, int) and limit >= 0 else None
 
 
 def normal_name(model: str) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from batcher.simulator.server import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from batcher.simulator.settings import Settings
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class BackgroundSimulator(Simulator):
-    """A simulator that another thread may kill and revive."""
+    """A simulator that another thread may kill and revive, freeze and thaw."""
 
     loop: asyncio.AbstractEventLoop
 
@@ -26,10 +32,21 @@ class BackgroundSimulator(Simulator):
         """Listen again on the old port, from another thread."""
         asyncio.run_coroutine_threadsafe(self.start(), self.loop).result(10)
 
+    def suspend(self) -> None:
+        """Freeze until `thaw`, from another thread; returns when it is frozen (at most 10 s)."""
+        frozen = threading.Event()
+
+        def freeze() -> None:
+            self.loop.call_soon(self.freeze)
+            frozen.set()
+
+        self.loop.call_soon_threadsafe(freeze)
+        frozen.wait(10)
+
 
 @contextmanager
 def simulator_thread(**settings: Any) -> Iterator[BackgroundSimulator]:
-    """A running simulator with the settings of `Simulator`. Raises what starting it raises."""
+    """A running simulator, made as `Simulator` is. Raises what starting it raises."""
     simulator = BackgroundSimulator(**settings)
     ready = threading.Event()
     over = asyncio.Event()
@@ -59,4 +76,29 @@ def simulator_thread(**settings: Any) -> Iterator[BackgroundSimulator]:
     finally:
         if not failed:
             simulator.loop.call_soon_threadsafe(over.set)
+            simulator.thaw()
         thread.join()
+
+
+def serve(settings: Settings, ready: Callable[[Simulator], None], *, until_stdin_ends: bool = False) -> Simulator:
+    """Serve until SIGINT, SIGTERM or the end of stdin; give back what was serving. For the main thread of a process.
+
+    `ready` is told when it listens. Raises `OSError` if the port is taken.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # before the thread starts, which inherits it
+    try:
+        with simulator_thread(settings=settings) as simulator:
+            ready(simulator)
+            if until_stdin_ends:
+                threading.Thread(target=_await_end_of_stdin, daemon=True).start()
+            signal.sigwait(ENDING)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return simulator
+
+
+def _await_end_of_stdin() -> None:
+    with suppress(OSError):  # stdin may have been closed from the beginning
+        while os.read(0, 4096):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)

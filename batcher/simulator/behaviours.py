@@ -7,28 +7,37 @@ Keys, all optional; values hold no spaces and are percent-decoded:
     status       an HTTP status; the reply is the usual one of that status
     times        how many first requests of this id get the fault; default all
     after        records sent before a fault that ends or stalls a stream; default all content
-    tokens       tokens in the answer, 8; think: tokens of thinking, 0; calls: tool calls, if the request has tools, 0
+    tokens       tokens in the answer; think: tokens of thinking, 0; calls: tool calls, if the request has tools, 0
     calls_on     "done" puts the native API's tool calls on the last record
     delay, ttft  seconds between records, and before the first
     finish       the finish reason;   say: the answer's text;   prompt_tokens: the count that the server claims
-    message      the words of an error;   retry_after: that header;   header.NAME: any header of the response
+    served       the model that the answer names
+    message      the words of an error;   header.NAME: any header of the response
+    retry_after  that header, as it stands here; with hint (see notation.HINTS), so many seconds said in that way
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from batcher.simulator.notation import HINTS, Hint, hinted, reset
 from batcher.simulator.refusals import BY_STATUS, REFUSALS, Refusal
-from batcher.simulator.texts import DEFAULT_TOKENS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WIRE_FAULTS = {
     # before the first byte
     "silent": "no byte at all, until the client closes (at most 60 s)",
     "reset_before": "RST instead of a response",
     "close_before": "FIN instead of a response",
-    "crash": "RST on every connection of the server",
+    "crash": "RST on every connection of the server; its models must be loaded again",
+    "runner_crash": "as on Ollama when a runner dies: every answer in the making becomes an error",
+    "stall_head": "half of the response's head, then silence, until the client closes (at most 60 s)",
+    "endless_head": "a response's head of 64 MiB",
     # the body ends early; streams after `after` records, whole answers half-way
     "truncate": "clean end without the terminal mark; a whole answer: as done_false, embeddings: half of the JSON",
     "cut": "chunked body without its end, Content-Length body too short, then FIN",
@@ -48,7 +57,11 @@ WIRE_FAULTS = {
     "hangup": "the connection is closed after the answer without having said so",
     # the same answer in other bytes
     "comments": "an SSE comment (NDJSON: a blank line) before each record",
+    "wrapped_comments": "an SSE comment that a gateway took for data (`data: : …`) before each record",
+    "empty_data": "`data` without a value before each record (NDJSON: a blank line)",
     "crlf": "lines end in CR LF",
+    "cr": "SSE lines end in CR alone",
+    "buffered": "the whole stream in one piece, as behind a proxy that buffers",
     "nospace": "`data:{…}` without the space",
     "multiline": "each record's JSON over several `data:` lines",
     "bom": "a byte order mark before the first byte of the body",
@@ -64,6 +77,7 @@ WIRE_FAULTS = {
     # another answer
     "big": "one token of 1.25 MiB",
     "loop": "the same token, as often as `tokens` says",
+    "spaces": "blanks and line ends, as often as `tokens` says",
     "length": "finish reason length",
     "empty": "no content",
     "load_done_reason": "no content and done_reason load",
@@ -90,14 +104,14 @@ _DIRECTIVE = re.compile(r"\[\[sim\s+([^\]]*)\]\]")
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What one directive says. `delay` and `ttft` in seconds."""
+    """What one directive says. `delay` and `ttft` in seconds; `None` leaves a thing to the server's settings."""
 
     id: str = ""
     do: frozenset[str] = frozenset()
     status: int | None = None
     times: int | None = None
     after: int | None = None
-    tokens: int = DEFAULT_TOKENS
+    tokens: int | None = None
     think: int = 0
     calls: int = 0
     calls_on: str = ""
@@ -106,7 +120,10 @@ class Behaviour:
     finish: str = ""
     say: str | None = None
     prompt_tokens: int | None = None
+    served: str = ""
     message: str = ""
+    retry_after: str = ""
+    hint: str = ""
     headers: tuple[tuple[str, str], ...] = field(default=())
 
     def active(self, nth: int) -> bool:
@@ -123,6 +140,16 @@ class Behaviour:
             return Refusal(self.status, f"simulated status {self.status}")
         return REFUSALS[name]
 
+    def hinted(self, wall: float) -> Hint:
+        """When to come back, in the way that is asked for. `wall` is the server's clock."""
+        if not self.hint:
+            return Hint((("Retry-After", self.retry_after),) if self.retry_after else ())
+        wait = float(self.retry_after or 0)
+        if self.hint not in ("go", "plain", "iso", "epoch", "epoch-ms"):
+            return hinted(self.hint, wait, wall)
+        until = reset(self.hint, wait, wall)
+        return Hint((("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", until)))
+
 
 def parse(settings: str, default: Behaviour = Behaviour()) -> Behaviour:
     """The behaviour that `key=value …` describes, `default` for the rest. Raises `ValueError` on what means nothing."""
@@ -135,8 +162,6 @@ def parse(settings: str, default: Behaviour = Behaviour()) -> Behaviour:
             raise ValueError(f"simulator: {part!r} in a directive is not key=value")
         if key.startswith("header."):
             headers.append((key.removeprefix("header."), value))
-        elif key == "retry_after":
-            headers.append(("Retry-After", value))
         elif key == "do":
             values["do"] = _faults(value)
         elif key in _READERS:
@@ -161,7 +186,13 @@ def _faults(names: str) -> frozenset[str]:
     return faults
 
 
-_READERS = {
+def _hint(kind: str) -> str:
+    if kind not in HINTS:
+        raise ValueError(f"simulator: unknown hint {kind!r}; there are {', '.join(HINTS)}")
+    return kind
+
+
+_READERS: dict[str, Callable[[str], object]] = {
     "id": str,
     "status": int,
     "times": int,
@@ -175,5 +206,8 @@ _READERS = {
     "finish": str,
     "say": str,
     "prompt_tokens": int,
+    "served": str,
     "message": str,
+    "retry_after": str,
+    "hint": _hint,
 }  # fmt: skip - a table

@@ -24,14 +24,21 @@ Serve = Callable[[Request, "Connection"], Awaitable[None]]
 class Connection(asyncio.Protocol):
     """Serves the requests of one connection in turn. A client that closes breaks off its request, as in Go."""
 
-    def __init__(self, serve: Serve, tally: Tally, open_connections: set[Connection]) -> None:
+    def __init__(self, serve: Serve, tally: Tally, open_connections: set[Connection], *, deaf: bool = False) -> None:
         self._serve = serve
         self._tally = tally
         self._open = open_connections
+        self._deaf = deaf
         self._parser = RequestParser()
         self._task: asyncio.Task[None] | None = None
         self._resumed: asyncio.Event | None = None
         self._ended = False
+        self._interrupted = False
+        self._chunked = False
+        self.begun = False
+        """True: bytes of the answer now in the making have been sent."""
+        self.left = False
+        """True: the client went away before its answer was over."""
         self.stale = False
         """True: the next request finds the connection closed."""
 
@@ -39,11 +46,15 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._open.add(self)
         self._tally.connections += 1
+        if self._deaf:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(PATIENCE, self.close)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - either way it is over
         self._open.discard(self)
         if self._task is not None:
             if not self._ended:
+                self.left = True
                 self._tally.aborted += 1
             self._task.cancel()
         self._ended = True
@@ -80,20 +91,31 @@ class Connection(asyncio.Protocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
+    def interrupt(self, last_words: bytes) -> None:
+        """Break the answer in the making off with these bytes; the connection lives on."""
+        if self._task is None:
+            return
+        if self.begun:
+            last_words = (chunk(last_words) if last_words else b"") + LAST_CHUNK if self._chunked else last_words
+        self._transport.write(last_words)
+        self._interrupted = True
+        self._task.cancel()
+
     async def wait_closed(self) -> None:
         """Silence until the client closes, which cancels the request; at most `PATIENCE` seconds."""
         await asyncio.sleep(PATIENCE)
         self.close()
 
-    async def play(self, head: bytes, steps: Steps, *, chunked: bool, sliced: bool, delay: float) -> None:
-        """Send an answer. `delay` in seconds between records, kept on average too."""
+    async def play(self, head: bytes, steps: Steps, *, chunked: bool, sliced: bool, delay: Callable[[], float]) -> None:
+        """Send an answer. `delay` gives the seconds to the next record; they are kept on average too."""
         loop = asyncio.get_running_loop()
         due = loop.time()
+        self._chunked = chunked
         sent = 0
         for step, data in steps:
             if step is Step.RECORD or step is Step.MARK:
-                if delay and step is Step.RECORD and sent:
-                    due += delay
+                if sent and step is Step.RECORD and (pause := delay()):
+                    due += pause
                     await asyncio.sleep(max(0.0, due - loop.time()))
                 await self._send(head + (chunk(data) if chunked else data), sliced=sliced)
                 head = b""
@@ -120,6 +142,7 @@ class Connection(asyncio.Protocol):
             self.close()
 
     async def _send(self, data: bytes, *, sliced: bool) -> None:
+        self.begun = True
         if sliced:
             for i in range(len(data)):
                 self._transport.write(data[i : i + 1])
@@ -143,8 +166,13 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def _run(self, request: Request) -> None:
+        self.begun = False
         try:
             await self._serve(request, self)
+        except asyncio.CancelledError:
+            if not self._interrupted:
+                raise
+            self._interrupted = False
         except Exception as error:  # noqa: BLE001 - a bug of the simulator must show, and must not hang its client
             context = {"message": f"the simulator failed on {request.path}", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)

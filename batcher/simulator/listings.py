@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from batcher.simulator.asks import Look, normal_name, read_body
-from batcher.simulator.refusals import JSON, REFUSALS, Refusal, Reply, refuse, say
+from batcher.simulator.asks import normal_name, read_body
+from batcher.simulator.refusals import JSON, LOGIN, LOGIN_PAGE, REFUSALS, Refusal, Reply, refuse, say
+
+if TYPE_CHECKING:
+    from batcher.simulator.settings import Look
 
 VERSION = "0.33.0"
 MODIFIED = "2026-01-01T00:00:00Z"
@@ -34,6 +37,8 @@ def listing(
     native = look == "native"
     if path == "/_sim/counts":
         return Reply(200, JSON, json.dumps(counts).encode())
+    if path == LOGIN:
+        return LOGIN_PAGE
     if path == "/api/show" and native:
         return _show(body, models) if method == "POST" else refuse(REFUSALS["method"], native=True)
     known = (

@@ -119,7 +119,8 @@ def logprob(token: str, top: int) -> dict[str, object]:
 def numbers(ask: Ask) -> list[tuple[int, list[float], frozenset[str]]]:
     """Each input's place, vector and faults; inputs whose vector is to be missing are left out."""
     asked = ask.body.get("dimensions")
-    dims = asked if isinstance(asked, int) and 0 < asked < ask.dims else ask.dims
+    full = ask.settings.dims
+    dims = asked if isinstance(asked, int) and 0 < asked < full else full
     found = []
     for place, (text, faults) in enumerate(zip(ask.texts, ask.text_faults, strict=True)):
         if "missing_vector" in faults:

@@ -16,6 +16,9 @@ RUNNER_STOPPED = (
 )
 RUNNER_BROKE = "an error was encountered while running the model: unexpected EOF"
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
+LOGIN = "/_sim/login"
+"""Where whoever follows a redirect finds a page, with 200."""
+CONTEXT_OVERFLOW = "request (%d tokens) exceeds the available context size (%d tokens), try increasing it"
 PAGE = b"<html>\r\n<head><title>%b</title></head>\r\n<body><center><h1>%b</h1></center></body>\r\n</html>\r\n"
 
 
@@ -26,6 +29,8 @@ class Reply(NamedTuple):
     content_type: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+    kind: str = ""
+    """Its name in the tally, for a refusal."""
 
 
 class RefusedError(Exception):
@@ -43,7 +48,7 @@ class Refusal:
     status: int
     message: str = ""
     type: str | None = None
-    code: str | None = None
+    code: str | int | None = None
     raw: bytes | None = None
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
@@ -66,7 +71,7 @@ REFUSALS = {
     "bad": Refusal(400, "top_logprobs must be between 0 and 20"),
     "context_overflow": Refusal(
         400,
-        "request (9412 tokens) exceeds the available context size (8192 tokens), try increasing it",
+        CONTEXT_OVERFLOW % (9412, 8192),
         "exceed_context_size_error",
     ),
     "embed_crash": Refusal(400, 'do embedding request: Post "http://127.0.0.1:41873/v1/embeddings": EOF'),
@@ -83,16 +88,30 @@ REFUSALS = {
         422, raw=b'{"detail":[{"loc":["body","messages"],"msg":"field required","type":"missing"}]}'
     ),
     "no_embeddings": Refusal(501, "This server does not support embeddings. Start it with `--embeddings`"),
+    "unloaded": Refusal(404, "The model has crashed or was unloaded. Model is unloaded."),
+    "over_token_limit": Refusal(
+        413,
+        "Request too large for model `simulator` on tokens per minute (TPM): Limit 7000, Requested 12903, please "
+        "reduce your message size and try again.",
+        "tokens",
+        "rate_limit_exceeded",
+    ),
     "overloaded": Refusal(529, "Overloaded", "overloaded_error"),
+    "cloudflare524": Refusal(524, raw=b"error code: 524", content_type=TEXT),
     "html502": Refusal(502, raw=PAGE % (b"502 Bad Gateway", b"502 Bad Gateway"), content_type=HTML),
     "html504": Refusal(504, raw=PAGE % (b"504 Gateway Time-out", b"504 Gateway Time-out"), content_type=HTML),
     "redirect": Refusal(307, raw=b"", content_type="", headers=(("Location", "http://127.0.0.1:9/elsewhere"),)),
+    "login": Refusal(302, raw=b"", content_type="", headers=(("Location", LOGIN),)),
     "html200": Refusal(200, raw=PAGE % (b"Please log in", b"Please log in"), content_type=HTML),
     "empty200": Refusal(200, raw=b""),
+    "empty204": Refusal(204, raw=b"", content_type=""),
     "json_error200": Refusal(200, RUNNER_STOPPED, "server_error", "server_error"),
+    "json_throttle200": Refusal(200, "Rate limit exceeded: free-models-per-min", "rate_limit", 429),
 }
 
 BY_STATUS = {
+    204: "empty204",
+    302: "login",
     307: "redirect",
     400: "bad",
     401: "unauthorized",
@@ -109,26 +128,43 @@ BY_STATUS = {
     502: "html502",
     503: "busy",
     504: "html504",
+    524: "cloudflare524",
     529: "overloaded",
 }  # fmt: skip - a table
 
 
-def refuse(refusal: Refusal, *, native: bool, message: str = "", headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """The reply that says `refusal` in the API's own error shape; `message` replaces the usual words."""
-    headers = (*refusal.headers, *headers)
+LOGIN_PAGE = Reply(200, HTML, PAGE % (b"Please log in", b"Please log in"))
+_NAMES = {refusal: name for name, refusal in REFUSALS.items()}
+
+
+def refuse(
+    refusal: Refusal,
+    *,
+    native: bool,
+    message: str = "",
+    headers: tuple[tuple[str, str], ...] = (),
+    extra: dict[str, Any] | None = None,
+) -> Reply:
+    """The reply that says `refusal` in the API's own error shape; `message` replaces the usual words.
+
+    `headers` go before those of the refusal, and replace them by name; `extra` are more keys of the error object.
+    """
+    given = {name.lower() for name, _ in headers}
+    headers = (*(header for header in refusal.headers if header[0].lower() not in given), *headers)
+    kind = _NAMES.get(refusal, f"status {refusal.status}")
     if refusal.raw is not None:
-        return Reply(refusal.status, refusal.content_type, refusal.raw, headers)
-    body = error_body(refusal, native=native, message=message)
-    return Reply(refusal.status, JSON, body if native else body + b"\n", headers)
+        return Reply(refusal.status, refusal.content_type, refusal.raw, headers, kind)
+    body = error_body(refusal, native=native, message=message, extra=extra)
+    return Reply(refusal.status, JSON, body if native else body + b"\n", headers, kind)
 
 
-def error_body(refusal: Refusal, *, native: bool, message: str = "") -> bytes:
+def error_body(refusal: Refusal, *, native: bool, message: str = "", extra: dict[str, Any] | None = None) -> bytes:
     """The JSON of an error: a string on Ollama's own API (api/types.go), an object on /v1 (openai/openai.go)."""
     words = message or refusal.message
     error: Any = words
-    if not native:
+    if not native or extra:
         usual = {400: "invalid_request_error", 404: "not_found_error"}.get(refusal.status, "api_error")
-        error = {"message": words, "type": refusal.type or usual, "param": None, "code": refusal.code}
+        error = {"message": words, "type": refusal.type or usual, "param": None, "code": refusal.code} | (extra or {})
     return orjson.dumps({"error": error})
 
 

@@ -9,11 +9,12 @@ from batcher.simulator.openai import ChatAnswer, CompletionAnswer, EmbeddingsAns
 from batcher.simulator.responses import ResponsesAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from batcher.simulator.asks import Answer, Ask
+    from batcher.simulator.settings import Look
 
-ANSWERS: dict[str, Callable[[Ask], Answer]] = {
+_OLLAMA: dict[str, Callable[[Ask], Answer]] = {
     "/api/generate": NativeAnswer,
     "/api/chat": NativeAnswer,
     "/api/embed": EmbedAnswer,
@@ -21,5 +22,10 @@ ANSWERS: dict[str, Callable[[Ask], Answer]] = {
     "/v1/completions": CompletionAnswer,
     "/v1/responses": ResponsesAnswer,
     "/v1/embeddings": EmbeddingsAnswer,
-    "/v1/images/generations": PictureAnswer,
+}
+"""Ollama's. Since v0.32.6 it makes no pictures (server/routes.go)."""
+_HOSTED = {path: answer for path, answer in _OLLAMA.items() if path.startswith("/v1/")}
+ANSWERS: Mapping[Look, Mapping[str, Callable[[Ask], Answer]]] = {
+    "native": _OLLAMA,
+    "openai": _HOSTED | {"/v1/images/generations": PictureAnswer},
 }

@@ -17,6 +17,11 @@ from batcher.simulator.refusals import RUNNER_BROKE, Refusal, RefusedError, erro
 BLOCK = b"a" * 65_536
 BLOCKS = 1024
 BOM = b"\xef\xbb\xbf"
+_PREFIXES = (
+    ("comments", b": SIMULATOR PROCESSING\n\n"),
+    ("wrapped_comments", b"data: : SIMULATOR PROCESSING\n\n"),
+    ("empty_data", b"data\n\n"),
+)
 _BROKEN = frozenset(("error_line", "error_event", "error_field", "empty_delta"))
 
 
@@ -53,6 +58,8 @@ def stream(answer: Answer, ask: Ask, measure: Measure) -> Steps:
         steps = _with_bom(steps)
     if "no_last_newline" in faults:
         steps = _without_last_newline(steps)
+    if "buffered" in faults:
+        steps = _buffered(steps)
     yield from _gzipped(steps) if "gzip" in faults else steps
 
 
@@ -69,6 +76,8 @@ def whole(answer: Answer, ask: Ask, measure: Measure) -> tuple[int, Steps]:
     body = answer.whole(measure())
     if "truncate" in faults and ask.path in EMBEDDING:
         body = body[: len(body) // 2]
+    if "bad_utf8" in faults:
+        body = _spoilt(body)
     if "bom" in faults:
         body = BOM + body
     if "gzip" in faults:
@@ -77,6 +86,13 @@ def whole(answer: Answer, ask: Ask, measure: Measure) -> tuple[int, Steps]:
     end = next((ends[fault] for fault in ends if fault in faults), Step.END)
     sent = body if end is Step.END else body[: len(body) // 2]
     return len(body), iter(((Step.MARK, sent), (end, b"")))
+
+
+def last_words(answer: Answer, ask: Ask) -> bytes:
+    """How a stream that has begun ends when the runner dies under it: Ollama's /v1 loses the error."""
+    frame = _framing(ask)
+    lossy = ask.look == "native" and not ask.native
+    return b"".join(_last_words("empty_delta" if lossy else "error_line", ask, answer, frame))
 
 
 def bomb() -> Steps:
@@ -94,7 +110,7 @@ def _faulty(answer: Answer, ask: Ask, measure: Measure, frame: Frame) -> Steps:
     faults, after = ask.faults, ask.behaviour.after
     records = answer.records()
     if "bad_utf8" in faults:
-        records[0] = (records[0][0], records[0][1].replace(b"id:", b"\xffid:", 1))
+        records = [(name, _spoilt(data)) for name, data in records]
     stop = next((fault for fault in sorted(faults & STOPPING)), "")
     if stop:
         records = records[:after]
@@ -112,6 +128,10 @@ def _faulty(answer: Answer, ask: Ask, measure: Measure, frame: Frame) -> Steps:
         yield Step.MARK, frame(records[-1] if records else ending[0])
         yield Step.MARK, frame(ending[-1])
     yield (Step.STALL if "keep_open" in faults else Step.END), b""
+
+
+def _spoilt(data: bytes) -> bytes:
+    return data.replace(b'"id:', b'"\xffid:', 1)
 
 
 def _stopped(stop: str, ask: Ask, answer: Answer, frame: Frame) -> Steps:
@@ -171,10 +191,13 @@ def _framing(ask: Ask) -> Frame:
             framed = _multiline(event)
         else:
             framed = _sse(event)
-        if "comments" in faults:
-            framed = (b"\n" if ask.native else b": SIMULATOR PROCESSING\n\n") + framed
+        for fault, line in _PREFIXES:
+            if fault in faults:
+                framed = (b"\n" if ask.native else line) + framed
         if "nospace" in faults:
             framed = framed.replace(b"data: ", b"data:").replace(b"event: ", b"event:")
+        if "cr" in faults and not ask.native:
+            return framed.replace(b"\n", b"\r")
         return framed.replace(b"\n", b"\r\n") if "crlf" in faults else framed
 
     return frame
@@ -215,6 +238,17 @@ def _without_last_newline(steps: Steps) -> Steps:
         held = (step, data)
     if held is not None:
         yield held
+
+
+def _buffered(steps: Steps) -> Steps:
+    held = b""
+    for step, data in steps:
+        if step in (Step.RECORD, Step.MARK):
+            held += data
+            continue
+        if held:
+            yield Step.MARK, held
+        yield step, data
 
 
 def _gzipped(steps: Steps) -> Steps:

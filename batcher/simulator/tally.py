@@ -18,6 +18,13 @@ class Seen:
     body: dict[str, Any]
 
 
+_COUNTERS = ("counts", "answered", "dropped", "broken", "paths", "loads", "refused")
+_NUMBERS = (
+    *("in_flight", "peak_in_flight", "in_service", "peak_in_service", "waiting", "peak_waiting"),
+    *("connections", "aborted", "generated", "wasted", "outages"),
+)
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts since the start. Other threads may read them while the simulator runs."""
@@ -27,19 +34,43 @@ class Tally:
     """Requests by id."""
     answered: Counter[str] = field(default_factory=Counter)
     """Complete answers by id: their terminal mark was sent. Counted just before that."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """By id, answers whose generation had begun when the client left."""
+    broken: Counter[str] = field(default_factory=Counter)
+    """By id, answers whose generation had begun when the server broke them off: a fault, a crash, an outage."""
     paths: Counter[str] = field(default_factory=Counter)
     loads: Counter[str] = field(default_factory=Counter)
     """Loads by model."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """By name of the refusal (`busy`, `throttled`, `reset_before` …), or `status 418`."""
     in_flight: int = 0
     """Requests received and not yet done with: falls just after the last byte is sent."""
     peak_in_flight: int = 0
     in_service: int = 0
     """Requests that hold a slot."""
     peak_in_service: int = 0
+    waiting: int = 0
+    """Requests that wait for a slot, or for a model to load."""
+    peak_waiting: int = 0
     connections: int = 0
     aborted: int = 0
     """Requests that the client left before their end."""
+    generated: int = 0
+    """Tokens, also of answers that nobody got."""
+    wasted: int = 0
+    """Tokens among them of dropped and broken answers."""
+    outages: int = 0
     log: deque[Seen] = field(default_factory=deque)
+
+    @property
+    def thrown_away(self) -> int:
+        """Answers that were generated, in part or whole, and are no job's one answer: dropped, broken or repeated."""
+        return self.dropped.total() + self.broken.total() + self.repeated
+
+    @property
+    def repeated(self) -> int:
+        """Complete answers to what had been answered."""
+        return sum(times - 1 for times in self.answered.values() if times > 1)
 
     def arrive(self, path: str) -> None:
         self.paths[path] += 1
@@ -56,6 +87,13 @@ class Tally:
     def leave_service(self) -> None:
         self.in_service -= 1
 
+    def enter_queue(self) -> None:
+        self.waiting += 1
+        self.peak_waiting = max(self.peak_waiting, self.waiting)
+
+    def leave_queue(self) -> None:
+        self.waiting -= 1
+
     def remember(self, seen: Seen) -> None:
         """Keep the request; beyond `keep`, forget the oldest."""
         self.log.append(seen)
@@ -67,6 +105,5 @@ class Tally:
         return [seen for seen in list(self.log) if seen.id == id]
 
     def as_json(self) -> dict[str, Any]:
-        numbers = ("in_flight", "peak_in_flight", "in_service", "peak_in_service", "connections", "aborted")
-        counters = ("counts", "answered", "paths", "loads")
-        return {name: dict(getattr(self, name)) for name in counters} | {name: getattr(self, name) for name in numbers}
+        found = {name: dict(getattr(self, name)) for name in _COUNTERS}
+        return found | {name: getattr(self, name) for name in _NUMBERS} | {"thrown_away": self.thrown_away}

@@ -11,10 +11,24 @@ import zlib
 from array import array
 from hashlib import shake_256
 from math import sqrt
+from random import Random
 
 DEFAULT_TOKENS = 8
 DEFAULT_DIMS = 8
 
+_GROUPS = (
+    ("river", "garden", "library", "harbour", "orchard", "lighthouse", "market", "valley", "kitchen", "meadow"),
+    ("quiet", "bright", "early", "gentle", "curious", "patient", "green", "old", "warm", "small"),
+    ("waits for", "listens to", "remembers", "follows", "greets", "draws", "keeps", "carries", "answers", "wakes"),
+    ("morning", "lantern", "letter", "story", "bicycle", "swallow", "song", "kettle", "map", "cloud"),
+)
+_SENTENCES = (
+    "the {1} {0} {2} a {3}.",
+    "every {3} {2} the {0}, and the {0} is {1}.",
+    "a {1} {3} by the {0}, says the {3}, is enough.",
+    "there is a {3} in the {0} that {2} the {1} {3}.",
+    "by noon the {0} {2} its {1} {3}.",
+)
 _LETTERS = {3: "é", 5: "漢", 7: "🙂"}
 _WORDS: list[str] = []
 
@@ -31,6 +45,18 @@ def tokens(id: str, count: int = DEFAULT_TOKENS) -> list[str]:  # noqa: A002 - t
 def text(id: str, count: int = DEFAULT_TOKENS) -> str:  # noqa: A002 - the word used everywhere
     """The whole answer to `id`: its tokens, joined."""
     return "".join(tokens(id, count))
+
+
+def prose(seed: str, count: int) -> list[str]:
+    """Friendly sentences of exactly so many tokens, which follow from `seed`."""
+    draw = Random(seed)
+    found: list[str] = []
+    while len(found) < count:
+        words = draw.choice(_SENTENCES).format(*(draw.choice(group) for group in _GROUPS)).split()
+        found += [f" {word}" for word in [words[0].capitalize(), *words[1:]]]
+    if found and count > 0:
+        found[0] = found[0].lstrip()
+    return found[: max(0, count)]
 
 
 def thoughts(count: int) -> list[str]:
