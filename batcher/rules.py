@@ -1,9 +1,10 @@
-"""Which class a failure belongs to: the server's status and words → class, by the first matching row of a table."""
+"""Which class a failure belongs to: what the server answered → class, by the first matching row of a table."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -11,45 +12,106 @@ import orjson
 from batcher.failures import Exit, Failure, FailureClass, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 MESSAGE_LIMIT: Final = 2048
 """How much of the server's own words is kept, in characters."""
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is none, as the rules see it.
+
+    `status` is 0 for an error inside a 200 that names none; `error` is the body's error object, or what is in its
+    place; `hinted`: it says when to come back.
+    """
+
+    status: int
+    text: str
+    path: str = ""
+    error: Any = None
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS)
+    hinted: bool = False
+
+    def at(self, place: str) -> str | None:
+        """The text at `header:NAME`, or at a dotted path in the error object; `None` if nothing is there."""
+        if place.startswith("header:"):
+            return self.headers.get(place[7:])
+        value = self.error
+        for key in place.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        return None if value is None else value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row: what it matches and what that means."""
+    """One row: what it matches and what that means.
+
+    `text` is a pattern for the server's words, or for what is at the place that `at` names: a header or a JSON path.
+    `when` is a last question, where no pattern can ask it.
+    """
 
     kind: FailureClass
     code: str
     statuses: tuple[int, ...] = ()
     text: str = ""
     path: str = ""
+    at: str = ""
+    when: Callable[[Refusal], bool] | None = None
     scope: Scope = Scope.ENDPOINT
     exit: Exit = Exit.CONFIG
 
-    def matches(self, status: int, text: str, path: str) -> bool:
-        if self.statuses and status not in self.statuses:
+    def matches(self, refusal: Refusal) -> bool:
+        if self.statuses and refusal.status not in self.statuses:
             return False
-        if self.path not in path:
+        if self.path not in refusal.path:
             return False
-        return not self.text or re.search(self.text, text, re.IGNORECASE) is not None
+        words = refusal.at(self.at) if self.at else refusal.text
+        if words is None or (self.text and re.search(self.text, words, re.IGNORECASE) is None):
+            return False
+        return self.when is None or self.when(refusal)
 
 
-_QUOTA = r"insufficient_quota|billing_hard_limit|spend_limit_reached|exceeded your current quota"
-_NO_MODEL = r"model.*(not found|does not exist)|invalid model name|model_not_found|no models loaded"
+def hinted(refusal: Refusal) -> bool:
+    return refusal.hinted
+
+
+def unhinted(refusal: Refusal) -> bool:
+    return not refusal.hinted
+
+
+def asks_too_much(refusal: Refusal) -> bool:
+    """One request asks for more tokens than a whole minute allows: no waiting helps (Groq, OpenAI)."""
+    found = re.search(r"Limit ([\d,]{1,15}),(?: Used [\d,]{1,15},)? Requested ~?([\d,]{1,15})", refusal.text)
+    limit, requested = (int(number.replace(",", "") or 0) for number in found.groups()) if found else (0, 0)
+    return 0 < limit < requested
+
+
+_QUOTA = (
+    r"insufficient_quota|billing_hard_limit|spend_limit_reached|budget_exceeded|budget has been exceeded"
+    r"|exceededbudget|credit balance is too low"
+)
+_USED_UP = r"per[ -]day|\b(hourly|daily|weekly|monthly|session) (usage|limit)"
+_NO_MODEL = (
+    r"model.*(not found|does not exist|decommissioned)|invalid model|model_not_found|no models loaded|model not exist"
+    r"|no endpoints found for|not a valid model id|deploymentnotfound|deployment for this resource does not exist"
+)
 _UNLOADABLE = r"incompatible with your version|unable to load full model|failed to load model"
+_LOAD_MEMORY = r"out-of-memory during startup|requires more system memory|model requires .* available"
 _CONTEXT = (
     r"context_length_exceeded|exceed_context_size|available context size|exceeds? the context length"
-    r"|longer than the context length|maximum context length|too large to process"
+    r"|longer than the context length|maximum context length|too large to process|contextwindowexceeded"
+    r"|trying to keep the first \d+ tokens|reached context length|prompt is too long|max_tokens must be .* got -"
 )
+_POLICY = r"content_filter|responsibleaipolicy|content_policy_violation|contentpolicyviolation"
 _BUSY = r"server busy|maximum pending requests|model is loading|^loading model"
-_MEMORY = r"out[ -]of[ -]memory|requires more system memory"
+_MEMORY = r"out[ -]of[ -]memory"
 _CRASH = (
     r"do embedding request|connection refused|forcibly closed|unexpectedly stopped|process has terminated"
     r"|process no longer running|no slots available after|unexpected server status|error reading llama-server"
     r"|an error was encountered while running the model|timed out waiting for llama-server|llama-server chat error"
+    r"|health resp|enginecore encountered"
 )
 _USER = (
     r'option "[^"]*" must be of type|invalid format|^template|file does not exist|stream event exceeded'
@@ -57,39 +119,61 @@ _USER = (
 )
 _TOOL = r"error parsing tool call|failed to parse|invalid tool call arguments|tool '[^']*' not found"
 
+_P, _F, _T, _X = FailureClass.PERMANENT, FailureClass.FATAL, FailureClass.THROTTLE, FailureClass.TRANSIENT
+
 RULES: Final[tuple[Rule, ...]] = (
-    Rule(FailureClass.FATAL, "quota", text=_QUOTA, exit=Exit.REFUSED),
-    Rule(FailureClass.FATAL, "model_disabled", (403,), r"cloud is disabled", scope=Scope.MODEL),
-    Rule(FailureClass.FATAL, "host_refused", (403,), r"^$"),
-    Rule(FailureClass.FATAL, "unauthorized", (401, 403), exit=Exit.REFUSED),
-    Rule(FailureClass.FATAL, "unauthorized", (0,), r"invalid_api_key|authentication_error", exit=Exit.REFUSED),
-    Rule(FailureClass.FATAL, "payment_required", (402,), exit=Exit.REFUSED),
-    Rule(FailureClass.TRANSIENT, "model_unloaded", (0, 400, 404, 500), r"model( is| was)? unloaded"),
-    Rule(FailureClass.FATAL, "model_not_found", (400, 404), _NO_MODEL, scope=Scope.MODEL),
-    Rule(FailureClass.FATAL, "model_unloadable", (0, 400, 500), _UNLOADABLE, scope=Scope.MODEL),
-    Rule(FailureClass.FATAL, "endpoint_not_found", (404, 405), scope=Scope.PATH),
-    Rule(FailureClass.FATAL, "not_offered", (501,), scope=Scope.PATH),
-    Rule(FailureClass.FATAL, "redirect", (300, 301, 302, 303, 304, 307, 308)),
-    Rule(FailureClass.PERMANENT, "context_overflow", text=_CONTEXT),
-    Rule(FailureClass.PERMANENT, "over_token_limit", (413, 429), r"Limit \d+, Requested \d+"),
-    Rule(FailureClass.THROTTLE, "busy", (503,)),
-    Rule(FailureClass.THROTTLE, "rate_limited", (429,)),
-    Rule(FailureClass.THROTTLE, "rate_limited", (0,), r"rate_limit"),
-    Rule(FailureClass.THROTTLE, "overloaded", (529,)),
-    Rule(FailureClass.THROTTLE, "overloaded", (0,), r"overloaded"),
-    Rule(FailureClass.THROTTLE, "busy", text=_BUSY),
-    Rule(FailureClass.TRANSIENT, "out_of_memory", (0, 500), _MEMORY),
-    Rule(FailureClass.TRANSIENT, "server_crash", (0, 500), _CRASH),
-    Rule(FailureClass.TRANSIENT, "server_crash", (400,), _CRASH, path="embed"),
-    Rule(FailureClass.PERMANENT, "bad_request", (0, 500), _USER),
-    Rule(FailureClass.TRANSIENT, "tool_call_unreadable", (0, 500), _TOOL),
-    Rule(FailureClass.TRANSIENT, "timeout_at_server", (408, 409, 425, 499)),
-    Rule(FailureClass.PERMANENT, "too_large", (413, 414)),
-    Rule(FailureClass.PERMANENT, "bad_request", tuple(range(400, 500))),
+    # no money: waiting does not help, and the account's owner must act
+    Rule(_F, "quota", text=_QUOTA, exit=Exit.REFUSED),
+    Rule(_F, "usage_limit", (429,), r"PerDay", at="details", exit=Exit.STOPPED),  # Google's retryDelay is a minute's
+    Rule(_F, "quota", text=r"exceeded your current quota", when=unhinted, exit=Exit.REFUSED),
+    Rule(_T, "payment_required", (402,), when=hinted),
+    Rule(_F, "payment_required", (402,), exit=Exit.REFUSED),
+    # no way in
+    Rule(_F, "blocked", text="challenge", at="header:cf-mitigated"),
+    Rule(_F, "blocked", (403,), r"error code: 10\d\d|used Cloudflare to restrict access"),
+    Rule(_P, "content_filter", (0, 403), at="metadata.reasons"),
+    Rule(_P, "content_filter", (0, 400), _POLICY),
+    Rule(_F, "model_disabled", (403,), r"cloud is disabled", scope=Scope.MODEL),
+    Rule(_F, "host_refused", (403,), r"^$"),
+    Rule(_F, "unauthorized", (401, 403), exit=Exit.REFUSED),
+    Rule(_F, "unauthorized", (0,), r"invalid_api_key|authentication_error", exit=Exit.REFUSED),
+    # no such model, path or server
+    Rule(_P, "bad_request", (404,), r"no endpoints found that"),  # OpenRouter: none that can what this job asks for
+    Rule(_X, "model_unloaded", (0, 400, 404, 500), r"model( is| was)? unloaded"),
+    Rule(_F, "model_not_found", (0, 400, 404, 410), _NO_MODEL, scope=Scope.MODEL),
+    Rule(_F, "load_out_of_memory", (0, 500), _LOAD_MEMORY, scope=Scope.MODEL),
+    Rule(_F, "model_unloadable", (0, 400, 500), _UNLOADABLE, scope=Scope.MODEL),
+    Rule(_F, "endpoint_not_found", (404, 405), scope=Scope.PATH),
+    Rule(_F, "endpoint_not_found", (0,), r"^unexpected endpoint or method", scope=Scope.PATH),  # LM Studio says 200
+    Rule(_F, "not_offered", (501,), r"not_supported_error", scope=Scope.PATH),  # llama.cpp: started without embeddings
+    Rule(_F, "not_offered", (501,), r"does not support", scope=Scope.MODEL),  # Ollama: the model has no embeddings
+    Rule(_F, "not_offered", (501,), scope=Scope.PATH),
+    Rule(_F, "redirect", (300, 301, 302, 303, 304, 307, 308)),
+    # the job does not fit
+    Rule(_P, "context_overflow", text=_CONTEXT),
+    Rule(_P, "over_token_limit", (0, 413, 429), when=asks_too_much),
+    # told to wait
+    Rule(_F, "usage_limit", (429,), _USED_UP, when=unhinted, exit=Exit.STOPPED),
+    Rule(_T, "busy", (503,)),
+    Rule(_T, "rate_limited", (429,)),
+    Rule(_T, "rate_limited", (0,), r"rate_limit"),
+    Rule(_T, "overloaded", (529,)),
+    Rule(_T, "overloaded", (0,), r"overloaded"),
+    Rule(_T, "busy", text=_BUSY),
+    # words before status: what each means is told by them alone
+    Rule(_X, "out_of_memory", (0, 500), _MEMORY),
+    Rule(_X, "server_crash", (0, 500), _CRASH),
+    Rule(_X, "server_crash", (400,), _CRASH, path="embed"),
+    Rule(_X, "server_crash", (0, 400, 500), r"the model has crashed"),  # LM Studio says 400
+    Rule(_P, "bad_request", (0, 500), _USER),
+    Rule(_X, "tool_call_unreadable", (0, 500), _TOOL),
+    Rule(_X, "timeout_at_server", (408, 409, 425, 499)),
+    Rule(_P, "too_large", (413, 414)),
+    Rule(_P, "bad_request", tuple(range(400, 500))),
 )
-"""Status (0: an error inside a 200 that names none), words and path → class. Texts: Ollama server/routes.go and
-llm/llama_server.go, llama.cpp tools/server, the error guides of OpenAI, Groq and OpenRouter. Ollama's `/api/embed`
-answers 400 when its runner crashed, and its chat 500 for some mistakes of the user: words decide before the status."""
+"""Texts: Ollama server/routes.go and llm/llama_server.go, llama.cpp tools/server, and what others were seen to send:
+`tests/refusal_bodies.py` has a body and its source for each row. Ollama's `/api/embed` answers 400 when its runner
+crashed, and its chat 500 for some mistakes of the user: words decide before the status."""
 
 
 SILENT: Final = {
@@ -99,12 +183,21 @@ SILENT: Final = {
 """What to say for servers that refuse without a word."""
 
 
-def classify(status: int, body: bytes, path: str, *, retry_after: float | None = None, advice: str = "") -> Failure:
-    """Name a failure from an HTTP answer. `advice` is the header `x-should-retry`; `retry_after` is in seconds."""
-    text = words(body)
-    failure = _by_rule(status, text, path) or Failure(FailureClass.TRANSIENT, f"http_{status}", text, status)
-    if failure.code == "payment_required" and retry_after is not None:
-        failure = replace(failure, kind=FailureClass.THROTTLE)
+def classify(
+    status: int,
+    body: bytes,
+    path: str,
+    *,
+    retry_after: float | None = None,
+    headers: Mapping[str, str] = NO_HEADERS,
+) -> Failure:
+    """Name a failure from an HTTP answer. `retry_after` is in seconds; header names are in lower case.
+
+    `x-should-retry` moves a failure between permanent and transient, and no other (OpenAI's and Anthropic's clients).
+    """
+    refusal = Refusal(status, words(body), path, _error_of(_loads(body)), headers, retry_after is not None)
+    failure = _by_rule(refusal) or Failure(FailureClass.TRANSIENT, f"http_{status}", refusal.text, status)
+    advice = headers.get("x-should-retry", "")
     if advice == "true" and failure.kind is FailureClass.PERMANENT:
         failure = replace(failure, kind=FailureClass.TRANSIENT)
     elif advice == "false" and failure.kind is FailureClass.TRANSIENT:
@@ -116,7 +209,7 @@ def classify_error(error: Any, path: str) -> Failure:
     """Name a failure from an error object, or an error's words, that came inside a 200."""
     text = "; ".join(_strings(error))
     status = next((v for v in _numbers(error) if 400 <= v < 600), 0)
-    known = _by_rule(status, text, path)
+    known = _by_rule(Refusal(status, text, path, _error_of(error)))
     return known or Failure(FailureClass.TRANSIENT, "stream_error", text[:MESSAGE_LIMIT], status or None)
 
 
@@ -134,16 +227,31 @@ def words(body: bytes) -> str:
         title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
         plain = re.sub(r"<[^>]*>|\s+", " ", text).strip()
         return " ".join(f"{title[1].strip() + ': ' if title else ''}{plain}".split())[: 200 if title else MESSAGE_LIMIT]
-    inner = value.get("error", value) if isinstance(value, dict) else value
-    return "; ".join(_strings(inner))[:MESSAGE_LIMIT] or text[:MESSAGE_LIMIT]
+    return "; ".join(_strings(_error_of(value)))[:MESSAGE_LIMIT] or text[:MESSAGE_LIMIT]
 
 
-def _by_rule(status: int, text: str, path: str) -> Failure | None:
+def _by_rule(refusal: Refusal) -> Failure | None:
     for rule in RULES:
-        if rule.matches(status, text, path):
-            text = text or SILENT.get(rule.code, f"status {status} and no words")
-            return Failure(rule.kind, rule.code, text[:MESSAGE_LIMIT], status or None, scope=rule.scope, exit=rule.exit)
+        if rule.matches(refusal):
+            text = refusal.text or SILENT.get(rule.code, f"status {refusal.status} and no words")
+            status = refusal.status or None
+            return Failure(rule.kind, rule.code, text[:MESSAGE_LIMIT], status, scope=rule.scope, exit=rule.exit)
     return None
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _error_of(value: Any) -> Any:
+    """What stands for the error in a body: the value of its `error`, or the body; Google sends it as a list of one."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        value = value[0]
+    inner = value.get("error", value) if isinstance(value, dict) else value
+    return value if inner is None else inner
 
 
 def _strings(error: Any) -> Iterator[str]:
@@ -166,12 +274,7 @@ def _strings(error: Any) -> Iterator[str]:
 
 
 def _inner_json(text: str) -> dict[str, Any] | None:
-    if not text.startswith("{"):
-        return None
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
+    value = _loads(text.encode("utf-8", "replace")) if text.startswith("{") else None
     return value if isinstance(value, dict) else None
 
 
