@@ -1,6 +1,6 @@
-"""What holds an endpoint: a server that says wait, or one that is not there. Pure; `now` is an argument.
+"""What holds an endpoint: a server that says wait, one that is not there, one that fails. Pure; `now` is an argument.
 
-While nobody answers, one real call at a time is sent as a probe, at growing intervals; any answer opens the way again.
+While the server is down, one real call at a time is sent as a probe, at growing intervals, until one goes well.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ if TYPE_CHECKING:
     from batcher.model import Call
 
 FIRST_COOLDOWN: Final = 0.5
+"""Seconds to the first probe when nobody answers. A probe that nobody hears costs little."""
+FAILING_COOLDOWN: Final = 2.0
+"""Seconds to the first probe when all answers are failures."""
+FAILING_CAP: Final = 120.0
 DROPPED_CALLS: Final = 3
 """Calls that a server must hang up on, and answer none in between, to be taken for one that is not there.
 
 So do port forwarders whose server is still starting. One call alone may be at fault itself."""
+FAILED_CALLS: Final = 5
+"""Calls that must fail at the server's hands, with nothing going well in between, for it to be taken for down."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,7 +30,7 @@ class Breaker:
     """One endpoint's state. Times in seconds.
 
     `patience` is how long the server may be away in mid-run, `first_patience` how long before it has ever answered;
-    `cooldown_cap` bounds the time between two probes.
+    `cooldown_cap` bounds the time between two probes of a server that nobody hears.
     """
 
     patience: float = 3600.0
@@ -32,14 +38,18 @@ class Breaker:
     cooldown_cap: float = 30.0
     held_until: float = -math.inf
     down_since: float | None = None
+    is_failing: bool = False
+    """It is down, and it does answer: only an answer that is no failure opens the way again."""
     refused_since: float | None = None
     episodes: int = 0
-    dropped: set[Call] = field(default_factory=set)
-    """Calls that were hung up on since the last answer; no more than make an outage."""
     ever_answered: bool = False
     probe: Call | None = None
     """The call that was sent to see whether the server is back."""
-    _cooldown: float = FIRST_COOLDOWN
+    _dropped: set[Call] = field(default_factory=set)
+    """Calls that were hung up on since the last answer; no more than make an outage. So for `_failed`."""
+    _failed: set[Call] = field(default_factory=set)
+    _probes: int = 0
+    _refused_until: float = -math.inf
 
     @property
     def is_down(self) -> bool:
@@ -54,16 +64,22 @@ class Breaker:
         if self.is_down:
             self.probe = call
 
-    def answered(self) -> None:
-        """The server answered, whatever it said."""
-        self.probe = None
+    def heard(self) -> None:
+        """The server has begun to answer: somebody is there. Whether it goes well is not known yet."""
         self.ever_answered = True
-        self.dropped.clear()
-        self.down_since = None
-        self._cooldown = FIRST_COOLDOWN
+        self._dropped.clear()
+        if not self.is_failing:
+            self._close()
+
+    def answered(self) -> None:
+        """The server answered, and what it said is no fault of its own."""
+        self.ever_answered = True
+        self._dropped.clear()
+        self._close()
 
     def served(self) -> None:
         """The server did what was asked: it throttles no longer."""
+        self.answered()
         self.episodes = 0
         self.refused_since = None
 
@@ -74,39 +90,64 @@ class Breaker:
 
     def hung_up(self, call: Call) -> bool:
         """The server closed the connection without a byte; true if that makes it an outage."""
-        if len(self.dropped) < DROPPED_CALLS:
-            self.dropped.add(call)
-        return self.is_down or len(self.dropped) >= DROPPED_CALLS
+        if len(self._dropped) < DROPPED_CALLS:
+            self._dropped.add(call)
+        return self.is_down or len(self._dropped) >= DROPPED_CALLS
 
-    def unreachable(self, call: Call, now: float) -> None:
-        """Nobody answered. What other calls than the probe meet belongs to the outage that is known."""
+    def unreachable(self, call: Call, now: float, spread: float = 1.0) -> None:
+        """Nobody answered. `spread` is a factor about 1 on the time to the next probe, for jitter."""
+        self._went_wrong(call, now, min(FIRST_COOLDOWN * 2.0**self._probes, self.cooldown_cap) * spread)
+
+    def failed(self, call: Call, now: float, spread: float = 1.0) -> None:
+        """The server answered with a failure of its own, or broke the answer off, or stayed silent."""
+        self.ever_answered = True
+        if len(self._failed) < FAILED_CALLS:
+            self._failed.add(call)
+        if self.probe is call or len(self._failed) >= FAILED_CALLS:
+            self.is_failing = True
+            self._went_wrong(call, now, min(FAILING_COOLDOWN * 2.0**self._probes, FAILING_CAP) * spread)
+
+    def episode(self, now: float) -> int:
+        """Number, from 1, the episode that a refusal at `now` belongs to; those that come while held are one."""
+        return self.episodes + 1 if now >= self.held_until or not self.episodes else self.episodes
+
+    def throttled(self, now: float, delay: float, spread: float = 0.0) -> None:
+        """The server said wait. `spread` is added to the gate, not to what counts against patience."""
+        if self.refused_since is None:
+            self.refused_since = now
+        self.episodes = self.episode(now)
+        self._refused_until = max(self._refused_until, now + delay)
+        if now + delay > self.held_until:
+            self.held_until = now + delay + spread
+
+    def gives_up(self, now: float) -> bool:
+        """Whether the server has been down, or refusing, longer than the run is willing to wait."""
+        if self.is_down and now >= self._gives_up_at:
+            return True
+        return self.refused_since is not None and self._refused_until - self.refused_since > self.patience
+
+    @property
+    def _gives_up_at(self) -> float:
+        since = self.down_since if self.down_since is not None else math.inf
+        return since + (self.patience if self.ever_answered else self.first_patience)
+
+    def _went_wrong(self, call: Call, now: float, cooldown: float) -> None:
+        """Wait before the next probe. What other calls than the probe meet belongs to the outage that is known."""
         was_probe = self.probe is call
         self.unanswered(call)
         if self.down_since is None:
             self.down_since = now
         elif not was_probe:
             return
-        self.held_until = max(self.held_until, min(now + self._cooldown, self._gives_up_at))
-        self._cooldown = min(self._cooldown * 2, self.cooldown_cap)
+        until = now + cooldown
+        if now < self._gives_up_at:
+            until = min(until, self._gives_up_at)  # a server back in time is found
+        self.held_until = max(self.held_until, until)
+        self._probes = min(self._probes + 1, 30)
 
-    def episode(self, now: float) -> int:
-        """Number, from 1, the episode that a refusal at `now` belongs to; those that come while held are one."""
-        return self.episodes + 1 if now >= self.held_until or not self.episodes else self.episodes
-
-    def throttled(self, now: float, delay: float) -> None:
-        """The server said wait."""
-        if self.refused_since is None:
-            self.refused_since = now
-        self.episodes = self.episode(now)
-        self.held_until = max(self.held_until, now + delay)
-
-    def gives_up(self, now: float) -> bool:
-        """Whether the server has been away, or refusing, longer than the run is willing to wait."""
-        if self.down_since is not None and now >= self._gives_up_at:
-            return True
-        return self.refused_since is not None and self.held_until - self.refused_since > self.patience
-
-    @property
-    def _gives_up_at(self) -> float:
-        since = self.down_since if self.down_since is not None else math.inf
-        return since + (self.patience if self.ever_answered else self.first_patience)
+    def _close(self) -> None:
+        self.probe = None
+        self.down_since = None
+        self.is_failing = False
+        self._failed.clear()
+        self._probes = 0

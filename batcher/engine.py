@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, NoReturn, Self
 import anyio
 
 from batcher import answers, packing
+from batcher.attempt import Attempt
 from batcher.dialects import DIALECTS
 from batcher.dialects.reading import Reading
+from batcher.dialects.vectors import Sizes
 from batcher.failures import AttemptError, Failure, FailureClass
-from batcher.model import Completion, Job, Result, Timing
-from batcher.retry import hint
+from batcher.guard import Guard
+from batcher.harvest import results_of
+from batcher.hints import read
+from batcher.model import Timing
 from batcher.rules import classify
 from batcher.scheduler import Done, Send, Verdict
 from batcher.timeouts import Timeouts, timed_out
@@ -27,22 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Set as AbstractSet
     from types import TracebackType
 
-    from batcher.model import Call, Endpoint
+    from batcher.model import Call, Completion, Endpoint, Result
     from batcher.scheduler import Scheduler
     from batcher.transport import Exchange, Transport
     from batcher.watchdog import Watch
 
 DRAIN = 1.0
 """Seconds to wait for the end of a body after the terminal mark; it costs only the connection's reuse."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How one attempt ended: a completion, a failure, or both when text had arrived before it failed."""
-
-    timing: Timing
-    completion: Completion | None = None
-    failure: Failure | None = None
 
 
 @dataclass(slots=True)
@@ -61,6 +56,7 @@ class Engine:
     _working: int = 0
     _timer: asyncio.TimerHandle | None = None
     _timer_due: float = math.inf
+    _sizes: Sizes = field(default_factory=Sizes)
     _watchdog: Watchdog = field(init=False)
     _group: anyio.abc.TaskGroup = field(init=False)
 
@@ -68,9 +64,7 @@ class Engine:
         self._watchdog = Watchdog(self.timeouts.tick)
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._working = self.scheduler.limit.allowed
-        for _ in range(self._working):
-            self._group.start_soon(self._work)
+        self._hire()
         self._group.start_soon(self._watchdog.run)
         return self
 
@@ -131,7 +125,7 @@ class Engine:
             while True:
                 step = self.scheduler.next(now())
                 if type(step) is Send:
-                    self._wake_one()
+                    self._call_another()
                     await self._send(step.call, step.endpoint)
                 elif type(step) is Done:
                     return
@@ -143,19 +137,19 @@ class Engine:
             self._wake_consumer()
 
     async def _send(self, call: Call, endpoint: Endpoint) -> None:
-        outcome = await self._attempt(call, endpoint)
-        verdict = self.scheduler.finished(call, outcome.failure, now())
+        attempt = await self._attempt(call, endpoint)
+        verdict = self.scheduler.finished(call, attempt, now())
         if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
-            self._outbox.extend(self._results(call, endpoint, outcome))
+            self._outbox.extend(results_of(call, endpoint, attempt, raw=self.raw))
             self._wake_consumer()
             await self._until_taken()
         elif verdict is Verdict.SPLIT:
             self.scheduler.requeue(*packing.halves(call, endpoint.api))
 
-    async def _attempt(self, call: Call, endpoint: Endpoint) -> Outcome:
+    async def _attempt(self, call: Call, endpoint: Endpoint) -> Attempt:
         """Make one exchange and read its answer to the proof that it is complete."""
         timing = Timing(started_at=time.time(), started=now(), waited=call.waited)
-        outcome = Outcome(timing)
+        attempt = Attempt(timing)
         task = asyncio.current_task()
         assert task is not None
         last = timing.started + self.timeouts.total
@@ -166,92 +160,73 @@ class Engine:
             exchange = await self.transport.post(endpoint, call.path, call.body)
             try:
                 if exchange.status != 200:
-                    await _refuse(exchange, call)
+                    await _refuse(exchange, call, attempt)
+                if exchange.tells_limits:
+                    attempt.hints = read(exchange.headers)
                 reading = Reading(call, DIALECTS[call.path], exchange.content_type)
-                outcome.completion = await self._read(exchange, reading, timing, watch)
+                attempt.completion = await self._read(exchange, reading, call, timing, watch)
             except BaseException:
                 exchange.close()
                 raise
         except AttemptError as error:
-            outcome.failure = error.failure
+            attempt.failure = error.failure
         except asyncio.CancelledError:
             if not watch.took_the_cancel():
                 raise
-            outcome.failure = timed_out(watch.phase if watch.deadline < last else "total", self.timeouts)
+            attempt.failure = timed_out(watch.phase if watch.deadline < last else "total", self.timeouts, call)
         except Exception as error:  # noqa: BLE001 - a bug met by one answer must not cost the others
-            outcome.failure = Failure(FailureClass.PERMANENT, "internal", f"{type(error).__name__}: {error}")
+            attempt.failure = Failure(FailureClass.PERMANENT, "internal", f"{type(error).__name__}: {error}")
         finally:
             self._watchdog.release(watch)
             timing.finished = timing.finished or now()
-        if outcome.failure is not None and reading is not None:
-            self._salvage(reading, outcome)
-        return self._judged(call, outcome)
+        if attempt.failure is not None and reading is not None:
+            self._salvage(reading, attempt)
+        return self._judged(call, attempt)
 
-    async def _read(self, exchange: Exchange, reading: Reading, timing: Timing, watch: Watch) -> Completion:
+    async def _read(self, exchange: Exchange, reading: Reading, call: Call, timing: Timing, watch: Watch) -> Completion:
         """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
         last = timing.started + self.timeouts.total
+        guard = Guard(reading.completion, timing, self.timeouts)
         while chunk := await exchange.read():
             if reading.feed(chunk):
                 arrived = now()
+                if not timing.arrivals:
+                    self._begin(call, arrived)
                 timing.arrivals.append(arrived)
                 watch.phase = "idle"
                 watch.deadline = min(arrived + self.timeouts.idle, last)
+                if arrived >= guard.due:
+                    guard.look(arrived)
             if reading.done and watch.phase != "drain":
                 watch.phase = "drain"
                 timing.finished = now()
                 watch.deadline = timing.finished + DRAIN
         return reading.close()
 
-    def _salvage(self, reading: Reading, outcome: Outcome) -> None:
+    def _begin(self, call: Call, arrived: float) -> None:
+        """The first content is there: the server has loaded the model, and more may go."""
+        self.scheduler.answering(call, arrived)
+        self._call_another()
+
+    def _salvage(self, reading: Reading, attempt: Attempt) -> None:
         """Keep a complete answer whose connection broke after its end, and the partial text of any other."""
         if reading.done:
             try:
-                outcome.completion, outcome.failure = reading.close(), None
+                attempt.completion, attempt.failure = reading.close(), None
             except AttemptError as error:
-                outcome.failure = error.failure
+                attempt.failure = error.failure
         else:
-            outcome.completion = reading.completion
+            attempt.completion = reading.completion
 
-    def _judged(self, call: Call, outcome: Outcome) -> Outcome:
-        completion = outcome.completion
-        if completion is not None and outcome.failure is None and len(call.jobs) == 1:
+    def _judged(self, call: Call, attempt: Attempt) -> Attempt:
+        completion = attempt.completion
+        if completion is not None and attempt.failure is None and completion.vectors:
+            attempt.failure = self._sizes.differs(call, completion.vectors)
+        if completion is not None and attempt.failure is None and len(call.jobs) == 1:
             completion.parsed = answers.judge(call.jobs[0], completion)
             if self.fail_on and completion.flags:
-                outcome.failure = answers.suspicion(completion, self.fail_on)
-        return outcome
-
-    def _results(self, call: Call, endpoint: Endpoint, outcome: Outcome) -> list[Result]:
-        completion = outcome.completion
-        if completion is None or outcome.failure is not None:
-            return [self._result(call, endpoint, outcome, job, completion) for job in call.jobs]
-        if len(call.jobs) == 1:
-            result = self._result(call, endpoint, outcome, call.jobs[0], completion)
-            if self.raw:
-                result.raw = completion.whole or DIALECTS[call.path].rebuild(completion)
-            return [result]
-        results = [self._result(call, endpoint, outcome, job, share) for job, share in packing.shares(call, completion)]
-        for place, result in enumerate(results):
-            result.pack = (place, len(results))
-        results[0].pack_usage = completion.usage
-        return results
-
-    def _result(
-        self, call: Call, endpoint: Endpoint, outcome: Outcome, job: Job, completion: Completion | None
-    ) -> Result:
-        return Result(
-            id=job.id,
-            seq=job.seq,
-            hash=job.hash,
-            model=job.model,
-            path=call.path,
-            meta=job.meta,
-            completion=completion,
-            failure=outcome.failure,
-            timing=outcome.timing,
-            attempts=call.sent,
-            server=endpoint.root,
-            many=answers.asks_many(job),
-        )
+                attempt.failure = answers.suspicion(completion, self.fail_on)
+        return attempt
 
     async def _park(self, until: float) -> None:
         """Wait to be woken, or for `until`; one timer serves all parked workers."""
@@ -269,14 +244,24 @@ class Engine:
         self._timer, self._timer_due = None, math.inf
         self._wake_one()
 
-    def _wake_one(self) -> None:
+    def _call_another(self) -> None:
+        """There may be more to send: wake a parked worker, or take on one more while more may be in flight."""
+        if not self._wake_one() and self._working < self.scheduler.allowed:
+            self._hire()
+
+    def _hire(self) -> None:
+        self._working += 1
+        self._group.start_soon(self._work)
+
+    def _wake_one(self) -> bool:
         """Wake one parked worker. One that finds work, or the end, wakes the next: a chain, not a herd."""
         idle = self._idle
         while idle:
             future = idle.popleft()
             if not future.done():
                 future.set_result(None)
-                return
+                return True
+        return False
 
     def _wake_consumer(self) -> None:
         if self._consumer is not None and not self._consumer.done():
@@ -291,8 +276,8 @@ class Engine:
             await self._room.wait()
 
 
-async def _refuse(exchange: Exchange, call: Call) -> NoReturn:
+async def _refuse(exchange: Exchange, call: Call, attempt: Attempt) -> NoReturn:
     """Raise AttemptError for an answer whose status is not 200."""
     body, headers = await exchange.body(), exchange.headers
-    advice = headers.get("x-should-retry", "")
-    raise AttemptError(classify(exchange.status, body, call.path, retry_after=hint(headers), advice=advice))
+    hints = attempt.hints = read(headers, body, time.time())
+    raise AttemptError(classify(exchange.status, body, call.path, retry_after=hints.retry_after, headers=headers))

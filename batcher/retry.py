@@ -1,4 +1,4 @@
-"""When to try again: capped exponential backoff with full jitter, and the hints that servers give. Pure.
+"""When to try again: capped exponential backoff with full jitter. Pure.
 
     delay = uniform(0, min(cap, base · 2^(n-1)))      n = attempts used up so far
 
@@ -7,14 +7,11 @@ Full jitter: Marc Brooker, "Exponential Backoff And Jitter" (AWS Architecture Bl
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +38,3 @@ class RetryPolicy:
         """
         ceiling = min(self.cap, self.throttle_base * 2 ** min(episode - 1, 30))
         return rng.uniform(ceiling / 2, ceiling)
-
-
-def hint(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait, or None: `retry-after-ms`, then `retry-after` in seconds or as a date.
-
-    A date is measured against the response's own `Date`, for the local clock may be wrong (RFC 9110, 10.2.3).
-    Values that are negative, infinite or no numbers are no hint.
-    """
-    millis = _number(headers.get("retry-after-ms"))
-    if millis is not None:
-        return millis / 1000
-    value = headers.get("retry-after")
-    seconds = _number(value)
-    if seconds is not None or value is None:
-        return seconds
-    try:
-        then, now = parsedate_to_datetime(value), parsedate_to_datetime(headers.get("date", ""))
-        return max(0.0, (then - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value) if value is not None else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None

@@ -1,28 +1,31 @@
 """Which call goes to which endpoint now, or how long to wait. Pure policy: no await, no clock, no dice of its own.
 
-Workers ask `next(now)` and tell `finished(call, failure, now)`. A call that waits for its next attempt is parked in a
+Workers ask `next(now)` and tell `finished(call, attempt, now)`. A call that waits for its next attempt is parked in a
 heap and holds no slot; the heap is bounded, and when it is full no new call is taken in.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections import deque
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from itertools import count
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from batcher.dispatch import Dispatch
 from batcher.failures import Exit, Failure, FailureClass, Scope
+from batcher.quarantine import CRASHES, Quarantine, convicted
+from batcher.quota import RETRY, THROTTLED
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-    from batcher.breaker import Breaker
-    from batcher.concurrency import FixedLimit
+    from batcher.attempt import Attempt
+    from batcher.backlog import Backlog
+    from batcher.lane import Lane
     from batcher.model import Call, Endpoint
+    from batcher.quarantine import Breakdown
+    from batcher.quota import RetryQuota
     from batcher.retry import RetryPolicy
 
 
@@ -59,26 +62,20 @@ class Verdict(Enum):
     PENDING = auto()  # its jobs stay without a line
 
 
-PARKED_PER_SLOT: Final = 4
-SKIPS_PER_STEP: Final = 512
 LOCAL_PAUSE: Final = 1.0
-UNANSWERED: Final = ("disconnected", "timeout_first_token", "timeout_total")
-"""Failures of an attempt that say nothing about whether the server is there."""
 ALIKE: Final = 20
 """When the first this many jobs all fail permanently with the same words, the mistake is in the settings."""
 
 
 @dataclass(slots=True)
 class Scheduler:
-    """One endpoint, a fixed limit, retries parked by time. `intake` yields calls, or None when none has arrived yet."""
+    """Several servers, each with its lane; one backlog, one quota of retries, one line of suspects."""
 
-    intake: Iterator[Call | None]
-    endpoint: Endpoint
-    limit: FixedLimit
+    backlog: Backlog
+    lanes: list[Lane]
     retry: RetryPolicy
-    breaker: Breaker
+    quota: RetryQuota
     rng: random.Random
-    in_flight: int = 0
     pending: int = 0
     """Jobs that were taken in and given back without a line."""
     proven: bool = False
@@ -88,168 +85,149 @@ class Scheduler:
     stopped: bool = False
     stop_failure: Failure | None = None
     """The failure that stopped the run, if one did; its `exit` says how the run ends."""
-    refused: dict[tuple[Scope, str], Failure] = field(default_factory=dict)
-    """Models and paths that the server does not have."""
-    _trouble: Failure | None = None
-    """The last failure that held everything up."""
-    _exhausted: bool = False
-    _skipping: bool = False
-    _ready: deque[Call] = field(default_factory=deque)
-    _parked: list[tuple[float, int, float, Call]] = field(default_factory=list)
-    """(due, order, parked at, call), as a heap."""
-    _order: Iterator[int] = field(default_factory=count)
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    _flying: dict[Call, Lane] = field(default_factory=dict)
     _alike: tuple[str, int] | None = ("", 0)
+    _short_since: float | None = None
+    """Since when this machine has lacked something, with nothing sent in between."""
+    _dispatch: Dispatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._dispatch = Dispatch(self.backlog, self.lanes, self.retry, self.quota, self.quarantine, self._drop)
 
     def next(self, now: float) -> Step:
         """Say what a free worker does now."""
         if self.stopped:
             return Done()
-        if self.held or self.in_flight >= self.limit.allowed:
+        if self.held:
             return Wait(math.inf)
-        held = self.breaker.opens()
-        if held > now:
-            return self._idle(held)
-        call = self._take(now)
-        if call is None:
-            return self._idle(self._due(now))
-        self.in_flight += 1
-        self.breaker.sent(call)
-        return Send(call, self.endpoint)
+        chosen = self._dispatch.choose(now)
+        if chosen is not None:
+            lane, call = chosen
+            lane.sends(call, now)
+            self._flying[call] = lane
+            return Send(call, lane.endpoint)
+        if self.backlog.is_empty and not self.quarantine.line:
+            return Wait(math.inf) if self._flying else Done()
+        return Wait(self._dispatch.later)
 
     def stop(self, failure: Failure | None = None) -> None:
         """Send nothing more; what is in flight may finish. What is parked stays pending."""
         if not self.stopped:
             self.stopped = True
             self.stop_failure = failure
-            self._give_back(*(entry[-1] for entry in self._parked), *self._ready)
-            self._parked.clear()
-            self._ready.clear()
+            self._clear(self._give_back)
 
     def requeue(self, *calls: Call) -> None:
-        """Put calls in front of all others: the halves of a pack."""
-        if self.stopped:
-            self._give_back(*calls)
-        else:
-            self._ready.extend(calls)
+        """Put calls in front of their groups: the halves of a pack."""
+        for call in reversed(calls):
+            if self.stopped:
+                self._give_back(call)
+            elif not self._drop(call):
+                self.backlog.set_aside(call)
 
-    def finished(self, call: Call, failure: Failure | None, now: float) -> Verdict:
+    def answering(self, call: Call, now: float) -> None:
+        """The first content of a streamed answer has arrived."""
+        self._flying[call].heard(call, now)
+
+    def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
         """Take in how an attempt ended and say what becomes of the call."""
-        self.in_flight -= 1
+        lane = self._flying.pop(call)
+        lane.lands(call, attempt, now)
         call.sent += 1
-        if failure is None:
-            self.breaker.answered()
-            self.breaker.served()
-            self._alike = None
-            return Verdict.ENDED
-        failure = self._tell_breaker(call, failure, now)
-        verdict = self._judge(call, failure, now)
+        if attempt.failure is None:
+            lane.served(call)
+            self.quota.earn(call)
+            self._alike = self._short_since = None
+            verdict = Verdict.ENDED
+        else:
+            self.quota.lose(call)
+            failure = lane.failed(call, attempt.failure, now, self.retry, self.rng)
+            verdict = self._failed(lane, call, attempt, failure, now)
+        lane.frees(call)
+        if verdict is not Verdict.PARKED:
+            self.quarantine.forget(call)
         if verdict is Verdict.PENDING:
             self._give_back(call)
         return verdict
 
     @property
+    def allowed(self) -> int:
+        """How many calls may be in flight now, on all servers together."""
+        return self._dispatch.allowed
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._flying)
+
+    @property
     def parked(self) -> int:
-        return len(self._parked)
+        return self._dispatch.parked
 
     @property
     def exhausted(self) -> bool:
         """Whether the input was read to its end."""
-        return self._exhausted
+        return self.backlog.is_exhausted
+
+    @property
+    def refused(self) -> dict[tuple[Scope, str], Failure]:
+        """Models and paths that no server has."""
+        first, *others = self._dispatch.live or self.lanes
+        return {what: why for what, why in first.refused.items() if all(what in other.refused for other in others)}
 
     def waits_for(self, now: float) -> str:
-        """Say what holds everything up, if something does."""
-        words = self._trouble.message if self._trouble else ""
-        if self.breaker.is_down:
-            return f"waiting for {self.endpoint.root}: {words}"
-        if self.breaker.opens() > now:
-            return f"waiting, as {self.endpoint.root} asks: {words}"
-        return ""
-
-    def _take(self, now: float) -> Call | None:
-        self._skipping = False
-        if self._ready:
-            return self._ready.popleft()
-        if self._parked and self._parked[0][0] <= now:
-            _, _, since, parked = heapq.heappop(self._parked)
-            parked.waited += now - since
-            return parked
-        if self._exhausted or len(self._parked) >= PARKED_PER_SLOT * self.limit.allowed:
-            return None
-        for _ in range(SKIPS_PER_STEP):
-            try:
-                call = next(self.intake)
-            except StopIteration:
-                self._exhausted = True
-                return None
-            if call is None or not self._is_refused(call):
-                return call
-            self._give_back(call)
-        self._skipping = True
-        return None
-
-    def _is_refused(self, call: Call) -> bool:
-        return bool(self.refused) and (
-            (Scope.PATH, call.path) in self.refused or (Scope.MODEL, call.model or "") in self.refused
+        """Say what holds everything up, if something does, or which servers the run goes on without."""
+        held = [lane for lane in self._dispatch.live if lane.breaker.is_down or lane.breaker.opens() > now]
+        without = [lane for lane in self.lanes if lane.out is not None]
+        if len(held) < len(self._dispatch.live):
+            without, held = without + held, []
+        return "; ".join(
+            [_words(lane, "going on without {}") for lane in without]
+            + [_words(lane, "waiting for {}" if lane.breaker.is_down else "waiting, as {} asks") for lane in held]
         )
 
-    def _due(self, now: float) -> float:
-        """When there may be something to send: now if jobs are being skipped, else when the next call is due."""
-        if self._skipping:
-            return now
-        return self._parked[0][0] if self._parked else math.inf
-
-    def _idle(self, until: float) -> Step:
-        if self._exhausted and not self._ready and not self._parked:
-            return Wait(math.inf) if self.in_flight else Done()
-        return Wait(until)
-
-    def _tell_breaker(self, call: Call, failure: Failure, now: float) -> Failure:
-        """Tell what the failure says about the server, and return what the server's state says about the failure."""
-        if failure.code == "disconnected" and self.breaker.hung_up(call):
-            failure = replace(failure, kind=FailureClass.CONNECTION)
-        if failure.kind is FailureClass.CONNECTION:
-            self.breaker.unreachable(call, now)
-        elif failure.kind is FailureClass.LOCAL or failure.code in UNANSWERED:
-            self.breaker.unanswered(call)
-        else:
-            self.breaker.answered()
-        if failure.kind in (FailureClass.CONNECTION, FailureClass.THROTTLE):
-            self._trouble = failure
-        if failure.kind is FailureClass.THROTTLE:
-            call.throttled += 1
-            # a hint of 0 s is none: taken at its word, it would be a storm
-            delay = failure.retry_after or self.retry.throttle_delay(self.breaker.episode(now), self.rng)
-            self.breaker.throttled(now, delay)
-        return failure
-
-    def _judge(self, call: Call, failure: Failure, now: float) -> Verdict:
+    def _failed(self, lane: Lane, call: Call, attempt: Attempt, failure: Failure, now: float) -> Verdict:
+        breakdown = None
+        if failure.code in CRASHES and lane.lonely is not call:
+            breakdown = lane.breakdown = self.quarantine.broke_down(call, lane.flying, lane.breakdown, now)
         match failure.kind:
             case FailureClass.FATAL:
-                return self._refuse(call, failure)
+                return self._refuse(lane, call, failure, now)
             case FailureClass.PERMANENT | FailureClass.SUSPECT:
                 return self._fail(call, failure)
-            case FailureClass.THROTTLE | FailureClass.CONNECTION:
-                if self.breaker.gives_up(now):
+            case FailureClass.LOCAL:
+                return self._wait_for_room(call, failure, now)
+            case FailureClass.THROTTLE | FailureClass.CONNECTION | FailureClass.TRANSIENT:
+                if all(one.breaker.gives_up(now) for one in self._dispatch.live):
                     self.stop(_out_of_patience(failure))
                     return Verdict.PENDING
-                return self._park(call, now, now)
-            case FailureClass.LOCAL:
-                return self._park(call, now, now + LOCAL_PAUSE)
-            case FailureClass.TRANSIENT:
-                return self._try_again(call, failure, now)
+                if failure.kind is FailureClass.TRANSIENT:
+                    return self._try_again(call, failure, attempt, breakdown, now, is_alone=lane.solitary is call)
+                return self._park(call, now, now, THROTTLED if failure.kind is FailureClass.THROTTLE else 0.0)
 
-    def _try_again(self, call: Call, failure: Failure, now: float) -> Verdict:
+    def _try_again(
+        self, call: Call, failure: Failure, attempt: Attempt, breakdown: Breakdown | None, now: float, *, is_alone: bool
+    ) -> Verdict:
         if failure.code == "disconnected" and not call.resent:
             call.resent = True  # a keep-alive connection that the server closed as it was reused: nobody's fault,
             call.sent -= 1  # and no attempt
             return self._park(call, now, now)
-        call.counted += 1
-        if len(call.jobs) > 1 and call.counted > 1:
+        is_tried = is_alone and failure.code in CRASHES
+        if is_tried and self.quarantine.broke_down_alone(call):
+            attempt.failure = convicted(failure)
+            return self._fail(call, attempt.failure)
+        if not is_tried and (breakdown is None or not breakdown.is_collective):
+            call.counted += 1
+            if breakdown is not None:
+                breakdown.charged.append(call)
+        is_out_of_attempts = not self.retry.allows(call.counted)
+        if len(call.jobs) > 1 and (call.counted > 1 or self.quarantine.suspects(call, is_out_of_attempts=False)):
             return Verdict.SPLIT
-        if not self.retry.allows(call.counted):
+        if is_out_of_attempts and breakdown is None and not is_tried:
             return self._fail(call, failure)
-        delay = max(self.retry.delay(call.counted, self.rng), min(failure.retry_after or 0.0, self.retry.cap))
-        return self._park(call, now, now + delay)
+        delay = max(self.retry.delay(max(1, call.counted), self.rng), min(failure.retry_after or 0.0, self.retry.cap))
+        is_outage = breakdown is not None and breakdown.is_collective
+        return self._park(call, now, now + delay, 0.0 if is_outage else RETRY)
 
     def _fail(self, call: Call, failure: Failure) -> Verdict:
         if len(call.jobs) > 1 and failure.kind is not FailureClass.SUSPECT:
@@ -258,30 +236,61 @@ class Scheduler:
             words = f"{failure.code}: {failure.message}"
             same = self._alike[1] + 1 if words == self._alike[0] else 1
             self._alike = (words, same)
-            permanent = failure.kind is FailureClass.PERMANENT and not self.proven
-            if same >= ALIKE and (permanent or failure.code == "not_an_llm"):
+            if same >= ALIKE and failure.kind is FailureClass.PERMANENT and not self.proven:
                 self.stop(Failure(FailureClass.FATAL, failure.code, failure.message, failure.status, exit=Exit.CONFIG))
         return Verdict.FAILED
 
-    def _refuse(self, call: Call, failure: Failure) -> Verdict:
-        if failure.scope is Scope.ENDPOINT:
+    def _refuse(self, lane: Lane, call: Call, failure: Failure, now: float) -> Verdict:
+        """A server will not serve: at all, or not this model or path. Others may."""
+        lane.refuses(call, failure)
+        if lane.out is not None and lane in self._dispatch.live:
+            self._dispatch.live.remove(lane)
+        if not self._dispatch.live:
             self.stop(failure)
-        else:
-            name = call.path if failure.scope is Scope.PATH else call.model or ""
-            self.refused.setdefault((failure.scope, name), failure)
-        return Verdict.PENDING
+        self._clear(self._drop)
+        return self._park(call, now, now)
 
-    def _park(self, call: Call, now: float, until: float) -> Verdict:
-        if self.stopped:
+    def _wait_for_room(self, call: Call, failure: Failure, now: float) -> Verdict:
+        """This machine lacks something: no fault of the job's, and no reason to wait for ever."""
+        if self._short_since is None:
+            self._short_since = now
+        if now - self._short_since > self.lanes[0].breaker.patience:
+            self.stop(replace(failure, exit=Exit.STOPPED))
             return Verdict.PENDING
-        heapq.heappush(self._parked, (until, next(self._order), now, call))
+        return self._park(call, now, now + LOCAL_PAUSE)
+
+    def _park(self, call: Call, now: float, until: float, price: float = 0.0) -> Verdict:
+        if self.stopped or self._is_refused(call):
+            return Verdict.PENDING
+        self.backlog.park(call, now, until, price)
         return Verdict.PARKED
 
-    def _give_back(self, *calls: Call) -> None:
-        self.pending += sum(len(call.jobs) for call in calls)
+    def _clear(self, drop: Callable[[Call], bool]) -> None:
+        self.backlog.clear(drop)
+        line = self.quarantine.line
+        for _ in range(len(line)):
+            if not drop(line[0]):
+                line.append(line[0])
+            line.popleft()
+
+    def _is_refused(self, call: Call) -> bool:
+        """Whether no server will serve the call."""
+        return all(lane.lacks(call) for lane in self._dispatch.live)
+
+    def _drop(self, call: Call) -> bool:
+        return self._is_refused(call) and self._give_back(call)
+
+    def _give_back(self, call: Call) -> bool:
+        self.pending += len(call.jobs)
+        return True
 
 
 def _out_of_patience(failure: Failure) -> Failure:
-    """The run ends because the server stayed away (69), or because it says wait for too long (4)."""
-    away = failure.kind is FailureClass.CONNECTION or failure.code in ("busy", "overloaded")
-    return replace(failure, exit=Exit.UNAVAILABLE if away else Exit.STOPPED)
+    """The run ends because no server was well for too long (69), or because one says wait for too long (4)."""
+    is_away = failure.kind is not FailureClass.THROTTLE or failure.code in ("busy", "overloaded")
+    return replace(failure, exit=Exit.UNAVAILABLE if is_away else Exit.STOPPED)
+
+
+def _words(lane: Lane, words: str) -> str:
+    why = lane.out or lane.trouble
+    return f"{words.format(lane.endpoint.root)}: {why.message if why else ''}"

@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import random
 import resource
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from batcher import packing
+from batcher.backlog import Backlog
 from batcher.breaker import Breaker
-from batcher.concurrency import FixedLimit
+from batcher.concurrency import START, AdaptiveLimit, FixedLimit
 from batcher.contact import FIRST_PATIENCE, PATIENCE
 from batcher.dialects import path_for
+from batcher.dialects.loading import Contexts
 from batcher.dialects.parameters import left_out
-from batcher.failures import ConfigError, Failure, FailureClass, LineError, Scope, UsageError
+from batcher.estimate import counts_in_full
+from batcher.failures import ConfigError, Exit, Failure, FailureClass, LineError, Scope, UsageError
+from batcher.figures import count, span
 from batcher.formats.defaults import Defaults
 from batcher.formats.parameters import split_parameters
-from batcher.model import Result
+from batcher.lane import Lane
+from batcher.model import Api, Result
+from batcher.options import AUTO, Concurrency
+from batcher.pacing import Pacing
+from batcher.quota import RetryQuota
 from batcher.retry import RetryPolicy
 from batcher.scheduler import Scheduler
+from batcher.servers import is_loopback
 from batcher.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from batcher.concurrency import Limit
     from batcher.contact import Contact
-    from batcher.model import Api, Job
+    from batcher.model import Endpoint, Job
     from batcher.options import Options
 
 SHAPES: Final = 1000
 """Combinations of parameters that are looked at for what cannot be said."""
+HOSTED_START: Final = 8
+"""Calls that a hosted server gets at first."""
 SPARE_FILES: Final = 32
 """Open files that are not connections."""
 
@@ -48,6 +61,7 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         params=params,
         options=options.option,
         extra=extra,
+        keep_alive=options.keep_alive,
         path=options.endpoint,
         files_root=Path(source_path).absolute().parent if source_path != "-" else Path.cwd(),
     )
@@ -62,25 +76,37 @@ def scheduler_for(
         failure = Failure(FailureClass.PERMANENT, error.code, error.message)
         reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, failure=failure))
 
-    patience = options.max_wait
+    concurrency = concurrency_for(options, server)
     return Scheduler(
-        packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, size=options.pack),
-        server.endpoint,
-        FixedLimit(_affordable(options.concurrency)),
+        Backlog(packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, size=options.pack)),
+        [
+            Lane(endpoint, limit_for(concurrency, endpoint), _breaker(options), _pacing(options, endpoint))
+            for endpoint in server.endpoints
+        ],
         RetryPolicy(retries=options.retries),
-        Breaker(
-            patience=PATIENCE if patience is None else patience,
-            first_patience=FIRST_PATIENCE if patience is None else patience,
-        ),
+        RetryQuota(),
         random.Random(),
     )
 
 
+def _pacing(options: Options, endpoint: Endpoint) -> Pacing:
+    return Pacing(options.rpm, options.tpm, in_full=counts_in_full(endpoint.root))
+
+
+def _breaker(options: Options) -> Breaker:
+    if options.max_wait is None:
+        return Breaker(patience=PATIENCE, first_patience=FIRST_PATIENCE)
+    return Breaker(patience=options.max_wait, first_patience=options.max_wait)
+
+
 def said(jobs: Iterable[Job | None], api: Api, note: Callable[[str], None]) -> Iterator[Job | None]:
-    """Pass jobs on, and note once for each parameter that their endpoint has no way to say."""
+    """Pass jobs on, and note once what costs their run: a parameter that cannot be said, contexts that take turns."""
     seen: set[tuple[object, ...]] = set()
     mentioned: set[tuple[str, str]] = set()
+    contexts = Contexts()
     for job in jobs:
+        if job is not None and (differing := contexts.note(job, path_for(job, api))):
+            note(differing)
         if job is not None and job.body is None:
             shape = (job.path, job.kind, bool(job.tools), bool(job.images), *job.params, *job.options)
             if shape not in seen and len(seen) < SHAPES:
@@ -104,21 +130,67 @@ def stops(scheduler: Scheduler, redact: Callable[[str], str]) -> tuple[Failure |
         replace(failure, message=lacks[scope].format(name, redact(failure.message)))
         for (scope, name), failure in scheduler.refused.items()
     ]
-    return why and replace(why, message=redact(why.message)), refused
+    return why and replace(why, message=redact(why.message) + _come_back(why)), refused
+
+
+def _come_back(why: Failure) -> str:
+    """When to come back, if the server has said so."""
+    if why.exit is not Exit.STOPPED or not why.retry_after:
+        return ""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + why.retry_after))
+    return f"; it asks to wait {span(why.retry_after)}, which is longer than --max-wait: come back after {when}"
+
+
+def too_many(options: Options, failed: int, finished: int) -> Failure | None:
+    """Why the run ends, if more of the jobs that finished in it have failed than `--max-errors` puts up with."""
+    bound = options.max_errors
+    if bound is None or not bound.exceeded(failed, finished):
+        return None
+    words = f"--max-errors {bound}: {count(failed)} of {count(finished, 'jobs')} that ended in this run have failed"
+    return Failure(FailureClass.FATAL, "max_errors", words, exit=Exit.STOPPED)
 
 
 def timeouts_for(options: Options) -> Timeouts:
-    return Timeouts(first_token=options.first_token_timeout, idle=options.idle_timeout, total=options.timeout)
+    return Timeouts(
+        first_token=options.first_token_timeout,
+        idle=options.idle_timeout,
+        total=options.timeout,
+        min_speed=options.min_speed,
+    )
 
 
-def _affordable(concurrency: int) -> int:
-    """Raise the limit of open files for this many connections. Raises ConfigError if the system does not allow it."""
+def concurrency_for(options: Options, server: Contact) -> Concurrency:
+    """How many calls each server gets at once. Raises ConfigError if the system does not allow so many connections."""
+    wanted = options.concurrency
+    if wanted == AUTO and server.slots is not None:  # it says itself how many it works on
+        wanted = Concurrency(server.slots, server.slots)
+    return _affordable(wanted, len(server.endpoints))
+
+
+def limit_for(wanted: Concurrency, endpoint: Endpoint) -> Limit:
+    """The limit of one server: found out unless it is fixed. One nearby may have one slot, hosted ones have many."""
+    if wanted.least == wanted.most:
+        return FixedLimit(wanted.most)
+    is_small = endpoint.api is Api.NATIVE or is_loopback(endpoint.root)
+    return AdaptiveLimit(wanted.least, wanted.most, START if is_small else HOSTED_START)
+
+
+def _affordable(wanted: Concurrency, servers: int) -> Concurrency:
+    """Raise the limit of open files for this many connections; what may be found out is found out within it.
+
+    Raises ConfigError if the system does not allow the least.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = concurrency + SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        if hard != resource.RLIM_INFINITY and hard < wanted:
+    files = servers * wanted.most + SPARE_FILES
+    if soft == resource.RLIM_INFINITY or files <= soft:
+        return wanted
+    if hard != resource.RLIM_INFINITY and hard < files:
+        files, most = hard, (hard - SPARE_FILES) // servers
+        if most < wanted.least:
             raise ConfigError(
-                f"-c {concurrency} needs {wanted} open files and the system allows {hard}: lower -c or raise ulimit -n"
+                f"-c {wanted} needs {servers * wanted.least + SPARE_FILES} open files and the system allows {hard}: "
+                "lower -c or raise ulimit -n"
             )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return concurrency
+        wanted = Concurrency(wanted.least, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return wanted

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import random
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
 from batcher import packing
+from batcher.backlog import Backlog
 from batcher.breaker import Breaker
 from batcher.concurrency import FixedLimit
 from batcher.engine import Engine
+from batcher.lane import Lane
 from batcher.model import Api, Endpoint, Job, Kind, Result
+from batcher.quota import RetryQuota
 from batcher.retry import RetryPolicy
 from batcher.scheduler import Scheduler
 from batcher.timeouts import Timeouts
@@ -53,8 +57,7 @@ def job(
 @asynccontextmanager
 async def engine_for(
     jobs: Iterable[Job | None],
-    url: str,
-    *,
+    *urls: str,
     api: Api = Api.NATIVE,
     limit: int = 2,
     retries: int = 2,
@@ -69,13 +72,12 @@ async def engine_for(
     def reject(one: Job, error: Exception) -> None:
         raise AssertionError(f"{one.id} was rejected: {error}")
 
-    endpoint = Endpoint(root=url, api=api)
+    breaker = partial(Breaker, patience=patience, first_patience=patience)
     scheduler = Scheduler(
-        packing.calls(jobs, api, reject, stream=stream, size=pack),
-        endpoint,
-        FixedLimit(limit),
+        Backlog(packing.calls(jobs, api, reject, stream=stream, size=pack)),
+        [Lane(Endpoint(root=url, api=api), FixedLimit(limit), breaker()) for url in urls],
         RetryPolicy(retries=retries, base=0.002, throttle_base=0.002),
-        Breaker(patience=patience, first_patience=patience),
+        RetryQuota(),
         random.Random(7),
     )
     async with (

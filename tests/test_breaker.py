@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from batcher.breaker import DROPPED_CALLS, FIRST_COOLDOWN, Breaker
+from batcher.breaker import DROPPED_CALLS, FAILED_CALLS, FAILING_COOLDOWN, FIRST_COOLDOWN, Breaker
 from batcher.model import Call
 
 
@@ -163,3 +163,69 @@ def test_hanging_up_on_enough_calls_is_an_outage() -> None:
 def test_hanging_up_in_an_outage_belongs_to_it() -> None:
     """Once the server is known to be away, one hang-up is enough to know that it still is."""
     assert down_since(0.0).hung_up(a_call())
+
+
+def failing_since(now: float) -> Breaker:
+    breaker = Breaker()
+    for _ in range(FAILED_CALLS):
+        assert not breaker.is_down
+        breaker.failed(a_call(), now)
+    return breaker
+
+
+def test_failing_on_enough_calls_is_an_outage() -> None:
+    """Five calls that fail at the server's hands with nothing going well between them; one alone may be at fault."""
+    breaker, poison = Breaker(), a_call()
+    for _ in range(3 * FAILED_CALLS):
+        breaker.failed(poison, 0.0)
+    assert not breaker.is_down
+    breaker.served()
+    assert failing_since(100.0).opens() == 100.0 + FAILING_COOLDOWN
+
+
+def test_probes_of_a_failing_server_grow_rarer_up_to_two_minutes() -> None:
+    """Each answer that is a failure doubles the time to the next probe; `spread` makes it a little more or less."""
+    breaker, now, gaps = failing_since(0.0), 0.0, []
+    for _ in range(8):
+        gaps.append(breaker.opens() - now)
+        now = breaker.opens()
+        probe = a_call()
+        breaker.sent(probe)
+        breaker.failed(probe, now)
+    assert gaps == [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 120.0, 120.0]
+    probe = a_call()
+    breaker.sent(probe)
+    breaker.failed(probe, now, 0.8)
+    assert breaker.opens() == now + 120.0  # the gate that stands is not moved back
+
+
+def test_a_failing_server_must_do_better_than_begin_to_answer() -> None:
+    """The first content opens the way to a server that was not there, not to one that breaks its answers off."""
+    away, failing = down_since(0.0), failing_since(0.0)
+    for breaker, is_down in ((away, False), (failing, True)):
+        breaker.sent(a_call())
+        breaker.heard()
+        assert breaker.is_down is is_down
+    failing.served()
+    assert not failing.is_down
+
+
+def test_after_the_end_of_patience_probes_go_on_at_their_pace() -> None:
+    """Where another server keeps the run alive, one that was given up is asked now and then, never without pause."""
+    breaker, now = down_since(0.0, first_patience=15.0), 0.0
+    for _ in range(20):
+        now = breaker.opens()
+        probe = a_call()
+        breaker.sent(probe)
+        breaker.unreachable(probe, now)
+        assert breaker.opens() > now
+    assert breaker.gives_up(now)
+    assert now > 200.0
+
+
+def test_the_spread_of_a_gate_does_not_count_against_patience() -> None:
+    """A hint within patience is waited for, however the dice fall."""
+    breaker = Breaker(patience=300.0)
+    breaker.throttled(0.0, 299.0, 10.0)
+    assert breaker.opens() == 309.0
+    assert not breaker.gives_up(0.0)

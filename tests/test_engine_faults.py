@@ -9,12 +9,11 @@ import pytest
 from enginerun import PATHS, engine_for, job, results_of, until
 
 from batcher.failures import Exit, FailureClass
-from batcher.simulator import text
+from batcher.simulator import Simulator, text
 from batcher.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from batcher.model import Api, Kind
-    from batcher.simulator import Simulator
 
 pytestmark = pytest.mark.anyio
 
@@ -183,6 +182,32 @@ async def test_a_server_that_is_not_there_ends_the_run(simulator: Simulator) -> 
         failure = engine.scheduler.stop_failure
     assert failure is not None
     assert (failure.exit, failure.code) == (Exit.UNAVAILABLE, "refused")
+
+
+async def test_one_of_two_servers_that_dies_costs_only_time(simulator: Simulator) -> None:
+    """Killed in mid-run and never back, it loses no job and no attempt; what it was at is asked of the other."""
+    work = [job(n, "tokens=2 delay=0.002") for n in range(80)]
+    async with Simulator() as other, engine_for(work, simulator.url, other.url, limit=4, retries=0) as engine:
+        results = {}
+        async for batch in engine.batches():
+            results.update({result.id: result for result in batch})
+            if len(results) >= 20 and simulator.tally.in_flight:
+                await simulator.stop()
+        asked = simulator.counts + other.counts
+    assert len(results) == 80
+    assert all(result.ok for result in results.values())
+    assert {result.server for result in results.values()} == {simulator.url, other.url}
+    assert sum(asked.values()) <= 80 + 4
+
+
+@pytest.mark.parametrize("fault", ["crash", "runner_crash"])
+async def test_a_job_that_kills_the_server_is_named(simulator: Simulator, fault: str) -> None:
+    """Whatever it runs beside dies with it, and is answered; it fails with what it does, after it was asked alone."""
+    work = [job(n, f"do={fault} after=1" if n == 3 else "tokens=3 delay=0.004") for n in range(30)]
+    async with engine_for(work, simulator.url, limit=4, retries=1) as engine:
+        results = await results_of(engine)
+    assert {name: result.failure.code for name, result in results.items() if result.failure} == {"j3": "crashes_server"}
+    assert len(results) == 30
 
 
 @pytest.mark.parametrize(("directive", "flag"), [("do=length", "length"), ("do=empty", "empty")])

@@ -1,15 +1,12 @@
-"""Holds the backoff to its bounds and the servers' hints to their meaning."""
+"""Holds the backoff to its bounds."""
 
 from __future__ import annotations
 
 import random
-from email.utils import formatdate
 
 import pytest
 
-from batcher.retry import RetryPolicy, hint
-
-NOON = 1_790_000_000.0
+from batcher.retry import RetryPolicy
 
 
 @pytest.mark.parametrize(
@@ -46,40 +43,3 @@ def test_the_same_dice_give_the_same_delays() -> None:
 def test_retries_count_the_attempts_after_the_first(retries: int, counted: int, allowed: bool) -> None:  # noqa: FBT001 - a column of the table
     """With N retries a call may use up N attempts and have one more."""
     assert RetryPolicy(retries=retries).allows(counted) is allowed
-
-
-def _date(seconds: float) -> str:
-    return formatdate(seconds, usegmt=True)
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after": " 7 "}, 7.0),
-        ({"retry-after": "1.5"}, 1.5),
-        ({"retry-after": "0"}, 0.0),
-        ({"retry-after-ms": "350"}, 0.35),
-        ({"retry-after-ms": "350", "retry-after": "7"}, 0.35),
-        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
-        ({"retry-after-ms": "-1", "retry-after": "7"}, 7.0),
-        ({"retry-after": "1e12"}, 1e12),
-        ({"retry-after": "-5"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "1e999"}, None),
-        ({"retry-after": ""}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": _date(NOON + 90), "date": _date(NOON)}, 90.0),
-        ({"retry-after": _date(NOON - 90), "date": _date(NOON)}, 0.0),
-        ({"retry-after": "Sunday, 06-Nov-94 08:49:37 GMT", "date": "Sun, 06 Nov 1994 08:49:07 GMT"}, 30.0),
-        ({"retry-after": _date(NOON)}, None),
-        ({"retry-after": _date(NOON), "date": "yesterday"}, None),
-        ({"retry-after": "Wed, 99 Foo 2026 99:99:99 GMT", "date": _date(NOON)}, None),
-        ({"retry-after": _date(NOON + 5), "date": "Sun, 20 Sep 2026 19:33:20 -0000"}, None),
-    ],
-)
-def test_hints_in_headers(headers: dict[str, str], seconds: float | None) -> None:
-    """Milliseconds before seconds before a date, dates against the response's own clock, garbage is no hint."""
-    assert hint(headers) == seconds

@@ -6,10 +6,11 @@ import math
 from dataclasses import replace
 
 import pytest
-from virtualrun import BAD, CRASH, EMPTY, NO_KEY, NO_SOCKETS, PAGE, REFUSED, Run, call, calls, throttle
+from virtualrun import BAD, CRASH, EMPTY, NO_KEY, NO_SOCKETS, ODD, PAGE, REFUSED, Run, call, calls, throttle
 
+from batcher.dispatch import PARKED_PER_SLOT
 from batcher.failures import Exit, Failure, FailureClass
-from batcher.scheduler import ALIKE, PARKED_PER_SLOT, Verdict
+from batcher.scheduler import ALIKE, Verdict
 
 
 def test_no_more_are_in_flight_than_allowed() -> None:
@@ -99,7 +100,7 @@ def test_the_heap_of_waiting_calls_is_bounded() -> None:
     run = Run.of((call(number) for number in range(10_000)), limit=limit)
     while run.scheduler.parked < PARKED_PER_SLOT * limit:
         for one in [run.send() for _ in range(limit)]:
-            run.end(one, CRASH)
+            run.end(one, ODD)
     assert run.scheduler.parked < (PARKED_PER_SLOT + 1) * limit
     assert run.waits() > run.now
     assert len(run.sent) == run.scheduler.parked
@@ -168,11 +169,18 @@ def test_the_same_mistake_from_the_start_stops_the_run() -> None:
     assert (run.scheduler.stop_failure.exit, run.scheduler.stop_failure.message) == (Exit.CONFIG, BAD.message)
 
 
-def test_a_page_for_every_job_stops_the_run_too() -> None:
-    """What answers twenty jobs with the same web page is no server for them."""
-    run = Run.of(calls(100), retries=0)
-    _fail_alike(run, ALIKE, PAGE)
+def test_a_server_that_begins_with_pages_is_none_of_ours() -> None:
+    """Three web pages before any answer: exit 78, and nothing failed for it that had a try left."""
+    run = Run.of(calls(100))
+    assert [run.end(run.send_when_due(), PAGE) for _ in range(3)] == [Verdict.PARKED, Verdict.PARKED, Verdict.PENDING]
     assert run.is_done()
+    assert run.scheduler.stop_failure is not None
+    assert run.scheduler.stop_failure.exit is Exit.CONFIG
+    run = Run.of(calls(100))
+    run.end(run.send())
+    for _ in range(9):
+        run.end(run.send_when_due(), PAGE)
+    assert not run.scheduler.stopped
 
 
 def test_a_success_or_other_words_clear_the_suspicion() -> None:

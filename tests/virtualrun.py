@@ -7,18 +7,29 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from batcher.attempt import Attempt
+from batcher.backlog import WINDOW, Backlog
 from batcher.breaker import Breaker
 from batcher.concurrency import FixedLimit
 from batcher.failures import Exit, Failure, FailureClass, Scope
-from batcher.model import Api, Call, Endpoint, Job, Kind
+from batcher.lane import Lane
+from batcher.model import Api, Call, Endpoint, Job, Kind, Timing
+from batcher.pacing import Pacing
+from batcher.quota import RetryQuota
 from batcher.retry import RetryPolicy
 from batcher.scheduler import Done, Scheduler, Send, Verdict, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-SERVER = Endpoint(root="http://127.0.0.1:11434", api=Api.NATIVE)
+HOSTED = Endpoint(root="http://127.0.0.1:8000", api=Api.OPENAI)
+OTHER = Endpoint(root="http://127.0.0.1:8001", api=Api.OPENAI)
+NATIVE = Endpoint(root="http://127.0.0.1:11434", api=Api.NATIVE)
+NATIVE_TOO = Endpoint(root="http://127.0.0.1:11435", api=Api.NATIVE)
 CRASH = Failure(FailureClass.TRANSIENT, "server_crash", "model runner has unexpectedly stopped", 500)
+CUT = Failure(FailureClass.TRANSIENT, "cut", "the connection broke in the middle of the answer")
+SICK = Failure(FailureClass.TRANSIENT, "http_500", "internal server error", 500)
+ODD = Failure(FailureClass.TRANSIENT, "tool_call_unreadable", "failed to parse", 500)
 BAD = Failure(FailureClass.PERMANENT, "bad_request", "option must be", 500)
 EMPTY = Failure(FailureClass.SUSPECT, "empty", "the answer has no text")
 REFUSED = Failure(FailureClass.CONNECTION, "refused", "connect call failed", exit=Exit.UNAVAILABLE)
@@ -37,7 +48,7 @@ def throttle(hint: float | None = None, code: str = "rate_limited") -> Failure:
 
 def call(number: int = 0, *, size: int = 1, model: str = "m", path: str = "/api/chat") -> Call:
     jobs = tuple(Job(id=f"{number}.{i}", seq=number, kind=Kind.CHAT) for i in range(size))
-    return Call(jobs, path, b"{}", stream=True, model=model)
+    return Call(jobs, path, b"{}", stream=True, model=model, group=model)
 
 
 def calls(count: int) -> list[Call]:
@@ -56,28 +67,43 @@ class Run:
     def of(
         cls,
         work: Iterable[Call | None],
-        *,
+        *servers: Endpoint,
         limit: int = 1,
         retries: int = 4,
         patience: float = 3600.0,
         first_patience: float = 15.0,
+        window: int = WINDOW,
+        rpm: float | None = None,
     ) -> Run:
-        return cls(
-            Scheduler(
-                iter(work),
-                SERVER,
+        lanes = [
+            Lane(
+                server,
                 FixedLimit(limit),
-                RetryPolicy(retries=retries),
                 Breaker(patience=patience, first_patience=first_patience),
-                random.Random(1),
+                Pacing(rpm=rpm),
             )
-        )
+            for server in servers or (HOSTED,)
+        ]
+        backlog = Backlog(iter(work), window)
+        return cls(Scheduler(backlog, lanes, RetryPolicy(retries=retries), RetryQuota(), random.Random(1)))
+
+    @property
+    def lane(self) -> Lane:
+        """The first server's lane."""
+        return self.scheduler.lanes[0]
 
     def send(self) -> Call:
         step = self.scheduler.next(self.now)
         assert isinstance(step, Send), step
         self.sent.append(step.call)
         return step.call
+
+    def fill(self) -> int:
+        """Send all that may go now; how many that are."""
+        before = len(self.sent)
+        while isinstance(step := self.scheduler.next(self.now), Send):
+            self.sent.append(step.call)
+        return len(self.sent) - before
 
     def send_when_due(self) -> Call:
         """Let time pass until something is to be sent; nothing may be in flight."""
@@ -91,9 +117,20 @@ class Run:
             self.now = step.until
         raise AssertionError("nothing was ever sent")
 
+    def drain(self, fate: Callable[[Call], Failure | None] = lambda _: None) -> Run:
+        """Let everything be sent when it is due, and answered at once."""
+        while not isinstance(step := self.scheduler.next(self.now), Done):
+            if isinstance(step, Send):
+                self.sent.append(step.call)
+                self.end(step.call, fate(step.call))
+            else:
+                assert self.now < step.until < math.inf, step
+                self.now = step.until
+        return self
+
     def end(self, one: Call, failure: Failure | None = None, after: float = 0.0) -> Verdict:
         self.now += after
-        return self.scheduler.finished(one, failure, self.now)
+        return self.scheduler.finished(one, Attempt(Timing(finished=self.now), failure=failure), self.now)
 
     def waits(self) -> float:
         step = self.scheduler.next(self.now)

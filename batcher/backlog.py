@@ -1,0 +1,152 @@
+"""What waits to be sent: the input, calls parked until they are due, calls set aside by group. Pure.
+
+The input is read no further than needed. Calls are set aside when another group is to go first, within a window: no
+call waits until more than so many that came after it were read, whatever groups they belong to.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from batcher.model import Call
+
+WINDOW: Final = 1000
+"""How far is read beyond the oldest call that was set aside, in calls."""
+READS_PER_STEP: Final = 512
+
+
+@dataclass(slots=True)
+class Backlog:
+    """`intake` yields calls, or None when none has arrived yet."""
+
+    intake: Iterator[Call | None]
+    window: int = WINDOW
+    is_exhausted: bool = False
+    """The input was read to its end."""
+    is_reading: bool = False
+    """Reading was left off to give others a turn: it can go on at once."""
+    _parked: list[tuple[float, int, float, float, Call]] = field(default_factory=list)
+    """(due, order, parked at, price, call), as a heap."""
+    _order: Iterator[int] = field(default_factory=count)
+    _aside: dict[str, deque[tuple[int, Call]]] = field(default_factory=dict)
+    """By group: the call, and how many had been read when it was set aside."""
+    _again: int = 0
+    """How many of those set aside were sent before."""
+    _read: int = 0
+    _only: str | None = None
+    """The one group that was met so far."""
+    _is_mixed: bool = False
+
+    @property
+    def parked(self) -> int:
+        """How many calls wait that were sent before."""
+        return len(self._parked) + self._again
+
+    @property
+    def aside(self) -> int:
+        return sum(len(queue) for queue in self._aside.values())
+
+    @property
+    def is_empty(self) -> bool:
+        return self.is_exhausted and not self._parked and not self._aside
+
+    @property
+    def due(self) -> float:
+        """When the next parked call is due; infinity if none is parked."""
+        return self._parked[0][0] if self._parked else math.inf
+
+    @property
+    def price(self) -> float:
+        """What it costs to send the next parked call."""
+        return self._parked[0][3]
+
+    def park(self, call: Call, now: float, until: float, price: float = 0.0) -> None:
+        """Keep a call until it is due."""
+        heapq.heappush(self._parked, (until, next(self._order), now, price, call))
+
+    def pop(self, now: float) -> Call:
+        """Take the next parked call."""
+        _, _, since, _, call = heapq.heappop(self._parked)
+        call.waited += now - since
+        return call
+
+    def set_aside(self, call: Call) -> None:
+        """Put a call in front of its group, as old as the first there."""
+        queue = self._aside.setdefault(call.group, deque())
+        self._again += call.sent > 0
+        queue.appendleft((queue[0][0] if queue else self._read, call))
+
+    def first_of(self, group: str) -> Call | None:
+        """The first call of this group that was set aside."""
+        return self._aside[group][0][1] if group in self._aside else None
+
+    def take(self, fits: Callable[[Call], bool], avoid: Collection[str] = ()) -> Call | None:
+        """Take the call that has been set aside longest and fits, those of groups to avoid last."""
+        if not self._aside:
+            return None
+        by_age = sorted(self._aside, key=lambda group: (group in avoid, self._aside[group][0][0]))
+        return next((self.take_of(group) for group in by_age if fits(self._aside[group][0][1])), None)
+
+    def take_of(self, group: str) -> Call:
+        """Take the first call of this group that was set aside."""
+        queue = self._aside[group]
+        _, call = queue.popleft()
+        self._again -= call.sent > 0
+        if not queue:
+            del self._aside[group]
+        return call
+
+    def read(self, fits: Callable[[Call], bool], drop: Callable[[Call], bool]) -> Call | None:
+        """Read on to a call that fits, setting aside what does not, and what `drop` takes. None: not now."""
+        self.is_reading = False
+        for _ in range(READS_PER_STEP):
+            if self.is_exhausted or not self._may_read():
+                return None
+            try:
+                call = next(self.intake)
+            except StopIteration:
+                self.is_exhausted = True
+                return None
+            if call is None:
+                return None
+            self._read += 1
+            self._note(call.group)
+            if drop(call):
+                continue
+            if fits(call):
+                return call
+            self._aside.setdefault(call.group, deque()).append((self._read, call))
+        self.is_reading = True
+        return None
+
+    def peek(self) -> None:
+        """Find out whether the input goes on, where it was read no further than needed."""
+        self.read(lambda _: False, lambda _: False)
+
+    def clear(self, drop: Callable[[Call], bool]) -> None:
+        """Take out every call that `drop` takes."""
+        self._parked = [entry for entry in self._parked if not drop(entry[-1])]
+        heapq.heapify(self._parked)
+        kept = {group: deque(entry for entry in queue if not drop(entry[1])) for group, queue in self._aside.items()}
+        self._aside = {group: queue for group, queue in kept.items() if queue}
+        self._again = sum(call.sent > 0 for queue in self._aside.values() for _, call in queue)
+
+    def _may_read(self) -> bool:
+        """With one group there is nothing to look for behind a call that has to wait."""
+        if not self._aside:
+            return True
+        return self._is_mixed and self._read - min(queue[0][0] for queue in self._aside.values()) < self.window
+
+    def _note(self, group: str) -> None:
+        if self._only is None:
+            self._only = group
+        elif self._only != group:
+            self._is_mixed = True

@@ -1,0 +1,186 @@
+"""Which of the calls that wait goes to which of the servers that are free. Pure.
+
+The least loaded server comes first. A server gets a suspect alone, else a retry or a new call that suits it; retries
+take no more than half of its slots while there is anything new.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batcher.backlog import Backlog
+    from batcher.lane import Lane
+    from batcher.model import Call
+    from batcher.quarantine import Quarantine
+    from batcher.quota import RetryQuota
+    from batcher.retry import RetryPolicy
+
+PARKED_PER_SLOT: Final = 4
+
+
+@dataclass(slots=True)
+class Dispatch:
+    """`drop` takes a call that no server will serve; `later` is when something that was passed over may go."""
+
+    backlog: Backlog
+    lanes: list[Lane]
+    retry: RetryPolicy
+    quota: RetryQuota
+    quarantine: Quarantine
+    drop: Callable[[Call], bool]
+    live: list[Lane] = field(init=False)
+    """The servers that may be sent to, now or later."""
+    later: float = math.inf
+    _paced: dict[Call, float] = field(default_factory=dict)
+    """Calls that wait for their server's allowance, and since when."""
+
+    def __post_init__(self) -> None:
+        self.live = list(self.lanes)
+
+    @property
+    def allowed(self) -> int:
+        """How many calls may be in flight now, on all servers together."""
+        return sum(lane.allowed for lane in self.live)
+
+    @property
+    def parked(self) -> int:
+        """How many calls wait for their next attempt."""
+        return self.backlog.parked + len(self.quarantine.line)
+
+    def choose(self, now: float) -> tuple[Lane, Call] | None:
+        """Choose a call and the server it goes to; None if there is nothing to send before `later`."""
+        self.later = math.inf
+        for lane in sorted(self.live, key=_load) if len(self.live) > 1 else self.live:
+            opens = lane.opens()
+            if opens > now:
+                self.later = min(self.later, opens)
+                continue
+            call = self._pick(lane, now)
+            if call is not None:
+                if self._paced:
+                    call.waited += now - self._paced.pop(call, now)
+                return self._other(lane, call, now) if call.sent else lane, call
+            if self.backlog.is_reading:
+                self.later = now
+                return None
+        if self.backlog.due > now:  # what is due was looked at, and waits for something else
+            self.later = min(self.later, self.backlog.due)
+        return None
+
+    def _pick(self, lane: Lane, now: float) -> Call | None:
+        """Take a call for a lane that is free."""
+        self.backlog.is_reading = False
+        has_turn = not lane.again or lane.again * 2 < lane.allowed
+        for source in (self._retry, self._fresh) if has_turn else (self._fresh, self._retry):
+            if self._is_reserved(lane):
+                break
+            call = source(lane, now)
+            if call is not None:
+                return call
+        if self.quarantine.line and (self._is_reserved(lane) or lane.breaker.is_down):
+            return self._suspect(lane, now)
+        return None
+
+    def _is_reserved(self, lane: Lane) -> bool:
+        """Whether the lane is to serve the first suspect, and nothing else before: it takes no probe for that."""
+        line = self.quarantine.line
+        if not line or not self._can_take(lane, line[0]):
+            return False
+        able = (one for one in self.live if self._can_take(one, line[0]))
+        return lane is min(able, key=lambda one: one.endpoint.root != line[0].server)
+
+    @staticmethod
+    def _can_take(lane: Lane, call: Call) -> bool:
+        return not lane.breaker.is_down and not lane.lacks(call)
+
+    def _suspect(self, lane: Lane, now: float) -> Call | None:
+        """Take the first suspect, once nothing else is in flight there."""
+        call = self.quarantine.line[0]
+        if lane.flying or lane.lacks(call) or self._is_paced(lane, call, now):
+            return None
+        lane.solitary = self.quarantine.line.popleft()
+        return call
+
+    def _retry(self, lane: Lane, now: float) -> Call | None:
+        """Take a parked call that is due; one that the lane cannot take is set aside for its turn or its server."""
+        backlog = self.backlog
+        while backlog.due <= now:
+            price = backlog.price
+            opens = self.quota.opens(price, now)
+            if opens > now:
+                self.later = min(self.later, opens)
+                return None
+            call = backlog.pop(now)
+            self.quota.spend(call, price)
+            if self.quarantine.suspects(call, is_out_of_attempts=not self.retry.allows(call.counted)):
+                self.quarantine.line.append(call)
+                if self._is_reserved(lane):
+                    return None
+            elif lane.suits(call) and self._fits(lane, call, now):
+                return call
+            else:
+                backlog.set_aside(call)
+        return None
+
+    def _fresh(self, lane: Lane, now: float) -> Call | None:
+        """Take a call that was set aside, or read on. A lane keeps to its group as long as the window has any of it."""
+        backlog = self.backlog
+        parked = self.parked
+        has_room = not parked or parked < PARKED_PER_SLOT * self.allowed
+
+        def fits(call: Call) -> bool:
+            return (has_room or call.sent > 0) and self._fits(lane, call, now)
+
+        def suits(call: Call) -> bool:
+            return lane.suits(call) and fits(call)
+
+        def read(wanted: Callable[[Call], bool]) -> Call | None:
+            return backlog.read(wanted, self.drop) if has_room else None
+
+        if not lane.is_sticky or lane.group is None:
+            return backlog.take(fits, self._served_elsewhere(lane)) or read(suits)
+        first = backlog.first_of(lane.group)
+        if first is None or lane.lacks(first):
+            call = read(suits)
+            return call if call or backlog.is_reading else backlog.take(fits, self._served_elsewhere(lane))
+        return backlog.take_of(lane.group) if fits(first) else None
+
+    def _fits(self, lane: Lane, call: Call, now: float) -> bool:
+        return not lane.lacks(call) and not self._is_paced(lane, call, now)
+
+    def _is_paced(self, lane: Lane, call: Call, now: float) -> bool:
+        opens = lane.pacing.opens(call, now)
+        if opens <= now:
+            return False
+        self.later = min(self.later, opens)
+        self._paced.setdefault(call, now)
+        return True
+
+    def _served_elsewhere(self, lane: Lane) -> set[str]:
+        """The groups that other lanes keep to."""
+        if not lane.is_sticky or len(self.lanes) == 1:
+            return set()
+        return {other.group for other in self.live if other is not lane and other.group is not None}
+
+    def _other(self, lane: Lane, call: Call, now: float) -> Lane:
+        """A retry prefers a server on which it has not just failed, if one is free; it does not wait for one."""
+        if call.server != lane.endpoint.root or lane.solitary is call:
+            return lane
+        free = (
+            other
+            for other in self.live
+            if other.opens() <= now
+            and other.suits(call)
+            and not self._is_reserved(other)
+            and self._fits(other, call, now)
+        )
+        return min(free, key=lambda other: (other is lane, other.load), default=lane)
+
+
+def _load(lane: Lane) -> float:
+    return lane.load

@@ -1,0 +1,94 @@
+"""Who is to blame when a server breaks down: no call that ran among others, until it has done it alone. Pure.
+
+A call that may have brought a server down is a suspect. Suspects wait in line and are sent one by one, each alone on
+its server; one that breaks the server down twice while alone is what crashes it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from batcher.failures import Failure, FailureClass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from batcher.model import Call
+
+CRASHES: Final = frozenset({"server_crash", "out_of_memory", "disconnected", "cut", "truncated"})
+"""Codes of failures that a dying server gives to whatever is in flight."""
+AT_ONCE: Final = 1.0
+"""Seconds within which failures belong to one breakdown."""
+LEAST: Final = 2
+"""Calls that must fail at once, half of those in flight among them, to have failed together."""
+TOGETHER: Final = 2
+"""Breakdowns among others that make a call a suspect: it was there each time."""
+ALONE: Final = 2
+"""Breakdowns while alone that convict it."""
+
+
+@dataclass(slots=True)
+class Breakdown:
+    """The calls that were in flight when one of them met a dying server, and those that met it since."""
+
+    members: set[Call]
+    until: float
+    charged: list[Call] = field(default_factory=list)
+    """Those that paid with an attempt before it was clear that they had failed together."""
+    failed: list[Call] = field(default_factory=list)
+
+    @property
+    def is_collective(self) -> bool:
+        return len(self.failed) >= LEAST and 2 * len(self.failed) >= len(self.members)
+
+
+@dataclass(slots=True)
+class Quarantine:
+    """The suspects of a run. `line` holds those whose turn has come, in order."""
+
+    line: deque[Call] = field(default_factory=deque)
+    _together: dict[Call, int] = field(default_factory=dict)
+    _alone: dict[Call, int] = field(default_factory=dict)
+
+    def broke_down(self, call: Call, flying: Iterable[Call], known: Breakdown | None, now: float) -> Breakdown:
+        """A call met a dying server, with `flying` still there. Return the breakdown: `known`, or a new one.
+
+        Those who had paid for it with an attempt are given it back as soon as it proves collective.
+        """
+        breakdown = known
+        if breakdown is None or now > breakdown.until or call not in breakdown.members or call in breakdown.failed:
+            breakdown = Breakdown({call, *flying}, now + AT_ONCE)
+        was_collective = breakdown.is_collective
+        breakdown.failed.append(call)
+        self._together.setdefault(call, 0)
+        if breakdown.is_collective:
+            for one in (call,) if was_collective else breakdown.failed:
+                if one in self._together:  # else it has met its fate meanwhile
+                    self._together[one] += 1
+            for one in breakdown.charged:
+                one.counted -= 1
+            breakdown.charged.clear()
+        return breakdown
+
+    def broke_down_alone(self, call: Call) -> bool:
+        """The call met a dying server with nothing beside it; true if that convicts it."""
+        self._alone[call] = self._alone.get(call, 0) + 1
+        return self._alone[call] >= ALONE
+
+    def suspects(self, call: Call, *, is_out_of_attempts: bool) -> bool:
+        """Whether the call may be sent again only alone."""
+        together = self._together.get(call)
+        return together is not None and (is_out_of_attempts or together >= TOGETHER)
+
+    def forget(self, call: Call) -> None:
+        """The call has met its fate."""
+        self._together.pop(call, None)
+        self._alone.pop(call, None)
+
+
+def convicted(failure: Failure) -> Failure:
+    """The failure of a job that broke the server down each time it was asked alone."""
+    words = f"the server broke down {ALONE} times while it was asked this and nothing else: {failure.message}"
+    return Failure(FailureClass.PERMANENT, "crashes_server", words, failure.status)
