@@ -1,18 +1,20 @@
-"""What is doubtful about an answer that is complete: cut, empty, fewer than asked for, no JSON where JSON was asked."""
+"""What is doubtful about an answer that is complete: it or its prompt was cut, it is empty or repeats itself, …"""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from batcher.failures import Failure, FailureClass
 from batcher.model import Kind
+from batcher.runaway import repeats, tail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set as AbstractSet
 
-    from batcher.model import Completion, Job, Json
+    from batcher.model import Choice, Completion, Job, Json
 
 FLAGS: Final = {
     "length": "the answer was cut at the token limit; raise max_tokens",
@@ -21,20 +23,28 @@ FLAGS: Final = {
     "empty": "the answer has no text, no tool call and no refusal",
     "invalid_json": "JSON was asked for and the answer is none",
     "fewer_choices": "fewer choices than n",
+    "repeats": "the answer ends in a repetition of thousands of characters",
+    "input_truncated": "the server read only a part of the prompt; shorten it or give the model more context (num_ctx)",
 }
 """What `--fail-on` can name, and what it means."""
+
+SLACK: Final = 8
+"""Tokens by which a prompt that was cut misses the size of its context: marks of its beginning and end."""
+
+SMALLEST: Final = 256
+"""The smallest context that a prompt is thought to have been cut to, in tokens, where none was asked for."""
 
 
 def judge(job: Job, completion: Completion) -> Json:
     """Flag what is doubtful and return the answer parsed, if JSON was asked for and it is JSON; else None."""
-    if completion.vectors is not None or completion.images is not None:
+    if completion.images is not None:
         return None
-    choices = completion.choices.values()
-    for choice in choices:
-        if choice.finish_reason in ("length", "max_output_tokens"):
-            completion.flag("length")
-        elif choice.finish_reason == "content_filter":
-            completion.flag("content_filter")
+    if _was_cut(job, completion):
+        completion.flag("input_truncated")
+    if completion.vectors is not None:
+        return None
+    for choice in completion.choices.values():
+        _judge_end(choice, completion)
     if job.kind is Kind.RESPONSES and _filled(job, completion):
         completion.flag("length")
     first = completion.first
@@ -42,11 +52,21 @@ def judge(job: Job, completion: Completion) -> Json:
         completion.flag("empty")
     body = job.extra if job.body is None else job.body
     wanted = job.params.get("n", body.get("n"))
-    if isinstance(wanted, int) and len(choices) < wanted:
+    if isinstance(wanted, int) and len(completion.choices) < wanted:
         completion.flag("fewer_choices")
     if _wants_json(job.params, body) and not first.tool_calls:
         return _parsed(first.text, completion)
     return None
+
+
+def _judge_end(choice: Choice, completion: Completion) -> None:
+    """Flag what is doubtful about the end of one choice."""
+    if choice.finish_reason in ("length", "max_output_tokens"):
+        completion.flag("length")
+    elif choice.finish_reason == "content_filter":
+        completion.flag("content_filter")
+    if repeats(tail(choice)):
+        completion.flag("repeats")
 
 
 def asks_json(job: Job) -> bool:
@@ -89,9 +109,50 @@ def _wants_json(params: Mapping[str, Json], body: Mapping[str, Json]) -> bool:
 
 def _filled(job: Job, completion: Completion) -> bool:
     """Whether the token limit was reached. Ollama and llama.cpp call such an answer `completed` on /v1/responses."""
-    limit = job.params.get("max_tokens") if job.body is None else job.body.get("max_output_tokens")
+    params = job.params
+    limit = params.get("max_tokens", params.get("max_completion_tokens"))
+    if job.body is not None:
+        limit = job.body.get("max_output_tokens")
     tokens = completion.usage.completion_tokens if completion.usage else None
     return type(limit) is int and tokens is not None and tokens >= limit > 0
+
+
+def _was_cut(job: Job, completion: Completion) -> bool:
+    """Whether the server says that it read less than the prompt has: fewer tokens than words, and just a context full.
+
+    Ollama cuts a prompt to its context (`num_ctx`) or to half of it and says so in its log alone (llm/llama_server.go;
+    ollama#3839, #17427). No tokenizer joins words across white space, so a prompt has no fewer tokens than words. The
+    count alone proves nothing: some servers leave out what they had in their cache. Text without spaces, as Chinese, is
+    never found out, and never wronged.
+    """
+    counted = completion.usage.prompt_tokens if completion.usage else None
+    if not counted or not _fills_a_context(counted, job):
+        return False
+    return counted < _words(job)
+
+
+def _fills_a_context(counted: int, job: Job) -> bool:
+    """Whether that many tokens are a context or half of one: a power of two, as most are, or the size asked for."""
+    sizes = [2 ** round(math.log2(counted))] if counted >= SMALLEST - SLACK else []
+    options = (job.extra if job.body is None else job.body).get("options", job.options)
+    asked = options.get("num_ctx") if hasattr(options, "get") else None
+    if type(asked) is int:
+        sizes += [asked, asked // 2]
+    return any(abs(counted - size) <= SLACK for size in sizes)
+
+
+def _words(job: Job) -> int:
+    """How many words the prompt has: its texts, wherever the job holds them, cut at white space."""
+    content = job.content
+    if job.body is not None:
+        content = next((job.body[key] for key in ("messages", "prompt", "input") if key in job.body), None)
+    total = len((job.system or "").split())
+    for part in content if isinstance(content, list) else [content]:
+        said = part.get("content") if isinstance(part, dict) else part
+        for piece in said if isinstance(said, list) else [said]:
+            text = piece.get("text") if isinstance(piece, dict) else piece
+            total += len(text.split()) if isinstance(text, str) else 0
+    return total
 
 
 def _parsed(text: str, completion: Completion) -> Json:

@@ -20,6 +20,8 @@ from batcher.dialects import (
     ollama_generate,
     responses,
 )
+from batcher.dialects.loading import group_of
+from batcher.dialects.parameters import native_defaults
 from batcher.model import Api, Call, Completion, Job, Json, Kind
 
 if TYPE_CHECKING:
@@ -97,11 +99,11 @@ def call_for(jobs: Sequence[Job], api: Api, *, stream: bool) -> Call:
     streamed = stream and dialect.STREAMS
     body = dialect.encode(jobs, stream=streamed) if job.body is None else _own_body(job, path, stream=streamed)
     streamed = dialect.STREAMS and bool(body.get("stream", path.startswith("/api/")))
-    return Call(tuple(jobs), path, _dumps(body), streamed, job.model)
+    return Call(tuple(jobs), path, _dumps(body), streamed, job.model, group_of(job, path))
 
 
 def _own_body(job: Job, path: str, *, stream: bool) -> dict[str, Json]:
-    """Return the line's own body with the model after aliases and, where it is silent, the run's `stream`."""
+    """Return the line's own body with the model after aliases and, where it is silent, what a run says of delivery."""
     body = dict(job.body or {})
     if job.model is not None:
         body["model"] = job.model
@@ -109,6 +111,8 @@ def _own_body(job: Job, path: str, *, stream: bool) -> dict[str, Json]:
         body.setdefault("stream", stream)
         if body["stream"] and path in ("/v1/chat/completions", "/v1/completions"):
             body.setdefault("stream_options", {"include_usage": True})
+    if path.startswith("/api/"):
+        body = native_defaults(job) | body
     return body
 
 

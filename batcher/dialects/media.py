@@ -6,20 +6,13 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Final
 
+from batcher.media import HEAD, media_type
+
 if TYPE_CHECKING:
     from batcher.model import Json
 
-HEAD: Final = 16
-"""Characters of base64 that are enough to tell a format: 12 bytes."""
-
-IMAGES: Final = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"BM", "image/bmp"),
-)
-
-AUDIO: Final = ((b"ID3", "mp3"), (b"\xff\xfb", "mp3"), (b"\xff\xf3", "mp3"), (b"\xff\xf2", "mp3"))
+SOUNDS: Final = {"audio/mpeg": "mp3", "audio/wav": "wav"}
+"""What a content part calls the formats of sound; Ollama carries it in the field for images."""
 
 
 def payload(media: str) -> str:
@@ -31,28 +24,16 @@ def to_part(media: str) -> dict[str, Json]:
     """The content part that carries base64 or a data URI on `/v1/chat/completions`."""
     if media.startswith("data:"):
         return {"type": "image_url", "image_url": {"url": media}}
-    head = _head(media)
-    if sound := _sound(head):
-        return {"type": "input_audio", "input_audio": {"data": media, "format": sound}}
-    return {"type": "image_url", "image_url": {"url": f"data:{_picture(head)};base64,{media}"}}
+    kind = _type_of(media)
+    if kind in SOUNDS:
+        return {"type": "input_audio", "input_audio": {"data": media, "format": SOUNDS[kind]}}
+    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{media}"}}
 
 
-def _head(media: str) -> bytes:
+def _type_of(media: str) -> str:
+    """The type of base64 by its first bytes; unknown ones are called JPEG, and the server looks for itself."""
     try:
-        return base64.b64decode(media[:HEAD], validate=True)
+        head = base64.b64decode(media[: HEAD // 3 * 4], validate=True)
     except (binascii.Error, ValueError):
-        return b""
-
-
-def _picture(head: bytes) -> str:
-    """The type of an image by its first bytes; unknown ones are called JPEG, and the server looks for itself."""
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "image/webp"
-    return next((mime for magic, mime in IMAGES if head.startswith(magic)), "image/jpeg")
-
-
-def _sound(head: bytes) -> str:
-    """The format of audio by its first bytes, or "": Ollama carries audio in the field for images."""
-    if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
-        return "wav"
-    return next((name for magic, name in AUDIO if head.startswith(magic)), "")
+        head = b""
+    return media_type(head) or "image/jpeg"

@@ -76,6 +76,14 @@ def _flat_choice(value: Json) -> Json:
     return value
 
 
+def _lasting(value: Json) -> Json:
+    """Ollama refuses seconds that are a text without a unit, as a command line or a table gives them."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
 class Place(NamedTuple):
     """Where a parameter goes: a key, the object it lies in if it is not the body itself, and the form of the value.
 
@@ -95,6 +103,7 @@ def _same(names: str) -> Table:
 
 
 _OPTIONS: Table = {
+    "max_completion_tokens": Place("num_predict", "options"),
     "max_tokens": Place("num_predict", "options"),
     "temperature": Place("temperature", "options"),
     "top_p": Place("top_p", "options"),
@@ -109,12 +118,14 @@ _OPTIONS: Table = {
 
 _NATIVE: Table = {
     **_OPTIONS,
-    **_same("think keep_alive truncate top_logprobs"),
+    **_same("think truncate top_logprobs"),
+    "keep_alive": Place("keep_alive", form=_lasting),
     "format": Place("format", form=_bare),
     "logprobs": Place("logprobs", form=_whether),
 }
 
 _SAMPLING: Table = {
+    "max_completion_tokens": Place("max_tokens", form=_positive),
     "max_tokens": Place("max_tokens", form=_positive),
     **_same("temperature top_p top_k min_p seed stop frequency_penalty presence_penalty repeat_penalty n user"),
 }
@@ -122,10 +133,11 @@ _SAMPLING: Table = {
 PLACES: dict[str, Table] = {
     "/api/generate": {**_NATIVE, **_same("raw suffix template context")},
     "/api/chat": _NATIVE,
-    "/api/embed": _same("keep_alive truncate dimensions"),
+    "/api/embed": {**_same("truncate dimensions"), "keep_alive": Place("keep_alive", form=_lasting)},
     "/v1/chat/completions": {
         **_SAMPLING,
         **_same("top_logprobs tool_choice parallel_tool_calls"),
+        "max_completion_tokens": Place("max_completion_tokens", form=_positive),
         "logprobs": Place("logprobs", form=_whether),
         "format": Place("response_format", form=_response_format),
         "think": Place("reasoning_effort", form=_effort),
@@ -133,6 +145,7 @@ PLACES: dict[str, Table] = {
     "/v1/completions": {**_SAMPLING, **_same("suffix"), "logprobs": Place("logprobs", form=_how_many)},
     "/v1/responses": {
         **_same("temperature top_p top_logprobs parallel_tool_calls user"),
+        "max_completion_tokens": Place("max_output_tokens", form=_positive),
         "max_tokens": Place("max_output_tokens", form=_positive),
         "tool_choice": Place("tool_choice", form=_flat_choice),
         "logprobs": Place("include", form=_included),
@@ -148,9 +161,22 @@ COMMON_OF_OPTION: dict[str, str] = {place.key: name for name, place in _OPTIONS.
 """Ollama's options that have a common name, and therefore perhaps a place on `/v1`."""
 
 
+def native_defaults(job: Job) -> dict[str, Json]:
+    """What every request on Ollama's own API says where its line does not.
+
+    Ollama cuts a prompt that is too long and says nothing, unless `truncate` forbids it; servers from before the end of
+    2025 heed that on `/api/embed` alone. It unloads a model after five idle minutes, or sooner if another client once
+    said so, unless `keep_alive` says otherwise.
+    """
+    fields: dict[str, Json] = {"truncate": False}
+    if job.keep_alive:
+        fields["keep_alive"] = _lasting(job.keep_alive)
+    return fields
+
+
 def native_fields(job: Job, path: str) -> dict[str, Json]:
     """The body without model, prompt, messages, input, images, system, tools and `stream`; `job.extra` is in it."""
-    fields: dict[str, Json] = {}
+    fields = native_defaults(job)
     if job.params:
         _put(job.params.items(), PLACES[path], fields)
     if job.options:

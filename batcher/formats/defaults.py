@@ -23,11 +23,11 @@ _DISTINCT_KEYS = 1000
 class Defaults:
     """Run-wide values; whatever a line says itself wins over them.
 
-    `params` go by their common names (see `parameters.split_parameters`), `extra` goes into the body as it is. `path`
-    is the API path for lines that name none. Paths of images are relative to `files_root` and must stay below it;
-    `None` refuses them. `files` counts the images that lines named, which may become others while the lines stay as
-    they are. `unknown_keys` counts the keys that no part of batcher reads, for one warning a run. Raises
-    `UsageError` if `path` is no endpoint.
+    `params` go by their common names (see `parameters.split_parameters`), `extra` goes into the body as it is.
+    `keep_alive` is said on Ollama's own API alone, "" not at all. `path` is the API path for lines that name none.
+    Paths of images are relative to `files_root` and must stay below it; `None` refuses them. `files` counts the images
+    that lines named, which may become others while the lines stay as they are. `unknown_keys` counts the keys that no
+    part of batcher reads, for one warning a run. Raises `UsageError` if `path` is no endpoint.
     """
 
     model: str | None = None
@@ -36,6 +36,7 @@ class Defaults:
     params: Mapping[str, Json] = field(default_factory=dict)
     options: Mapping[str, Json] = field(default_factory=dict)
     extra: Mapping[str, Json] = field(default_factory=dict)
+    keep_alive: str = ""
     path: str | None = None
     files_root: Path | None = None
     files: Counter[str] = field(default_factory=Counter, compare=False)

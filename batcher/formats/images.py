@@ -13,6 +13,7 @@ from binascii import Error, a2b_base64
 from typing import TYPE_CHECKING
 
 from batcher.failures import LineError
+from batcher.media import HEAD, media_type
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,24 +21,8 @@ if TYPE_CHECKING:
 IMAGE_LIMIT = 20 * 1024 * 1024
 """The largest image sent, in bytes."""
 
-_HEAD = 12
 _LONGEST_PATH = 4096
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def media_type(head: bytes) -> str | None:
-    """The media type that the first 12 bytes of an image tell; sound passes too, Ollama takes it in the same field."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    if head.startswith(b"RIFF"):
-        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(head[8:12])
-    if head.startswith((b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")):
-        return "audio/mpeg"
-    return None
 
 
 def load_image(text: str, root: Path | None) -> str:
@@ -66,7 +51,7 @@ def _load(text: str, root: Path | None) -> tuple[str, str]:
     if encoded is not text or len(text) > _LONGEST_PATH:
         raise LineError("image_type", "the image is no base64 of a PNG, JPEG, WebP or GIF")
     data = _read(text.removeprefix("file://"), root)
-    media = media_type(data[:_HEAD])
+    media = media_type(data[:HEAD])
     if media is None:
         raise LineError("image_type", f"{text} is no PNG, JPEG, WebP or GIF; convert it first")
     return media, b64encode(data).decode()
@@ -81,7 +66,7 @@ def _after_comma(text: str) -> str:
 
 def _decoded_head(encoded: str) -> bytes:
     try:
-        return a2b_base64(encoded[: _HEAD // 3 * 4], strict_mode=True)
+        return a2b_base64(encoded[: HEAD // 3 * 4], strict_mode=True)
     except (Error, ValueError):
         return b""  # a path
 

@@ -134,6 +134,7 @@ def _duration(key: str, value: Json) -> Json:
 
 _CHECKS: dict[str, Callable[[str, Json], Json]] = {
     "max_tokens": _integer,
+    "max_completion_tokens": _integer,
     "temperature": _number,
     "top_p": _number,
     "top_k": _integer,
@@ -162,7 +163,6 @@ _CHECKS: dict[str, Callable[[str, Json], Json]] = {
 
 PARAMETERS: dict[str, Parameter] = {
     **{name: Parameter(name, check) for name, check in _CHECKS.items()},
-    "max_completion_tokens": Parameter("max_tokens", _integer),
     "max_output_tokens": Parameter("max_tokens", _integer),
     "num_predict": Parameter("max_tokens", _integer),
     "response_format": Parameter("format", _format),
@@ -170,6 +170,9 @@ PARAMETERS: dict[str, Parameter] = {
     "reasoning": Parameter("think", _reasoning),
 }
 """Every name a parameter may go by."""
+
+_TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+"""One limit under two names: OpenAI's reasoning models refuse the old one, other servers do not know the new one."""
 
 OTHER_KEYS = frozenset(
     [
@@ -206,8 +209,18 @@ def split_parameters(values: Mapping[str, Json]) -> tuple[dict[str, Json], dict[
         if parameter is None:
             rest[key] = value
         else:
-            params[parameter.name] = parameter.check(key, value)
+            put(params, parameter.name, parameter.check(key, value))
     return params, rest
+
+
+def put(params: dict[str, Json], name: str, value: Json) -> None:
+    """Set a common parameter, or take it away with `None`. Of two names for one limit, the last given holds."""
+    if name in _TWINS:
+        params.pop(_TWINS[name], None)
+    if value is None:
+        params.pop(name, None)
+    else:
+        params[name] = value
 
 
 def nearest_key(key: str) -> str | None:

@@ -8,7 +8,7 @@ from batcher.failures import LineError
 from batcher.formats.content import check_input, check_items, check_messages, check_prompt
 from batcher.formats.endpoints import kind_of
 from batcher.formats.images import load_image, load_uri
-from batcher.formats.parameters import OTHER_KEYS, PARAMETERS, nearest_key, wrong
+from batcher.formats.parameters import OTHER_KEYS, PARAMETERS, nearest_key, put, wrong
 from batcher.identity import body_hash, request_hash
 from batcher.model import Job, Kind
 
@@ -67,6 +67,7 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
         params=params,
         options=options,
         extra=extra,
+        keep_alive="" if "keep_alive" in record else defaults.keep_alive,
         meta=record.get("meta"),
     )
 
@@ -95,6 +96,7 @@ def _read_body(record: dict[str, Json], name: str, seq: int, defaults: Defaults)
         model=model,
         path=path,
         body=body,
+        keep_alive=defaults.keep_alive,
         meta=record.get("meta"),
     )
 
@@ -156,11 +158,7 @@ def _params(record: dict[str, Json], defaults: Defaults) -> tuple[Mapping[str, J
     for key, value in record.items():
         parameter = PARAMETERS.get(key)
         if parameter is not None:
-            checked = parameter.check(key, value) if value is not None else None
-            if checked is None:
-                params.pop(parameter.name, None)
-            else:
-                params[parameter.name] = checked
+            put(params, parameter.name, parameter.check(key, value) if value is not None else None)
         elif key not in OTHER_KEYS:
             unknown.append(key)
     return params, unknown
