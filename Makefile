@@ -75,6 +75,10 @@ torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks: what the resul
 bench-resume: $(VENV)/.ready  ## what it costs to take up a run: time of the scan, memory; ARGS="--jobs 10000000 --line-bytes 200"
 	$(BIN)/python tests/bench/resume.py $(ARGS)
 
+.PHONY: bench-pace
+bench-pace: $(VENV)/.ready  ## the adaptive limit beside the best fixed one, on simulated servers
+	$(BIN)/python tests/bench/pace.py $(ARGS)
+
 .PHONY: lock
 lock: $(VENV)/.ready  ## pin the development environment anew
 	$(BIN)/python $(PIP) install uv

@@ -20,10 +20,11 @@ from batcher.engine import Engine
 from batcher.failures import AccountError, BatcherError, ConfigError, UnavailableError, ungrouped
 from batcher.formats import Line, parse_job
 from batcher.intake import Intake
+from batcher.observer import Silent
 from batcher.options import Options
-from batcher.runner import Run, Silent
+from batcher.runner import Run
 from batcher.signals import out_of_time
-from batcher.wiring import defaults_for, scheduler_for, stops, timeouts_for
+from batcher.wiring import defaults_for, scheduler_for, stops, timeouts_for, too_many
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
@@ -71,7 +72,7 @@ async def stream(
     with ungrouped(), _in_time(allowed) as waiting:
         async with contact(chosen, os.environ, Silent()) as server, anyio.create_task_group() as group:
             over, waiting.deadline = waiting.deadline, math.inf
-            feed = _Feed(jobs, room=AHEAD * chosen.concurrency * chosen.pack)
+            feed = _Feed(jobs)
             intake = Intake(
                 parse=parse_job,
                 defaults=defaults_for(chosen, os.environ, server.model, "-"),
@@ -83,13 +84,15 @@ async def stream(
             scheduler = scheduler_for(chosen, server, intake.jobs(feed.lines()), rejected.append)
             engine = Engine(scheduler, server.transport, timeouts_for(chosen), fail_on=chosen.fail_on, raw=chosen.raw)
             feed.on_arrival = engine.waker()
+            feed.room = lambda: AHEAD * scheduler.allowed * chosen.pack
             async with engine:
                 group.start_soon(feed.pump)
                 if chosen.max_duration is not None:
                     group.start_soon(_stop_at, over, engine, out_of_time(chosen.max_duration))
                 complain = partial(_complain, feed, scheduler, server)
                 try:
-                    yield _each(engine, over + chosen.grace, rejected, server.redactor, complain)
+                    heed = partial(too_many, chosen)
+                    yield _each(engine, over + chosen.grace, rejected, server.redactor, heed=heed, complain=complain)
                 except Exception as error:  # noqa: BLE001 - the caller's own: it leaves as it came, not in a group
                     raised.append(error)
             group.cancel_scope.cancel()
@@ -112,15 +115,26 @@ async def _stop_at(deadline: float, engine: Engine, why: Failure) -> None:
 
 
 async def _each(
-    engine: Engine, until: float, rejected: list[Result], redactor: Redactor, complain: Callable[[], None]
+    engine: Engine,
+    until: float,
+    rejected: list[Result],
+    redactor: Redactor,
+    *,
+    heed: Callable[[int, int], Failure | None],
+    complain: Callable[[], None],
 ) -> AsyncIterator[Result]:
     batches = engine.batches()
+    failed = finished = 0
     while True:
         batch = None
         with anyio.CancelScope(deadline=until):
             batch = await anext(batches, None)
         if batch is None:
             break
+        failed += len(rejected) + sum(not result.ok for result in batch)
+        finished += len(rejected) + len(batch)
+        if why := heed(failed, finished):
+            engine.stop(why)
         while rejected:
             yield rejected.pop(0)
         for result in batch:
@@ -141,9 +155,10 @@ def _complain(feed: _Feed, scheduler: Scheduler, server: Contact) -> None:
     if feed.failed is not None:
         raise feed.failed
     why, refused = stops(scheduler, server.redactor.text)
-    done = scheduler.exhausted and not scheduler.pending and not scheduler.in_flight
-    if done and why is not None and why.code == "max_duration":
-        return  # the time was over, and so was the work
+    if why is not None and why.code == "max_duration":
+        scheduler.backlog.peek()
+        if scheduler.exhausted and not scheduler.pending and not scheduler.in_flight:
+            return  # the time was over, and so was the work
     if failure := why or next(iter(refused), None):
         raise _error(failure)
 
@@ -158,15 +173,15 @@ def _error(failure: Failure) -> BatcherError:
 class _Feed:
     """Lines out of jobs: pulled from an iterable, or pumped from an asynchronous one as far as there is room."""
 
-    def __init__(self, jobs: Iterable[dict[str, Json]] | AsyncIterable[dict[str, Json]], room: int) -> None:
+    def __init__(self, jobs: Iterable[dict[str, Json]] | AsyncIterable[dict[str, Json]]) -> None:
         self.failed: Exception | None = None
         """What the source raised; it counts as its end."""
         self._jobs = jobs
-        self._most = room
         self._held: deque[dict[str, Json]] = deque()
         self._over = not hasattr(jobs, "__aiter__")
         self._room = anyio.Event()
         self.on_arrival: Callable[[], None] = lambda: None
+        self.room: Callable[[], int] = lambda: AHEAD
 
     def lines(self) -> Iterator[Line | None]:
         seq = 0
@@ -185,7 +200,7 @@ class _Feed:
             async for job in self._jobs:  # type: ignore[union-attr]  # `_over` says that it is asynchronous
                 self._held.append(job)
                 self.on_arrival()
-                while len(self._held) >= self._most:
+                while len(self._held) >= self.room():
                     self._room = anyio.Event()
                     await self._room.wait()
         except Exception as error:  # noqa: BLE001 - as in `lines`

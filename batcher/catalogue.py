@@ -77,6 +77,22 @@ def missing(wanted: Iterable[str], about: About) -> list[tuple[str, str | None]]
     ]
 
 
+def lacking(needs: Mapping[str, Mapping[str, int]], about: About) -> list[tuple[str, str, int]]:
+    """Name what models cannot do and jobs ask of them: (model, capability, jobs).
+
+    Only Ollama's own words are taken for the whole truth; elsewhere `capabilities` means many things.
+    """
+    if about.kind not in (OLLAMA, OLLAMA_COMPATIBLE):
+        return []
+    return [
+        (name, capability, jobs)
+        for name, wanted in needs.items()
+        if (model := about.find(name)) is not None and model.capabilities
+        for capability, jobs in wanted.items()
+        if capability not in model.capabilities
+    ]
+
+
 def _is_remote(name: str) -> bool:
     """Whether Ollama passes the name on to its cloud: such models work without being listed."""
     tag = name.rpartition(":")[2].lower()

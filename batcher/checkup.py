@@ -7,19 +7,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batcher.dialects import call_for
+from batcher.dialects.loading import Contexts
 from batcher.done import Done
 from batcher.failures import LineError
 from batcher.intake import Intake
+from batcher.model import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batcher.formats import Line, Parser
     from batcher.formats.defaults import Defaults
-    from batcher.model import Api, Job, Result
+    from batcher.model import Api, Job, Json, Result
 
 SHOWN = 10
 """Refused lines that are kept; the rest are counted."""
+_KINDS = {Kind.EMBED: "embedding", Kind.IMAGE: "image"}
 
 
 @dataclass(slots=True)
@@ -32,6 +35,10 @@ class Checkup:
     refused: list[tuple[int, str, str]] = field(default_factory=list)
     models: Counter[str] = field(default_factory=Counter)
     paths: Counter[str] = field(default_factory=Counter)
+    needs: dict[str, Counter[str]] = field(default_factory=dict)
+    """Model → what it has to be able to do, in Ollama's words, for how many jobs."""
+    notes: list[str] = field(default_factory=list)
+    """What will cost a run time."""
 
     def read(
         self,
@@ -45,12 +52,13 @@ class Checkup:
     ) -> None:
         """Read every line as a run would, encode it for the API, and send nothing."""
         intake = Intake(parse, defaults, Done(), self._refuse_line, limit=limit, needs_model=needs_model)
+        contexts = Contexts()
         for job in intake.jobs(lines):
             if job is not None:
-                self._take(job, api)
+                self._take(job, api, contexts)
         self.duplicates = intake.duplicates
 
-    def _take(self, job: Job, api: Api) -> None:
+    def _take(self, job: Job, api: Api, contexts: Contexts) -> None:
         try:
             call = call_for((job,), api, stream=True)
         except LineError as error:
@@ -58,9 +66,12 @@ class Checkup:
             return
         self.jobs += 1
         self.paths[call.path] += 1
+        if differing := contexts.note(job, call.path):
+            self.notes.append(differing)
         model = job.model or (job.body or {}).get("model")
         if isinstance(model, str):
             self.models[model] += 1
+            self.needs.setdefault(model, Counter()).update(_needs(job))
 
     def _refuse_line(self, result: Result) -> None:
         assert result.failure is not None
@@ -70,3 +81,30 @@ class Checkup:
         self.refused_count += 1
         if len(self.refused) < SHOWN:
             self.refused.append((seq + 1, code, message))
+
+
+def _needs(job: Job) -> list[str]:
+    """The capabilities that a job asks of its model, as Ollama calls them."""
+    body = job.body or {}
+    found = [_KINDS.get(job.kind, "completion")]
+    if job.tools or body.get("tools"):
+        found.append("tools")
+    if job.images or _shows_images(body.get("messages") or job.content):
+        found.append("vision")
+    if job.params.get("think") or body.get("think"):
+        found.append("thinking")
+    return found
+
+
+def _shows_images(messages: Json) -> bool:
+    """Whether a conversation has a picture in it, in Ollama's form or in OpenAI's."""
+    parts = [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+    return any(
+        part.get("images")
+        or any(isinstance(piece, dict) and piece.get("type") == "image_url" for piece in _list(part.get("content")))
+        for part in parts
+    )
+
+
+def _list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []

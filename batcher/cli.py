@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "Say whether the server, its models and the jobs are fit to run.",
     "verify": "Hold a results file against its input: missing, failed, changed, repeated, unreadable lines.",
     "models": "List the models that the server offers.",
+    "simulate": "Play a server of both APIs, with limits and faults, to try a job file on.",
 }
 """Name → one line of help, so that `batcher --help` imports none of them."""
 

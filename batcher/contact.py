@@ -1,4 +1,4 @@
-"""From options to a server that can be talked to: which one, by which key, in which API; the local one is started."""
+"""From options to servers that can be talked to: which, by which keys, in which API; the local one is started."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from batcher.failures import AttemptError, BatcherError, FailureClass, Unavailab
 from batcher.figures import count
 from batcher.keys import Credentials, headers_for
 from batcher.model import Api
+from batcher.options import AUTO
 from batcher.redaction import Redactor
-from batcher.servers import find_server
+from batcher.servers import find_server, find_servers, one_api
 from batcher.watchdog import now
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 FIRST_PATIENCE = 15.0
 PATIENCE = 3600.0
 PROBE_PAUSE = 0.5
+LOCAL_SLOTS = 4
 MODELS_NAMED = 8
 
 
@@ -42,20 +44,32 @@ class Told(Protocol):
 
 @dataclass(slots=True)
 class Contact:
-    """A server found and let in. `model` is its only model, where that is known without asking."""
+    """Servers found and let in, all of one API. `model` is their only model, where that is known without asking."""
 
-    endpoint: Endpoint
+    endpoints: tuple[Endpoint, ...]
     transport: Transport
     redactor: Redactor
     source: str
     model: str | None = None
+    slots: int | None = None
+    """How many requests the local server works on at once; None for servers that are not ours."""
     gone: Callable[[], Awaitable[str]] | None = None
     """Returns when the local server has died, with its last words; None for servers that are not ours."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The first of them: what holds for it holds for all but the address."""
+        return self.endpoints[0]
+
+    @property
+    def roots(self) -> str:
+        """The servers by name, for a sentence."""
+        return ", ".join(endpoint.root for endpoint in self.endpoints)
 
 
 @asynccontextmanager
 async def contact(options: Options, environ: Mapping[str, str], told: Told) -> AsyncIterator[Contact]:
-    """Find the server, start it if it is the local one, and learn which API it speaks.
+    """Find the servers, start the local one if it is meant, and learn which API they speak.
 
     Raises ConfigError, UsageError, and UnavailableError if nobody answers in time and the answer is needed.
     """
@@ -65,10 +79,11 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
         local = None
         if options.local:
             local = await stack.enter_async_context(_local(options, told))
-            server = replace(find_server(base_url=local.url, dialect=Api.OPENAI, environ={}), source="--local")
+            server = find_server(base_url=local.url, dialect=Api.OPENAI, environ={})
+            servers = [replace(server, source="--local")]
         else:
-            server = find_server(base_url=options.base_url, dialect=options.dialect, environ=environ)
-        for note in server.notes:
+            servers = find_servers(base_urls=options.base_url, dialect=options.dialect, environ=environ)
+        for note in dict.fromkeys(note for server in servers for note in server.notes):
             told.note(note)
         transport = await stack.enter_async_context(
             Transport(
@@ -77,27 +92,34 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
                 trust_env=options.trust_env,
             )
         )
-        if server.api is None:
-            server = replace(server, api=await _ask(transport, server, options, told))
-        credentials = (
-            Credentials()
-            if local is not None
-            else headers_for(
-                server,
-                environ=environ,
-                key_env=options.api_key_env,
-                key_file=str(options.api_key_file) if options.api_key_file else None,
-                header_env=list(options.header_env.items()),
-                allow_insecure=options.allow_insecure,
-            )
-        )
-        for note in credentials.notes:
+        servers = await _settled(transport, servers, options, told)
+        keys = [_keys(server, options, environ) if local is None else Credentials() for server in servers]
+        for note in dict.fromkeys(note for credentials in keys for note in credentials.notes):
             told.note(note)
-        endpoint = server.endpoint(server.api or Api.OPENAI, credentials.headers)
-        found = Contact(endpoint, transport, Redactor(credentials.secrets), server.source)
+        found = Contact(
+            endpoints=tuple(
+                server.endpoint(server.api or Api.OPENAI, credentials.headers)
+                for server, credentials in zip(servers, keys, strict=True)
+            ),
+            transport=transport,
+            redactor=Redactor([secret for credentials in keys for secret in credentials.secrets]),
+            source=servers[0].source,
+        )
         if local is not None:
-            found.model, found.gone = local.model_name, partial(_last_words, local)
+            found.model, found.gone, found.slots = local.model_name, partial(_last_words, local), _slots(options)
         yield found
+
+
+def _keys(server: Server, options: Options, environ: Mapping[str, str]) -> Credentials:
+    """The keys for one server, each bound to its origin."""
+    return headers_for(
+        server,
+        environ=environ,
+        key_env=options.api_key_env,
+        key_file=str(options.api_key_file) if options.api_key_file else None,
+        header_env=list(options.header_env.items()),
+        allow_insecure=options.allow_insecure,
+    )
 
 
 @asynccontextmanager
@@ -105,11 +127,16 @@ async def _local(options: Options, told: Told) -> AsyncIterator[LocalServer]:
     from batcher.local import LocalServer
 
     path = options.local if isinstance(options.local, Path) else None
-    slots = options.slots or options.concurrency
+    slots = _slots(options)
     told.note(f"starting the embedded llama.cpp server with {count(slots, 'slots')} …")
     async with LocalServer(path, slots=slots) as local:
         told.note(f"{local.model_name} is ready at {local.url}")
         yield local
+
+
+def _slots(options: Options) -> int:
+    """Slots of the local server. With `auto` a few: each takes its share of the memory for context."""
+    return options.slots or (LOCAL_SLOTS if options.concurrency == AUTO else options.concurrency.most)
 
 
 async def _last_words(local: LocalServer) -> str:
@@ -117,22 +144,51 @@ async def _last_words(local: LocalServer) -> str:
     return local.last_words
 
 
-async def _ask(transport: Transport, server: Server, options: Options, told: Told) -> Api:
-    """One GET decides which API an undetermined server speaks; a server that is not there yet is waited for."""
-    from batcher.probe import identify
+async def _settled(transport: Transport, servers: list[Server], options: Options, told: Told) -> list[Server]:
+    """Ask the servers whose API is not known yet. While nobody knows, they are waited for.
 
+    One that is not there while others are is taken to speak as they do, and is used when it comes.
+    """
     deadline = now() + (options.max_wait if options.max_wait is not None else FIRST_PATIENCE)
     said = False
-    while True:
-        try:
-            return await identify(transport, server)
-        except AttemptError as error:
-            if error.failure.kind is not FailureClass.CONNECTION or now() >= deadline:
-                raise UnavailableError(unreachable(server.root, server.source, error.failure.message)) from error
-            if not said:
-                told.note(f"waiting for {server.root}: {error.failure.message}")
-                said = True
+    while any(server.api is None for server in servers):
+        answers = await _ask(transport, [server.root for server in servers if server.api is None])
+        servers = [
+            replace(server, api=answer) if isinstance(answer := answers.get(server.root), Api) else server
+            for server in servers
+        ]
+        away = {root: answer.failure for root, answer in answers.items() if isinstance(answer, AttemptError)}
+        api = one_api(servers)
+        if api is not None:
+            for root, failure in away.items():
+                told.note(f"{root} is not there ({failure.message}); the others begin, and it is used when it comes")
+            return [replace(server, api=server.api or api) for server in servers]
+        root, failure = next(iter(away.items()))
+        if all(failure.kind is not FailureClass.CONNECTION for failure in away.values()) or now() >= deadline:
+            raise UnavailableError(unreachable(", ".join(away), servers[0].source, failure.message))
+        if not said:
+            told.note(f"waiting for {', '.join(away)}: {failure.message}")
+            said = True
         await anyio.sleep(min(PROBE_PAUSE, max(0.0, deadline - now())))
+    return servers
+
+
+async def _ask(transport: Transport, roots: Collection[str]) -> dict[str, Api | AttemptError]:
+    """One GET to each, all at once, decides which API they speak."""
+    from batcher.probe import identify
+
+    answers: dict[str, Api | AttemptError] = {}
+
+    async def ask(root: str) -> None:
+        try:
+            answers[root] = await identify(transport, root)
+        except AttemptError as error:
+            answers[root] = error
+
+    async with anyio.create_task_group() as group:
+        for root in roots:
+            group.start_soon(ask, root)
+    return {root: answers[root] for root in roots}
 
 
 def unreachable(root: str, source: str, words: str) -> str:
@@ -143,30 +199,47 @@ def unreachable(root: str, source: str, words: str) -> str:
     )
 
 
-async def described(server: Contact, wanted: Collection[str] = ()) -> About:
-    """What the server says of itself. Raises UnavailableError, AccountError, ConfigError."""
+async def described(server: Contact, endpoint: Endpoint, wanted: Collection[str] = ()) -> About:
+    """What one of the servers says of itself. Raises UnavailableError, AccountError, ConfigError."""
     from batcher.probe import describe
 
     try:
-        return await describe(server.transport, server.endpoint, wanted=wanted)
+        return await describe(server.transport, endpoint, wanted=wanted)
     except AttemptError as error:
         words = server.redactor.text(error.failure.message)
-        raise UnavailableError(unreachable(server.endpoint.root, server.source, words)) from error
+        raise UnavailableError(unreachable(endpoint.root, server.source, words)) from error
     except BatcherError as error:  # it quotes the server, which may have quoted the key
         raise type(error)(server.redactor.text(str(error))) from None
 
 
+async def all_described(server: Contact, wanted: Collection[str] = ()) -> dict[str, About | UnavailableError]:
+    """What each of the servers says of itself, by its root; of several, some may be away. Raises as `described`."""
+    found: dict[str, About | UnavailableError] = {}
+    for endpoint in server.endpoints:
+        try:
+            found[endpoint.root] = await described(server, endpoint, wanted)
+        except UnavailableError as error:
+            found[endpoint.root] = error
+    away = [error for error in found.values() if isinstance(error, UnavailableError)]
+    if len(away) == len(found):
+        raise away[0]
+    return found
+
+
+def models_of(found: Mapping[str, About | UnavailableError]) -> list[str]:
+    """The names of the models of those that are there, each once."""
+    there = [about for about in found.values() if not isinstance(about, UnavailableError)]
+    return list(dict.fromkeys(model.name for about in there for model in about.models))
+
+
 async def only_model(server: Contact, told: Told) -> str:
-    """The server's model, for a run that names none. Raises UsageError unless the server has just one."""
-    about = await described(server)
-    names = [model.name for model in about.models]
+    """The servers' model, for a run that names none. Raises UsageError unless there is just one."""
+    names = models_of(await all_described(server))
     if len(names) != 1:
-        has = (
-            f"has {', '.join(names[:MODELS_NAMED])}{' …' if len(names) > MODELS_NAMED else ''}" if names else "has none"
-        )
+        more = " …" if len(names) > MODELS_NAMED else ""
         raise UsageError(
-            f"no model is named: not on the first line, nor with -m, nor in the variable MODEL. {about.kind} at "
-            f"{server.endpoint.root} {has}"
+            "no model is named: not on the first line, nor with -m, nor in the variable MODEL. "
+            f"{server.roots} has {', '.join(names[:MODELS_NAMED]) or 'none'}{more}"
         )
-    told.note(f"no model is named; {about.kind} at {server.endpoint.root} has just one: {names[0]}")
+    told.note(f"no model is named; {server.roots} has just one: {names[0]}")
     return names[0]

@@ -101,7 +101,7 @@ def request_hash(
             content,
             system,
             tools,
-            _asked(params),
+            _asked(_common(params)),
             options or None,
             _asked(extra),
             images,
@@ -115,6 +115,13 @@ def body_hash(kind: Kind, body: Mapping[str, Json]) -> str:
     if asked and isinstance(model := asked.get("model"), str) and model.endswith(LATEST):
         asked = {**asked, "model": model.removesuffix(LATEST)}
     return _digest([kind, asked])
+
+
+def _common(params: Mapping[str, Json] | None) -> Mapping[str, Json] | None:
+    """Without the second name for the limit of tokens: it says how to say it, and to whom."""
+    if not params or "max_completion_tokens" not in params:
+        return params
+    return {{"max_completion_tokens": "max_tokens"}.get(key, key): value for key, value in params.items()}
 
 
 def _asked(params: Mapping[str, Json] | None) -> Mapping[str, Json] | None:

@@ -1,7 +1,5 @@
 """What travels through a run: Job → Call → Delta → Completion → Result, and the times taken on the way.
 
-    bytes → Job → Call → attempt(s) → chunks → Deltas → Completion → Result → bytes
-
 Times are seconds on one monotonic clock; the wall clock appears in `Timing.started_at` alone.
 """
 
@@ -61,6 +59,8 @@ class Job:
     params: Mapping[str, Json] = field(default_factory=dict)
     options: Mapping[str, Json] = field(default_factory=dict)
     extra: Mapping[str, Json] = field(default_factory=dict)
+    keep_alive: str = ""
+    """How long Ollama keeps the model after this job, if the line does not say; "" leaves it to the server."""
     meta: Json = None
 
 
@@ -87,8 +87,9 @@ class Endpoint:
 class Call:
     """One HTTP request for one job, or for many embedding jobs; encoded once and sent again as it is.
 
-    The last fields are its history: `sent` counts exchanges, `counted` those that used up the allowance of retries,
-    `waited` is backoff and pacing in seconds.
+    Calls of one `group` want the same model loaded in the same way. The last fields are its history: `server` is where
+    it was sent last, `sent` counts exchanges, `counted` those that used up the allowance of retries,
+    `waited` is backoff and pacing in seconds, `overran` says that an attempt took longer than all of it may.
     """
 
     jobs: tuple[Job, ...]
@@ -96,11 +97,14 @@ class Call:
     body: bytes
     stream: bool
     model: str | None = None
+    group: str = ""
     sent: int = 0
+    server: str = ""
     counted: int = 0
     throttled: int = 0
     waited: float = 0.0
     resent: bool = False
+    overran: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
 
@@ -15,7 +15,7 @@ from batcher.failures import UsageError
 from batcher.model import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from batcher.model import Json
 
@@ -26,21 +26,88 @@ _CHOICES: Final = {
     "on_change": ("error", "rerun", "keep"),
 }
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
-
+_THOUSANDS: Final = {"": 1.0, "k": 1e3, "m": 1e6}
+_KEEP_ALIVE = re.compile(r"|-1|0|(?:\d+(?:\.\d+)?(?:ms|s|m|h))+|\d+")
 
 PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors"})
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many requests may be in flight at one server: between `least` and `most`; fixed where they are equal."""
+
+    least: int
+    most: int
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.least == self.most
+
+    @classmethod
+    def of(cls, value: str | int) -> Concurrency:
+        """Read `auto`, `N` or `MIN-MAX`. Raises ValueError, which repeats no text: it may be a secret gone astray."""
+        text = str(value).strip().lower()
+        if text == "auto":
+            return AUTO
+        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", text)
+        if not match:
+            raise ValueError("must be auto, a number such as 8, or a range such as 2-16")
+        least, most = int(match[1]), int(match[2] or match[1])
+        if least < 1:
+            raise ValueError(f"must be at least 1, not {least}")
+        if most < least:
+            raise ValueError(f"must go from less to more: {most}-{least}, not {least}-{most}")
+        return cls(least, most)
+
+    def __str__(self) -> str:
+        if self == AUTO:
+            return "auto"
+        return str(self.most) if self.is_fixed else f"{self.least}-{self.most}"
+
+
+AUTO: Final = Concurrency(1, 256)
+
+
+@dataclass(frozen=True, slots=True)
+class MaxErrors:
+    """How many failed jobs a run puts up with: more than `most` end it. With `of_all`, `most` is percent."""
+
+    most: float
+    of_all: bool = False
+
+    ENOUGH: ClassVar[int] = 100
+    """Finished jobs before a share of them says anything."""
+
+    @classmethod
+    def of(cls, value: str | int) -> MaxErrors:
+        """Read `20` or `5%`. Raises ValueError."""
+        match = re.fullmatch(r"(\d{1,9})|(\d{1,3}(?:\.\d+)?)\s*%", str(value).strip())
+        if not match or (match[2] and float(match[2]) > 100):
+            raise ValueError("must be a number of jobs such as 20, or a share of them such as 5%")
+        return cls(float(match[1] or match[2]), of_all=match[2] is not None)
+
+    def exceeded(self, failed: int, finished: int) -> bool:
+        """Whether so many failures, among so many jobs that finished in this run, are too many."""
+        if not self.of_all:
+            return failed > self.most
+        return finished >= self.ENOUGH and 100 * failed > self.most * finished
+
+    def __str__(self) -> str:
+        return f"{self.most:g}{'%' if self.of_all else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Everything a run can be told. Durations are seconds. Raises UsageError on values that contradict themselves.
 
-    `errors` defaults to a file beside the results, `max_wait` to 15 s before the server has ever answered and one hour
-    after. `params` and `option` apply to all jobs that do not say otherwise.
+    `concurrency`, `rpm` (requests a minute) and `tpm` (tokens a minute) hold for each server. `min_speed` is tokens a
+    second, 0 for none; `keep_alive` is Ollama's ("" leaves it to the server). `errors` defaults to a file beside the
+    results, `max_wait` to 15 s before the server has ever answered and one hour after. `params` and `option` apply to
+    all jobs that do not say otherwise.
     """
 
     # which server, and how to be let in
-    base_url: str | None = None
+    base_url: tuple[str, ...] = ()
     dialect: Api | None = None
     local: bool | Path = False
     slots: int | None = None
@@ -64,15 +131,20 @@ class Options:
     input_format: str | None = None
 
     # how fast, how often, how long
-    concurrency: int = 4
+    concurrency: Concurrency = AUTO
+    rpm: float | None = None
+    tpm: float | None = None
     retries: int = 4
     connect_timeout: float = 10.0
     first_token_timeout: float = 600.0
     idle_timeout: float = 120.0
     timeout: float = 1800.0
+    min_speed: float = 0.2
+    keep_alive: str = "30m"
     max_wait: float | None = None
     grace: float = 20.0
     max_duration: float | None = None
+    max_errors: MaxErrors | None = None
 
     # what to write
     errors: Path | None = None
@@ -90,6 +162,7 @@ class Options:
 
     def __post_init__(self) -> None:
         self._check_numbers()
+        self._check_pace()
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
@@ -98,8 +171,20 @@ class Options:
         if self.local and self.base_url:
             raise UsageError("local starts a server and base_url names one: say one of the two")
 
+    def _check_pace(self) -> None:
+        for name in ("rpm", "tpm"):
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
+                raise UsageError(f"{name} must be more than 0 a minute")
+        if not 0 <= self.min_speed < math.inf:
+            raise UsageError("min_speed must not be less than 0 tokens a second")
+        if not _KEEP_ALIVE.fullmatch(self.keep_alive):
+            raise UsageError(
+                "keep_alive is a duration such as 30m, -1 for ever, 0 for not at all, or empty for the server's own, "
+                f"not {self.keep_alive!r}"
+            )
+
     def _check_numbers(self) -> None:
-        for name, least in (("concurrency", 1), ("pack", 1), ("retries", 0), ("limit", 1), ("slots", 1)):
+        for name, least in (("pack", 1), ("retries", 0), ("limit", 1), ("slots", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} must be at least {least}, not {value}")
@@ -129,6 +214,13 @@ def _typed(name: str, value: Any) -> Any:
             raise UsageError(f"dialect is {' or '.join(Api)}, not {value!r}") from None
     if name in PATHS and isinstance(value, str):
         return Path(value)
+    if name == "base_url":
+        return (value,) if isinstance(value, str) else tuple(value or ())
+    if name in _READ and isinstance(value, str | int | float):
+        try:
+            return _READ[name](value)
+        except ValueError as error:
+            raise UsageError(f"{name} {error}") from None
     if name == "fail_on" and not isinstance(value, str):
         return frozenset(value)
     return value
@@ -152,6 +244,24 @@ def duration(text: str) -> float:
     if not text or end != len(text) or not math.isfinite(total):
         raise ValueError(f"{text!r} is no duration; write it as 30s, 5m or 1h30m")
     return total
+
+
+def amount(value: str | float) -> float:
+    """Read `500`, `30k` or `2m` (millions), as a number. Raises ValueError, which repeats no text."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)([km]?)", str(value).strip().lower())
+    if not match:
+        raise ValueError("must be an amount such as 500, 30k or 2m")
+    return float(match[1]) * _THOUSANDS[match[2]]
+
+
+_READ: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "concurrency": Concurrency.of,
+    "max_errors": MaxErrors.of,
+    "rpm": amount,
+    "tpm": amount,
+    "keep_alive": str,
+}
+"""Options that may be given as text or as a number, and how they are read."""
 
 
 def setting(text: str) -> tuple[str, Json]:

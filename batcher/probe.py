@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from batcher.model import Endpoint, Json
-    from batcher.servers import Server
 
 MOST_SHOWN = 20
 """Ollama tells a model's context one request at a time; this many are asked for when none is wanted in particular."""
@@ -57,12 +56,12 @@ class Requester(Protocol):
     ) -> Answer: ...
 
 
-async def identify(requester: Requester, server: Server, headers: Mapping[str, str] | None = None) -> Api:
+async def identify(requester: Requester, root: str, headers: Mapping[str, str] | None = None) -> Api:
     """Let one `GET /api/version` decide: a version means Ollama's own API, any other answer an OpenAI-compatible one.
 
     Raises `AttemptError` if nobody answers, or only a proxy that says so: that decides nothing.
     """
-    url = f"{server.root}/api/version"
+    url = f"{root}/api/version"
     answer = await requester.request("GET", url, headers=headers or {})
     if answer.status in AWAY:
         raise _away(url, answer)

@@ -25,6 +25,10 @@ REDRAW = 0.1
 """Least seconds between two drawings."""
 BAR_WIDTH = 24
 NOTE_WIDTH = 200
+LEAST_NOTE = 16
+"""Cells below which what the run waits for says too little to stand there."""
+EXPENDABLE = ("tokens", "parked", "jobs", "in flight", "note", "failed")
+"""What a narrow terminal does without, the least important first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,8 @@ class Snapshot:
     skipped: int = 0
     """Jobs that had a result before; done, but no sign of speed."""
     in_flight: int = 0
+    allowed: int | None = None
+    """How many requests may be in flight now."""
     parked: int = 0
     """Requests that wait for their next attempt."""
     tokens: int = 0
@@ -89,8 +95,11 @@ class Pace:
         return (what(last) - what(first)) / time if time > 0 else 0.0
 
 
-def describe(snapshot: Snapshot, pace: Pace) -> str:
-    """Write the line, made safe for a terminal; what matters most stands first, since a narrow one cuts the end."""
+def describe(snapshot: Snapshot, pace: Pace, width: int | None = None) -> str:
+    """Write the line, made safe for a terminal.
+
+    Where it is longer than `width` cells, what matters least is left out, and what is awaited is cut; never the ETA.
+    """
     total = snapshot.total
     done = count(snapshot.done)
     if total is None:
@@ -99,17 +108,36 @@ def describe(snapshot: Snapshot, pace: Pace) -> str:
         share = 100 * snapshot.done // total if total else 100
         done = f"{done}/{count(total)} {min(share, 100)}%"
     remaining = pace.remaining()
-    parts = [
-        done,
-        f"{count(snapshot.failed)} failed" if snapshot.failed else "",
-        printable(snapshot.note, NOTE_WIDTH),
-        f"{count(snapshot.in_flight)} in flight",
-        f"{count(snapshot.parked)} parked" if snapshot.parked else "",
-        f"{rate(pace.jobs)} jobs/s" if pace.jobs else "",
-        f"{rate(pace.tokens)} tok/s" if pace.tokens else "",
-        f"ETA {span(remaining)}" if remaining is not None else span(snapshot.elapsed),
-    ]
-    return " · ".join(part for part in parts if part)
+    of = f"/{count(snapshot.allowed)}" if snapshot.allowed is not None else ""
+    parts = {
+        "done": done,
+        "failed": f"{count(snapshot.failed)} failed" if snapshot.failed else "",
+        "note": printable(snapshot.note, NOTE_WIDTH),
+        "in flight": f"{count(snapshot.in_flight)}{of} in flight",
+        "parked": f"{count(snapshot.parked)} parked" if snapshot.parked else "",
+        "jobs": f"{rate(pace.jobs)} jobs/s" if pace.jobs else "",
+        "tokens": f"{rate(pace.tokens)} tok/s" if pace.tokens else "",
+        "time": f"ETA {span(remaining)}" if remaining is not None else span(snapshot.elapsed),
+    }
+    return _fitted(parts, width)
+
+
+def _fitted(parts: dict[str, str], width: int | None) -> str:
+    line = _joined(parts)
+    for name in EXPENDABLE:
+        if width is None or len(line) <= width:
+            return line
+        over = len(line) - width
+        note = parts["note"]
+        if note and len(note) - over >= LEAST_NOTE:
+            return _joined(parts | {"note": printable(note, len(note) - over)})
+        parts = parts | {name: ""}
+        line = _joined(parts)
+    return line
+
+
+def _joined(parts: dict[str, str]) -> str:
+    return " · ".join(part for part in parts.values() if part)
 
 
 def state(snapshot: Snapshot) -> str:
@@ -181,8 +209,12 @@ class Progress:
         from rich.table import Table
         from rich.text import Text
 
-        text = Text(describe(snapshot, self._pace), no_wrap=True, overflow="ellipsis")
-        if not snapshot.total:
+        assert self._live is not None
+        width = self._live.console.width
+        whole = describe(snapshot, self._pace)
+        bar = snapshot.total and len(whole) + BAR_WIDTH + 1 <= width
+        text = Text(whole if bar else describe(snapshot, self._pace, width), no_wrap=True, overflow="ellipsis")
+        if not bar or not snapshot.total:
             return text
         line = Table.grid(padding=(0, 1))
         line.add_row(ProgressBar(total=snapshot.total, completed=snapshot.done, width=BAR_WIDTH), text)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from batcher import disk
 from batcher.failures import OutputError, OutputIOError, malformed
-from batcher.formats.images import media_type
 from batcher.formats.results import error_line, result_line
+from batcher.media import media_type
 from batcher.writer import Place
 
 if TYPE_CHECKING:

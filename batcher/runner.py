@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio import to_thread
 from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
+from batcher.concurrency import FixedLimit
 from batcher.contact import contact, only_model
 from batcher.destination import Destination
 from batcher.engine import Engine
 from batcher.failures import Exit, Failure, FailureClass, ungrouped
-from batcher.figures import span
 from batcher.formats import format_of
 from batcher.formats.parameters import unknown_keys_warning
 from batcher.intake import Intake
+from batcher.observer import Silent, Waits
 from batcher.progress import Snapshot
 from batcher.recorder import Recorder
 from batcher.resumption import compare, seal_of
@@ -30,7 +32,7 @@ from batcher.state import EVERY, parameters
 from batcher.statekeeper import StateKeeper
 from batcher.summary import Summary
 from batcher.watchdog import now
-from batcher.wiring import defaults_for, said, scheduler_for, stops, timeouts_for
+from batcher.wiring import defaults_for, said, scheduler_for, stops, timeouts_for, too_many
 from batcher.writer import Writer
 
 if TYPE_CHECKING:
@@ -41,38 +43,13 @@ if TYPE_CHECKING:
     from batcher.errorsfile import ErrorsFile
     from batcher.ledger import AnyLedger
     from batcher.model import Result
+    from batcher.observer import Observer
     from batcher.options import Options
     from batcher.scheduler import Scheduler
 
 TICK: Final = 0.2
-
-
-class Observer(Protocol):
-    """Whoever watches a run: gets sentences, finished jobs and, now and then, the state.
-
-    `wants_total` has the input counted before the first request, where it can be. What is shown goes through `redact`,
-    once the keys of the run are known.
-    """
-
-    wants_total: bool
-    redact: Callable[[str], str]
-
-    def note(self, message: str) -> None: ...
-    def finished(self, result: Result) -> None: ...
-    def tick(self, run: Run) -> None: ...
-    def asked(self, run: Run) -> None: ...
-
-
-class Silent:
-    """Watches nothing: the observer of programs."""
-
-    wants_total = False
-    redact: Callable[[str], str] = str
-
-    def note(self, message: str) -> None: ...
-    def finished(self, result: Result) -> None: ...
-    def tick(self, run: Run) -> None: ...
-    def asked(self, run: Run) -> None: ...
+RULES: Final = ("max_duration", "max_errors")
+"""What ends a run early, unless all was done by then."""
 
 
 @dataclass(slots=True)
@@ -127,6 +104,7 @@ class Run:
             failed=summary.failed,
             skipped=summary.skipped,
             in_flight=scheduler.in_flight if scheduler else 0,
+            allowed=scheduler.allowed if scheduler else None,
             parked=scheduler.parked if scheduler else 0,
             tokens=summary.completion_tokens,
             total=self.total,
@@ -156,9 +134,8 @@ class Run:
     def _stop_at(self, expiry: Failure) -> None:
         """The time was over: that ended the run, unless something else had, or all was done by then."""
         summary, scheduler = self.summary, self.scheduler
-        all_done = scheduler is not None and scheduler.exhausted and not summary.pending
-        if summary.stop is None or summary.stop.code == expiry.code:
-            summary.stop = None if all_done else expiry
+        if summary.stop is None and (summary.pending or scheduler is None or not scheduler.exhausted):
+            summary.stop = expiry
 
     async def _serve(
         self,
@@ -221,6 +198,8 @@ class Run:
                     helpers.start_soon(_stop_with, server.gone, engine)
                 async for batch in engine.batches():
                     await recorder.record(batch)
+                    if why := too_many(self.options, self.summary.failed, self.summary.ok + self.summary.failed):
+                        engine.stop(why)
                 helpers.cancel_scope.cancel()
         finally:
             await recorder.record_last(engine.take())
@@ -229,10 +208,20 @@ class Run:
     def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact) -> None:
         """Note in the summary what no single result tells."""
         summary = self.summary
+        summary.stop, summary.refused = stops(scheduler, server.redactor.text)
+        if summary.stop is not None and summary.stop.code in RULES:
+            scheduler.backlog.peek()
         summary.skipped, summary.duplicates, summary.left = intake.skipped, intake.duplicates, intake.left
         # Each job that was taken in ends once: with a result, a failure, or pending.
         summary.pending = intake.taken - (summary.ok + summary.failed - intake.refused)
-        summary.stop, summary.refused = stops(scheduler, server.redactor.text)
+        if summary.stop is not None and summary.stop.code in RULES and scheduler.exhausted and not summary.pending:
+            summary.stop = None  # nothing was left to stop
+        if summary.stop is not None and summary.stop.exit is Exit.STOPPED and summary.stop.retry_after:
+            summary.come_back = time.time() + summary.stop.retry_after
+        for lane in scheduler.lanes:
+            sums = summary.server(lane.endpoint.root)
+            sums.requests, sums.throttled, sums.in_flight = lane.requests, lane.throttles, lane.limit.allowed
+            sums.limit = "" if isinstance(lane.limit, FixedLimit) else lane.limit.settled()
         if warning := unknown_keys_warning(intake.defaults.unknown_keys):
             self.observer.note(warning)
 
@@ -258,17 +247,12 @@ class Run:
         )
 
     async def _tick(self) -> None:
-        """Show the state now and then, and say once when a wait begins and when it is over."""
-        waiting_since = None
+        """Show the state now and then, and say what is waited for."""
+        waits = Waits(self.observer.note, self.summary)
         while True:
             self.observer.tick(self)
-            words = self.scheduler.waits_for(now()) if self.scheduler else ""
-            if words and waiting_since is None:
-                waiting_since = now()
-                self.observer.note(words)
-            elif waiting_since is not None and not words:
-                self.observer.note(f"going on after {span(now() - waiting_since)}")
-                waiting_since = None
+            if self.scheduler is not None:
+                waits.look(self.scheduler, now())
             await anyio.sleep(TICK)
 
 

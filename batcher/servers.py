@@ -1,6 +1,6 @@
 """Finds out which server is meant, from the command line and the environment, and which URL its APIs begin at.
 
-The first that is given counts:
+The first that is given counts, and --base-url may be given several times:
 
     --base-url  >  LLM_ENDPOINT  >  OPENAI_BASE_URL  >  OLLAMA_HOST  >  http://127.0.0.1:11434
 
@@ -12,20 +12,29 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from batcher.failures import UsageError
+from batcher.failures import ConfigError, UsageError
 from batcher.model import Api, Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 DEFAULT_PORT = 11434
 DEFAULT_ROOT = f"http://127.0.0.1:{DEFAULT_PORT}"
 SCHEME_PORTS = {"http": 80, "https": 443}
+
+
+def is_loopback(root: str) -> bool:
+    """Whether what is sent to a URL stays on this machine: 127.0.0.0/8, ::1 and localhost."""
+    host = urlsplit(root).hostname or ""
+    if host.removesuffix(".") == "localhost":
+        return True
+    address = _address(host)
+    return address is not None and address.is_loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +56,7 @@ class Server:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether what is sent stays on this machine: 127.0.0.0/8, ::1 and localhost."""
-        if self.host.removesuffix(".") == "localhost":
-            return True
-        address = _address(self.host)
-        return address is not None and address.is_loopback
+        return is_loopback(self.root)
 
     @property
     def is_confidential(self) -> bool:
@@ -60,6 +65,36 @@ class Server:
 
     def endpoint(self, api: Api, headers: Mapping[str, str]) -> Endpoint:
         return Endpoint(root=self.root, api=api, v1=self.v1, headers=headers)
+
+
+def find_servers(*, base_urls: Sequence[str], dialect: Api | None, environ: Mapping[str, str]) -> list[Server]:
+    """Name the servers to talk to, in the order in which they are given; one that is named twice is one server.
+
+    Raises `UsageError` as `find_server` does, and `ConfigError` for URLs that speak different APIs.
+    """
+    named = [find_server(base_url=url, dialect=dialect, environ=environ) for url in base_urls or (None,)]
+    found: dict[tuple[str, str], Server] = {}
+    for server in named:
+        first = found.setdefault((server.root, server.v1), server)
+        if first is not server:
+            note = f"{server.source}: {server.root} is named more than once; taken once"
+            notes = tuple(dict.fromkeys((*first.notes, note)))
+            found[server.root, server.v1] = replace(first, api=first.api or server.api, notes=notes)
+    servers = list(found.values())
+    one_api(servers)
+    return servers
+
+
+def one_api(servers: Iterable[Server]) -> Api | None:
+    """The API that all of them speak, as far as it is known. Raises `ConfigError` if it is not one, naming two."""
+    known = {server.api: server for server in servers if server.api is not None}
+    if len(known) > 1:
+        native, openai = known[Api.NATIVE], known[Api.OPENAI]
+        raise ConfigError(
+            f"the servers of a run speak one API, and these are of two: {native.root} speaks Ollama's, "
+            f"{openai.root} OpenAI's. Say --dialect openai (Ollama speaks that as well), or make two runs"
+        )
+    return next(iter(known), None)
 
 
 def find_server(*, base_url: str | None, dialect: Api | None, environ: Mapping[str, str]) -> Server:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from signal import Signals
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from batcher import block
 from batcher.failures import Exit
-from batcher.figures import count, rate, seconds, span
 from batcher.histogram import Histogram
-from batcher.redaction import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,15 +18,30 @@ if TYPE_CHECKING:
     from batcher.model import Json, Result, Usage
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
-WIDTH = 100
-"""Cells of the longest line of the block, which quotes a server."""
-STOP_WIDTH = 4 * WIDTH
-"""Cells of the reason why a run stopped, which may be the last words of a server that died, and of lines with paths."""
-LONG = ("stopped", "results", "unsaved", "errors", "next")
-CAUSES = 3
-"""Causes of failure that the block names; a fourth and more are counted together."""
 _GAPS_EXACT, _GAPS_STRIDE = 8, 16
 """Of up to 8 gaps of an answer every one is counted; of more than 128, every 16th, for itself and the 15 after it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerSums:
+    """How one server of a run did. What is held is seen five times a second: times are right to about that."""
+
+    server: str
+    requests: int = 0
+    ok: int = 0
+    """Jobs that it answered."""
+    failed: int = 0
+    """Jobs that ended with a failure there."""
+    throttled: int = 0
+    """Requests that it answered with: wait."""
+    away_s: float = 0.0
+    """Seconds in which it did not answer."""
+    held_s: float = 0.0
+    """Seconds in which it, or the allowance of requests and tokens, said wait."""
+    in_flight: int = 0
+    """How many requests it was given at once in the end."""
+    limit: str = ""
+    """Where that settled and why, in a sentence; empty if it was fixed."""
 
 
 @dataclass(slots=True)
@@ -74,6 +88,10 @@ class Summary:
     """The run ended before the end of the input: it has more jobs than are counted here."""
     unwritten: list[str] = field(default_factory=list)
     """What else than results could not be written, in sentences."""
+    servers: dict[str, ServerSums] = field(default_factory=dict)
+    """By their roots."""
+    come_back: float | None = None
+    """When the server will serve again, as it says: wall clock, seconds since 1970. Set where the run ended for it."""
 
     @property
     def failed(self) -> int:
@@ -94,6 +112,10 @@ class Summary:
         if result.attempts and (result.pack is None or not result.pack[0]):  # the jobs of a pack share its attempts
             self.attempts += result.attempts
             self.retries += result.attempts - 1
+        if result.server is not None:
+            server = self.server(result.server)
+            server.ok += result.ok
+            server.failed += not result.ok
         if result.failure is not None:
             self._add_failure(result.failure, sent=result.attempts > 0)
             return
@@ -112,6 +134,13 @@ class Summary:
             if timing.arrivals:
                 self.ttft.add(timing.arrivals[0] - timing.started)
                 self._add_gaps(timing.arrivals)
+
+    def server(self, root: str) -> ServerSums:
+        """The sums of one server."""
+        found = self.servers.get(root)
+        if found is None:
+            found = self.servers[root] = ServerSums(server=root)
+        return found
 
     def _add_usage(self, usage: Usage) -> None:
         self.prompt_tokens += usage.prompt_tokens or 0
@@ -167,33 +196,20 @@ class Summary:
             "stop": None if self.stop is None else _reason(self.stop),
             "refused": [_reason(failure) for failure in self.refused],
             "signal": self.signal,
+            "come_back_at": None
+            if self.come_back is None
+            else datetime.fromtimestamp(self.come_back, UTC).isoformat(timespec="seconds"),
             "unwritten": self.unwritten,
+            "servers": [asdict(server) for server in self.servers.values()],
         }
 
     def render(self, results: Path | str | None = None, errors: Path | str | None = None) -> str:
-        """Write the block for a terminal: at most 12 lines, the last of which says what to do if something is."""
-        rows = [
-            ("jobs", self._jobs_row()),
-            ("speed", self._speed_row()),
-            ("times", self._times_row()),
-            ("flags", ", ".join(f"{name} {count(n)}" for name, n in self.flags.most_common())),
-            *self._failure_rows(),
-            ("stopped", self._stop_row()),
-            ("results", str(results or "")),
-            *(("unsaved", text) for text in self.unwritten),
-            ("errors", str(errors or "") if self.failures else ""),
-            ("next", self._advice(errors)),
-        ]
-        widths = dict.fromkeys(LONG, STOP_WIDTH)
-        return "\n".join(f"{name:<8} {printable(text, widths.get(name, WIDTH))}" for name, text in rows if text)
+        """Write the block for a terminal, the last line of which says what to do if something is."""
+        return block.render(self, results, errors)
 
     def one_line(self, errors: Path | str | None = None) -> str:
         """Say in one line what became of the run and what to do: what cron mails and a journal keeps."""
-        name = "" if self.signal is None else f"ended by {Signals(self.signal).name}"
-        failures = [text for _, text in self._failure_rows()]
-        return printable(
-            _joined([self._jobs_row(), name, self._stop_row(), *self.unwritten, *failures, self._advice(errors)])
-        )
+        return block.one_line(self, errors)
 
     def _add_failure(self, failure: Failure, *, sent: bool) -> None:
         self.invalid += not sent
@@ -213,73 +229,6 @@ class Summary:
         if sample:
             self.itl.add_all(sample, stride)
 
-    def _jobs_row(self) -> str:
-        of_all = "" if self.unread else f" of {count(self.jobs, 'jobs')}"
-        parts = [
-            f"{count(self.ok + self.skipped, '' if of_all else 'jobs')}{of_all} done"
-            + (f" ({count(self.skipped)} before this run)" if self.skipped else ""),
-            f"{count(self.failed)} failed" if self.failed else "",
-            f"{count(self.left)} failed before and left alone" if self.left else "",
-            f"{count(self.pending)} pending" if self.pending else "",
-            f"{count(self.duplicates)} repeated" if self.duplicates else "",
-            "the rest of the input unread" if self.unread else "",
-            span(self.elapsed) if self.elapsed else "",
-        ]
-        return _joined(parts)
-
-    def _speed_row(self) -> str:
-        if not self.elapsed or not self.ok + self.failed:
-            return ""
-        parts = [f"{rate((self.ok + self.failed) / self.elapsed)} jobs/s"]
-        if self.completion_tokens:
-            parts.append(f"{rate(self.completion_tokens / self.elapsed)} tokens/s")
-        elif self.prompt_tokens:
-            parts.append(f"{rate(self.prompt_tokens / self.elapsed)} prompt tokens/s")
-        if self.prompt_tokens or self.completion_tokens:
-            parts.append(f"{count(self.prompt_tokens)} tokens in, {count(self.completion_tokens)} out")
-        if self.retries:
-            parts.append(f"{count(self.retries)} of {count(self.attempts, 'attempts')} were retries")
-        return _joined(parts)
-
-    def _times_row(self) -> str:
-        times = (("TTFT", self.ttft), ("latency", self.latency), ("ITL", self.itl))
-        parts = [
-            f"{name} p50 {seconds(h.quantile(0.5))}, p95 {seconds(h.quantile(0.95))}" for name, h in times if h.count
-        ]
-        return _joined(parts)
-
-    def _failure_rows(self) -> list[tuple[str, str]]:
-        """Name the commonest causes, each with the first message that came with it."""
-        ranked = self.failures.most_common()
-        named = ranked if len(ranked) <= CAUSES else ranked[: CAUSES - 1]
-        rows = [("failed", f"{count(n)} × {code}: {self.samples[code]}") for code, n in named]  # noqa: RUF001 - times
-        if rest := ranked[len(named) :]:
-            rows.append(("failed", f"{count(sum(n for _, n in rest))} for {count(len(rest))} other causes"))
-        return rows
-
-    def _stop_row(self) -> str:
-        failure = self.stop or (self.refused[0] if self.refused else None)
-        return "" if failure is None else f"{failure.code}: {failure.message}"
-
-    def _advice(self, errors: Path | str | None) -> str:
-        retried = self.failed - self.invalid
-        parts = []
-        if self.invalid:
-            parts.append(f"mend the {count(self.invalid, 'lines')} of the input that could not be sent")
-        if retried or self.pending or self.unread:
-            undone = (
-                "rest"
-                if self.unread
-                else " and ".join(
-                    f"{count(n)} {what}" for n, what in ((self.pending, "pending"), (retried, "failed")) if n
-                )
-            )
-            parts.append(f"run the same command again for the {undone}")
-        elif self.invalid:
-            parts.append("run the same command again")
-        where = f"; {errors} says why each failed" if self.failed and errors else ""
-        return ", then ".join(parts) + where
-
 
 def _quantiles(histogram: Histogram) -> dict[str, float | int] | None:
     if not histogram.count:
@@ -291,7 +240,3 @@ def _quantiles(histogram: Histogram) -> dict[str, float | int] | None:
 
 def _reason(failure: Failure) -> dict[str, str]:
     return {"code": failure.code, "message": failure.message}
-
-
-def _joined(parts: list[str]) -> str:
-    return " · ".join(part for part in parts if part)

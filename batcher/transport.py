@@ -7,6 +7,7 @@ the line iterator (it fails on lines over 512 KiB).
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import ssl
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
+    from aiohttp.abc import AbstractStreamWriter
+
     from batcher.model import Endpoint
 
 HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "batcher"}
@@ -32,6 +35,10 @@ KEEPALIVE: Final = 4.0
 DECODED_LIMIT: Final = 256 * 1024 * 1024
 RATIO_LIMIT: Final = 200
 READ_BUFFER: Final = 256 * 1024
+SEND_TIMEOUT: Final = 60.0
+"""Seconds in which a server must take a slice of a request; a frozen one takes what fits the buffers and no more."""
+SLICE: Final = 256 * 1024
+"""Bytes of a request that are sent at a time; a smaller request fits into the system's buffers and is not watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +88,13 @@ class Transport:
         url = self._urls.get((endpoint.root, path))
         if url is None:
             url = self._urls[endpoint.root, path] = URL(endpoint.url(path), encoded=True)
+        data = _Body(body) if len(body) > SLICE else body
         try:
-            response = await self._session.post(url, data=body, headers=endpoint.headers, allow_redirects=False)
+            response = await self._session.post(url, data=data, headers=endpoint.headers, allow_redirects=False)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            if isinstance(data, _Body) and data.stuck:
+                words = f"it took no byte of the request for {SEND_TIMEOUT:g} s"
+                raise AttemptError(_unreachable("send_timeout", words)) from error
             raise AttemptError(_before_answer(error)) from error
         return Exchange(response)
 
@@ -120,6 +131,11 @@ class Exchange:
         self._inflate = _Inflate() if encoding in ("gzip", "deflate", "x-gzip") else None
 
     @property
+    def tells_limits(self) -> bool:
+        """Whether there are headers about how much is left of an allowance. Cheap: every answer is asked."""
+        return any("ratelimit" in name.lower() for name in self._response.headers)
+
+    @property
     def headers(self) -> dict[str, str]:
         """The headers, names in lower case."""
         return {name.lower(): value for name, value in self._response.headers.items()}
@@ -150,6 +166,30 @@ class Exchange:
     def close(self) -> None:
         """Break the connection, so that the server stops generating and the socket is not used again."""
         self._response.close()
+
+
+class _Body(aiohttp.payload.Payload):
+    """A large request, sent in slices that the server has to take in time."""
+
+    _value: bytes
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__(value, content_type=HEADERS["Content-Type"])
+        self._size = len(value)
+        self.stuck = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        view = memoryview(self._value)
+        for start in range(0, len(view), SLICE):
+            try:
+                async with asyncio.timeout(SEND_TIMEOUT):
+                    await writer.write(view[start : start + SLICE])
+            except TimeoutError:
+                self.stuck = True
+                raise
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._value.decode(encoding, errors)
 
 
 class _Inflate:

@@ -8,7 +8,7 @@ import pytest
 
 from batcher.answers import FLAGS, judge, suspicion
 from batcher.failures import FailureClass
-from batcher.model import Choice, Completion, Job, Kind
+from batcher.model import Choice, Completion, Job, Kind, Usage
 
 JSON_SCHEMA = {"type": "object", "properties": {}}
 
@@ -98,6 +98,52 @@ def test_json_that_was_not_asked_for(fields: dict[str, Any]) -> None:
     completion = answer("{")
     assert judge(job(**fields), completion) is None
     assert completion.flags == []
+
+
+PROSE = "word " * 6000
+"""A prompt of more words than most contexts have tokens."""
+PAGES = [{"role": "user", "content": "word " * 3000}, {"role": "user", "content": [{"type": "text", "text": PROSE}]}]
+
+
+@pytest.mark.parametrize(
+    ("counted", "fields", "cut"),
+    [
+        (4096, {"content": PROSE}, True),
+        (2050, {"content": PROSE}, True),  # half of 4096, and its marks: Ollama's way to cut the middle out
+        (2051, {"content": PAGES}, True),
+        (8190, {"content": PAGES}, True),
+        (8190, {"content": PROSE}, False),  # all of it
+        (510, {"kind": Kind.EMBED, "content": ["word " * 600, "word"]}, True),
+        (5000, {"content": PROSE}, False),  # no context: what the cache had may not be counted
+        (5000, {"content": PROSE, "options": {"num_ctx": 5000}}, True),
+        (2502, {"content": PROSE, "extra": {"options": {"num_ctx": 5000}}}, True),
+        (2502, {"body": {"messages": PAGES, "options": {"num_ctx": 5000}}}, True),
+        (2050, {"content": PROSE, "options": {"num_ctx": 9999}}, True),  # the model was trained on less
+        (2050, {"content": "x", "system": PROSE}, True),
+        (2050, {"content": "\u8bcd" * 60000}, False),  # Chinese has no spaces: never found out, never wronged
+        (2048, {"content": " " * 60000 + "x"}, False),
+        (2048, {"content": "-" * 60000}, False),
+        (17, {"content": PROSE}, False),
+        (0, {"content": PROSE}, False),
+        (None, {"content": PROSE}, False),
+        (2048, {"kind": Kind.EMBED, "content": [1] * 6000}, False),
+        (2048, {"body": {"input": None}}, False),
+    ],
+)
+def test_a_prompt_that_the_server_cut(counted: int | None, fields: dict[str, Any], *, cut: bool) -> None:
+    """Fewer tokens than words, and just a context full of them: neither alone proves anything."""
+    embeds = fields.get("kind") is Kind.EMBED
+    completion = Completion(vectors=[[1.0]]) if embeds else answer("x")
+    completion.usage = Usage(prompt_tokens=counted)
+    judge(Job(**{"id": "q", "seq": 0, "kind": Kind.CHAT, **fields}), completion)
+    assert completion.flags == (["input_truncated"] if cut else [])
+
+
+def test_a_complete_answer_that_repeats_itself() -> None:
+    """It is a result, and flagged: the server ended it, or its token limit did."""
+    completion = answer("ha " * 2000, "length")
+    judge(job(), completion)
+    assert completion.flags == ["length", "repeats"]
 
 
 def test_tool_calls_are_no_json_answer() -> None:

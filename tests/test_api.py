@@ -11,7 +11,7 @@ from commandline import Desk, names, prompts
 from echoserver import echoing
 
 import batcher
-from batcher.failures import InputError, UnavailableError, UsageError
+from batcher.failures import BatcherError, InputError, UnavailableError, UsageError
 from batcher.simulator import simulator_thread, text
 
 if TYPE_CHECKING:
@@ -236,6 +236,32 @@ async def test_a_stopped_stream_raises_why(sim: BackgroundSimulator) -> None:
         await all_of([*prompts(["q"]), {"id": "r", "prompt": "Hi", "model": "other"}])
     assert caught.value.exit == 78
     assert sim.counts["q"] == 1
+
+
+@pytest.mark.anyio
+async def test_a_stream_with_too_many_failures_ends() -> None:
+    """`max_errors` holds for streams as well: what has ended comes, and then the reason."""
+    found: list[batcher.Result] = []
+
+    async def take() -> None:
+        async with batcher.stream(prompts(names(50), "do=bad"), concurrency=1, max_errors=2) as results:
+            async for result in results:
+                found.append(result)  # noqa: PERF401 - it raises in the end, and what came before counts
+
+    with pytest.raises(BatcherError, match="--max-errors 2: 3 of") as caught:
+        await take()
+    assert caught.value.exit == 4
+    assert len(found) == 3
+
+
+@pytest.mark.anyio
+async def test_a_stream_may_have_several_servers(sim: BackgroundSimulator) -> None:
+    """`base_url` may be a list."""
+    wanted = names(40)
+    with simulator_thread() as other:
+        found = await all_of(prompts(wanted, "ttft=0.02"), base_url=[sim.url, other.url])
+    assert sorted(result.id for result in found if result.ok) == wanted
+    assert {result.server for result in found} == {sim.url, other.url}
 
 
 @pytest.mark.anyio

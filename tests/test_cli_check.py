@@ -42,7 +42,8 @@ def test_ready(desk: Desk, look: Any, suffix: str, about: str, endpoint: str) ->
     assert found["ready"] is True
     assert found["input"]["paths"][endpoint] == 2
     assert found["input"]["models"] == {"simulator:latest": 3}
-    assert found["about"]["kind"] == about.partition(",")[0].partition(" ")[0]
+    [there] = found["servers"]
+    assert there["about"]["kind"] == about.partition(",")[0].partition(" ")[0]
     names = {"simulator", "other"}
     assert {line.split()[0].removesuffix(":latest") for line in models.out.splitlines()[1:]} == names
     assert {model["name"].removesuffix(":latest") for model in json.loads(listed.out)} == names
@@ -75,7 +76,8 @@ def test_a_model_that_is_not_there_is_78(desk: Desk) -> None:
     assert ran.code == data.code == 78
     assert "missing  lama3.2 is not on the server; the nearest there is llama3.2" in ran.out
     assert "ollama pull lama3.2" in ran.out
-    assert [missing["model"] for missing in json.loads(data.out)["missing"]] == ["lama3.2"]
+    [there] = json.loads(data.out)["servers"]
+    assert [missing["model"] for missing in there["missing"]] == ["lama3.2"]
     assert mended.code == 0
 
 
@@ -122,3 +124,70 @@ def test_the_input_may_come_by_a_pipe(desk: Desk) -> None:
         ran = desk.run("check", "-", "--base-url", sim.url, "-m", "simulator", stdin='{"prompt":"Hi"}\n')
     assert ran.code == 0
     assert "1 job" in ran.out
+
+
+def test_what_a_model_cannot_do_is_78(desk: Desk) -> None:
+    """Ollama says what its models can do; jobs that ask for more would all be refused."""
+    picture = "iVBORw0KGgo="
+    desk.write("jobs.jsonl", *[{"id": f"v{n}", "prompt": "What is it?", "images": [picture]} for n in range(2)])
+    with simulator_thread() as sim:
+        ran = desk.call("check", "jobs.jsonl", "--base-url", sim.url, "-m", "simulator")
+        data = desk.call("check", "jobs.jsonl", "--base-url", sim.url, "-m", "simulator", "--json")
+        elsewhere = desk.call("check", "jobs.jsonl", "--base-url", sim.url, "-m", "simulator", "--limit", "1")
+    assert ran.code == data.code == elsewhere.code == 78
+    assert "unable   simulator cannot do vision, needed for 2 jobs; it can do completion, tools" in ran.out
+    assert "needed for 1 job;" in elsewhere.out
+    [there] = json.loads(data.out)["servers"]
+    assert there["lacking"] == [{"model": "simulator", "capability": "vision", "jobs": 2}]
+
+
+def test_what_will_cost_time_is_noted(desk: Desk) -> None:
+    """Jobs of one model with different contexts: Ollama loads it anew for each change."""
+    desk.write("jobs.jsonl", *[{"id": f"c{n}", "prompt": "Hi", "options": {"num_ctx": 2048 * n}} for n in (1, 2)])
+    with simulator_thread() as sim:
+        ran = desk.call("check", "jobs.jsonl", "--base-url", sim.url, "-m", "simulator")
+    assert ran.code == 0
+    assert "note     " in ran.out
+    assert "num_ctx" in ran.out
+
+
+def test_several_servers_are_shown_each(desk: Desk) -> None:
+    """What each has and lacks; one that is away is told, and is no hindrance while another is there."""
+    desk.write("jobs.jsonl", *prompts(["a"]))
+    with simulator_thread() as sim, simulator_thread(models=("other",)) as bare:
+        gone = bare.url
+        both = ("--base-url", sim.url, "--base-url", bare.url, "-m", "simulator")
+        ran, models = desk.call("check", "jobs.jsonl", *both), desk.call("models", *both[:4])
+        listed = json.loads(desk.call("models", *both[:4], "--json").out)
+        bare.kill()
+        half, half_models = desk.call("check", "jobs.jsonl", *both), desk.call("models", *both[:4])
+        data = json.loads(desk.call("check", "jobs.jsonl", *both, "--json").out)
+        sim.kill()
+        none = desk.call("check", "jobs.jsonl", *both, "--max-wait", "0s")
+    assert ran.code == 78
+    assert f"missing  simulator is not on {gone}" in ran.out
+    assert ran.out.count("server   ") == 2
+    assert f"{gone}:" in models.out
+    assert {(model["server"], model["name"]) for model in listed} == {
+        (sim.url, "simulator:latest"),
+        (gone, "other:latest"),
+    }
+    assert half.code == half_models.code == 0
+    assert f"{gone} is not there" in half.err
+    assert f"away     no answer from {gone}" in half.out
+    assert f"no answer from {gone}" in half_models.err
+    assert [there["away"] is None for there in data["servers"]] == [True, False]
+    assert none.code == 69
+    assert gone in none.err
+    assert sim.url in none.err
+
+
+def test_servers_of_two_kinds_are_78(desk: Desk) -> None:
+    """One run speaks one API; both are named, and what to say for them to work together."""
+    with simulator_thread() as sim, simulator_thread(look="openai") as other:
+        for second in (other.url, f"{other.url}/v1"):
+            ran = desk.call("check", "--base-url", sim.url, "--base-url", second)
+            assert ran.code == 78
+            assert f"{sim.url} speaks Ollama's, {other.url} OpenAI's" in ran.err
+        told = desk.call("check", "--base-url", sim.url, "--base-url", other.url, "--dialect", "openai")
+    assert told.code == 0

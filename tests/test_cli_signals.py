@@ -74,7 +74,7 @@ def test_a_second_signal_cancels_at_once(desk: Desk, sim: BackgroundSimulator) -
 
 def test_the_grace_ends_a_drain(desk: Desk, sim: BackgroundSimulator) -> None:
     """Those that do not finish in time are left pending."""
-    desk.write("jobs.jsonl", *prompts(WANTED, "ttft=30"))
+    desk.write("jobs.jsonl", *prompts(WANTED, "delay=5"))
     with running(desk.start(*RUN, "--base-url", sim.url, "--grace", "100ms")) as process:
         until(lambda: sim.tally.in_flight == 3)
         process.send_signal(signal.SIGTERM)

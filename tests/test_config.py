@@ -13,9 +13,10 @@ from configfile import Settings
 from batcher.cli import COMMANDS, Commands
 from batcher.commands import check, run
 from batcher.commands.config import NOT_HERE
-from batcher.commands.options import environ_of, options_from
+from batcher.commands.options import Parsed, environ_of, options_from
 from batcher.failures import ConfigError, Exit
 from batcher.model import Api
+from batcher.options import Concurrency, MaxErrors
 
 
 @pytest.fixture
@@ -39,6 +40,10 @@ def _example(param: click.Parameter) -> str:
         return '"a.gguf"'
     if param.name == "ca_file":
         return f'"{__file__}"'
+    if isinstance(param.type, Parsed):
+        return '"20"'
+    if isinstance(param.type, click.types.FloatParamType):
+        return "0.5"
     return '"5s"' if param.type.name == "duration" else '"a"'
 
 
@@ -59,8 +64,13 @@ def test_values_arrive_as_from_flags(settings: Settings) -> None:
     """A file that says what flags say makes the same options."""
     text = """
         model = "m"
-        base-url = "http://127.0.0.1:1"
+        base-url = ["http://127.0.0.1:1", "http://127.0.0.1:2"]
         concurrency = 7
+        rpm = 500
+        tpm = "30k"
+        max-errors = "5%"
+        min-speed = 1
+        keep-alive = "-1"
         max_wait = "1h30m"
         idle-timeout = 2.5
         stream = false
@@ -77,14 +87,23 @@ def test_values_arrive_as_from_flags(settings: Settings) -> None:
         X-Key = "MY_KEY"
     """
     flags = (
-        *("-m", "m", "--base-url", "http://127.0.0.1:1", "-c", "7", "--max-wait", "90m", "--idle-timeout", "2.5s"),
+        *("-m", "m", "--base-url", "http://127.0.0.1:1", "--base-url", "http://127.0.0.1:2"),
+        *("--rpm", "500", "--tpm", "30k", "--max-errors", "5%", "--min-speed", "1", "--keep-alive", "-1", "-c", "7"),
+        *("--max-wait", "90m", "--idle-timeout", "2.5s"),
         *("--no-stream", "--fail-on", "length,empty", "--fail-on", "invalid_json", "--dialect", "openai"),
         *("--param", "temperature=0", "--param", 'stop=["a","b"]', "--option", "num_ctx=8192"),
         *("--alias", "gpt-3.5-turbo=llama3.2", "--header-env", "X-Key=MY_KEY"),
     )
     found = settings.options(text)
     assert found == settings.options("", *flags)
-    assert (found.concurrency, found.max_wait, found.stream, found.dialect) == (7, 5400.0, False, Api.OPENAI)
+    assert (found.concurrency, found.max_wait, found.stream, found.dialect) == (
+        Concurrency(7, 7),
+        5400.0,
+        False,
+        Api.OPENAI,
+    )
+    assert (found.rpm, found.tpm, found.max_errors) == (500.0, 30_000.0, MaxErrors(5, of_all=True))
+    assert found.base_url == ("http://127.0.0.1:1", "http://127.0.0.1:2")
 
 
 @pytest.mark.parametrize(
@@ -100,10 +119,15 @@ def test_values_arrive_as_from_flags(settings: Settings) -> None:
         ('api_key = "sk-canary"', "api_key is refused"),
         ('OPENAI_API_KEY = "sk-canary"', "OPENAI_API_KEY is refused"),
         ('token = "sk-canary"', "token is refused"),
-        ('concurrency = "sk-canary"', "concurrency wants a whole number, not a text"),
-        ("concurrency = true", "concurrency wants a whole number, not true or false"),
-        ("concurrency = 1.5", "concurrency wants a whole number, not a number"),
-        ("concurrency = 0", "concurrency: 0 is not in the range x>=1"),
+        ('concurrency = "sk-canary"', "concurrency: must be auto, a number such as 8, or a range such as 2-16"),
+        ("concurrency = true", "concurrency wants a text or a number, not true or false"),
+        ("concurrency = 1.5", "concurrency: must be auto, a number"),
+        ("concurrency = 0", "concurrency: must be at least 1, not 0"),
+        ('rpm = "sk-canary"', "rpm: must be an amount such as 500, 30k or 2m"),
+        ('max-errors = "sk-canary"', "max-errors: must be a number of jobs such as 20, or a share of them such as 5%"),
+        ("min-speed = 'fast'", "min-speed wants a number, not a text"),
+        ("base-url = 5", "base-url wants a list of texts, not a number"),
+        ('retries = "sk-canary"', "retries wants a whole number, not a text"),
         ("model = 5", "model wants a text, not a number"),
         ("model = []", "model wants a text, not a list"),
         ("stream = 'no'", "stream wants true or false, not a text"),
@@ -197,7 +221,7 @@ def test_other_commands_read_the_same_file(settings: Settings) -> None:
     assert (params["input"], params["model"], params["as_json"]) == (str(settings.path / "jobs.jsonl"), "m", True)
     assert "concurrency" not in params
     config = str(settings.config('concurrency = "many"'))
-    with pytest.raises(ConfigError, match="whole number"):
+    with pytest.raises(ConfigError, match="must be auto"):
         check.command.make_context("check", ["--config", config])
 
 

@@ -236,6 +236,7 @@ def test_chat_body() -> None:
         ],
         "tools": tools,
         "stream": True,
+        "truncate": False,
         "options": {"num_predict": 5, "num_ctx": 4096},
         "think": False,
         "keep_alive": "10m",
@@ -252,6 +253,7 @@ def test_generate_body() -> None:
         "system": "Be brief.",
         "images": ["aGk="],
         "stream": False,
+        "truncate": False,
         "raw": True,
         "suffix": ".",
     }
@@ -284,10 +286,33 @@ def test_impossible_pairings_are_refused(kind: Kind, path: str) -> None:
     ],
 )
 def test_embed_body(contents: list[Any], sent: Any) -> None:
-    """One input goes as it is, a pack as one list; there is no `stream`, and `truncate` only when it is set."""
-    assert _sent(*(_job(Kind.EMBED, content=content) for content in contents)) == {"model": "m", "input": sent}
-    first = _job(Kind.EMBED, content="a", params={"truncate": False, "dimensions": 64, "temperature": 1})
-    assert _sent(first) == {"model": "m", "input": "a", "truncate": False, "dimensions": 64}
+    """One input goes as it is, a pack as one list; no input is cut unless the line says so."""
+    jobs = [_job(Kind.EMBED, content=content) for content in contents]
+    assert _sent(*jobs) == {"model": "m", "input": sent, "truncate": False}
+    first = _job(Kind.EMBED, content="a", params={"truncate": True, "dimensions": 64, "temperature": 1})
+    assert _sent(first) == {"model": "m", "input": "a", "truncate": True, "dimensions": 64}
+
+
+KEPT = [
+    ({}, {"truncate": False, "keep_alive": "30m"}),
+    ({"params": {"truncate": True, "keep_alive": 0}}, {"truncate": True, "keep_alive": 0}),
+    ({"extra": {"truncate": True, "keep_alive": -1}}, {"truncate": True, "keep_alive": -1}),
+    ({"body": {"prompt": "hi", "input": "hi", "messages": []}}, {"truncate": False, "keep_alive": "30m"}),
+    ({"body": {"truncate": None, "keep_alive": "1h"}}, {"truncate": None, "keep_alive": "1h"}),
+]
+
+
+@pytest.mark.parametrize(("said", "sent"), KEPT)
+@pytest.mark.parametrize(
+    ("kind", "path"), [(Kind.CHAT, "/api/chat"), (Kind.GENERATE, "/api/generate"), (Kind.EMBED, "/api/embed")]
+)
+def test_what_ollama_does_unless_it_is_told(kind: Kind, path: str, said: dict[str, Any], sent: dict[str, Any]) -> None:
+    """No prompt is cut and the model stays loaded, unless the line says so; no other API is told anything."""
+    content = [{"role": "user", "content": "hi"}] if kind is Kind.CHAT else "hi"
+    job = _job(kind, content=content, path=path, keep_alive="30m", **said)
+    assert _sent(job).items() >= sent.items()
+    other = _job(kind, content=content, keep_alive="30m")
+    assert not orjson.loads(call_for((other,), Api.OPENAI, stream=True).body).keys() & {"truncate", "keep_alive"}
 
 
 def test_embeddings_are_read_in_order() -> None:

@@ -25,6 +25,7 @@ from batcher.formats import Line, parse_job
 from batcher.formats.defaults import Defaults
 from batcher.formats.lines import read_lines
 from batcher.model import Api
+from batcher.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(batcher.__file__).parent
 README = (ROOT / "README.md").read_text()
 DESIGN = (ROOT / "docs" / "design.md").read_text()
+SIMULATOR = (ROOT / "docs" / "simulator.md").read_text()
 RESULTS = (ROOT / "docs" / "results.md").read_text()
 SCHEMA = orjson.loads((ROOT / "docs" / "results.schema.json").read_bytes())
 DOCUMENTS = {"README.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))}
@@ -85,8 +87,9 @@ def checked(lines: Iterable[Line | None], api: Api) -> Checkup:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_in_the_readme(name: str) -> None:
-    """Nothing that a command takes is left for the user to find out."""
-    assert long_options(command_of(name)) - mentioned_options(README) == set()
+    """Nothing that a command takes is left for the user to find out. The simulator has a document of its own."""
+    where = SIMULATOR if name == "simulate" else README
+    assert long_options(command_of(name)) - mentioned_options(where) == set()
 
 
 def test_the_table_of_options_is_that_of_run() -> None:
@@ -202,9 +205,26 @@ def properties(schema: Any) -> set[str]:
     return set(schema.get("properties", ())).union(*map(properties, schema.values()))
 
 
+def tables_of_fields(text: str) -> list[str]:
+    """The rows of each table that explains fields."""
+    return re.findall(r"^\| field \|.*\n\|[-|]*\n((?:\|.*\n)+)", text, re.MULTILINE)
+
+
+def test_fields_of_the_summary_are_explained() -> None:
+    """Each field of the summary for programs, and of its servers, has its row, and no other."""
+    summary = Summary(started=0.0)
+    summary.server("http://127.0.0.1")
+    told: Any = summary.to_dict()
+    expected = [set(told), set(told["servers"][0])]
+    tables = tables_of_fields(section(RESULTS, "The summary"))
+    assert [
+        set(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in t.splitlines()))) for t in tables
+    ] == expected
+
+
 def test_fields_are_those_of_the_schema() -> None:
     """A field in the tables of docs/results.md is a property of the schema, and the other way round."""
-    tables = re.findall(r"^\| field \|.*\n\|[-|]*\n((?:\|.*\n)+)", RESULTS, re.MULTILINE)
+    tables = tables_of_fields(RESULTS.replace(section(RESULTS, "The summary"), ""))
     cells = [row.split("|")[1] for table in tables for row in table.splitlines()]
     nested = set(re.findall(r"`(\w+)`", " ".join(row for table in tables for row in table.splitlines())))
     fields = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}

@@ -71,6 +71,7 @@ def test_hash_covers_what_is_asked(change: tuple[bytes, bytes]) -> None:
         BASE.replace(b'"id":"a"', b'"id":"a","stream":false,"keep_alive":"5m","truncate":true,"meta":{"m":1}'),
         BASE.replace(b'"id":"a"', b'"id":"a","url":"/api/generate"'),
         BASE.replace(b'"max_tokens"', b'"num_predict"'),
+        BASE.replace(b'"max_tokens"', b'"max_completion_tokens"'),
         BASE.replace(b'"x":1', b'"x":1,"stream":true'),
         b'{"system":"s","params":{"x":1},"options":{"num_ctx":64},"max_tokens":5,"prompt":"\\u0068i","model":"m"}',
     ],

@@ -18,35 +18,56 @@ import pytest
 import batcher
 
 ROOT = Path(batcher.__file__).parent
-EVERYBODY = {"model", "failures"}
+EVERYBODY = {"attempt", "model", "failures"}
 """What all may import."""
 
 # fmt: off
 MAY: dict[str, set[str]] = {
     # what travels, and what can go wrong
     "model": set(),
+    "attempt": set(),
     "failures": set(),
     # nouns that stand alone
     "figures": set(),
     "framing": set(),
     "histogram": set(),
+    "media": set(),
     "redaction": set(),
+    "hints": set(),
     "rules": set(),
+    "runaway": set(),
     "servers": set(),
     "signals": {"figures"},
     "timeouts": set(),
+    "guard": {"runaway", "timeouts"},
     "watchdog": set(),
     # policy
     "breaker": set(),
-    "concurrency": set(),
+    "queueing": set(),
+    "plateau": {"queueing"},
+    "rounds": set(),
+    "concurrency": {"plateau", "queueing", "rounds"},
     "retry": set(),
-    "scheduler": {"breaker", "concurrency", "retry"},
+    "quota": set(),
+    "quarantine": set(),
+    "statement": set(),
+    "bucket": {"statement"},
+    "estimate": set(),
+    "pacing": {"bucket", "estimate"},
+    "lane": {"breaker", "concurrency", "pacing", "quarantine", "retry"},
+    "backlog": set(),
+    "dispatch": {"backlog", "lane", "quarantine", "quota", "retry"},
+    "scheduler": {"backlog", "dispatch", "lane", "quarantine", "quota", "retry"},
     # speaking to a server
-    "dialects": {"framing", "rules"},
-    "answers": set(),
+    "dialects": {"framing", "media", "rules"},
+    "answers": {"runaway"},
     "packing": {"dialects"},
     "transport": set(),
-    "engine": {"answers", "dialects", "packing", "retry", "rules", "scheduler", "timeouts", "transport", "watchdog"},
+    "harvest": {"answers", "dialects", "packing"},
+    "engine": {
+        "answers", "dialects", "guard", "harvest", "hints", "packing", "rules", "scheduler", "timeouts", "transport",
+        "watchdog",
+    },
     # files
     "disk": set(),
     "done": set(),
@@ -62,7 +83,7 @@ MAY: dict[str, set[str]] = {
     "errorsfile": {"disk", "done"},
     "ordering": {"disk", "done", "ledger", "recovery"},
     "publication": {"disk", "ledger", "lock", "recovery"},
-    "formats": {"identity"},
+    "formats": {"identity", "media"},
     "source": {"formats", "state"},
     "changes": {"redaction"},
     "state": {"disk", "formats", "seal"},
@@ -81,12 +102,14 @@ MAY: dict[str, set[str]] = {
     },
     # for people
     "progress": {"figures", "redaction"},
-    "summary": {"figures", "histogram", "redaction"},
+    "block": {"figures", "redaction"},
+    "summary": {"block", "histogram"},
+    "observer": {"figures", "lane", "scheduler", "summary"},
     # a run
-    "recorder": {"disk", "errorsfile", "formats", "ledger", "redaction", "summary", "writer"},
+    "recorder": {"disk", "errorsfile", "formats", "ledger", "media", "redaction", "summary", "writer"},
     "wiring": {
-        "breaker", "concurrency", "contact", "dialects", "formats", "options", "packing", "retry", "scheduler",
-        "timeouts",
+        "backlog", "breaker", "concurrency", "contact", "dialects", "estimate", "figures", "formats", "lane", "options",
+        "pacing", "packing", "quota", "retry", "scheduler", "servers", "timeouts",
     },
     "verification": {"done", "formats", "identity", "recovery"},
     "checkup": {"dialects", "done", "formats", "intake"},
@@ -95,8 +118,8 @@ MAY: dict[str, set[str]] = {
         "watchdog",
     },
     "runner": {
-        "contact", "destination", "engine", "errorsfile", "figures", "formats", "intake", "ledger", "options",
-        "progress",
+        "concurrency", "contact", "destination", "engine", "errorsfile", "figures", "formats", "intake", "ledger",
+        "observer", "options", "progress",
         "recorder", "resumption", "scheduler", "signals", "source", "state", "statekeeper", "summary", "timeouts",
         "watchdog", "wiring", "writer",
     },
@@ -107,6 +130,7 @@ MAY: dict[str, set[str]] = {
         "engine",
         "formats",
         "intake",
+        "observer",
         "options",
         "redaction",
         "runner",
@@ -118,8 +142,8 @@ MAY: dict[str, set[str]] = {
     "commands": {
         "answers", "api", "catalogue", "checkup", "contact", "destination", "disk", "done", "figures", "formats",
         "intake", "ledger", "options",
-        "packing", "progress", "publication", "redaction", "runner", "servers", "signals", "source", "state",
-        "summary", "verification", "wiring",
+        "packing", "progress", "publication", "redaction", "runner", "servers", "signals", "simulator", "source",
+        "state", "summary", "verification", "wiring",
     },
     "cli": {"commands", "options", "redaction", "signals"},
     "__init__": {"api", "summary"},
@@ -129,6 +153,8 @@ MAY: dict[str, set[str]] = {
 # fmt: on
 
 FOR_TYPES: dict[str, set[str]] = {
+    "block": {"summary"},
+    "observer": {"runner"},
     "streamledger": {"ledger"},
 }
 """Arrows that stand under TYPE_CHECKING alone, against the direction of the others."""
@@ -153,22 +179,62 @@ OWNERS: dict[str, set[str]] = {
         "watchdog",
         "writer",
     },
-    "orjson": set(MAY) - {"model", "failures", "breaker", "concurrency", "retry", "scheduler", "timeouts"},
+    "orjson": set(MAY)
+    - {
+        "attempt",
+        "backlog",
+        "breaker",
+        "bucket",
+        "concurrency",
+        "plateau",
+        "queueing",
+        "rounds",
+        "dispatch",
+        "estimate",
+        "failures",
+        "lane",
+        "model",
+        "pacing",
+        "quarantine",
+        "quota",
+        "retry",
+        "scheduler",
+        "statement",
+        "timeouts",
+    },
 }
 """Libraries, and the only modules that may import them. Anything else comes with Python."""
 
 PURE = {
+    "plateau",
+    "queueing",
+    "rounds",
     "answers",
+    "attempt",
+    "backlog",
     "breaker",
+    "bucket",
     "concurrency",
     "dialects",
+    "dispatch",
+    "estimate",
     "failures",
     "framing",
+    "guard",
+    "harvest",
+    "hints",
+    "lane",
+    "media",
     "model",
+    "pacing",
     "packing",
+    "quarantine",
+    "quota",
     "retry",
     "rules",
+    "runaway",
     "scheduler",
+    "statement",
     "timeouts",
 }  # fmt: skip - a list
 IMPURE_LIBRARIES = {

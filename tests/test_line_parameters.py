@@ -34,7 +34,7 @@ def test_parameters_go_by_common_names() -> None:
     assert job.params == {
         "seed": 2,
         "keep_alive": "5m",
-        "max_tokens": 9,
+        "max_completion_tokens": 9,
         "stop": ["END"],
         "think": False,
         "format": "json",
@@ -72,9 +72,10 @@ def test_format(key: str, value: Any, wanted: Any) -> None:
 
 
 GOOD_VALUES: dict[str, Any] = {
-    "max_tokens": 5, "temperature": 0, "top_p": 0.5, "top_k": 4, "min_p": 0.1, "seed": -1, "stop": ["a"],
-    "frequency_penalty": 1, "presence_penalty": 1.5, "repeat_penalty": 1.1, "format": "json", "think": "high",
-    "logprobs": True, "top_logprobs": 2, "n": 2, "tool_choice": {"type": "function"}, "parallel_tool_calls": False,
+    "max_tokens": 5, "max_completion_tokens": 5, "temperature": 0, "top_p": 0.5, "top_k": 4, "min_p": 0.1, "seed": -1,
+    "stop": ["a"], "frequency_penalty": 1, "presence_penalty": 1.5, "repeat_penalty": 1.1, "format": "json",
+    "think": "high", "logprobs": True, "top_logprobs": 2, "n": 2, "tool_choice": {"type": "function"},
+    "parallel_tool_calls": False,
     "dimensions": 64, "encoding_format": "base64", "keep_alive": -1, "raw": True, "suffix": "x", "truncate": False,
     "size": "256x256", "user": "u",
 }  # fmt: skip
@@ -83,7 +84,29 @@ GOOD_VALUES: dict[str, Any] = {
 def test_every_parameter_takes_its_values() -> None:
     """Each common parameter passes a good value on unchanged."""
     assert set(GOOD_VALUES) == {parameter.name for parameter in PARAMETERS.values()}
-    assert job_of(prompt="hi", **GOOD_VALUES).params == GOOD_VALUES
+    for name, value in GOOD_VALUES.items():
+        assert job_of(prompt="hi", **{name: value}).params == {name: value}
+
+
+@pytest.mark.parametrize("run", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("line", ["max_tokens", "max_completion_tokens"])
+def test_a_limit_has_two_names_and_one_value(run: str, line: str) -> None:
+    """OpenAI's reasoning models refuse `max_tokens`: the limit goes out by the name last used, and by that alone."""
+    defaults = Defaults(params={run: 9})
+    assert job_of(prompt="hi", **{line: 5}, defaults=defaults).params == {line: 5}
+    assert job_of(prompt="hi", **{line: None}, defaults=defaults).params == {}
+    assert split_parameters({run: 9, line: 5}) == ({line: 5}, {})
+
+
+def test_the_runs_keep_alive() -> None:
+    """Every line carries it, unless it says something else, or says null to have none."""
+    defaults = Defaults(keep_alive="30m")
+    assert job_of(prompt="hi", defaults=defaults).keep_alive == "30m"
+    assert job_of(url="/api/chat", body={"messages": [{"role": "user", "content": "x"}]}, defaults=defaults).keep_alive
+    assert job_of(prompt="hi", keep_alive=None, defaults=defaults).keep_alive == ""
+    own = job_of(prompt="hi", keep_alive="5m", defaults=defaults)
+    assert own.params == {"keep_alive": "5m"}
+    assert own.hash == job_of(prompt="hi").hash
 
 
 BOOLEANS = {"think", "logprobs", "parallel_tool_calls", "raw", "truncate"}

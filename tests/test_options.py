@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from batcher.failures import Exit, UsageError
-from batcher.options import Options, duration, nearest, setting
+from batcher.options import AUTO, Concurrency, MaxErrors, Options, amount, duration, nearest, setting
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,77 @@ def test_what_is_no_setting(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [("auto", 1, 256), ("AUTO", 1, 256), ("8", 8, 8), (8, 8, 8), ("2-16", 2, 16), ("4-4", 4, 4), (" 2-3 ", 2, 3)],
+)
+def test_concurrency(text: str | int, least: int, most: int) -> None:
+    """A number is fixed, a range is found out, and so is auto; each is written as it is read."""
+    found = Concurrency.of(text)
+    assert found == Concurrency(least, most)
+    assert found.is_fixed == (least == most)
+    assert Concurrency.of(str(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("500", 500.0), ("30k", 30e3), ("2m", 2e6), ("1.5K", 1500.0), (500, 500.0), (0.5, 0.5)]
+)
+def test_amounts(text: str | float, number: float) -> None:
+    """Thousands and millions have a letter."""
+    assert amount(text) == number
+
+
+@pytest.mark.parametrize("read", [Concurrency.of, MaxErrors.of, amount])
+@pytest.mark.parametrize("text", ["", "sk-canary", "-1", "1e3", "1 2", "9" * 400, "50%%", "101%", "2-", "k"])
+def test_what_is_no_number_is_not_repeated(read: Any, text: str) -> None:
+    """A key that stands in the wrong place does not get into a message."""
+    with pytest.raises(ValueError, match=r"^must be ") as caught:
+        read(text)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "failed", "finished", "too_many"),
+    [
+        ("0", 0, 1, False),
+        ("0", 1, 1, True),
+        ("3", 3, 3, False),
+        ("3", 4, 1000, True),
+        ("5%", 99, 99, False),
+        ("5%", 5, 100, False),
+        ("5%", 6, 100, True),
+        ("0%", 1, 100, True),
+        ("2.5%", 25, 1000, False),
+        ("2.5%", 26, 1000, True),
+    ],
+)
+def test_max_errors(text: str, failed: int, finished: int, too_many: bool) -> None:  # noqa: FBT001 - a table
+    """More than so many; or more than a share, once a hundred jobs have finished."""
+    bound = MaxErrors.of(text)
+    assert bound.exceeded(failed, finished) is too_many
+    assert str(bound) == text
+
+
+def test_numbers_and_texts_of_programs_are_read_as_flags_are() -> None:
+    """From Python a number will do where the command line has text, and one server where several may be."""
+    made = Options.of({"concurrency": 8, "rpm": 500, "tpm": "30k", "max_errors": 3, "base_url": "http://x"})
+    assert (made.concurrency, made.rpm, made.tpm) == (Concurrency(8, 8), 500.0, 30_000.0)
+    assert (made.max_errors, made.base_url) == (MaxErrors(3), ("http://x",))
+    assert Options.of({"base_url": ["http://x", "http://y"], "concurrency": AUTO}).base_url == ("http://x", "http://y")
+
+
+@pytest.mark.parametrize(
     ("values", "words"),
     [
         ({"concurrency": 0}, "concurrency must be at least 1, not 0"),
+        ({"concurrency": True}, "concurrency must be auto, a number"),
+        ({"concurrency": 1.5}, "concurrency must be auto, a number"),
+        ({"concurrency": "9-3"}, "concurrency must go from less to more: 3-9"),
+        ({"rpm": 0}, "rpm must be more than 0"),
+        ({"tpm": "lots"}, "tpm must be an amount such as 500, 30k or 2m"),
+        ({"max_errors": "many"}, "max_errors must be a number of jobs"),
+        ({"min_speed": -1.0}, "min_speed must not be less"),
+        ({"min_speed": math.nan}, "min_speed must not be less"),
+        ({"keep_alive": "long"}, "keep_alive is a duration such as 30m, -1 for ever"),
         ({"pack": 0}, "pack must be at least 1"),
         ({"retries": -1}, "retries must be at least 0"),
         ({"limit": 0}, "limit must be at least 1"),

@@ -18,8 +18,9 @@ from result_lines import ids
 import batcher
 from batcher import disk, writer
 from batcher.failures import OutputIOError
+from batcher.observer import Silent
 from batcher.options import Options
-from batcher.runner import Run, Silent
+from batcher.runner import Run
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def test_what_counts_with_each_is_on_the_disk(desk: Desk, sim: Simulator, monkey
 
     seen: list[str] = []
     monkeypatch.setattr(disk, "sync", sync)
-    options = Options(base_url=sim.url, model="simulator", durability="each")
+    options = Options(base_url=(sim.url,), model="simulator", durability="each")
     summary = anyio.run(Run(str(jobs), output, options, {}, Watcher()).run)
     assert summary.ok == 20
     assert sorted(seen) == desk.ids() == names(20)

@@ -15,6 +15,7 @@ SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}}}
 
 CASES: list[tuple[str, Any, dict[str, Any], dict[str, Any]]] = [
     ("max_tokens", 9, {"options": {"num_predict": 9}}, {"max_tokens": 9}),
+    ("max_completion_tokens", 9, {"options": {"num_predict": 9}}, {"max_completion_tokens": 9}),
     ("temperature", 0, {"options": {"temperature": 0}}, {"temperature": 0}),
     ("top_p", 0.9, {"options": {"top_p": 0.9}}, {"top_p": 0.9}),
     ("top_k", 40, {"options": {"top_k": 40}}, {"top_k": 40}),
@@ -43,7 +44,8 @@ CASES: list[tuple[str, Any, dict[str, Any], dict[str, Any]]] = [
     ("parallel_tool_calls", False, {}, {"parallel_tool_calls": False}),
     ("user", "u", {}, {"user": "u"}),
     ("keep_alive", "10m", {"keep_alive": "10m"}, {}),
-    ("truncate", False, {"truncate": False}, {}),
+    ("keep_alive", "-1", {"keep_alive": -1.0}, {}),
+    ("truncate", True, {"truncate": True}, {}),
     ("dimensions", 64, {}, {}),
     ("max_tokens", None, {}, {}),
 ]
@@ -66,6 +68,8 @@ ELSEWHERE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("/v1/completions", {"logprobs": False, "top_logprobs": 4}, {}),
     ("/v1/completions", {"top_logprobs": 4}, {}),
     ("/v1/responses", {"max_tokens": 3, "think": False}, {"max_output_tokens": 3, "reasoning": {"effort": "none"}}),
+    ("/v1/responses", {"max_completion_tokens": 3}, {"max_output_tokens": 3}),
+    ("/v1/completions", {"max_completion_tokens": 3}, {"max_tokens": 3}),
     ("/v1/responses", {"format": "json"}, {"text": {"format": {"type": "json_object"}}}),
     (
         "/v1/responses",
@@ -97,7 +101,7 @@ def _fields(job: Job, path: str) -> dict[str, Any]:
 def test_one_parameter_on_both_apis(name: str, value: Any, native: dict[str, Any], openai: dict[str, Any]) -> None:
     """Each parameter has its place on both APIs; one that has none is left out and named."""
     job = _job(params={name: value})
-    assert native_fields(job, "/api/chat") == native
+    assert native_fields(job, "/api/chat") == {"truncate": False} | native
     assert openai_fields(job, "/v1/chat/completions") == openai
     absent = value is None
     assert left_out(job, "/api/chat") == ([] if native or absent else [name])
@@ -107,7 +111,7 @@ def test_one_parameter_on_both_apis(name: str, value: Any, native: dict[str, Any
 @pytest.mark.parametrize(("path", "params", "fields"), ELSEWHERE)
 def test_the_other_endpoints(path: str, params: dict[str, Any], fields: dict[str, Any]) -> None:
     """The endpoints beside chat take what their APIs define."""
-    assert _fields(_job(params=params), path) == fields
+    assert _fields(_job(params=params), path) == ({"truncate": False} | fields if path.startswith("/api/") else fields)
 
 
 def test_one_file_becomes_two_bodies() -> None:
@@ -123,6 +127,7 @@ def test_one_file_becomes_two_bodies() -> None:
             "model": "m",
             "messages": messages,
             "stream": False,
+            "truncate": False,
             "options": {"num_predict": 5, "temperature": 0, "stop": ["."]},
             "format": "json",
         },
@@ -145,7 +150,7 @@ def test_one_file_becomes_two_bodies() -> None:
 def test_options_win_over_parameters() -> None:
     """Ollama's own options hold over the common parameters, on both APIs."""
     job = _job(params={"temperature": 1, "max_tokens": 5}, options={"temperature": 0, "num_ctx": 4096})
-    assert native_fields(job, "/api/chat") == {"options": {"temperature": 0, "num_predict": 5, "num_ctx": 4096}}
+    assert native_fields(job, "/api/chat")["options"] == {"temperature": 0, "num_predict": 5, "num_ctx": 4096}
     assert openai_fields(job, "/v1/chat/completions") == {"temperature": 0, "max_tokens": 5}
     assert left_out(job, "/v1/chat/completions") == ["options.num_ctx"]
     assert left_out(job, "/api/chat") == []
@@ -189,7 +194,7 @@ def test_a_strict_schema_stays_strict_where_that_means_something() -> None:
     job = _job(params={"format": {"type": "json_schema", "json_schema": around}})
     assert _fields(job, "/v1/chat/completions") == {"response_format": {"type": "json_schema", "json_schema": around}}
     assert _fields(job, "/v1/responses") == {"text": {"format": {"type": "json_schema", **around}}}
-    assert _fields(job, "/api/chat") == {"format": schema}
+    assert _fields(job, "/api/chat")["format"] == schema
 
 
 def test_a_prompt_with_tools_goes_where_tools_are_taken() -> None:

@@ -9,14 +9,12 @@ from scripted import NOT_FOUND, REFUSED, ROOT, Reply, Script, described, reply
 from batcher.failures import AccountError, AttemptError, ConfigError, Failure, FailureClass
 from batcher.model import Api
 from batcher.probe import identify
-from batcher.servers import find_server
 
 NATIVE, OPENAI = Api.NATIVE, Api.OPENAI
 
 
 def identified(answer: Reply | Failure) -> Api:
-    server = find_server(base_url=ROOT, dialect=None, environ={})
-    return anyio.run(identify, Script({"/api/version": answer}), server)
+    return anyio.run(identify, Script({"/api/version": answer}), ROOT)
 
 
 @pytest.mark.parametrize(

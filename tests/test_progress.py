@@ -63,6 +63,19 @@ def test_line_with_little_to_say(snapshot: Snapshot, line: str) -> None:
     assert describe(snapshot, pace_of(snapshot)) == line
 
 
+@pytest.mark.parametrize("width", [120, 80, 60, 40, 26])
+@pytest.mark.parametrize("note", ["", "waiting for http://127.0.0.1:11434: connection refused"])
+def test_a_narrow_line_keeps_the_eta(width: int, note: str) -> None:
+    """What matters least goes first; how far and how long yet stay to the last."""
+    last = Snapshot(elapsed=10.0, ok=196, failed=4, in_flight=16, allowed=64, tokens=8120, total=10_000, note=note)
+    line = describe(last, pace_of(Snapshot(elapsed=0.0), last), width)
+    assert len(line) <= width
+    assert line.startswith("200/10,000 2%")
+    assert line.endswith("ETA 8m 10s")
+    assert ("16/64 in flight" in line) == (width >= (80 if note else 60))
+    assert ("waiting for ht" in line) == (bool(note) and width >= 60)
+
+
 def test_hostile_note() -> None:
     """A server's words cannot command the terminal."""
     line = describe(Snapshot(elapsed=0.0, note="refused\x1b[2J\x1b]0;x\x07\n\rby [red]server[/red]"), Pace())
@@ -146,6 +159,17 @@ def test_drawn_on_a_terminal(terminal: tuple[int, TextIO], capfd: pytest.Capture
     assert "5/10 50%" in drawn
     assert drawn.index("5/10") < drawn.rindex("\x1b[2K")
     assert capfd.readouterr().out == ""
+
+
+def test_a_narrow_terminal(terminal: tuple[int, TextIO]) -> None:
+    """On 80 columns the bar makes room for the end of the line."""
+    screen, file = terminal
+    termios.tcsetwinsize(screen, (24, 80))
+    with Progress(file, 10_000) as progress:
+        progress.update(Snapshot(elapsed=0.0))
+        progress.update(Snapshot(elapsed=10.0, ok=1996, failed=4, in_flight=16, allowed=64, parked=12, tokens=81200))
+    file.flush()
+    assert "ETA 40 s" in _read(screen)
 
 
 def test_terminal_without_total(terminal: tuple[int, TextIO]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from batcher.failures import UsageError
+from batcher.failures import ConfigError, UsageError
 from batcher.model import Api
-from batcher.servers import Server, find_server, same_model
+from batcher.servers import Server, find_server, find_servers, one_api, same_model
 
 NATIVE, OPENAI = Api.NATIVE, Api.OPENAI
 
@@ -275,3 +275,22 @@ def test_model_names_compare_as_ollama_compares_them(one: str, other: str, *, sa
     """Names are equal after Ollama's defaults for registry, namespace and tag, whatever their case."""
     assert same_model(one, other) is same
     assert same_model(other, one) is same
+
+
+def test_several_servers() -> None:
+    """Each is one, in the order given; what is the same server is taken once, whichever way it is written."""
+    urls = ["http://a:1", "http://b:1/", "http://A:1/v1"]
+    first, second = find_servers(base_urls=urls, dialect=None, environ={"OLLAMA_HOST": "c"})
+    assert (first.root, first.api, second.root, second.api) == ("http://a:1", OPENAI, "http://b:1", None)
+    assert any("more than once" in note for note in first.notes)
+    [alone] = find_servers(base_urls=(), dialect=None, environ={"OLLAMA_HOST": "c"})
+    assert alone.source == "OLLAMA_HOST"
+
+
+def test_a_run_speaks_one_api() -> None:
+    """Two that are known to differ are refused, by name."""
+    found = find_servers(base_urls=["http://a:1", "http://b:1/v1"], dialect=None, environ={})
+    assert [server.api for server in found] == [None, OPENAI]
+    native = find_server(base_url="http://a:1", dialect=NATIVE, environ={})
+    with pytest.raises(ConfigError, match=r"http://a:1 speaks Ollama's, http://b:1 OpenAI's"):
+        one_api([native, found[1]])

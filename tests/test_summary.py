@@ -14,7 +14,7 @@ from batcher.failures import Exit, Failure, FailureClass
 from batcher.figures import count, rate, seconds, span
 from batcher.histogram import ERROR, Histogram
 from batcher.model import Completion, Result, Timing, Usage
-from batcher.summary import Summary
+from batcher.summary import ServerSums, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,6 +167,48 @@ def test_block_at_its_longest() -> None:
     assert lines[-2] == f"errors   {errors}"
     assert lines[-1].startswith("next     mend the 1 line of the input that could not be sent, then run")
     assert lines[-1].endswith(f" for the 1 pending and 45 failed; {errors} says why each failed")
+
+
+ROOT = "http://127.0.0.1:1"
+HELD = ServerSums(
+    server=ROOT, ok=7, failed=1, requests=12, throttled=3, held_s=65.0, in_flight=5, limit="5 in flight: they queued"
+)
+AWAY = ServerSums(server="http://127.0.0.1:2", ok=3, requests=3, away_s=3600.0, in_flight=4)
+
+
+def test_how_one_server_did() -> None:
+    """Where the limit settled, and how long was waited; a fixed limit and no wait need no words."""
+    lines = summary_of(answer(), servers={ROOT: HELD}).render().splitlines()
+    assert lines[3:] == [
+        "limit    5 in flight: they queued",
+        "waited   held 1m 05s by rate limits (3 times told to)",
+    ]
+    assert "limit" not in summary_of(answer(), servers={AWAY.server: AWAY}).render()
+    few = ServerSums(server=ROOT, requests=2, in_flight=2, limit="2 in flight: nothing spoke against more")
+    assert "limit" not in summary_of(answer(), servers={ROOT: few}).render()
+
+
+def test_how_several_servers_did() -> None:
+    """A line each, and no more than a screen of them."""
+    lines = summary_of(answer(), servers={HELD.server: HELD, AWAY.server: AWAY}).render().splitlines()
+    held = "held 1m 05s by rate limits (3 times told to)"
+    assert lines[3:] == [
+        f"server   {ROOT}  7 done · 1 failed · 12 requests · {held} · 5 in flight: they queued",
+        "server   http://127.0.0.1:2  3 done · 3 requests · away 1h 00m",
+    ]
+    many = {str(n): ServerSums(server=f"http://host-{n}") for n in range(20)}
+    assert summary_of(answer(), servers=many).render().splitlines()[-1] == "server   and 12 more"
+
+
+def test_results_are_counted_by_server() -> None:
+    """Each job counts where it ended; what was never sent counts nowhere."""
+    results = [answer(), answer(), failed("bad"), failed("input_invalid", attempts=0)]
+    for result, server in zip(results, (ROOT, AWAY.server, ROOT, None), strict=True):
+        result.server = server
+    told = summary_of(*results, come_back=1e9).to_dict()
+    counts = {server["server"]: (server["ok"], server["failed"]) for server in told["servers"]}
+    assert counts == {ROOT: (1, 1), AWAY.server: (1, 0)}
+    assert told["come_back_at"] == "2001-09-09T01:46:40+00:00"
 
 
 def test_hostile_words() -> None:

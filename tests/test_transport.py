@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import gzip
+import random
 import socket
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from rawserver import answer, playing
 
 from batcher.failures import AttemptError, Failure, FailureClass
 from batcher.model import Api, Endpoint
-from batcher.transport import DECODED_LIMIT, Transport, _before_answer
+from batcher.transport import DECODED_LIMIT, SLICE, Transport, _before_answer
 
 if TYPE_CHECKING:
     from batcher.simulator import Simulator
@@ -74,6 +76,39 @@ async def test_a_connection_that_is_never_accepted() -> None:
         for one in full:
             one.close()
     assert (failure.kind, failure.code) == (FailureClass.CONNECTION, "connect_timeout")
+
+
+async def test_a_request_that_is_never_read(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frozen server accepts the connection and takes what its buffers hold; the rest is not waited for."""
+    monkeypatch.setattr("batcher.transport.SEND_TIMEOUT", 0.1)
+    with socket.socket() as frozen:
+        frozen.bind(("127.0.0.1", 0))
+        frozen.listen()
+        with pytest.raises(AttemptError) as caught:
+            await transport.post(at(f"http://127.0.0.1:{frozen.getsockname()[1]}"), "/api/generate", bytes(32 << 20))
+    assert (caught.value.failure.kind, caught.value.failure.code) == (FailureClass.CONNECTION, "send_timeout")
+
+
+async def test_a_large_request_arrives_whole(transport: Transport) -> None:
+    """What is sent in slices is one request of the length it announces, byte for byte."""
+    sent = random.Random(7).randbytes(3 * SLICE + 1)
+    taken = bytearray()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        taken.extend(head + await reader.readexactly(len(sent)))
+        writer.write(answer(b"{}"))
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        exchange = await transport.post(at(url), "/api/generate", sent)
+        assert await exchange.body() == b"{}"
+    head, _, body = bytes(taken).partition(b"\r\n\r\n")
+    assert body == sent
+    assert f"content-length: {len(sent)}".encode() in head.lower()
+    assert head.lower().count(b"content-type: application/json") == 1
+    assert b"chunked" not in head.lower()
 
 
 @pytest.mark.parametrize("reset", [False, True])

@@ -11,9 +11,10 @@ import pytest
 from conformance import read
 from wirefiles import load
 
-from batcher.dialects.vectors import check_vectors, inputs_of
+from batcher.dialects import call_for
+from batcher.dialects.vectors import Sizes, check_vectors, inputs_of
 from batcher.failures import AttemptError, FailureClass
-from batcher.model import Job, Kind
+from batcher.model import Api, Job, Kind
 
 
 def test_vectors_stand_in_the_order_of_the_inputs() -> None:
@@ -35,12 +36,34 @@ def test_inputs_are_counted(content: Any, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "vector", [[], None, "", "AAA", "!!!!", {}, ["a"], [[1.0]], [math.nan, 1.0], [math.inf], [None], 3, [10**400]]
+    "vector",
+    [
+        *([], None, "", "AAA", "!!!!", {}, ["a"], [[1.0]], [math.nan, 1.0], [math.inf], [None], 3, [10**400]),
+        *([0.0, 0], "AAAAAAAAAAA="),
+    ],
 )
 def test_unusable_vectors_are_refused(vector: Any) -> None:
-    """A vector that is none, or holds anything but finite numbers, is malformed."""
+    """A vector that is none, holds anything but finite numbers, or nothing but zeros, is malformed."""
     with pytest.raises(AttemptError, match="malformed"):
         check_vectors([vector], 1)
+
+
+def test_all_vectors_of_a_run_have_one_length() -> None:
+    """A length that changes under one name is another model; what was asked for by length is compared with its like."""
+    sizes = Sizes()
+
+    def differs(vector: Any, model: str = "m", **fields: Any) -> bool:
+        job = Job(id="a", seq=0, kind=Kind.EMBED, model=model, content="a", **fields)
+        return sizes.differs(call_for((job,), Api.OPENAI, stream=False), [vector]) is not None
+
+    packed = base64.b64encode(struct.pack("<3f", 1, 2, 3)).decode()
+    assert not any(map(differs, ([1, 2, 3], [4, 5, 6], packed)))
+    assert differs([1, 2])
+    assert differs(base64.b64encode(struct.pack("<2f", 1, 2)).decode())
+    assert not differs([1, 2], model="n")
+    assert not differs([1, 2], params={"dimensions": 2})
+    assert differs([1, 2, 3], extra={"dimensions": 2})
+    assert not differs([1, 2, 3])
 
 
 def test_images_come_as_base64() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,7 +11,8 @@ import orjson
 
 from batcher.catalogue import OLLAMA
 from batcher.commands.options import environ_of, option, options_from, server_options
-from batcher.failures import Exit
+from batcher.failures import Exit, UnavailableError
+from batcher.figures import count
 from batcher.model import Api
 from batcher.redaction import printable
 
@@ -26,27 +27,34 @@ MODELS_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
-    """What was found out: the server, and the input if one was named."""
+class Found:
+    """One server, held against what the jobs need of it; `about` is why it said nothing, if it is away."""
 
     server: str
+    about: About | UnavailableError
+    missing: list[tuple[str, str | None]] = field(default_factory=list)
+    lacking: list[tuple[str, str, int]] = field(default_factory=list)
+    not_offered: list[str] = field(default_factory=list)
+    """Paths of Ollama's own API that jobs name, on a server that is no Ollama."""
+
+    @property
+    def is_fit(self) -> bool:
+        return not (self.missing or self.lacking or self.not_offered)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What was found out: the servers, at least one of which is there, and the input if one was named."""
+
     source: str
-    about: About
+    servers: list[Found]
     checkup: Checkup | None
-    missing: list[tuple[str, str | None]]
 
     @property
     def exit(self) -> Exit:
         if self.checkup is not None and self.checkup.refused_count:
             return Exit.INPUT
-        return Exit.CONFIG if self.missing or self.not_offered else Exit.OK
-
-    @property
-    def not_offered(self) -> list[str]:
-        """Paths of Ollama's own API that jobs name, on a server that is no Ollama."""
-        if self.checkup is None or self.about.api is Api.NATIVE or self.about.kind == OLLAMA:
-            return []
-        return [path for path in self.checkup.paths if path.startswith("/api/")]
+        return Exit.OK if all(found.is_fit for found in self.servers) else Exit.CONFIG
 
 
 @click.command("check")
@@ -55,9 +63,10 @@ class Findings:
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, /, input: str | None, *, as_json: bool, **values: Any) -> None:  # noqa: A002 - as run
-    """Say whether the server is up and of which kind, which models it has, and whether the jobs in INPUT can run.
+    """Say whether the servers are up and of which kind, which models they have, and whether the jobs in INPUT can run.
 
-    Exit codes: 0 ready, 65 lines would be refused, 69 no server, 77 key refused, 78 a model is missing.
+    Exit codes: 0 ready, 65 lines would be refused, 69 no server, 77 key refused, 78 a model is missing or cannot do
+    what jobs ask of it.
     """
     findings = anyio.run(look, input, options_from(values), environ_of(ctx))
     if as_json:
@@ -69,11 +78,10 @@ def command(ctx: click.Context, /, input: str | None, *, as_json: bool, **values
 
 
 async def look(input_path: str | None, options: Options, environ: Mapping[str, str]) -> Findings:
-    """Ask the server and read the input. Raises BatcherError."""
-    from batcher import catalogue
+    """Ask the servers and read the input. Raises BatcherError."""
     from batcher.checkup import Checkup
     from batcher.commands.console import Console
-    from batcher.contact import contact, described
+    from batcher.contact import all_described, contact, models_of
     from batcher.formats import format_of
     from batcher.source import Source
     from batcher.wiring import defaults_for
@@ -86,8 +94,8 @@ async def look(input_path: str | None, options: Options, environ: Mapping[str, s
             checkup = Checkup()
             source = Source(input_path, form)
             defaults = defaults_for(options, environ, server.model, input_path)
-            if defaults.model is None and len(only := (await described(server)).models) == 1:
-                defaults = replace(defaults, model=only[0].name)  # as a run does
+            if defaults.model is None and len(only := models_of(await all_described(server))) == 1:
+                defaults = replace(defaults, model=only[0])  # as a run does
             checkup.read(
                 source.all_lines(),
                 server.endpoint.api,
@@ -98,36 +106,72 @@ async def look(input_path: str | None, options: Options, environ: Mapping[str, s
             )
             source.close()
             wanted = list(checkup.models)
-        about = await described(server, wanted)
+        servers = await all_described(server, wanted)
         return Findings(
-            server=server.endpoint.root,
             source=server.source,
-            about=about,
+            servers=[held_against(root, about, wanted, checkup) for root, about in servers.items()],
             checkup=checkup,
-            missing=catalogue.missing(wanted, about),
         )
+
+
+def held_against(root: str, about: About | UnavailableError, wanted: list[str], checkup: Checkup | None) -> Found:
+    """What one server has, and what it lacks for the jobs."""
+    from batcher import catalogue
+
+    if isinstance(about, UnavailableError):
+        return Found(server=root, about=about)
+    is_ollama = about.api is Api.NATIVE or about.kind == catalogue.OLLAMA
+    paths = checkup.paths if checkup is not None else ()
+    return Found(
+        server=root,
+        about=about,
+        missing=catalogue.missing(wanted, about),
+        lacking=catalogue.lacking(checkup.needs, about) if checkup is not None else [],
+        not_offered=[] if is_ollama else [path for path in paths if path.startswith("/api/")],
+    )
 
 
 def screen(input_path: str | None, findings: Findings) -> list[str]:
     """The findings on one screen."""
-    about = findings.about
+    lines = [line for found in findings.servers for line in _server_lines(found, findings.source)]
+    if findings.checkup is not None:
+        lines += _input_lines(input_path or "", findings.checkup)
+    several = len(findings.servers) > 1
+    for found in findings.servers:
+        lines += _lines_of_lacks(found, found.server if several else "the server")
+    lines.append("ready" if findings.exit is Exit.OK else f"not ready (exit code {int(findings.exit)})")
+    return [printable(line) for line in lines]
+
+
+def _server_lines(found: Found, source: str) -> list[str]:
+    about = found.about
+    if isinstance(about, UnavailableError):
+        return [f"away     {about}"]
     names = [f"{model.name} (loaded)" if model.loaded else model.name for model in about.models]
     more = f" and {len(names) - MODELS_SHOWN} more" if len(names) > MODELS_SHOWN else ""
     slots = f", {about.slots} slots" if about.slots else ""
     version = f" {about.version}" if about.version else ""
-    lines = [
-        f"server   {findings.server} (from {findings.source}): {about.kind}{version}, {about.api} API{slots}",
+    return [
+        f"server   {found.server} (from {source}): {about.kind}{version}, {about.api} API{slots}",
         f"models   {len(names)}: {', '.join(names[:MODELS_SHOWN])}{more}",
     ]
-    if findings.checkup is not None:
-        lines += _input_lines(input_path or "", findings.checkup)
-    for name, near in findings.missing:
+
+
+def _lines_of_lacks(found: Found, where: str) -> list[str]:
+    about = found.about
+    if isinstance(about, UnavailableError):
+        return []
+    lines = []
+    for name, near in found.missing:
         hint = f"; the nearest there is {near}" if near else ""
-        pull = f", or: ollama pull {name}" if about.kind == "Ollama" else ""
-        lines.append(f"missing  {name} is not on the server{hint} (use --alias {name}=MODEL or -m{pull})")
-    lines += [f"missing  {path} is Ollama's; {about.kind} does not offer it" for path in findings.not_offered]
-    lines.append("ready" if findings.exit is Exit.OK else f"not ready (exit code {int(findings.exit)})")
-    return [printable(line) for line in lines]
+        pull = f", or: ollama pull {name}" if about.kind == OLLAMA else ""
+        lines.append(f"missing  {name} is not on {where}{hint} (use --alias {name}=MODEL or -m{pull})")
+    for name, capability, jobs in found.lacking:
+        model = about.find(name)
+        can = ", ".join(model.capabilities) if model is not None else "nothing"
+        lines.append(f"unable   {name} cannot do {capability}, needed for {count(jobs, 'jobs')}; it can do {can}")
+    lines += [f"missing  {path} is Ollama's; {about.kind} does not offer it" for path in found.not_offered]
+    return lines
 
 
 def _input_lines(path: str, checkup: Checkup) -> list[str]:
@@ -137,6 +181,7 @@ def _input_lines(path: str, checkup: Checkup) -> list[str]:
     lines = [f"input    {path}: {checkup.jobs} jobs{repeats}{': ' + endpoints if endpoints else ''}"]
     if models:
         lines.append(f"asks     {models}")
+    lines += [f"note     {note}" for note in checkup.notes]
     lines += [f"refused  line {number}: {message} [{code}]" for number, code, message in checkup.refused]
     if checkup.refused_count > len(checkup.refused):
         lines.append(f"refused  … {checkup.refused_count} lines in all")
@@ -149,11 +194,20 @@ def as_dict(findings: Findings) -> dict[str, Any]:
     return {
         "ready": findings.exit is Exit.OK,
         "exit": int(findings.exit),
-        "server": findings.server,
         "source": findings.source,
-        "about": asdict(findings.about),
-        "not_offered": findings.not_offered,
-        "missing": [{"model": name, "nearest": near} for name, near in findings.missing],
+        "servers": [_server_dict(found) for found in findings.servers],
         # `asdict` would count the entries of a Counter anew.
         "input": {name: getattr(checkup, name) for name in checkup.__slots__} if checkup is not None else None,
+    }
+
+
+def _server_dict(found: Found) -> dict[str, Any]:
+    away = isinstance(found.about, UnavailableError)
+    return {
+        "server": found.server,
+        "away": str(found.about) if away else None,
+        "about": None if isinstance(found.about, UnavailableError) else asdict(found.about),
+        "missing": [{"model": name, "nearest": near} for name, near in found.missing],
+        "lacking": [{"model": name, "capability": what, "jobs": jobs} for name, what, jobs in found.lacking],
+        "not_offered": found.not_offered,
     }

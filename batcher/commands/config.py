@@ -134,8 +134,10 @@ def _shaped(param: click.Parameter, value: Any) -> tuple[str, Any]:
         entries = [value] if is_text else value
         fits = isinstance(entries, list) and all(isinstance(entry, str) for entry in entries)
         return ("", entries) if fits else ("a list of texts", None)
-    if isinstance(kind, click.types.IntParamType):
-        return ("", value) if isinstance(value, int) and not is_switch else ("a whole number", None)
+    if isinstance(kind, click.types.IntParamType | click.types.FloatParamType):
+        is_whole = isinstance(kind, click.types.IntParamType)
+        fits = is_number and not (is_whole and isinstance(value, float))
+        return ("", value) if fits else ("a whole number" if is_whole else "a number", None)
     if isinstance(kind, click.types.StringParamType | click.Choice | click.Path):
         return ("", value) if is_text else ("a text", None)
     return ("", str(value)) if is_text or is_number else ("a text or a number", None)

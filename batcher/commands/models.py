@@ -1,7 +1,8 @@
-"""`batcher models`: what the server offers."""
+"""`batcher models`: what the servers offer."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -10,6 +11,7 @@ import orjson
 
 from batcher.commands.console import say
 from batcher.commands.options import environ_of, option, options_from, server_options
+from batcher.failures import UnavailableError
 from batcher.redaction import printable
 
 if TYPE_CHECKING:
@@ -24,24 +26,34 @@ if TYPE_CHECKING:
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
-    """List the models that the server offers: size, context, capabilities."""
-    about = anyio.run(ask, options_from(values), environ_of(ctx))
+    """List the models that the servers offer: size, context, capabilities."""
+    found = anyio.run(ask, options_from(values), environ_of(ctx))
     if as_json:
-        click.echo(orjson.dumps(about.models).decode())
+        models = [{"server": root, **asdict(model)} for root, about in found.items() for model in _listed(about)]
+        click.echo(orjson.dumps(models).decode())
         return
-    if not about.models:
-        say(f"{about.kind} has no models; with Ollama: ollama pull llama3.2")
-    for line in table(about.models):
-        click.echo(line)
+    for root, about in found.items():
+        if len(found) > 1:
+            click.echo(printable(f"{root}:"))
+        if isinstance(about, UnavailableError):
+            say(str(about))
+        elif not about.models:
+            say(f"{about.kind} has no models; with Ollama: ollama pull llama3.2")
+        for line in table(_listed(about)):
+            click.echo(line)
 
 
-async def ask(options: Options, environ: Mapping[str, str]) -> About:
-    """Ask the server that the options name. Raises BatcherError."""
+async def ask(options: Options, environ: Mapping[str, str]) -> dict[str, About | UnavailableError]:
+    """Ask the servers that the options name. Raises BatcherError, also if none of them is there."""
     from batcher.commands.console import Console
-    from batcher.contact import contact, described
+    from batcher.contact import all_described, contact
 
     async with contact(options, environ, Console(quiet=False, verbose=False, progress=False)) as server:
-        return await described(server)
+        return await all_described(server)
+
+
+def _listed(about: About | UnavailableError) -> tuple[ModelInfo, ...]:
+    return () if isinstance(about, UnavailableError) else about.models
 
 
 def table(models: tuple[ModelInfo, ...]) -> list[str]:

@@ -56,6 +56,20 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+class Parsed(click.ParamType[Any]):
+    """A value that its own function reads, such as `Concurrency.of`."""
+
+    def __init__(self, name: str, read: Callable[[Any], Any]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._read(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 class KeyValue(click.ParamType[tuple[str, Any]]):
     """`key=value`; the value is JSON where it reads as JSON, and text otherwise or with `plain`."""
 
@@ -168,8 +182,10 @@ _FILES = (
 _SERVER = (
     option(
         "--base-url",
+        multiple=True,
         metavar="URL",
-        help="The server. Else LLM_ENDPOINT, OPENAI_BASE_URL, OLLAMA_HOST, http://127.0.0.1:11434.",
+        help="The server; repeatable, for several that share the work. Else LLM_ENDPOINT, OPENAI_BASE_URL, OLLAMA_HOST,"
+        " http://127.0.0.1:11434.",
     ),
     option(
         "--dialect",
@@ -184,7 +200,9 @@ _SERVER = (
         metavar="[MODEL.gguf]",
         help="Start the embedded llama.cpp server for this run.",
     ),
-    option("--slots", type=click.IntRange(1), help="Slots of the embedded server (default: as many as -c)."),
+    option(
+        "--slots", type=click.IntRange(1), help="Slots of the embedded server (default: as many as -c; 4 with auto)."
+    ),
     option("--api-key-env", metavar="NAME", help="The variable that holds the key."),
     option(
         "--api-key-file", type=click.Path(dir_okay=False, path_type=Path), help="The file that holds the key, alone."

@@ -15,7 +15,7 @@ from batcher.formats import format_of
 from batcher.intake import Intake
 from batcher.model import Api
 from batcher.redaction import printable
-from batcher.servers import find_server
+from batcher.servers import find_servers, one_api
 from batcher.source import Source
 from batcher.wiring import defaults_for
 
@@ -31,11 +31,14 @@ SHOWN = 3
 
 def preview(path: str, options: Options, environ: Mapping[str, str]) -> None:
     """Print the first requests to stdout. Nothing is sent: a server that would have to be asked is taken for Ollama."""
-    server = find_server(base_url=options.base_url, dialect=options.dialect, environ=environ)
-    api = Api.OPENAI if options.local else server.api
+    servers = find_servers(base_urls=options.base_url, dialect=options.dialect, environ=environ)
+    roots = ", ".join(server.root for server in servers)
+    api = Api.OPENAI if options.local else one_api(servers)
     if api is None:
         api = Api.NATIVE
-        say(f"a dry run asks nobody: {server.root} is taken to speak Ollama's API (say --dialect openai if not)")
+        say(f"a dry run asks nobody: {roots} is taken to speak Ollama's API (say --dialect openai if not)")
+    if len(servers) > 1:
+        say(f"the requests are shared among {roots}")
     local_model = "(the local model)" if options.local else None
     source = Source(path, format_of(path, options.input_format))
     intake = Intake(
@@ -47,7 +50,7 @@ def preview(path: str, options: Options, environ: Mapping[str, str]) -> None:
         needs_model=False,
     )
     calls = packing.calls(intake.jobs(source.all_lines()), api, _tell_job, stream=options.stream, size=options.pack)
-    endpoint = server.endpoint(api, {})
+    endpoint = servers[0].endpoint(api, {})
     for call in islice((call for call in calls if call is not None), SHOWN):
         url = call.path if options.local else endpoint.url(call.path)
         click.echo(f"POST {url}  # {', '.join(printable(job.id) for job in call.jobs)}")

@@ -15,6 +15,7 @@ from batcher.answers import FLAGS
 from batcher.commands.options import (
     Duration,
     KeyValue,
+    Parsed,
     environ_of,
     notes_of,
     option,
@@ -22,6 +23,7 @@ from batcher.commands.options import (
     server_options,
 )
 from batcher.failures import Exit, InputError, LockedError, OutputError, UsageError
+from batcher.options import Concurrency, MaxErrors, amount
 
 if TYPE_CHECKING:
     from batcher.destination import Destination
@@ -47,7 +49,17 @@ _FILE = click.Path(path_type=Path)
 @option("--atomic", is_flag=True, help="Leave OUT as it is until every job has a result; work on OUT.part till then.")
 @option("--dry-run", is_flag=True, help="Show the first requests and send nothing.")
 @server_options
-@option("-c", "--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Requests in flight.")
+@option(
+    "-c",
+    "--concurrency",
+    type=Parsed("concurrency", Concurrency.of),
+    default="auto",
+    show_default=True,
+    metavar="auto|N|MIN-MAX",
+    help="Requests in flight at each server: found out, fixed, or found out within bounds.",
+)
+@option("--rpm", type=Parsed("amount", amount), metavar="N", help="Requests a minute at each server: 500, 30k.")
+@option("--tpm", type=Parsed("amount", amount), metavar="N", help="Tokens a minute at each server: 30k, 2m.")
 @option("--system", metavar="TEXT", help="The system prompt for lines that have none.")
 @option("--param", "params", multiple=True, type=KeyValue(), help="A parameter for all lines: temperature=0.")
 @option("--option", "option", multiple=True, type=KeyValue(), help="An Ollama option for all lines: num_ctx=8192.")
@@ -65,6 +77,21 @@ _FILE = click.Path(path_type=Path)
 @option("--first-token-timeout", type=Duration(), default="10m", show_default=True, help="Until the first content.")
 @option("--idle-timeout", type=Duration(), default="2m", show_default=True, help="Between content.")
 @option("--timeout", type=Duration(), default="30m", show_default=True, help="For one whole answer.")
+@option(
+    "--min-speed",
+    type=click.FloatRange(0),
+    default=0.2,
+    show_default=True,
+    metavar="N",
+    help="Tokens a second below which a streamed answer is given up; 0 for none.",
+)
+@option(
+    "--keep-alive",
+    default="30m",
+    show_default=True,
+    metavar="TIME",
+    help="How long Ollama keeps a model loaded after a request; '' leaves it to the server.",
+)
 @option("--grace", type=Duration(), default="20s", show_default=True, help="For those in flight after a first Ctrl-C.")
 @option(
     "--durability",
@@ -83,6 +110,12 @@ _FILE = click.Path(path_type=Path)
     help="When another run has OUT: end with 75, or leave it to that run and end with 0.",
 )
 @option("--max-duration", type=Duration(), help="Stop after this time as Ctrl-C does, with exit code 4.")
+@option(
+    "--max-errors",
+    type=Parsed("errors", MaxErrors.of),
+    metavar="N|P%",
+    help="Stop when more jobs than this, or (from 100 jobs on) more than this share, have failed; exit code 4.",
+)
 @option("--progress/--no-progress", default=None, help="A live line (default: when stderr is a terminal).")
 @option("--summary-json", type=_FILE, help="Write the summary to this file as JSON.")
 @option("-q", "--quiet", is_flag=True, help="Say nothing unless something went wrong.")

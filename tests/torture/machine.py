@@ -16,7 +16,7 @@ from torture.evidence import check_accounted, results_in, whole_lines
 from torture.scene import run_here
 
 from batcher.failures import InputError
-from batcher.runner import Silent
+from batcher.observer import Silent
 from batcher.simulator import BackgroundSimulator, simulator_thread, text
 
 if TYPE_CHECKING:

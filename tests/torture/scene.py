@@ -13,11 +13,12 @@ from commandline import Desk, Ran, ended, names, prompts
 from torture.evidence import check_finished
 
 from batcher.model import Api
+from batcher.observer import Silent
 from batcher.options import Options
-from batcher.runner import Run, Silent
+from batcher.runner import Run
 
 if TYPE_CHECKING:
-    from batcher.runner import Observer
+    from batcher.observer import Observer
     from batcher.simulator import BackgroundSimulator
     from batcher.summary import Summary
 

@@ -1,0 +1,96 @@
+"""Whoever watches a run, and what is said while it waits: when a wait begins, when it is over, how long it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from batcher.figures import span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batcher.lane import Lane
+    from batcher.model import Result
+    from batcher.runner import Run
+    from batcher.scheduler import Scheduler
+    from batcher.summary import Summary
+
+
+class Observer(Protocol):
+    """Whoever watches a run: gets sentences, finished jobs and, now and then, the state.
+
+    `wants_total` has the input counted before the first request, where it can be. What is shown goes through `redact`,
+    once the keys of the run are known.
+    """
+
+    wants_total: bool
+    redact: Callable[[str], str]
+
+    def note(self, message: str) -> None: ...
+    def finished(self, result: Result) -> None: ...
+    def tick(self, run: Run) -> None: ...
+    def asked(self, run: Run) -> None: ...
+
+
+class Silent:
+    """Watches nothing: the observer of programs."""
+
+    wants_total = False
+    redact: Callable[[str], str] = str
+
+    def note(self, message: str) -> None: ...
+    def finished(self, result: Result) -> None: ...
+    def tick(self, run: Run) -> None: ...
+    def asked(self, run: Run) -> None: ...
+
+
+class Waits:
+    """Looks at a scheduler now and then: says once when a wait begins and when it is over, and adds up the times."""
+
+    def __init__(self, note: Callable[[str], None], summary: Summary) -> None:
+        self._note = note
+        self._summary = summary
+        self._since: float | None = None
+        """Since when the whole run waits."""
+        self._gone: dict[str, float] = {}
+        """Servers of several that were said to be away, and since when."""
+        self._out: set[str] = set()
+        self._looked: float | None = None
+
+    def look(self, scheduler: Scheduler, now: float) -> None:
+        """Take in the state at a moment; moments come in order."""
+        passed = now - self._looked if self._looked is not None else 0.0
+        self._looked = now
+        live = [lane for lane in scheduler.lanes if lane.out is None]
+        held = [lane for lane in live if lane.breaker.is_down or lane.breaker.opens() > now]
+        for lane in held:
+            sums = self._summary.server(lane.endpoint.root)
+            if lane.breaker.is_down:
+                sums.away_s += passed
+            else:
+                sums.held_s += passed
+        is_waiting = bool(held) and len(held) == len(live)
+        if is_waiting and self._since is None:
+            self._since = now
+            self._note(scheduler.waits_for(now))
+        elif self._since is not None and not is_waiting:
+            self._note(f"going on after {span(now - self._since)}")
+            self._since = None
+        if len(scheduler.lanes) > 1:
+            self._tell_of_some(scheduler.lanes, now, is_told=is_waiting)
+
+    def _tell_of_some(self, lanes: list[Lane], now: float, *, is_told: bool) -> None:
+        """Of several servers, say which one goes, and when it is back."""
+        for lane in lanes:
+            root, why = lane.endpoint.root, lane.out or lane.trouble
+            words = f": {why.message}" if why is not None else ""
+            if lane.out is not None:
+                if root not in self._out and not all(one.out for one in lanes):
+                    self._note(f"going on without {root}{words}")
+                self._out.add(root)
+            elif lane.breaker.is_down:
+                if root not in self._gone and not is_told:
+                    self._gone[root] = now
+                    self._note(f"{root} is away{words}; the others go on, and it is used when it is back")
+            elif since := self._gone.pop(root, None):
+                self._note(f"{root} is back after {span(now - since)}")
