@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from batcher.simulator import Simulator
 
 SLOTS = 4
-"""Requests in flight, unless a run is told otherwise."""
+"""Requests in flight."""
 
 
 def arguments(sim: Simulator, *more: str, output: str = "results.jsonl") -> list[str]:
-    return ["run", "jobs.jsonl", "-o", output, "--base-url", sim.url, "-m", "simulator", *more]
+    return ["run", "jobs.jsonl", "-o", output, "--base-url", sim.url, "-m", "simulator", "-c", str(SLOTS), *more]
 
 
 def sent(sim: Simulator) -> int:

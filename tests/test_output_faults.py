@@ -231,7 +231,7 @@ def test_a_failed_sync_stops_the_sending(
         patch.setattr(disk, "sync", sync)
         patch.setattr(writer, "SYNC_EVERY", 0.02)
         with pytest.raises(OutputIOError, match="is safe only up to byte") as caught:
-            batcher.run(jobs, output, base_url=sim.url, model="simulator", durability=durability)
+            batcher.run(jobs, output, base_url=sim.url, model="simulator", durability=durability, concurrency=SLOTS)
     assert caught.value.exit == IO
     assert left == 0
     assert len(desk.ids()) <= sent(sim) <= len(desk.ids()) + 2 * SLOTS < len(everyone)

@@ -59,7 +59,7 @@ def test_a_run_that_brings_nothing_leaves_what_is_there(
 ) -> None:
     """A refused key, no server, no such model, time over: results, errors and state are as they were."""
     desk.write("jobs.jsonl", *prompts(["a", "c"], "do=silent times=9"))
-    ran = desk.run(*ANEW, "--base-url", f"{sim.url}/v1", *args, env={"WRONG": "wrong"})
+    ran = desk.run(*ANEW, *args, env={"WRONG": "wrong", "BATCHER_BASE_URL": f"{sim.url}/v1"})
     assert ran.code == code, ran.err
     assert left(desk.path) == old
 

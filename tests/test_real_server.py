@@ -106,7 +106,7 @@ def test_check_and_models_tell_of_the_server(url: str, tmp_path: Path) -> None:
     """They name llama.cpp, its model, its slots and the context that a request has."""
     desk = Desk(tmp_path)
     found = desk.run("check", PROJECT / "jobs/hello.jsonl", "--base-url", url, "-m", MODEL, "--json")
-    about = orjson.loads(found.out)["about"]
+    about = orjson.loads(found.out)["servers"][0]["about"]
     assert (found.code, about["kind"], about["slots"]) == (0, "llama.cpp", SLOTS)
     [model] = orjson.loads(desk.run("models", "--base-url", url, "--json").out)
     assert model["name"].startswith("SmolLM2-135M-Instruct")
