@@ -164,7 +164,7 @@ def test_a_state_asked_for_again_and_again_disturbs_nothing(desk: Desk, sim: Bac
     assert ran.code == 0
     lines = ran.err.splitlines()
     assert lines
-    assert all(re.match(r"batcher: state: \d+.* · \d+ in flight", line) for line in lines), lines
+    assert all(re.match(r"batcher: state: \d+.* · \d+/4 in flight", line) for line in lines), lines
     assert desk.ids() == wanted
     assert set(sim.counts.values()) == {1}
 

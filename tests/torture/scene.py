@@ -92,5 +92,5 @@ def run_here(
 ) -> Summary:
     """Do a run in this process. Raises what `Run.run` raises."""
     settings: dict[str, Any] = {"base_url": url, "dialect": Api.NATIVE, "model": "simulator"} | options
-    run = Run(str(jobs), results, Options(**settings), {}, observer or Silent(), handle_signals=signals)
+    run = Run(str(jobs), results, Options.of(settings), {}, observer or Silent(), handle_signals=signals)
     return anyio.run(run.run)
