@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -26,6 +27,11 @@ HELD = [row for row in ROWS if row.directive and row.end == "held"]
 def sim() -> Iterator[BackgroundSimulator]:
     with simulator_thread() as simulator:
         yield simulator
+
+
+def has_given_up(sim: BackgroundSimulator, number: int) -> bool:
+    """Whether the simulator noticed so many clients that left, and serves nobody."""
+    return sim.tally.aborted == number and sim.tally.in_service == 0
 
 
 def requested(way: Way) -> dict[str, Any]:
@@ -86,7 +92,7 @@ def test_a_held_answer_lasts_until_the_client_leaves(row: Fault) -> None:
                 )
                 eventually(lambda: sim.tally.in_service == 1)
                 assert sim.tally.aborted == number - 1
-            eventually(lambda n=number: sim.tally.aborted == n and sim.tally.in_service == 0)  # type: ignore[misc]
+            eventually(partial(has_given_up, sim, number))
         assert sim.tally.aborted == len(row.ways)
 
 
