@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
+from fulldisk import write_with_room
 from result_lines import entry, ids
 
 from batcher import disk, recovery
@@ -180,18 +180,8 @@ def test_disk_full_while_mending(path: Path, monkeypatch: pytest.MonkeyPatch) ->
     total = len(b"junk\n" * 2 + A + B)
     for room in range(0, total, 7):
         path.write_bytes(content)
-        left = room
-
-        def write(fd: int, data: memoryview) -> int:
-            nonlocal left
-            if not left:
-                raise OSError(28, "No space left on device")
-            written = os.write(fd, data[:left])
-            left -= written
-            return written
-
         with monkeypatch.context() as patch:
-            patch.setattr(disk, "_write", write)
+            patch.setattr(disk, "_write", write_with_room(room))
             with pytest.raises(OutputIOError, match="mended: No space left"):
                 Ledger.open(path)
         assert path.read_bytes() == content

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from fulldisk import write_with_room
 from result_lines import entry, ids
 
 from batcher import disk, state
@@ -115,18 +116,8 @@ def test_rerun_on_a_full_disk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> No
         ledger.append([entry("kept")])
     whole = desk.path.read_bytes()
     for room in range(0, len(whole), 11):
-        left = room
-
-        def write(fd: int, data: memoryview) -> int:
-            nonlocal left
-            if not left:
-                raise OSError(28, "No space left on device")
-            written = os.write(fd, data[:left])
-            left -= written
-            return written
-
         with monkeypatch.context() as patch, Ledger.open(desk.path) as ledger:
-            patch.setattr(disk, "_write", write)
+            patch.setattr(disk, "_write", write_with_room(room))
             with pytest.raises(OutputIOError, match="No space"):
                 desk.jobs(ledger, on_change="rerun")
         assert desk.path.read_bytes() == whole
