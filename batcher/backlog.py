@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 1000
 """How far is read beyond the oldest call that was set aside, in calls."""
-READS_PER_STEP: Final = 512
 
 
 @dataclass(slots=True)
@@ -31,8 +30,6 @@ class Backlog:
     window: int = WINDOW
     is_exhausted: bool = False
     """The input was read to its end."""
-    is_reading: bool = False
-    """Reading was left off to give others a turn: it can go on at once."""
     _parked: list[tuple[float, int, float, float, Call]] = field(default_factory=list)
     """(due, order, parked at, price, call), as a heap."""
     _order: Iterator[int] = field(default_factory=count)
@@ -57,6 +54,11 @@ class Backlog:
     @property
     def is_empty(self) -> bool:
         return self.is_exhausted and not self._parked and not self._aside
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anything waits beside the input."""
+        return bool(self._parked or self._aside)
 
     @property
     def due(self) -> float:
@@ -104,32 +106,29 @@ class Backlog:
             del self._aside[group]
         return call
 
-    def read(self, fits: Callable[[Call], bool], drop: Callable[[Call], bool]) -> Call | None:
-        """Read on to a call that fits, setting aside what does not, and what `drop` takes. None: not now."""
-        self.is_reading = False
-        for _ in range(READS_PER_STEP):
-            if self.is_exhausted or not self._may_read():
-                return None
-            try:
-                call = next(self.intake)
-            except StopIteration:
-                self.is_exhausted = True
-                return None
-            if call is None:
-                return None
+    def read(self) -> Call | None:
+        """Read the next call of the input; None: there is none now, or what was set aside is to go first."""
+        if self.is_exhausted or (self._aside and not self._may_read()):
+            return None
+        try:
+            call = next(self.intake)
+        except StopIteration:
+            self.is_exhausted = True
+            return None
+        if call is not None:
             self._read += 1
-            self._note(call.group)
-            if drop(call):
-                continue
-            if fits(call):
-                return call
-            self._aside.setdefault(call.group, deque()).append((self._read, call))
-        self.is_reading = True
-        return None
+            if call.group != self._only:
+                self._note(call.group)
+        return call
+
+    def keep(self, call: Call) -> None:
+        """Set aside a call that was just read, behind those of its group."""
+        self._aside.setdefault(call.group, deque()).append((self._read, call))
 
     def peek(self) -> None:
         """Find out whether the input goes on, where it was read no further than needed."""
-        self.read(lambda _: False, lambda _: False)
+        if (call := self.read()) is not None:
+            self.keep(call)
 
     def clear(self, drop: Callable[[Call], bool]) -> None:
         """Take out every call that `drop` takes."""
@@ -141,12 +140,11 @@ class Backlog:
 
     def _may_read(self) -> bool:
         """With one group there is nothing to look for behind a call that has to wait."""
-        if not self._aside:
-            return True
         return self._is_mixed and self._read - min(queue[0][0] for queue in self._aside.values()) < self.window
 
     def _note(self, group: str) -> None:
+        """Take in a group that is not the only one so far."""
         if self._only is None:
             self._only = group
-        elif self._only != group:
+        else:
             self._is_mixed = True

@@ -43,6 +43,8 @@ class Bucket:
     at: float = -math.inf
     taken: float = 0.0
     rate: float = field(init=False)
+    is_used: bool = field(init=False)
+    """Whether anything depends on what is taken."""
     ease: float = 1.0
     """The part of the rate that refusals have left."""
     refused: float | None = None
@@ -51,6 +53,7 @@ class Bucket:
 
     def __post_init__(self) -> None:
         self.rate = self.limit * MARGIN / MINUTE
+        self.is_used = self.rate < math.inf
         self.level = self._top
 
     @property
@@ -61,11 +64,6 @@ class Bucket:
         if self.unit and self.refused is not None:
             return careful
         return max(careful, self.rate * BURST - self.unit)
-
-    @property
-    def is_used(self) -> bool:
-        """Whether anything depends on what is taken."""
-        return self.rate < math.inf or self.statement is not None
 
     def opens(self, cost: float, now: float) -> float:
         self._fill(now)
@@ -95,6 +93,7 @@ class Bucket:
         if math.inf in (rate, self.rate):
             self.level = 0.0 if rate != self.rate else self.level
         self.rate = rate
+        self.is_used = rate < math.inf or said is not None
 
     def was_refused(self, now: float) -> None:
         """The server would not take a call."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from batcher.retry import RetryPolicy
 
 PARKED_PER_SLOT: Final = 4
+READS_PER_STEP: Final = 512
 
 
 @dataclass(slots=True)
@@ -36,6 +37,8 @@ class Dispatch:
     live: list[Lane] = field(init=False)
     """The servers that may be sent to, now or later."""
     later: float = math.inf
+    is_reading: bool = False
+    """Reading was left off to give others a turn: it can go on at once."""
     _paced: dict[Call, float] = field(default_factory=dict)
     """Calls that wait for their server's allowance, and since when."""
 
@@ -45,7 +48,8 @@ class Dispatch:
     @property
     def allowed(self) -> int:
         """How many calls may be in flight now, on all servers together."""
-        return sum(lane.allowed for lane in self.live)
+        live = self.live
+        return live[0].allowed if len(live) == 1 else sum(lane.allowed for lane in live)
 
     @property
     def parked(self) -> int:
@@ -65,7 +69,7 @@ class Dispatch:
                 if self._paced:
                     call.waited += now - self._paced.pop(call, now)
                 return self._other(lane, call, now) if call.sent else lane, call
-            if self.backlog.is_reading:
+            if self.is_reading:
                 self.later = now
                 return None
         if self.backlog.due > now:  # what is due was looked at, and waits for something else
@@ -74,7 +78,11 @@ class Dispatch:
 
     def _pick(self, lane: Lane, now: float) -> Call | None:
         """Take a call for a lane that is free."""
-        self.backlog.is_reading = False
+        self.is_reading = False
+        if not self.backlog.is_waiting and not self.quarantine.line:  # nearly always there is only the input
+            call = self._read(lane, now)
+            if call is not None or self.is_reading or not self.backlog.is_waiting:
+                return call
         has_turn = not lane.again or lane.again * 2 < lane.allowed
         for source in (self._retry, self._fresh) if has_turn else (self._fresh, self._retry):
             if self._is_reserved(lane):
@@ -130,25 +138,34 @@ class Dispatch:
     def _fresh(self, lane: Lane, now: float) -> Call | None:
         """Take a call that was set aside, or read on. A lane keeps to its group as long as the window has any of it."""
         backlog = self.backlog
-        parked = self.parked
-        has_room = not parked or parked < PARKED_PER_SLOT * self.allowed
+        has_room = not self.parked or self.parked < PARKED_PER_SLOT * self.allowed
 
         def fits(call: Call) -> bool:
             return (has_room or call.sent > 0) and self._fits(lane, call, now)
 
-        def suits(call: Call) -> bool:
-            return lane.suits(call) and fits(call)
-
-        def read(wanted: Callable[[Call], bool]) -> Call | None:
-            return backlog.read(wanted, self.drop) if has_room else None
-
         if not lane.is_sticky or lane.group is None:
-            return backlog.take(fits, self._served_elsewhere(lane)) or read(suits)
+            call = backlog.take(fits, self._served_elsewhere(lane))
+            return call if call or not has_room else self._read(lane, now)
         first = backlog.first_of(lane.group)
         if first is None or lane.lacks(first):
-            call = read(suits)
-            return call if call or backlog.is_reading else backlog.take(fits, self._served_elsewhere(lane))
+            call = self._read(lane, now) if has_room else None
+            return call if call or self.is_reading else backlog.take(fits, self._served_elsewhere(lane))
         return backlog.take_of(lane.group) if fits(first) else None
+
+    def _read(self, lane: Lane, now: float) -> Call | None:
+        """Read on to a call that suits the lane, setting aside what does not and dropping what nobody serves."""
+        backlog = self.backlog
+        for _ in range(READS_PER_STEP):
+            call = backlog.read()
+            if call is None:
+                return None
+            if self.drop(call):
+                continue
+            if lane.suits(call) and self._fits(lane, call, now):
+                return call
+            backlog.keep(call)
+        self.is_reading = True
+        return None
 
     def _fits(self, lane: Lane, call: Call, now: float) -> bool:
         return not lane.lacks(call) and not self._is_paced(lane, call, now)

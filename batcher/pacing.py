@@ -55,7 +55,9 @@ class Pacing:
 
     def opens(self, call: Call, now: float) -> float:
         """The time from which the call may be sent; always finite, at once if it is not after `now`."""
-        account = self._accounts.get(call.model) or self._open(call.model)
+        account = self._accounts.get(call.model)
+        if account is None:
+            account = self._open(call.model)
         if not account.requests.is_used and not account.tokens.is_used:
             return now
         opens = account.requests.opens(1.0, now)
@@ -65,11 +67,15 @@ class Pacing:
 
     def take(self, call: Call, now: float) -> None:
         """The call is being sent: reserve what it will use."""
-        account = self._accounts.get(call.model) or self._open(call.model)
-        tokens = _cost(account, call) if account.tokens.is_used else 0.0
+        account = self._accounts.get(call.model)
+        if account is None:
+            account = self._open(call.model)
+        tokens = 0.0
         account.requests.take(1.0, now)
-        account.tokens.take(tokens, now)
-        account.cost = None
+        if account.tokens.is_used:
+            tokens = _cost(account, call)
+            account.tokens.take(tokens, now)
+            account.cost = None
         account.reserved[call] = _Reserved(now, tokens, account.requests.taken, account.tokens.taken)
 
     def settle(self, call: Call, attempt: Attempt, now: float) -> None:
@@ -86,10 +92,10 @@ class Pacing:
         if failure is not None and failure.kind in NOT_SENT:
             account.requests.take(-1.0, now)
             account.tokens.take(-reserved.tokens, now)
-        elif usage is not None:
+        elif usage is not None and account.tokens.is_used:  # else nobody ever asks for an estimate
             account.estimator.learn(call, usage)
             used = account.estimator.used(call, usage)
-            if used is not None and account.tokens.is_used:
+            if used is not None:
                 account.tokens.take(used - reserved.tokens, now)
         elif failure is not None and failure.status is not None and completion is None:
             account.tokens.take(-reserved.tokens, now)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from batcher.retry import RetryPolicy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send:
     """Send this call to this endpoint now."""
 
@@ -37,14 +37,14 @@ class Send:
     endpoint: Endpoint
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wait:
     """Nothing to send before `until`; infinity: not before something finishes or arrives."""
 
     until: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Done:
     """Nothing will ever be sent again."""
 
@@ -275,7 +275,10 @@ class Scheduler:
 
     def _is_refused(self, call: Call) -> bool:
         """Whether no server will serve the call."""
-        return all(lane.lacks(call) for lane in self._dispatch.live)
+        for lane in self._dispatch.live:  # asked of each call: a generator would cost more than the answer
+            if not lane.lacks(call):
+                return False
+        return True
 
     def _drop(self, call: Call) -> bool:
         return self._is_refused(call) and self._give_back(call)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from virtualrun import CRASH, HUNG_UP, LATE, NO_KEY, NO_MODEL, NO_PATH, NO_SOCKETS, REFUSED, Run, call, calls, throttle
 
-from batcher.backlog import READS_PER_STEP
+from batcher.dispatch import READS_PER_STEP
 from batcher.failures import Exit, Failure
 from batcher.scheduler import LOCAL_PAUSE, Verdict
 
