@@ -51,6 +51,8 @@ def judge(job: Job, completion: Completion) -> Json:
     if not (any(first.texts) or first.tool_calls or first.refusals):
         completion.flag("empty")
     body = job.extra if job.body is None else job.body
+    if not body and not job.params:
+        return None
     wanted = job.params.get("n", body.get("n"))
     if isinstance(wanted, int) and len(completion.choices) < wanted:
         completion.flag("fewer_choices")
@@ -133,12 +135,13 @@ def _was_cut(job: Job, completion: Completion) -> bool:
 
 def _fills_a_context(counted: int, job: Job) -> bool:
     """Whether that many tokens are a context or half of one: a power of two, as most are, or the size asked for."""
-    sizes = [2 ** round(math.log2(counted))] if counted >= SMALLEST - SLACK else []
-    options = (job.extra if job.body is None else job.body).get("options", job.options)
-    asked = options.get("num_ctx") if hasattr(options, "get") else None
-    if type(asked) is int:
-        sizes += [asked, asked // 2]
-    return any(abs(counted - size) <= SLACK for size in sizes)
+    if counted >= SMALLEST - SLACK and abs(counted - 2 ** round(math.log2(counted))) <= SLACK:
+        return True
+    options = job.options if job.body is None else job.body.get("options")
+    if job.extra:
+        options = job.extra.get("options", options)
+    asked = options.get("num_ctx") if options and hasattr(options, "get") else None
+    return type(asked) is int and (abs(counted - asked) <= SLACK or abs(counted - asked // 2) <= SLACK)
 
 
 def _words(job: Job) -> int:

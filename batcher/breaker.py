@@ -146,6 +146,8 @@ class Breaker:
         self._probes = min(self._probes + 1, 30)
 
     def _close(self) -> None:
+        if self.down_since is None and not self._failed:
+            return  # the way of nearly every answer
         self.probe = None
         self.down_since = None
         self.is_failing = False

@@ -121,23 +121,27 @@ class Engine:
         return results
 
     async def _work(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        watch = self._watchdog.watch(task)
         try:
             while True:
                 step = self.scheduler.next(now())
                 if type(step) is Send:
                     self._call_another()
-                    await self._send(step.call, step.endpoint)
+                    await self._send(step.call, step.endpoint, watch)
                 elif type(step) is Done:
                     return
                 else:
                     await self._park(step.until)  # type: ignore[union-attr]  # what is neither Send nor Done is Wait
         finally:
+            self._watchdog.release(watch)
             self._working -= 1
             self._wake_one()
             self._wake_consumer()
 
-    async def _send(self, call: Call, endpoint: Endpoint) -> None:
-        attempt = await self._attempt(call, endpoint)
+    async def _send(self, call: Call, endpoint: Endpoint, watch: Watch) -> None:
+        attempt = await self._attempt(call, endpoint, watch)
         verdict = self.scheduler.finished(call, attempt, now())
         if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
             self._outbox.extend(results_of(call, endpoint, attempt, raw=self.raw))
@@ -146,15 +150,13 @@ class Engine:
         elif verdict is Verdict.SPLIT:
             self.scheduler.requeue(*packing.halves(call, endpoint.api))
 
-    async def _attempt(self, call: Call, endpoint: Endpoint) -> Attempt:
+    async def _attempt(self, call: Call, endpoint: Endpoint, watch: Watch) -> Attempt:
         """Make one exchange and read its answer to the proof that it is complete."""
         timing = Timing(started_at=time.time(), started=now(), waited=call.waited)
         attempt = Attempt(timing)
-        task = asyncio.current_task()
-        assert task is not None
         last = timing.started + self.timeouts.total
         first = timing.started + self.timeouts.first_token if call.stream else last
-        watch = self._watchdog.watch(task, min(first, last), "first_token")
+        watch.begin(first if first < last else last, "first_token")
         reading: Reading | None = None
         try:
             exchange = await self.transport.post(endpoint, call.path, call.body)
@@ -177,7 +179,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - a bug met by one answer must not cost the others
             attempt.failure = Failure(FailureClass.PERMANENT, "internal", f"{type(error).__name__}: {error}")
         finally:
-            self._watchdog.release(watch)
+            watch.end()
             timing.finished = timing.finished or now()
         if attempt.failure is not None and reading is not None:
             self._salvage(reading, attempt)
@@ -185,22 +187,24 @@ class Engine:
 
     async def _read(self, exchange: Exchange, reading: Reading, call: Call, timing: Timing, watch: Watch) -> Completion:
         """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
-        last = timing.started + self.timeouts.total
-        guard = Guard(reading.completion, timing, self.timeouts)
+        last, idle = timing.started + self.timeouts.total, self.timeouts.idle
+        arrivals, guard = timing.arrivals, Guard(reading.completion, timing, self.timeouts)
         while chunk := await exchange.read():
             if reading.feed(chunk):
                 arrived = now()
-                if not timing.arrivals:
+                if not arrivals:
                     self._begin(call, arrived)
-                timing.arrivals.append(arrived)
+                arrivals.append(arrived)
                 watch.phase = "idle"
-                watch.deadline = min(arrived + self.timeouts.idle, last)
+                watch.deadline = arrived + idle if arrived + idle < last else last
                 if arrived >= guard.due:
                     guard.look(arrived)
             if reading.done and watch.phase != "drain":
                 watch.phase = "drain"
                 timing.finished = now()
                 watch.deadline = timing.finished + DRAIN
+            if exchange.is_over:
+                break
         return reading.close()
 
     def _begin(self, call: Call, arrived: float) -> None:
@@ -220,9 +224,11 @@ class Engine:
 
     def _judged(self, call: Call, attempt: Attempt) -> Attempt:
         completion = attempt.completion
-        if completion is not None and attempt.failure is None and completion.vectors:
+        if completion is None or attempt.failure is not None:
+            return attempt
+        if completion.vectors:
             attempt.failure = self._sizes.differs(call, completion.vectors)
-        if completion is not None and attempt.failure is None and len(call.jobs) == 1:
+        if attempt.failure is None and len(call.jobs) == 1:
             completion.parsed = answers.judge(call.jobs[0], completion)
             if self.fail_on and completion.flags:
                 attempt.failure = answers.suspicion(completion, self.fail_on)
@@ -271,7 +277,9 @@ class Engine:
         """Hold a worker until its results are taken: what is neither on its way to a file nor in flight can be lost.
 
         So a crash costs no more requests than may be in flight, and whoever takes results slowly slows the sending.
+        Who takes them was woken just now, and nearly always has them after one turn of the event loop.
         """
+        await asyncio.sleep(0)
         while self._outbox:
             await self._room.wait()
 

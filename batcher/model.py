@@ -35,9 +35,11 @@ class Api(StrEnum):
     OPENAI = "openai"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Job:
     """One input line with the run's defaults merged in, in names that mean the same on both APIs.
+
+    Nobody changes one; that it is not frozen halves what it costs to make one. So it is with `Usage` and `ServerTimes`.
 
     `seq` is the line number from 0. `content` is the prompt (str), the messages (list) or the embedding input
     (str or list). `params` holds the common parameters by their common names, `options` what is Ollama's own, `extra`
@@ -107,7 +109,7 @@ class Call:
     overran: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     """Tokens as the server counted them; absent is `None`, never 0."""
 
@@ -117,7 +119,7 @@ class Usage:
     cached_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ServerTimes:
     """The server's own durations, in seconds."""
 
@@ -229,7 +231,7 @@ class Completion:
         """The choice that most callers mean: the lowest index, or an empty one."""
         if not self.choices:
             return Choice()
-        return self.choices[min(self.choices)]
+        return self.choices[0] if 0 in self.choices else self.choices[min(self.choices)]
 
     def flag(self, name: str) -> None:
         if name not in self.flags:

@@ -13,9 +13,11 @@ import os
 import ssl
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
@@ -90,7 +92,7 @@ class Transport:
             url = self._urls[endpoint.root, path] = URL(endpoint.url(path), encoded=True)
         data = _Body(body) if len(body) > SLICE else body
         try:
-            response = await self._session.post(url, data=data, headers=endpoint.headers, allow_redirects=False)
+            response = await self._session.post(url, data=data, headers=endpoint.headers or None, allow_redirects=False)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             if isinstance(data, _Body) and data.stuck:
                 words = f"it took no byte of the request for {SEND_TIMEOUT:g} s"
@@ -119,34 +121,39 @@ class Transport:
 class Exchange:
     """The answer to one request, read in whatever chunks arrive."""
 
-    __slots__ = ("_inflate", "_read", "_response", "content_type", "status")
+    __slots__ = ("_content", "_inflate", "_response", "content_type", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        self._read = response.content.readany
+        self._content = response.content
         self.status = response.status
         headers = response.headers
-        self.content_type = headers.get("Content-Type", "").lower()
-        encoding = headers.get("Content-Encoding", "").lower()
-        self._inflate = _Inflate() if encoding in ("gzip", "deflate", "x-gzip") else None
+        self.content_type = headers.get(hdrs.CONTENT_TYPE, "").lower()
+        encoding = headers.get(hdrs.CONTENT_ENCODING)
+        self._inflate = _Inflate() if encoding and encoding.lower() in ("gzip", "deflate", "x-gzip") else None
 
     @property
     def tells_limits(self) -> bool:
         """Whether there are headers about how much is left of an allowance. Cheap: every answer is asked."""
-        return any("ratelimit" in name.lower() for name in self._response.headers)
+        return _tell_limits(tuple(self._response.headers))
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers, names in lower case."""
         return {name.lower(): value for name, value in self._response.headers.items()}
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the whole body was read, and ended as it should: the next read would return b"" at once."""
+        return self._content.at_eof()
+
     async def read(self) -> bytes:
         """Return the next bytes, b"" at a clean end. Raises AttemptError when the connection breaks."""
         try:
-            chunk = await self._read()
+            chunk = await self._content.readany()
             if self._inflate is not None:
                 while chunk and not (data := self._inflate.feed(chunk)):
-                    chunk = await self._read()
+                    chunk = await self._content.readany()
                 return data if chunk else b""
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise AttemptError(_in_answer(error)) from error
@@ -210,6 +217,12 @@ class _Inflate:
         if self._zlib.unconsumed_tail:
             raise AttemptError(malformed(f"a compressed answer that grows beyond {allowed} bytes"))
         return data
+
+
+@lru_cache(maxsize=256)
+def _tell_limits(names: tuple[str, ...]) -> bool:
+    """A server sends the same few headers again and again."""
+    return any("ratelimit" in name.lower() for name in names)
 
 
 def _before_answer(error: Exception) -> Failure:

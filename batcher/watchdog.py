@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -16,13 +17,24 @@ now: Final = time.monotonic
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """A call in flight. Move `deadline` (seconds, monotonic) as it makes progress; `phase` names what is waited for."""
+    """A worker's call in flight, if it has one.
+
+    Move `deadline` (seconds, monotonic) as it makes progress; `phase` names what is waited for. Between calls there is
+    no deadline, so that a worker needs one watch for all of them.
+    """
 
     task: asyncio.Task[object]
-    deadline: float
-    phase: str
-    cancels: int
+    deadline: float = math.inf
+    phase: str = ""
     expired: bool = False
+    _cancels: int = 0
+
+    def begin(self, deadline: float, phase: str) -> None:
+        self.deadline, self.phase, self.expired = deadline, phase, False
+        self._cancels = self.task.cancelling()
+
+    def end(self) -> None:
+        self.deadline = math.inf
 
     def expire(self) -> None:
         self.expired = True
@@ -30,7 +42,7 @@ class Watch:
 
     def took_the_cancel(self) -> bool:
         """Whether the cancellation now being handled is this watch's own; then it is over, as in asyncio.timeout."""
-        return self.expired and self.task.uncancel() <= self.cancels
+        return self.expired and self.task.uncancel() <= self._cancels
 
 
 class Watchdog:
@@ -40,8 +52,8 @@ class Watchdog:
         self._tick = tick
         self._watches: set[Watch] = set()
 
-    def watch(self, task: asyncio.Task[object], deadline: float, phase: str) -> Watch:
-        watch = Watch(task, deadline, phase, task.cancelling())
+    def watch(self, task: asyncio.Task[object]) -> Watch:
+        watch = Watch(task)
         self._watches.add(watch)
         return watch
 

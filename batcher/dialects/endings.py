@@ -38,8 +38,10 @@ def finish_of(piece: dict[str, Json], path: str) -> str | None:
 
 def settle(completion: Completion) -> None:
     """Set the proof once every index seen has a finish reason; take it back when a new index appears."""
-    ended = all(choice.finish_reason is not None for choice in completion.choices.values())
-    completion.proof = "finish_reason" if ended else None
+    completion.proof = "finish_reason"
+    for choice in completion.choices.values():
+        if choice.finish_reason is None:
+            completion.proof = None
 
 
 def missing(completion: Completion, *, done: bool) -> str | None:
@@ -71,7 +73,7 @@ def has_content(choice: Choice) -> bool:
 def choices_of(body: dict[str, Json]) -> list[dict[str, Json]]:
     """The choices of an answer in one piece. Raises AttemptError if there are none."""
     choices = list_of(body.get("choices"), "choices")
-    if not choices or any(type(choice) is not dict for choice in choices):
+    if not choices or {*map(type, choices)} != {dict}:
         raise AttemptError(malformed(f"an answer without choices; it has {', '.join(body) or 'nothing'}"[:300]))
     return choices
 
