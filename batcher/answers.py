@@ -9,7 +9,7 @@ import orjson
 
 from batcher.failures import Failure, FailureClass
 from batcher.model import Kind
-from batcher.runaway import repeats, tail
+from batcher.runaway import BLANK, repeats, tail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set as AbstractSet
@@ -67,6 +67,9 @@ def _judge_end(choice: Choice, completion: Completion) -> None:
         completion.flag("length")
     elif choice.finish_reason == "content_filter":
         completion.flag("content_filter")
+    said = choice.texts
+    if len(said) == 1 and len(said[0]) < BLANK and not choice.tool_calls:
+        return  # an answer in one piece, and too short to repeat itself for long
     if repeats(tail(choice)):
         completion.flag("repeats")
 

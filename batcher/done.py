@@ -78,11 +78,12 @@ class Done:
         A digest that is not of 16 hex digits, as foreign lines may have, counts as unknown.
         """
         place = self._place(_key(ident))
-        if self._marks[place] & _DONE:
+        marks = self._marks[place]
+        if marks & _DONE:
             return False
         number = _number(digest)
         self._hashes[place] = number or 0
-        self._marks[place] |= _DONE if number is not None else _DONE | _UNKNOWN
+        self._marks[place] = marks | (_DONE if number is not None else _DONE | _UNKNOWN)
         self._count += 1
         return True
 
@@ -164,17 +165,21 @@ class Done:
 
     def _place(self, key: int) -> int:
         """Where among the entries a key is; one that is new gets an entry of which nothing is known."""
-        slot = self._slot(key)
-        if place := self._index[slot]:
-            return place
-        place = len(self._keys)
-        self._keys.append(key)
+        index, keys = self._index, self._keys
+        mask = len(index) - 1
+        slot = key & _HALF & mask
+        while place := index[slot]:  # the loop of `_slot`, written out: it runs twice a job
+            if keys[place] == key:
+                return place
+            slot = (slot + 1) & mask
+        place = len(keys)
+        keys.append(key)
         self._hashes.append(0)
         self._marks.append(0)
-        if place > len(self._index) * _LOAD:
+        if place > len(index) * _LOAD:
             self._enter(place)
         else:
-            self._index[slot] = place
+            index[slot] = place
         return place
 
     def _enter(self, first: int) -> list[tuple[int, int]]:
@@ -229,7 +234,7 @@ def _raw(ident: str | bytes) -> bytes:
 
 def _key(ident: str | bytes) -> int:
     # Python's own hash of bytes: SipHash, keyed anew for each process, so that no file of ids can be made to collide.
-    return hash(_raw(ident))
+    return hash(ident.encode("utf-8", "surrogatepass") if type(ident) is str else ident)
 
 
 def _number(digest: str | bytes | None) -> int | None:

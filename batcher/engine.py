@@ -156,7 +156,7 @@ class Engine:
         attempt = Attempt(timing)
         last = timing.started + self.timeouts.total
         first = timing.started + self.timeouts.first_token if call.stream else last
-        watch.begin(first if first < last else last, "first_token")
+        watch.begin(first, last, "first_token")
         reading: Reading | None = None
         try:
             exchange = await self.transport.post(endpoint, call.path, call.body)
@@ -187,7 +187,7 @@ class Engine:
 
     async def _read(self, exchange: Exchange, reading: Reading, call: Call, timing: Timing, watch: Watch) -> Completion:
         """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
-        last, idle = timing.started + self.timeouts.total, self.timeouts.idle
+        idle = self.timeouts.idle
         arrivals, guard = timing.arrivals, Guard(reading.completion, timing, self.timeouts)
         while chunk := await exchange.read():
             if reading.feed(chunk):
@@ -196,7 +196,7 @@ class Engine:
                     self._begin(call, arrived)
                 arrivals.append(arrived)
                 watch.phase = "idle"
-                watch.deadline = arrived + idle if arrived + idle < last else last
+                watch.deadline = arrived + idle
                 if arrived >= guard.due:
                     guard.look(arrived)
             if reading.done and watch.phase != "drain":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from batcher import answers, packing
 from batcher.dialects import DIALECTS
-from batcher.model import Completion, Job, Result
+from batcher.model import Completion, Job, Kind, Result
 
 if TYPE_CHECKING:
     from batcher.attempt import Attempt
@@ -43,5 +43,5 @@ def _result(call: Call, endpoint: Endpoint, attempt: Attempt, job: Job, completi
         timing=attempt.timing,
         attempts=call.sent,
         server=endpoint.root,
-        many=answers.asks_many(job),
+        many=job.kind is Kind.EMBED and answers.asks_many(job),
     )

@@ -101,9 +101,9 @@ def request_hash(
             content,
             system,
             tools,
-            _asked(_common(params)),
+            _asked(_common(params)) if params else None,
             options or None,
-            _asked(extra),
+            _asked(extra) if extra else None,
             images,
         ]
     )

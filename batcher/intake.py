@@ -98,10 +98,11 @@ class Intake:
     def jobs(self, lines: Iterable[Line | None]) -> Iterator[Job | None]:
         """Yield what is to be done; None where nothing has arrived yet. Raises InputError when a job has changed."""
         passed = 0
+        wanted = self._wanted if self._proven or self._passed else self._unknown  # len() takes long: once is enough
         for line in self._within_limit(lines):
             if line is None:
                 yield None
-            elif (job := self._wanted(line)) is not None:
+            elif (job := wanted(line)) is not None:
                 self.taken += 1
                 yield job
             else:
@@ -157,15 +158,19 @@ class Intake:
         if line.seq in self._proven or line.seq in self._passed:
             self.skipped += not self._checked
             return None
+        return self._unknown(line)
+
+    def _unknown(self, line: Line) -> Job | None:
+        """As `_wanted`, of a line that has to be looked at."""
         try:
-            return self._unknown(line)
+            return self._looked_at(line)
         except LineError as error:
             self.refused += 1
             self.reject(refused(error, line))
             return None
 
-    def _unknown(self, line: Line) -> Job | None:
-        """As `_wanted`, of a line that has to be looked at. Raises LineError."""
+    def _looked_at(self, line: Line) -> Job | None:
+        """As `_unknown`. Raises LineError for a line that is no job."""
         job = self._parse(line)
         if self._checked:
             if line.seq in self._clashes:

@@ -84,8 +84,9 @@ class Quarantine:
 
     def forget(self, call: Call) -> None:
         """The call has met its fate."""
-        self._together.pop(call, None)
-        self._alone.pop(call, None)
+        if self._together or self._alone:
+            self._together.pop(call, None)
+            self._alone.pop(call, None)
 
 
 def convicted(failure: Failure) -> Failure:

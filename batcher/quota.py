@@ -48,7 +48,8 @@ class RetryQuota:
 
     def earn(self, call: Call) -> None:
         """The call has succeeded."""
-        self.left = min(SIZE, self.left + self._paid.pop(call, SUCCESS))
+        if self._paid or self.left < SIZE:
+            self.left = min(SIZE, self.left + self._paid.pop(call, SUCCESS))
 
     def lose(self, call: Call) -> None:
         """The call has failed once more."""

@@ -275,7 +275,7 @@ class Scheduler:
 
     def _is_refused(self, call: Call) -> bool:
         """Whether no server will serve the call."""
-        for lane in self._dispatch.live:  # asked of each call: a generator would cost more than the answer
+        for lane in self._dispatch.live:  # noqa: SIM110 - asked of each call, a generator costs more than the answer
             if not lane.lacks(call):
                 return False
         return True

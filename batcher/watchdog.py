@@ -19,22 +19,23 @@ now: Final = time.monotonic
 class Watch:
     """A worker's call in flight, if it has one.
 
-    Move `deadline` (seconds, monotonic) as it makes progress; `phase` names what is waited for. Between calls there is
-    no deadline, so that a worker needs one watch for all of them.
+    Move `deadline` (seconds, monotonic) as it makes progress; `phase` names what is waited for. `last` stands for all
+    of the call. Between calls there is neither, so that a worker needs one watch for all of them.
     """
 
     task: asyncio.Task[object]
     deadline: float = math.inf
+    last: float = math.inf
     phase: str = ""
     expired: bool = False
     _cancels: int = 0
 
-    def begin(self, deadline: float, phase: str) -> None:
-        self.deadline, self.phase, self.expired = deadline, phase, False
+    def begin(self, deadline: float, last: float, phase: str) -> None:
+        self.deadline, self.last, self.phase, self.expired = deadline, last, phase, False
         self._cancels = self.task.cancelling()
 
     def end(self) -> None:
-        self.deadline = math.inf
+        self.deadline = self.last = math.inf
 
     def expire(self) -> None:
         self.expired = True
@@ -64,5 +65,5 @@ class Watchdog:
         while True:
             await anyio.sleep(self._tick)
             time_now = now()
-            for watch in [w for w in self._watches if w.deadline <= time_now and not w.expired]:
+            for watch in [w for w in self._watches if (w.deadline <= time_now or w.last <= time_now) and not w.expired]:
                 watch.expire()

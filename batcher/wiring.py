@@ -105,9 +105,12 @@ def said(jobs: Iterable[Job | None], api: Api, note: Callable[[str], None]) -> I
     mentioned: set[tuple[str, str]] = set()
     contexts = Contexts()
     for job in jobs:
-        if job is not None and (differing := contexts.note(job, path_for(job, api))):
+        if job is None:
+            yield None
+            continue
+        if api is Api.NATIVE and (differing := contexts.note(job, path_for(job, api))):
             note(differing)
-        if job is not None and job.body is None:
+        if job.body is None and (job.params or job.options or job.tools or job.images or job.system):
             shape = (job.path, job.kind, bool(job.tools), bool(job.images), *job.params, *job.options)
             if shape not in seen and len(seen) < SHAPES:
                 seen.add(shape)

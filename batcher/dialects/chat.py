@@ -29,6 +29,9 @@ PATH: Final = "/v1/chat/completions"
 THINKING: Final = ("reasoning_content", "reasoning")
 """Where servers put what the model thought; some send both, with the same text."""
 
+BESIDE: Final = frozenset({"tool_calls", "refusal", *THINKING})
+"""What may stand in a message beside its text."""
+
 missing = endings.missing
 
 
@@ -79,7 +82,12 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  #
         message = piece.get("message")
         if type(message) is not dict:
             raise AttemptError(malformed(f"choice {place} has no message; is {PATH} the endpoint for this?"))
-        completion.add(_delta(piece, message, index_of(piece, place), _calls(message)))
+        index, text = index_of(piece, place), message.get("content")
+        is_plain = type(text) is str and BESIDE.isdisjoint(message) and piece.get("logprobs") is None
+        if is_plain and index not in completion.choices:  # nearly every answer
+            completion.choices[index] = Choice([text] if text else [], finish_reason=finish_of(piece, PATH))
+        else:
+            completion.add(_delta(piece, message, index, _calls(message)))
     take_envelope(body, completion)
     settle_whole(body, completion)
 

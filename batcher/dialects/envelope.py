@@ -6,12 +6,16 @@ openai/openai.go (`/v1/completions` sends a usage of zeros in every record befor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from batcher.model import ServerTimes, Usage
 
 if TYPE_CHECKING:
     from batcher.model import Completion, Json
+
+DETAILS: Final = frozenset(
+    {"completion_tokens_details", "output_tokens_details", "prompt_tokens_details", "input_tokens_details"}
+)
 
 
 def take_envelope(record: dict[str, Json], completion: Completion) -> None:
@@ -38,6 +42,8 @@ def usage_of(counts: Json) -> Usage | None:
     completion = _count(counts, "completion_tokens", "output_tokens")
     if not prompt and not completion:
         return None
+    if DETAILS.isdisjoint(counts):
+        return Usage(prompt, completion)
     made = counts.get("completion_tokens_details") or counts.get("output_tokens_details")
     read = counts.get("prompt_tokens_details") or counts.get("input_tokens_details")
     return Usage(

@@ -29,8 +29,7 @@ def check_messages(messages: Json) -> list[Json]:
         raise wrong("messages", "a list of objects with role and content", messages)
     says = False
     for place, message in enumerate(messages):
-        if _check_message(message, place):
-            says = True
+        says = _check_message(message, place) or says
     if not says:
         raise LineError("empty_prompt", '"messages" is empty or has no content; nothing would be generated')
     return messages

@@ -126,11 +126,13 @@ def _recognise(record: dict[str, Json], defaults: Defaults) -> tuple[str | None,
 
 
 def _content(record: dict[str, Json], kind: Kind, path: str | None) -> Json:
-    key = next((key for key in _CONTENT[kind] if record.get(key) is not None), None)
-    if key is None:
+    for key in _CONTENT[kind]:
+        value = record.get(key)
+        if value is not None:
+            break
+    else:
         wanted = " or ".join(f'"{key}"' for key in _CONTENT[kind])
         raise LineError("input_invalid", _nothing(record, f"no {wanted}, which {path} needs"))
-    value = record[key]
     if key == "messages":
         return check_messages(value)
     if kind is Kind.EMBED:
@@ -184,9 +186,8 @@ def _system(record: dict[str, Json], content: Json, kind: Kind, defaults: Defaul
     """The line's own, else the run's unless the messages bring one. A null takes the run's away."""
     if kind is Kind.EMBED or kind is Kind.IMAGE:
         return None
-    for key in ("system", "instructions"):
-        if key in record:
-            return _text(record, key) or None
+    if "system" in record or "instructions" in record:
+        return _text(record, "system" if "system" in record else "instructions") or None
     if defaults.system and type(content) is list and any(m.get("role") in ("system", "developer") for m in content):
         return None
     return defaults.system
