@@ -203,8 +203,8 @@ class Engine:
                 watch.phase = "drain"
                 timing.finished = now()
                 watch.deadline = timing.finished + DRAIN
-            if exchange.is_over:
-                break
+            if not arrivals and exchange.is_over:
+                break  # an answer in one piece: that spares a read
         return reading.close()
 
     def _begin(self, call: Call, arrived: float) -> None:

@@ -13,6 +13,7 @@ LIMIT: Final = 64 * 1024 * 1024
 
 SPACE: Final = 0x20
 BOM: Final = b"\xef\xbb\xbf"
+DONE: Final = b"data: [DONE]"
 
 
 class RecordTooLongError(ValueError):
@@ -43,7 +44,10 @@ class Lines:
             self._held = 0
         if rest:
             self._hold(rest)
-        if self._started and b"\r" not in chunk:  # the common case, without looking at the end of each line
+        if not self._started:
+            self._started = True
+            whole[0] = whole[0].removeprefix(BOM)
+        if b"\r" not in chunk:  # the common case, without looking at the end of each line
             whole[0] = whole[0].removesuffix(b"\r")  # it may have begun in an earlier chunk
             return [line for line in whole if line and (line[0] > SPACE or line.strip())]
         return self._clean(whole)
@@ -51,7 +55,7 @@ class Lines:
     def close(self) -> list[bytes]:
         """Return the last line if its newline is missing."""
         last, self._pieces, self._held = b"".join(self._pieces), [], 0
-        return self._clean([last])
+        return self._clean([last if self._started else last.removeprefix(BOM)])
 
     def _hold(self, piece: bytes) -> None:
         self._held += len(piece)
@@ -60,9 +64,6 @@ class Lines:
         self._pieces.append(piece)
 
     def _clean(self, lines: list[bytes]) -> list[bytes]:
-        if not self._started and lines:
-            self._started = True
-            lines[0] = lines[0].removeprefix(BOM)
         return [line for raw in lines if (line := raw.removesuffix(b"\r")).strip()]
 
 
@@ -84,6 +85,26 @@ class EventStream:
         self._lf_is_done = False
         self._started = False
         self.comments = 0
+
+    def usual(self, chunk: bytes) -> list[bytes] | None:
+        """Return the data of a chunk that is made as nearly every one is; None: it is not, and is to be fed.
+
+        Its events have one line each, with a JSON object; `[DONE]` may be the last.
+        """
+        if b"\r" in chunk or self._data or self._event or self._lf_is_done or len(self._tail) > 1:
+            return None
+        lines = (self._tail[0] + chunk if self._tail else chunk).split(b"\n")
+        rest = lines.pop()
+        if not lines or len(lines) % 2 or any(lines[1::2]) or len(rest) > self._limit:
+            return None
+        data = [line[6:] for line in lines[::2] if line[:7] == b"data: {"]
+        if 2 * len(data) < len(lines):
+            if 2 * len(data) + 2 < len(lines) or lines[-2] != DONE:
+                return None
+            data.append(DONE[6:])
+        self._started = True
+        self._tail, self._held = [rest] if rest else [], len(rest)
+        return data
 
     def feed(self, chunk: bytes) -> list[tuple[str, bytes]]:
         """Return the events that `chunk` completes. Raises RecordTooLongError."""

@@ -120,6 +120,35 @@ def test_any_chunking_gives_the_same_records(chunks: list[bytes]) -> None:
     assert _events(*chunks) == _events(data)
 
 
+_USUAL = [b'data: {"a":1}\n\n', b"data: [DONE]\n\n", b"data: {}\n", b"\n", b"data: ", b"{", b"[DONE]", b"data: [1]\n\n"]
+
+
+@settings(deadline=None)
+@given(chunks=st.lists(st.lists(st.sampled_from(_USUAL + PIECES), max_size=5).map(b"".join), max_size=12))
+@example(chunks=[b"data: {}\n\nda", b"ta: {}\n\n"])
+@example(chunks=[b"event: x\n", b"data: {}\n\n"])
+@example(chunks=[b"data: a\n", b"data: {}\n\n"])
+@example(chunks=[b"data: a\r", b"\n\ndata: {}\n\n"])
+@example(chunks=[b"da", b"ta: {", b"}\n\n"])
+def test_the_short_way_gives_the_same_events(chunks: list[bytes]) -> None:
+    """What `usual` takes is what `feed` would have made of it, whatever came before and comes after."""
+    stream, events = EventStream(), []
+    for chunk in chunks:
+        usual = stream.usual(chunk)
+        events += stream.feed(chunk) if usual is None else [("", data) for data in usual]
+    assert events + stream.close() == _events(*chunks)
+
+
+def test_the_short_way_is_taken() -> None:
+    """Records of an answer go it, many in a chunk, one in a chunk, and cut anywhere but between two line ends."""
+    one, end = b'data: {"a":1}\n\n', b"data: [DONE]\n\n"
+    assert EventStream().usual(one * 3 + end) == [b'{"a":1}', b'{"a":1}', b'{"a":1}', b"[DONE]"]
+    for place in range(1, len(one) - 1):
+        stream = EventStream()
+        assert stream.usual(one + one[:place]) == [b'{"a":1}']
+        assert stream.usual(one[place:]) == [b'{"a":1}']
+
+
 @pytest.mark.parametrize("framing", [Lines, EventStream])
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_records_without_an_end_are_refused(framing: type[Lines | EventStream], size: int) -> None:

@@ -6,7 +6,7 @@ To add an endpoint: write a module with the functions of `Dialect` (imitate `com
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import orjson
 
@@ -25,7 +25,7 @@ from batcher.dialects.parameters import native_defaults
 from batcher.model import Api, Call, Completion, Job, Json, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class Dialect(Protocol):
@@ -57,6 +57,12 @@ class Dialect(Protocol):
         ...
 
 
+Skim: TypeAlias = "Callable[[Sequence[Json], Completion], int]"
+"""Adds records, up to the first that is not what nearly every record is, and returns how many it took.
+
+Those that it takes bring content, say nothing else and end nothing; all others are `decode`'s.
+"""
+
 DIALECTS: dict[str, Dialect] = {
     "/api/generate": ollama_generate,
     "/api/chat": ollama_chat,
@@ -67,6 +73,14 @@ DIALECTS: dict[str, Dialect] = {
     "/v1/embeddings": embeddings,
     "/v1/images/generations": images,
 }
+
+SKIMS: dict[str, Skim] = {
+    "/api/generate": ollama_generate.skim,
+    "/api/chat": ollama_chat.skim,
+    "/v1/chat/completions": chat.skim,
+    "/v1/completions": completions.skim,
+}
+"""The short way through a stream, where there is one."""
 
 PATHS: dict[tuple[Kind, Api], str] = {
     (Kind.CHAT, Api.NATIVE): "/api/chat",

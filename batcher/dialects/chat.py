@@ -12,7 +12,7 @@ import orjson
 
 from batcher.dialects import endings
 from batcher.dialects.endings import choices_of, finish_of, index_of, list_of, settle, settle_whole, text_of
-from batcher.dialects.envelope import take_envelope
+from batcher.dialects.envelope import RARE, take_envelope
 from batcher.dialects.messages import to_openai
 from batcher.dialects.parameters import openai_fields
 from batcher.dialects.shapes import require
@@ -52,28 +52,52 @@ def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
     return body
 
 
-def decode(record: dict[str, Json], completion: Completion) -> bool:
-    """Add one record; true if it brought content. Raises AttemptError if it says the server broke off."""
+def skim(records: Sequence[Json], completion: Completion) -> int:
+    """Add what nearly every record is: one known choice that goes on with a text, or a thought, and nothing else."""
+    choices, taken = completion.choices, 0
     try:
-        choices = record["choices"]
-        if len(choices) == 1 and not record.get("usage") and "timings" not in record:
-            # What nearly every record is: one known choice that goes on, with a text or a thought and nothing else.
-            piece = choices[0]
-            choice = completion.choices.get(piece["index"])
-            if choice is not None and piece.get("finish_reason") is None and piece.get("logprobs") is None:
-                delta = piece["delta"]
-                text = delta.get("content")
-                if len(delta) == 1 and text and type(text) is str:
-                    choice.texts.append(text)
-                    return True
-                if not text and choice.thoughts and len(delta) == 1 + ("content" in delta):
-                    thought = delta.get("reasoning_content") or delta.get("reasoning")
-                    if thought and type(thought) is str:
-                        choice.thoughts.append(thought)
-                        return True
-    except (KeyError, TypeError, AttributeError):
-        pass  # an unusual record, which is read with care below
-    return _read(record, completion)
+        for taken, record in enumerate(records):
+            (piece,) = record["choices"]
+            delta = piece["delta"]
+            if piece.get("finish_reason") is not None or piece.get("logprobs") is not None:
+                return taken
+            if record.get("usage") or not RARE.isdisjoint(record):
+                return taken
+            choice, text = choices[piece["index"]], delta.get("content")
+            if text and len(delta) == 1 and type(text) is str:
+                choice.texts.append(text)
+                continue
+            thought = delta.get("reasoning_content") or delta.get("reasoning")
+            is_thought = choice.thoughts and type(thought) is str and len(delta) == 1 + ("content" in delta)
+            if text or not thought or not is_thought:
+                return taken
+            choice.thoughts.append(thought)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return taken  # an unusual record, which is read with care
+    return len(records)
+
+
+def decode(record: dict[str, Json], completion: Completion) -> bool:
+    """Add a record of any shape: the first, the last, several choices, tool calls, thinking, logprobs, usage.
+
+    True if it brought content. Raises AttemptError if it says the server broke off.
+    """
+    take_envelope(record, completion)
+    content = False
+    for piece in list_of(record.get("choices"), "choices"):
+        if type(piece) is not dict or type(delta := piece.get("delta") or {}) is not dict:
+            raise AttemptError(malformed(f"a choice that is no object with a delta: {piece!r:.80}"))
+        index = index_of(piece, 0)
+        choice = completion.choices.get(index)
+        pieces = _merging(_calls(delta), choice) if delta.get("tool_calls") else ()
+        said = _delta(piece, delta, index, pieces)
+        content |= completion.add(said)
+        if delta.get("content") == "" and not completion.choices[index].texts:
+            completion.choices[index].texts.append("")  # "" and null differ in the object that `rebuild` gives back
+        _keep(piece, delta, index, completion)
+        if said.finish_reason is not None or choice is None:
+            settle(completion)
+    return content
 
 
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the dialects' signature
@@ -103,26 +127,6 @@ def rebuild(completion: Completion) -> dict[str, Json]:
     ]
     head = {key: value for key, value in completion.head.items() if key != "obfuscation"}
     return {**head, "object": "chat.completion", "choices": choices, **tail}
-
-
-def _read(record: dict[str, Json], completion: Completion) -> bool:
-    """Add a record of any shape: the first, the last, several choices, tool calls, thinking, logprobs, usage."""
-    take_envelope(record, completion)
-    content = False
-    for piece in list_of(record.get("choices"), "choices"):
-        if type(piece) is not dict or type(delta := piece.get("delta") or {}) is not dict:
-            raise AttemptError(malformed(f"a choice that is no object with a delta: {piece!r:.80}"))
-        index = index_of(piece, 0)
-        choice = completion.choices.get(index)
-        pieces = _merging(_calls(delta), choice) if delta.get("tool_calls") else ()
-        said = _delta(piece, delta, index, pieces)
-        content |= completion.add(said)
-        if delta.get("content") == "" and not completion.choices[index].texts:
-            completion.choices[index].texts.append("")  # "" and null differ in the object that `rebuild` gives back
-        _keep(piece, delta, index, completion)
-        if said.finish_reason is not None or choice is None:
-            settle(completion)
-    return content
 
 
 def _delta(piece: dict[str, Json], message: dict[str, Json], index: int, calls: Sequence[dict[str, Json]]) -> Delta:

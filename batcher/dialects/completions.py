@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.dialects import endings
 from batcher.dialects.endings import choices_of, finish_of, index_of, list_of, settle, settle_whole, text_of
-from batcher.dialects.envelope import take_envelope
+from batcher.dialects.envelope import RARE, take_envelope
 from batcher.dialects.parameters import openai_fields
 from batcher.dialects.shapes import refusal, require
 from batcher.failures import AttemptError, malformed
@@ -43,22 +43,35 @@ def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
     return body
 
 
-def decode(record: dict[str, Json], completion: Completion) -> bool:
-    """Add one record; true if it brought content. Raises AttemptError if it says the server broke off."""
+def skim(records: Sequence[Json], completion: Completion) -> int:
+    """Add what nearly every record is: one known choice that goes on, with text and nothing else."""
+    choices, taken = completion.choices, 0
     try:
-        choices = record["choices"]
-        if len(choices) == 1 and not record.get("usage") and "timings" not in record:
-            # What nearly every record is: one known choice that goes on, with text and nothing else.
-            piece = choices[0]
-            choice = completion.choices.get(piece["index"])
-            if choice is not None and piece.get("finish_reason") is None and piece.get("logprobs") is None:
-                text = piece["text"]
-                if text and type(text) is str:
-                    choice.texts.append(text)
-                    return True
-    except (KeyError, TypeError, AttributeError):
-        pass  # an unusual record, which is read with care below
-    return _read(record, completion)
+        for taken, record in enumerate(records):
+            (piece,) = record["choices"]
+            text = piece["text"]
+            if piece.get("finish_reason") is not None or piece.get("logprobs") is not None:
+                return taken
+            if not text or type(text) is not str or record.get("usage") or not RARE.isdisjoint(record):
+                return taken
+            choices[piece["index"]].texts.append(text)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return taken  # an unusual record, which is read with care
+    return len(records)
+
+
+def decode(record: dict[str, Json], completion: Completion) -> bool:
+    """Add a record of any shape: the first, the last, several choices, logprobs, usage.
+
+    True if it brought content. Raises AttemptError if it says the server broke off.
+    """
+    take_envelope(record, completion)
+    content = False
+    for place, piece in enumerate(list_of(record.get("choices"), "choices")):
+        if type(piece) is not dict:
+            raise AttemptError(malformed(f"a choice that is no object: {piece!r:.80}"))
+        content |= _add(piece, place, completion)
+    return content
 
 
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the dialects' signature
@@ -82,17 +95,6 @@ def rebuild(completion: Completion) -> dict[str, Json]:
         for index, choice in sorted(completion.choices.items())
     ]
     return {**completion.head, "choices": choices, **tail}
-
-
-def _read(record: dict[str, Json], completion: Completion) -> bool:
-    """Add a record of any shape: the first, the last, several choices, logprobs, usage."""
-    take_envelope(record, completion)
-    content = False
-    for place, piece in enumerate(list_of(record.get("choices"), "choices")):
-        if type(piece) is not dict:
-            raise AttemptError(malformed(f"a choice that is no object: {piece!r:.80}"))
-        content |= _add(piece, place, completion)
-    return content
 
 
 def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:

@@ -13,6 +13,8 @@ from batcher.model import ServerTimes, Usage
 if TYPE_CHECKING:
     from batcher.model import Completion, Json
 
+RARE: Final = frozenset({"timings", "error", "type"})
+"""What may stand in a record beside its choices, and is not to be passed over."""
 DETAILS: Final = frozenset(
     {"completion_tokens_details", "output_tokens_details", "prompt_tokens_details", "input_tokens_details"}
 )

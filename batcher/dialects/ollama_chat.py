@@ -48,19 +48,32 @@ def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
     return body
 
 
+def skim(records: Sequence[Json], completion: Completion) -> int:
+    """Add what nearly every record is: a message that goes on with a text and nothing else."""
+    if 0 not in completion.choices:
+        return 0
+    texts, taken = completion.choices[0].texts, 0
+    try:
+        for taken, record in enumerate(records):
+            message = record["message"]
+            text = message["content"]
+            if record["done"] or len(record) != 4 or len(message) != 2 or not text or type(text) is not str:
+                return taken
+            if "role" not in message or "created_at" not in record or "model" not in record:
+                return taken
+            texts.append(text)
+    except (KeyError, TypeError):
+        return taken  # an unusual record, which is read with care
+    return len(records)
+
+
 def decode(record: dict[str, Json], completion: Completion) -> bool:
     """Add one record. Raises AttemptError if it is none of Ollama's, or says that nothing was generated."""
     choice = completion.choices.get(0) or ollama_record.begin(record, completion)
     message = record.get("message")
     content = False
     if type(message) is dict:
-        text = message.get("content")
-        if len(message) == 2 and type(text) is str and "role" in message:  # nearly every record
-            if text:
-                choice.texts.append(text)
-                content = True
-        else:
-            content = ollama_record.add(choice, text, message)
+        content = ollama_record.add(choice, message.get("content"), message)
     elif message is not None:
         raise AttemptError(malformed(f"a `message` that is no object but {str(message)[:80]!r}"))
     if "logprobs" in record:

@@ -51,17 +51,28 @@ def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
     return body
 
 
+def skim(records: Sequence[Json], completion: Completion) -> int:
+    """Add what nearly every record is: a response that goes on with a text and nothing else."""
+    if 0 not in completion.choices:
+        return 0
+    texts, taken = completion.choices[0].texts, 0
+    try:
+        for taken, record in enumerate(records):
+            text = record["response"]
+            if record["done"] or len(record) != 4 or not text or type(text) is not str:
+                return taken
+            if "created_at" not in record or "model" not in record:
+                return taken
+            texts.append(text)
+    except (KeyError, TypeError):
+        return taken  # an unusual record, which is read with care
+    return len(records)
+
+
 def decode(record: dict[str, Json], completion: Completion) -> bool:
     """Add one record. Raises AttemptError if it is none of Ollama's, or says that nothing was generated."""
     choice = completion.choices.get(0) or ollama_record.begin(record, completion)
-    text = record.get("response")
-    if len(record) == 4 and type(text) is str and not record["done"] and "model" in record and "created_at" in record:
-        # Nearly every record: these four keys and nothing else.
-        if text:
-            choice.texts.append(text)
-            return True
-        return False
-    content = ollama_record.add(choice, text, record)
+    content = ollama_record.add(choice, record.get("response"), record)
     if "logprobs" in record:
         choice.logprobs.extend(ollama_record.logprobs(record))
     if record.get("done"):

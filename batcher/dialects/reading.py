@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from batcher.dialects import SKIMS
 from batcher.failures import AttemptError, malformed, truncated
 from batcher.framing import EventStream, Lines, RecordTooLongError
 from batcher.model import Call, Completion, Json
@@ -45,6 +46,7 @@ class Reading:
         "_framing",
         "_pieces",
         "_size",
+        "_skim",
         "_stray",
         "_type",
         "_whole",
@@ -59,6 +61,7 @@ class Reading:
         self._call = call
         self._dialect = dialect
         self._decode = dialect.decode
+        self._skim = SKIMS.get(call.path)
         self._ends_with_proof = call.path.startswith(("/api/", "/v1/responses"))
         self._type = content_type
         self._framing: Lines | EventStream | None = None
@@ -74,7 +77,8 @@ class Reading:
             return self._begin(chunk)
         try:
             if type(framing) is EventStream:
-                return self._events(framing.feed(chunk))
+                usual = framing.usual(chunk)
+                return self._events(framing.feed(chunk)) if usual is None else self._usual(usual)
             return self._records(framing.feed(chunk))  # type: ignore[arg-type]  # Lines yields bytes, and it is Lines
         except RecordTooLongError as error:
             raise AttemptError(malformed(str(error))) from None
@@ -140,6 +144,14 @@ class Reading:
         if self._dialect.STREAMS and record.get("done") is False and self._call.path.startswith("/api/"):
             raise AttemptError(truncated("`done: true`"))
 
+    def _usual(self, records: list[bytes]) -> bool:
+        is_last = records[-1] == b"[DONE]"
+        if is_last:
+            records.pop()
+        content = self._records(records)
+        self.done = self.done or is_last
+        return content
+
     def _events(self, events: list[tuple[str, bytes]]) -> bool:
         """Take what the events carry; those that mean something by themselves end the records before them."""
         content = False
@@ -158,24 +170,49 @@ class Reading:
         return self._records(records) or content
 
     def _records(self, records: list[bytes]) -> bool:
-        """Decode records in order, up to the terminal mark. The hot loop of every stream."""
-        content = False
-        completion, decode, loads = self.completion, self._decode, orjson.loads
-        for data in () if self.done else records:
-            try:
-                record = loads(data)
-            except orjson.JSONDecodeError:
-                record = self._mend(data)
-            if type(record) is not dict:
-                self._count_stray(data)
-                continue
-            if "error" in record or "type" in record:
-                self._check(record)
-            if decode(record, completion):
+        """Decode records in order, up to the terminal mark."""
+        if self.done:
+            return False
+        try:
+            decoded = [*map(orjson.loads, records)]
+        except orjson.JSONDecodeError:
+            return self._one_by_one(records)
+        taken = self._skim(decoded, self.completion) if self._skim is not None else 0
+        if taken == len(decoded):
+            return taken > 0
+        return self._unskimmed(records[taken:], decoded[taken:]) or taken > 0
+
+    def _unskimmed(self, records: list[bytes], decoded: list[Json]) -> bool:
+        """Take a record that could not be skimmed, and those behind it."""
+        content = self._record(records[0], decoded[0])
+        place = 1
+        while place < len(decoded) and not self.done:
+            if self._skim is not None and (taken := self._skim(decoded[place:], self.completion)):
                 content = True
-            if completion.proof is not None and self._ends_with_proof:
-                self.done = True
+                place += taken
+            else:
+                content = self._record(records[place], decoded[place]) or content
+                place += 1
+        return content
+
+    def _one_by_one(self, records: list[bytes]) -> bool:
+        """As `_records`, where one of them is not JSON as it should be: none is looked at after the terminal mark."""
+        content = False
+        for data in records:
+            if self.done:
                 break
+            content = self._record(data, self._parse(data)) or content
+        return content
+
+    def _record(self, data: bytes, record: Json) -> bool:
+        """Take one record of any shape."""
+        if type(record) is not dict:
+            self._count_stray(data)
+            return False
+        if "error" in record or "type" in record:
+            self._check(record)
+        content = self._decode(record, self.completion)
+        self.done = self._ends_with_proof and self.completion.proof is not None
         return content
 
     def _check(self, record: dict[str, Json]) -> None:
