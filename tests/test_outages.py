@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from virtualrun import (
     CRASH,
+    HOSTED,
     HUNG_UP,
     LATE,
+    NATIVE,
     NO_KEY,
     NO_MODEL,
     NO_PATH,
@@ -27,7 +29,7 @@ from batcher.scheduler import LOCAL_PAUSE, Verdict
 from batcher.wiring import stops
 
 if TYPE_CHECKING:
-    from batcher.model import Call
+    from batcher.model import Call, Endpoint
 
 USED_UP = Failure(
     FailureClass.FATAL, "usage_limit", "so many requests per day", 429, retry_after=36.0, exit=Exit.STOPPED
@@ -92,6 +94,18 @@ def test_the_end_says_what_the_server_said(why: Failure, said: str, wait: float 
     assert told is not None
     assert told.message.removeprefix("wait; ").startswith(said)
     assert told.retry_after == wait
+
+
+@pytest.mark.parametrize("server", [HOSTED, NATIVE])
+def test_a_call_that_is_told_to_wait_again_and_again_holds_up_no_other(server: Endpoint) -> None:
+    """With one slot, retries and new calls take turns."""
+    run = Run.of(calls(4), server)
+    first = run.send()
+    run.end(first, throttle())
+    for _ in range(6):
+        one = run.send_when_due()
+        run.end(one, throttle() if one is first else None)
+    assert [one is first for one in run.sent] == [True, True, False, True, False, True, False]
 
 
 def test_a_refused_connection_uses_no_attempt() -> None:
