@@ -68,7 +68,7 @@ bench: $(VENV)/.ready  ## what a job and a streamed record cost, beside a bare l
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
 .PHONY: torture
-torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks: what the results file survives, with numbers
+torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, meet every fault of a server; with numbers
 	$(BIN)/python tests/torture/run.py $(ARGS)
 
 .PHONY: bench-resume

@@ -83,8 +83,8 @@ class Dispatch:
             call = self._read(lane, now)
             if call is not None or self.is_reading or not self.backlog.is_waiting:
                 return call
-        has_turn = not lane.again or lane.again * 2 < lane.allowed
-        for source in (self._retry, self._fresh) if has_turn else (self._fresh, self._retry):
+        sources = (self._retry, self._fresh) if lane.favours_retries else (self._fresh, self._retry, self._fresh)
+        for source in sources:  # a retry that is set aside for its turn may have it now
             if self._is_reserved(lane):
                 break
             call = source(lane, now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from calendar import timegm
+from dataclasses import replace
 from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING, Any, Final
 
@@ -193,7 +194,10 @@ def _at(place: dict[str, Any], clock: float) -> float | None:
     if isinstance(headers, dict):  # OpenRouter's `error.metadata.headers`
         inner = {str(name).lower(): str(text) for name, text in headers.items()}
         after = _told(inner, clock)
-        return _used_up(inner, clock, _allowance(_REQUESTS, inner, clock)) if after is None else after
+        allowance = _allowance(_REQUESTS, inner, clock)
+        if allowance is not None and allowance.remaining is None:
+            allowance = replace(allowance, remaining=0.0)  # an error tells of what is used up
+        return _used_up(inner, clock, allowance) if after is None else after
     return None
 
 

@@ -46,6 +46,8 @@ class Lane:
     """What is in flight, and since when."""
     again: int = 0
     """How many of those in flight are not sent for the first time."""
+    was_again: bool = False
+    """The last that was sent there was not sent for the first time."""
     group: str | None = None
     """What the server has loaded, or is loading."""
     solitary: Call | None = None
@@ -80,6 +82,11 @@ class Lane:
         return len(self.flying) / self.allowed
 
     @property
+    def favours_retries(self) -> bool:
+        """Whether a retry goes before a new call: they have half of the slots, and a single slot every other time."""
+        return not self.was_again if self.allowed == 1 else 2 * self.again < self.allowed
+
+    @property
     def is_sticky(self) -> bool:
         """Whether another model, or other load options, cost a load."""
         return self.endpoint.api is Api.NATIVE
@@ -111,7 +118,8 @@ class Lane:
         self.lonely = None if self.flying else call
         self.flying[call] = now
         self.requests += 1
-        self.again += call.sent > 0
+        self.was_again = call.sent > 0
+        self.again += self.was_again
         self.breaker.sent(call)
         self.pacing.take(call, now)
         call.server = self.endpoint.root

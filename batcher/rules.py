@@ -153,10 +153,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(_P, "context_overflow", text=_CONTEXT),
     Rule(_P, "over_token_limit", (0, 413, 429), when=asks_too_much),
     # told to wait
-    Rule(_F, "usage_limit", (429,), _USED_UP, when=unhinted, exit=Exit.STOPPED),
+    Rule(_F, "usage_limit", (0, 429), _USED_UP, when=unhinted, exit=Exit.STOPPED),
     Rule(_T, "busy", (503,)),
     Rule(_T, "rate_limited", (429,)),
-    Rule(_T, "rate_limited", (0,), r"rate_limit"),
+    Rule(_T, "rate_limited", (0,), r"rate[ _-]limit"),
     Rule(_T, "overloaded", (529,)),
     Rule(_T, "overloaded", (0,), r"overloaded"),
     Rule(_T, "busy", text=_BUSY),

@@ -199,7 +199,7 @@ class Scheduler:
                 return self._wait_for_room(call, failure, now)
             case FailureClass.THROTTLE | FailureClass.CONNECTION | FailureClass.TRANSIENT:
                 if all(one.breaker.gives_up(now) for one in self._dispatch.live):
-                    self.stop(_out_of_patience(failure))
+                    self.stop(_out_of_patience(failure, lane.breaker.patience))
                     return Verdict.PENDING
                 if failure.kind is FailureClass.TRANSIENT:
                     return self._try_again(call, failure, attempt, breakdown, now, is_alone=lane.solitary is call)
@@ -288,9 +288,10 @@ class Scheduler:
         return True
 
 
-def _out_of_patience(failure: Failure) -> Failure:
+def _out_of_patience(failure: Failure, patience: float) -> Failure:
     """The run ends because no server was well for too long (69), or because one says wait for too long (4)."""
-    is_away = failure.kind is not FailureClass.THROTTLE or failure.code in ("busy", "overloaded")
+    is_told = failure.kind is FailureClass.THROTTLE and (failure.retry_after or 0.0) > patience
+    is_away = failure.kind is not FailureClass.THROTTLE or (failure.code in ("busy", "overloaded") and not is_told)
     return replace(failure, exit=Exit.UNAVAILABLE if is_away else Exit.STOPPED)
 
 

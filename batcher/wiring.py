@@ -133,15 +133,23 @@ def stops(scheduler: Scheduler, redact: Callable[[str], str]) -> tuple[Failure |
         replace(failure, message=lacks[scope].format(name, redact(failure.message)))
         for (scope, name), failure in scheduler.refused.items()
     ]
-    return why and replace(why, message=redact(why.message) + _come_back(why)), refused
+    patience = scheduler.lanes[0].breaker.patience
+    return why and _dated(replace(why, message=redact(why.message)), patience), refused
 
 
-def _come_back(why: Failure) -> str:
-    """When to come back, if the server has said so."""
-    if why.exit is not Exit.STOPPED or not why.retry_after:
-        return ""
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + why.retry_after))
-    return f"; it asks to wait {span(why.retry_after)}, which is longer than --max-wait: come back after {when}"
+def _dated(why: Failure, patience: float) -> Failure:
+    """Add to what ended the run when to come back, if the server has said so."""
+    wait = why.retry_after
+    if why.exit is not Exit.STOPPED or not wait:
+        return why
+    if wait > patience:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + wait))
+        words = f"it asks to wait {span(wait)}, which is longer than --max-wait: come back after {when}"
+    elif why.kind is FailureClass.THROTTLE:
+        words = "it has asked to wait again and again, for longer than --max-wait"
+    else:  # Google says beside a day's limit when a minute's is over
+        return replace(why, retry_after=None)
+    return replace(why, message=f"{why.message}; {words}")
 
 
 def too_many(options: Options, failed: int, finished: int) -> Failure | None:

@@ -35,7 +35,7 @@ RESPONSES_WHOLE = frozenset((Way(RESPONSES, streamed=False),))
 End = Literal["clean", "cut", "reset", "nothing", "held"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fault:
     """One row. `complete`: whether the answer bears the mark of its end, as a sound reader sees it; `None`: no answer.
 
@@ -69,7 +69,7 @@ def _hinted(name: str, *directives: str, shows: bytes = b"") -> Iterator[Fault]:
 CONNECTION = [
     Fault("the server is not running", act="kill"),
     Fault("the server is frozen", act="suspend", end="held"),
-    Fault("the server goes away again and again", settings={"down_every": 0.4, "down_for": 0.2}),
+    Fault("the server goes away again and again", settings={"down_every": 0.3, "down_for": 0.05}),
     Fault("the server never reads", settings={"deaf": True}, end="held"),
     Fault("a kept connection is closed at its next request", "do=stale", complete=True),
     Fault("a kept connection is closed after the answer", "do=hangup", complete=True),
@@ -142,8 +142,8 @@ STREAM = [
     Fault("pings in place of the first content", "do=pings after=0", STREAMS, end="held", complete=False),
     Fault("pings in place of more content", "do=pings after=2", STREAMS, end="held", complete=False),
     Fault("a token a minute", "delay=60", TEXTS, end="held", complete=False),
-    Fault("the same again and again", "do=loop tokens=500", TEXTS, complete=True, shows=b" again"),
-    Fault("a flood of blanks", "do=spaces tokens=500", TEXTS, complete=True, shows=rb" \n"),
+    Fault("the same again and again", "do=loop tokens=1000", TEXTS, complete=True, shows=b" again"),
+    Fault("a flood of blanks", "do=spaces tokens=1500", TEXTS, complete=True, shows=rb" \n"),
     Fault("cut at the limit", "do=length", TEXTS, complete=True),
     Fault("cut by a filter", "finish=content_filter", TEXTS, complete=True),
     Fault("an error for a finish reason", "finish=error", COMPLETIONS, complete=True, shows=b'"finish_reason":"error"'),
@@ -163,7 +163,8 @@ SERVER = [
     Fault("the runner dies", "do=runner_crash", frozenset((Way(EMBED, streamed=False),)), status=400, shows=b": EOF"),
     Fault("the model loads first", settings={"load": 0.05}, complete=True),
     Fault("a silent queue", settings={"slots": 1}, complete=True),
-    Fault("the prompt was cut", "prompt_tokens=2", complete=True),
+    Fault("the prompt was cut", "prompt_tokens=256", complete=True),
+    Fault("only what was not in a cache is counted", "prompt_tokens=2", complete=True),
     Fault("no text", "do=empty", TEXTS, complete=True),
     Fault("the model was only loaded", "do=load_done_reason", NATIVE & TEXTS, complete=True, shows=b'"load"'),
     Fault("a vector is missing", "do=missing_vector", EMBEDDINGS),
@@ -194,7 +195,7 @@ LIMITS = [
     *_status("billing", 429, "do=insufficient_quota", shows=b"current quota"),
     *_status("larger than the limit", 413, "do=over_token_limit", shows=b"Limit 7000, Requested 12903"),
     *_status("theirs, not ours", 529, "do=overloaded retry_after=2"),
-    Fault("refused requests count", settings={"rpm": 1, "count_refused": True}),
+    Fault("refused requests count", settings={"rpm": 1, "count_refused": True, "hint": "body"}),
 ]
 # fmt: on
 ROWS = [*CONNECTION, *STATUS, *STREAM, *SERVER, *LIMITS]

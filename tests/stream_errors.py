@@ -30,6 +30,8 @@ IN_STREAM = [
     ({"message": "You exceeded your current quota", "code": "insufficient_quota"}, F, "quota"),
     ({"message": "Incorrect API key", "code": "invalid_api_key"}, F, "unauthorized"),
     ({"type": "error", "code": "server_error", "message": "x", "param": None}, X, "stream_error"),
+    ({"message": "Rate limit exceeded: free-models-per-min"}, T, "rate_limited"),
+    ({"message": "Rate limit exceeded: free-models-per-day"}, F, "usage_limit"),
     # OpenRouter's error guide: the status as a number, or as text
     ({"code": 502, "message": "Provider returned error", "metadata": {"provider_name": "x"}}, X, "stream_error"),
     ({"code": 429, "message": "Provider returned error"}, T, "rate_limited"),

@@ -100,6 +100,8 @@ METADATA = {"headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(i
         ({"error": {"message": "quota\nPlease retry in 36.429760048s."}}, 36.429760048),
         ({"error": "Please retry after 1 minute 5 seconds."}, 65.0),
         ({"error": {"metadata": METADATA, "message": "try again in 9s"}}, 5.0),
+        ({"error": {"metadata": {"headers": {"X-RateLimit-Reset": str(int(NOW + 5) * 1000)}}}}, 5.0),
+        ({"error": {"metadata": {"headers": {"X-RateLimit-Reset": "9", "X-RateLimit-Remaining": "3"}}}}, None),
         ({"error": {"details": [{"a": 1}, {"retryDelay": "34s"}], "message": "retry in 34.5s"}}, 34.0),
         ([{"error": {"details": [{"retryDelay": "34s"}]}}], 34.0),
         ({"error": {"retry_after": 3.5}}, 3.5),

@@ -6,14 +6,35 @@ import math
 from typing import TYPE_CHECKING
 
 import pytest
-from virtualrun import CRASH, HUNG_UP, LATE, NO_KEY, NO_MODEL, NO_PATH, NO_SOCKETS, REFUSED, Run, call, calls, throttle
+from virtualrun import (
+    CRASH,
+    HOSTED,
+    HUNG_UP,
+    LATE,
+    NATIVE,
+    NO_KEY,
+    NO_MODEL,
+    NO_PATH,
+    NO_SOCKETS,
+    REFUSED,
+    Run,
+    call,
+    calls,
+    throttle,
+)
 
 from batcher.dispatch import READS_PER_STEP
-from batcher.failures import Exit, Failure
+from batcher.failures import Exit, Failure, FailureClass
 from batcher.scheduler import LOCAL_PAUSE, Verdict
+from batcher.wiring import stops
 
 if TYPE_CHECKING:
-    from batcher.model import Call
+    from batcher.model import Call, Endpoint
+
+USED_UP = Failure(
+    FailureClass.FATAL, "usage_limit", "so many requests per day", 429, retry_after=36.0, exit=Exit.STOPPED
+)
+"""What Google says beside a day's limit is when a minute's is over."""
 
 
 def test_a_throttle_gates_the_endpoint_and_uses_no_attempt() -> None:
@@ -41,19 +62,50 @@ def test_a_throttle_without_a_hint_backs_off_by_the_episode(hint: float | None) 
     assert run.now + 1.0 <= run.waits() <= run.now + 2.0
 
 
-@pytest.mark.parametrize(
-    ("code", "expected"), [("rate_limited", Exit.STOPPED), ("busy", Exit.UNAVAILABLE), ("overloaded", Exit.UNAVAILABLE)]
-)
-def test_a_throttle_beyond_patience_stops_the_run(code: str, expected: Exit) -> None:
-    """A limit that resets tomorrow is no reason to wait today: everything stays pending."""
+@pytest.mark.parametrize("code", ["rate_limited", "busy", "overloaded"])
+def test_a_throttle_beyond_patience_stops_the_run(code: str) -> None:
+    """A limit that resets tomorrow is no reason to wait today: everything stays pending, and it is known till when."""
     run = Run.of(calls(5), limit=2)
     first, second = run.send(), run.send()
     assert run.end(first, throttle(7200.0, code)) is Verdict.PENDING
     assert run.scheduler.stop_failure is not None
-    assert run.scheduler.stop_failure.exit is expected
+    assert run.scheduler.stop_failure.exit is Exit.STOPPED
     assert run.end(second, CRASH) is Verdict.PENDING
     assert run.is_done()
     assert (run.scheduler.pending, run.scheduler.parked) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("why", "said", "wait"),
+    [
+        (throttle(7200.0), "it asks to wait 2h 00m, which is longer than --max-wait: come back after ", 7200.0),
+        (throttle(600.0), "it has asked to wait again and again, for longer than --max-wait", 600.0),
+        (throttle(600.0, "busy"), "wait", 600.0),
+        (throttle(), "wait", None),
+        (USED_UP, "so many requests per day", None),
+    ],
+)
+def test_the_end_says_what_the_server_said(why: Failure, said: str, wait: float | None) -> None:
+    """One wait that is too long, many that add up, a server that is busy for too long; of a day's limit no minute's."""
+    run = Run.of(calls(1))
+    while not run.scheduler.stopped:
+        run.end(run.send_when_due(), why)
+    told, _ = stops(run.scheduler, str)
+    assert told is not None
+    assert told.message.removeprefix("wait; ").startswith(said)
+    assert told.retry_after == wait
+
+
+@pytest.mark.parametrize("server", [HOSTED, NATIVE])
+def test_a_call_that_is_told_to_wait_again_and_again_holds_up_no_other(server: Endpoint) -> None:
+    """With one slot, retries and new calls take turns."""
+    run = Run.of(calls(4), server)
+    first = run.send()
+    run.end(first, throttle())
+    for _ in range(6):
+        one = run.send_when_due()
+        run.end(one, throttle() if one is first else None)
+    assert [one is first for one in run.sent] == [True, True, False, True, False, True, False]
 
 
 def test_a_refused_connection_uses_no_attempt() -> None:

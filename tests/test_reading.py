@@ -152,6 +152,13 @@ def test_what_is_no_complete_answer_fails(path: str, kind: str, body: bytes, cod
     assert _failure(path, kind, body) == code
 
 
+@pytest.mark.parametrize(("path", "kind"), [(V1, JSON), (NATIVE, JSON), ("/v1/embeddings", ""), ("/api/embed", JSON)])
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_object_that_stops_is_cut(path: str, kind: str, *, stream: bool) -> None:
+    """Also where it was asked for in one piece: a server of models has begun to answer, and no page has."""
+    assert _failure(path, kind, OBJECT[:-20], stream=stream) == "truncated"
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 9])
 def test_pages_of_several_lines_are_no_answer(rows: int) -> None:
     """A login page is named as one, however many lines it has."""

@@ -136,6 +136,8 @@ class Reading:
         if record is None and self._call.stream and body.lstrip(BLANK).startswith(b"{"):
             self._records([line for line in body.split(b"\n") if line.strip()])
             return
+        if record is None and body.lstrip(BLANK).startswith(b"{"):
+            raise AttemptError(truncated("the end of its JSON"))
         if not isinstance(record, dict):
             raise AttemptError(not_an_llm(body, self._type))
         self._check(record)

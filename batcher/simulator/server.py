@@ -74,8 +74,11 @@ class Simulator:
     async def stop(self) -> None:
         """Go away as a killed server does: connections are refused, the open ones reset, no model stays loaded."""
         if self._server is not None:
+            await asyncio.sleep(0)  # what was just accepted gets its transport: a closed listener denies it one,
             self._server.close()
-            self.reset_connections()
+            for _ in range(2):  # and is connected in the next turn
+                self.reset_connections()
+                await asyncio.sleep(0)
             await self._server.wait_closed()
             await asyncio.sleep(0)  # the broken-off requests end
             self._service.slots.forget()

@@ -16,8 +16,12 @@ class Budget:
     _began: float = field(default_factory=time.monotonic)
 
     @property
+    def late(self) -> bool:
+        return time.monotonic() - self._began >= self.seconds
+
+    @property
     def over(self) -> bool:
-        return self.spent >= self.turns or time.monotonic() - self._began >= self.seconds
+        return self.spent >= self.turns or self.late
 
     def spend(self) -> bool:
         """Take one turn, if there is one left."""

@@ -1,4 +1,4 @@
-"""Tortures the results file, and prints what it did and what came of it; ends at the first violation.
+"""Tortures runs and their results file, and prints what it did and what came of it; ends at the first violation.
 
 Each part is bounded in turns and in time, and takes its random numbers from --seed.
 """
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # so that it runs as a script, as `make torture` does
 
+from faultcells import CELLS
 from torture.budget import Budget
 from torture.fulldisk import full_disks
 from torture.kills import kills
 from torture.machine import lives
+from torture.matrix import fault_matrix
 from torture.powercut import power_cuts, power_cuts_of_runs
 from torture.rivals import rivals
 from torture.scene import shelf
@@ -42,6 +44,7 @@ PARTS: Final[dict[str, tuple[Part, int]]] = {
     "power cuts": (power_cuts, 20_000),
     "power cuts of runs": (power_cuts_of_runs, 4_000),
     "syscalls": (syscalls, 600),
+    "fault matrix": (fault_matrix, len(CELLS)),
 }
 """What there is, and its turns when nothing else is said."""
 
