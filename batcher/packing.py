@@ -35,7 +35,12 @@ def calls(
             filling.clear()
             yield None
         elif size < 2 or job.kind is not Kind.EMBED or job.body is not None:
-            yield from _encoded([[job]], api, reject, stream=stream)
+            try:
+                call = call_for((job,), api, stream=stream)
+            except LineError as error:
+                reject(job, error)
+            else:
+                yield call
         else:
             key = _key(job, api)
             pack = filling.setdefault(key, [])
@@ -72,18 +77,16 @@ def shares(call: Call, completion: Completion) -> Iterator[tuple[Job, Completion
         start = end
 
 
-def _encoded(
-    packs: Iterable[list[Job]], api: Api, reject: Callable[[Job, LineError], None], *, stream: bool = False
-) -> Iterator[Call]:
+def _encoded(packs: Iterable[list[Job]], api: Api, reject: Callable[[Job, LineError], None]) -> Iterator[Call]:
     """Encode each pack; one that cannot be is encoded job by job, so that the job at fault is found."""
     for pack in packs:
         try:
-            yield call_for(pack, api, stream=stream)
+            yield call_for(pack, api, stream=False)
         except LineError as error:
             if len(pack) == 1:
                 reject(pack[0], error)
             else:
-                yield from _encoded([[job] for job in pack], api, reject, stream=stream)
+                yield from _encoded([[job] for job in pack], api, reject)
 
 
 def _key(job: Job, api: Api) -> bytes:
