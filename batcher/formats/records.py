@@ -30,6 +30,9 @@ _CONTENT: dict[Kind, tuple[str, ...]] = {
 _RECOGNISED = {"messages": Kind.CHAT, "prompt": Kind.GENERATE, "input": Kind.EMBED, "text": Kind.EMBED}
 """What a key makes of a line that names no endpoint, in this order."""
 
+_BARE = frozenset({"id", "custom_id", "model", "messages", "prompt", "input", "text", "meta"})
+"""Keys that set no parameter and bring nothing along: a line with no others has the run's parameters."""
+
 
 def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults) -> Job:
     """The job that a record stands for, under the id `name`. Raises `LineError`."""
@@ -37,15 +40,16 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
         return _read_body(record, name, seq, defaults)
     path, kind = _recognise(record, defaults)
     content = _content(record, kind, path)
-    params, unknown = _params(record, defaults)
-    if unknown:
-        defaults.note_unknown(unknown)
+    params, options, extra = defaults.params, defaults.options, defaults.extra
+    tools: list[Json] | None = None
+    images: tuple[str, ...] = ()
+    if not _BARE.issuperset(record):
+        params = _params(record, defaults)
+        options = _merged(record, "options", options)
+        extra = _merged(record, "params", extra)
+        tools, images = _tools(record), _images(record, defaults)
     model = defaults.resolve(_text(record, "model"))
     system = _system(record, content, kind, defaults)
-    tools = _tools(record)
-    options = _merged(record, "options", defaults.options)
-    extra = _merged(record, "params", defaults.extra)
-    images = _images(record, defaults)
     if type(content) is list and kind is not Kind.EMBED:
         _load_images(content, defaults)
     if images and kind is Kind.CHAT:
@@ -153,8 +157,8 @@ def _nothing(record: dict[str, Json], what: str) -> str:
     return f"the line has {what}; it has {keys or 'nothing at all'}"
 
 
-def _params(record: dict[str, Json], defaults: Defaults) -> tuple[Mapping[str, Json], list[str]]:
-    """The common parameters over the run's, and the keys that mean nothing. A null takes the run's value away."""
+def _params(record: dict[str, Json], defaults: Defaults) -> Mapping[str, Json]:
+    """The common parameters over the run's; notes keys that mean nothing. A null takes the run's value away."""
     params = dict(defaults.params)
     unknown: list[str] = []
     for key, value in record.items():
@@ -163,7 +167,9 @@ def _params(record: dict[str, Json], defaults: Defaults) -> tuple[Mapping[str, J
             put(params, parameter.name, parameter.check(key, value) if value is not None else None)
         elif key not in OTHER_KEYS:
             unknown.append(key)
-    return params, unknown
+    if unknown:
+        defaults.note_unknown(unknown)
+    return params
 
 
 def _merged(record: dict[str, Json], key: str, defaults: Mapping[str, Json]) -> Mapping[str, Json]:
