@@ -71,6 +71,10 @@ bench: $(VENV)/.ready  ## what a job and a streamed record cost, beside a bare l
 torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, meet every fault of a server; with numbers
 	$(BIN)/python tests/torture/run.py $(ARGS)
 
+.PHONY: soak
+soak: $(VENV)/.ready  ## a million jobs with faults, server and client killed again and again; what is lost, sent again, kept in memory
+	$(BIN)/python tests/soak/run.py $(ARGS)
+
 .PHONY: bench-resume
 bench-resume: $(VENV)/.ready  ## what it costs to take up a run: time of the scan, memory; ARGS="--jobs 10000000 --line-bytes 200"
 	$(BIN)/python tests/bench/resume.py $(ARGS)

@@ -34,6 +34,9 @@ _DONE: Final = 1
 _SEEN: Final = 2
 _UNKNOWN: Final = 4
 _CHANGED: Final = 8
+_RESULT: Final = _DONE | _UNKNOWN | _CHANGED
+_UNCHANGED: Final = bytes(marks & ~_RESULT if marks & _CHANGED else marks for marks in range(256))
+"""What is left of each mark when the results that have changed are forgotten."""
 
 
 class Sight(Enum):
@@ -135,8 +138,15 @@ class Done:
         """Forget the result of an id."""
         place = self._index[self._slot(_key(ident))]
         if self._marks[place] & _DONE:
-            self._marks[place] &= ~(_DONE | _UNKNOWN | _CHANGED)
+            self._marks[place] &= ~_RESULT
             self._count -= 1
+
+    def discard_changed(self) -> int:
+        """Forget the results that are of another request than their line of the input; return how many they were."""
+        before = self._count
+        self._count -= sum(self._marks.count(marks) for marks in range(len(_UNCHANGED)) if marks & _CHANGED)
+        self._marks = self._marks.translate(_UNCHANGED)
+        return before - self._count
 
     def get(self, ident: str | bytes) -> str | None:
         """Give the hash in 16 hex digits; "" if it is unknown; `None` if the id has no result."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 import orjson
 
 from batcher import disk
-from batcher.done import Done, fingerprint
+from batcher.done import Done
 from batcher.failures import OutputError, OutputIOError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class ErrorsFile:
             with self.path.open("rb", buffering=disk.BLOCK) as file:
                 last = self._last_lines(file, done, since=self._earlier if complete else 0)
                 if last:
-                    self._rewrite(file, set(last.values()))
+                    self._rewrite(file, last)
                 else:
                     self._remove()
         except OSError as error:
@@ -108,9 +108,8 @@ class ErrorsFile:
                 with self.path.open("rb", buffering=disk.BLOCK) as file:
                     for _, line in _lines(file):
                         record = _read(line)
-                        ident = record and record.get("custom_id", record.get("id"))
-                        if record and ident is not None and _was_sent(record):
-                            failed.add(str(ident), None)
+                        if record and _was_sent(record) and isinstance(about := _about(record, line), str):
+                            failed.add(about, None)
             except OSError as error:
                 raise OutputIOError(f"{self.path}: cannot be read: {error.strerror}") from error
         return failed
@@ -152,24 +151,24 @@ class ErrorsFile:
             raise OutputError(f"{self.path}: cannot be opened: {error.strerror}; name another with --errors") from error
         return fd
 
-    def _last_lines(self, file: BinaryIO, done: Callable[[str], bool], since: int) -> dict[int, int]:
-        """Where the last line of each standing failure begins, by a fingerprint: memory grows with those alone."""
-        last: dict[int, int] = {}
+    def _last_lines(self, file: BinaryIO, done: Callable[[str], bool], since: int) -> Done:
+        """Where the last line of each standing failure begins, by what it is about: 25 bytes of memory for each."""
+        last = Done()
         for start, line in _lines(file):
             record = _read(line)
             if record is None or (start < since and not _was_sent(record)):
                 continue
-            ident = record.get("custom_id", record.get("id"))
-            if ident is None:
-                last[fingerprint(line)] = start
-            elif not done(str(ident)):
-                last[fingerprint(str(ident))] = start
+            about = _about(record, line)
+            if isinstance(about, bytes) or not done(about):
+                last.discard(about)
+                last.add(about, _place(start))
         return last
 
-    def _rewrite(self, file: BinaryIO, starts: set[int]) -> None:
+    def _rewrite(self, file: BinaryIO, last: Done) -> None:
         with disk.replacing(self.path) as fd:
             for start, line in _lines(file):
-                if start in starts:
+                record = _read(line)
+                if record is not None and last.get(_about(record, line)) == _place(start):
                     disk.write_all(fd, line if line.endswith(b"\n") else line + b"\n")
         os.close(fd)
 
@@ -191,6 +190,17 @@ def _read(line: bytes) -> dict[str, Json] | None:
     except orjson.JSONDecodeError:
         return None
     return record if isinstance(record, dict) else None
+
+
+def _about(record: dict[str, Json], line: bytes) -> str | bytes:
+    """The id of the job that failed; the line itself where it has none."""
+    ident = record.get("custom_id", record.get("id"))
+    return line if ident is None else str(ident)
+
+
+def _place(start: int) -> str:
+    """Where a line begins, as `Done` keeps numbers."""
+    return f"{start:016x}"
 
 
 def _was_sent(record: dict[str, Json]) -> bool:

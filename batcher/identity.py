@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -42,27 +43,24 @@ class Ids:
     """Gives ids to lines without one, for one pass over the input: equal lines get `#2`, `#3` … in file order.
 
     Start a new one for each pass, or the second pass takes every line for a repeat; or `replay` the first. `seen` says
-    whether an id was met before, for those who remember that anyway.
+    whether an id was met before: whoever asks for ids notes those that he gets before he asks for the next.
     """
 
-    def __init__(self, seen: Callable[[str], bool] | None = None) -> None:
-        # Half a digest saves half the memory. If two unlike lines ever share one, the later merely gets a `#2`.
-        self._seen: set[int] = set()
-        self._was_seen = seen or self._note
-        self._repeats: dict[int, int] = {}
-        self._numbers: dict[int, int] = {}
+    def __init__(self, seen: Callable[[str], bool] = lambda _: False) -> None:
+        self._seen = seen
+        self._numbers = array("I")
+        """By line, up to the last that repeats an earlier one: its number, 0 if it is the first of its kind."""
         self._replaying = False
 
     def derive(self, data: bytes, seq: int = 0) -> str:
         """The id of the line `seq` without one."""
         derived = derived_id(data)
         if self._replaying:
-            return f"{derived}#{self._numbers[seq]}" if seq in self._numbers else derived
-        if not self._was_seen(derived):
-            return derived
-        key = int(derived[2:18], 16)
-        self._repeats[key] = self._numbers[seq] = count = self._repeats.get(key, 1) + 1
-        return f"{derived}#{count}"
+            number = self._numbers[seq] if seq < len(self._numbers) else 0
+        elif number := self._next(derived) if self._seen(derived) else 0:
+            self._numbers.frombytes(bytes(self._numbers.itemsize * (seq + 1 - len(self._numbers))))
+            self._numbers[seq] = number
+        return f"{derived}#{number}" if number else derived
 
     @property
     def repeated(self) -> bool:
@@ -73,12 +71,19 @@ class Ids:
         """From now on give each line the id that it got before, whichever lines are asked for."""
         self._replaying = True
 
-    def _note(self, derived: str) -> bool:
-        key = int(derived[2:18], 16)
-        if key in self._seen:
-            return True
-        self._seen.add(key)
-        return False
+    def _next(self, derived: str) -> int:
+        """The first number that is free, from 2 on: asked for, since to remember it would take memory for each line."""
+        free = 2
+        while self._seen(f"{derived}#{free}"):
+            free *= 2
+        taken = free // 2
+        while taken + 1 < free:
+            middle = (taken + free) // 2
+            if self._seen(f"{derived}#{middle}"):
+                taken = middle
+            else:
+                free = middle
+        return free
 
 
 def request_hash(

@@ -76,7 +76,7 @@ class Intake:
     _checked: bool = False
     _passed: LineSet = field(default_factory=LineSet)
     """Lines that `check` found to need nothing."""
-    _clashes: set[int] = field(default_factory=set)
+    _clashes: LineSet = field(default_factory=LineSet)
 
     def __post_init__(self) -> None:
         self._ids = Ids(self.finished.seen)

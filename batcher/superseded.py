@@ -22,7 +22,6 @@ def supersede(ledger: Ledger, changed: Callable[[str | bytes], bool]) -> int:
     They are on the disk there before they leave the results file, which is replaced in one step. A crash in between
     leaves copies behind, and the next run moves the lines again. Raises `OutputIOError` (74), and nothing has changed.
     """
-    idents: list[str | bytes] = []
 
     def take_out(fd: int, path: Path) -> tuple[int, Path]:
         found = Findings()
@@ -33,7 +32,6 @@ def supersede(ledger: Ledger, changed: Callable[[str | bytes], bool]) -> int:
                 start, end = end, end + len(line)
                 identity = identify(line)
                 if identity is not None and changed(identity[0]):
-                    idents.append(identity[0])
                     found.mark(start, end)
         return mend(fd, path, superseded_path(path), found), path
 
@@ -41,6 +39,4 @@ def supersede(ledger: Ledger, changed: Callable[[str | bytes], bool]) -> int:
         ledger.replace(take_out)
     except OSError as error:
         raise OutputIOError(f"{ledger.path}: cannot be rewritten: {error.strerror or error}") from error
-    for ident in idents:
-        ledger.done.discard(ident)
-    return len(idents)
+    return ledger.done.discard_changed()

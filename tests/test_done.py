@@ -105,6 +105,20 @@ def test_result_of_a_line_that_was_seen() -> None:
     assert done.see("a", A) is Sight.REPEATED
 
 
+def test_changed_ones_are_forgotten_together() -> None:
+    """Results of other requests go, the others stay, and what was met in the input is known as before."""
+    done = Done()
+    for ident, digest in (("same", A), ("changed", A), ("unknown", None), ("unmet", A)):
+        done.add(ident, digest)
+    for ident in ("same", "changed", "unknown"):
+        done.see(ident, B if ident == "changed" else A)
+    assert done.discard_changed() == 1
+    assert [ident in done for ident in ("same", "changed", "unknown", "unmet")] == [True, False, True, True]
+    assert (len(done), done.seen("changed"), done.changed("changed")) == (3, True, False)
+    assert done.add("changed", B)
+    assert done.discard_changed() == 0
+
+
 def test_small() -> None:
     """A job costs 17 bytes, and up to 13 in the index: twice as many for a doubling just over."""
     done = Done()

@@ -38,11 +38,29 @@ def test_other_ids_are_refused(given: Any) -> None:
 
 def test_missing_ids_come_from_the_bytes() -> None:
     """A line without an id always gets the same one, and equal lines are told apart by their order."""
-    ids = Ids()
-    first = ids.derive(b"x")
+    seen: set[str] = set()
+    ids = Ids(seen.__contains__)
+    lines = [b"x", b"x", b"y", b"x"]
+    given = []
+    for seq, line in enumerate(lines):
+        given.append(ids.derive(line, seq))
+        seen.add(given[-1])
+    first = derived_id(b"x")
     assert re.fullmatch("h:[0-9a-f]{32}", first)
-    assert first == derived_id(b"x") == Ids().derive(b"x")
-    assert [ids.derive(b"x"), ids.derive(b"y"), ids.derive(b"x")] == [f"{first}#2", derived_id(b"y"), f"{first}#3"]
+    assert first == Ids().derive(b"x")
+    assert given == [first, f"{first}#2", derived_id(b"y"), f"{first}#3"]
+    assert ids.repeated
+    ids.replay()
+    assert [ids.derive(lines[seq], seq) for seq in (3, 0, 1)] == [f"{first}#3", first, f"{first}#2"]
+
+
+def test_any_number_of_equal_lines() -> None:
+    """Each gets the next number, however many there are."""
+    seen: set[str] = set()
+    ids = Ids(seen.__contains__)
+    for seq in range(300):
+        seen.add(ids.derive(b"x", seq))
+    assert seen == {derived_id(b"x"), *(f"{derived_id(b'x')}#{number}" for number in range(2, 301))}
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def test_requests_are_counted_and_remembered(sim: BackgroundSimulator) -> None:
         (CHAT, "localhost", "simulator")
     ] * 3
     assert seen[0].time <= seen[1].time <= seen[2].time
+    assert [one.faults for one in seen] == [{"busy"}, {"busy"}, set()]
     ask(sim, GENERATE, "x" * 100)
     counts = ask(sim, "/_sim/counts", method="GET").json
     assert counts["counts"]["count"] == 3
@@ -51,6 +52,15 @@ def test_memory_of_requests_is_bounded() -> None:
         for _ in range(3):
             ask(sim, GENERATE, "again")
         assert (sim.counts["again"], len(sim.requests("again"))) == (3, 2)
+
+
+def test_memory_of_an_earlier_server() -> None:
+    """A server that is given the memory of another goes on where that one was."""
+    with simulator_thread() as sim:
+        assert ask(sim, CHAT, "[[sim id=once do=busy times=1]]").status == 503
+    with simulator_thread(tally=sim.tally) as heir:
+        assert ask(heir, CHAT, "[[sim id=once do=busy times=1]]").status == 200
+        assert heir.counts["once"] == 2
 
 
 def test_slots_serve_in_turn_and_the_queue_has_an_end() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from batcher.simulator.settings import Settings
+    from batcher.simulator.tally import Tally
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -80,14 +81,20 @@ def simulator_thread(**settings: Any) -> Iterator[BackgroundSimulator]:
         thread.join()
 
 
-def serve(settings: Settings, ready: Callable[[Simulator], None], *, until_stdin_ends: bool = False) -> Simulator:
+def serve(
+    settings: Settings,
+    ready: Callable[[Simulator], None],
+    *,
+    tally: Tally | None = None,
+    until_stdin_ends: bool = False,
+) -> Simulator:
     """Serve until SIGINT, SIGTERM or the end of stdin; give back what was serving. For the main thread of a process.
 
-    `ready` is told when it listens. Raises `OSError` if the port is taken.
+    `ready` is told when it listens; what is seen goes into `tally`. Raises `OSError` if the port is taken.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # before the thread starts, which inherits it
     try:
-        with simulator_thread(settings=settings) as simulator:
+        with simulator_thread(settings=settings, tally=tally) as simulator:
             ready(simulator)
             if until_stdin_ends:
                 threading.Thread(target=_await_end_of_stdin, daemon=True).start()

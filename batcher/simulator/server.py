@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 class Simulator:
     """A server of both APIs that obeys the directives in its prompts: `async with Simulator() as sim: sim.url`.
 
-    It takes `Settings`, or their fields. All that was seen stands in `tally`.
+    It takes `Settings`, or their fields. All that was seen stands in `tally`, a new one if none is given.
     """
 
-    def __init__(self, settings: Settings = DEFAULTS, **more: Any) -> None:
+    def __init__(self, settings: Settings = DEFAULTS, *, tally: Tally | None = None, **more: Any) -> None:
         self.settings = replace(settings, **more)
         self.look = self.settings.look
         self.port = self.settings.port
-        self.tally = Tally(keep=self.settings.keep)
+        self.tally = Tally(keep=self.settings.keep) if tally is None else tally
         self._service = Service(self.settings, self.tally, self.reset_connections)
         self._open: set[Connection] = set()
         self._server: asyncio.Server | None = None

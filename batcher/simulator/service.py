@@ -98,7 +98,8 @@ class Service:
             behaviours[place], active = self._fate(key, found)
             faults.append(active)
         chosen = next((i for i, active in enumerate(faults) if active), 0)
-        self._tally.remember(Seen(keys[0], time.monotonic(), request.path, request.headers, body))
+        met = NO_FAULTS.union(*faults) if len(faults) > 1 else faults[0]
+        self._tally.remember(Seen(keys[0], time.monotonic(), request.path, request.headers, body, met))
         self._number += 1
         return Ask(
             path=request.path,
@@ -111,7 +112,7 @@ class Service:
             number=self._number,
             created=self._wall(),
             behaviour=behaviours[chosen],
-            faults=NO_FAULTS.union(*faults) if len(faults) > 1 else faults[0],
+            faults=met,
             text_faults=faults,
         )
 

@@ -9,13 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request for an answer: when (monotonic seconds), where, and what it held."""
+    """One request for an answer: when (monotonic seconds), where, what it held, and the faults that it meets."""
 
     id: str
     time: float
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    faults: frozenset[str]
 
 
 _COUNTERS = ("counts", "answered", "dropped", "broken", "paths", "loads", "refused")
