@@ -194,7 +194,8 @@ class Dispatch:
             if other.opens() <= now
             and other.suits(call)
             and not self._is_reserved(other)
-            and self._fits(other, call, now)
+            and not other.lacks(call)
+            and other.pacing.opens(call, now) <= now
         )
         return min(free, key=lambda other: (other is lane, other.load), default=lane)
 

@@ -156,7 +156,8 @@ class Exchange:
                     chunk = await self._content.readany()
                 return data if chunk else b""
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            raise AttemptError(_in_answer(error)) from error
+            # the response keeps the error, whose traceback keeps the response: a circle for each broken answer
+            raise AttemptError(_in_answer(error)) from error.with_traceback(None)
         return chunk
 
     async def body(self, limit: int = 1024 * 1024) -> bytes:

@@ -18,6 +18,7 @@ from virtualrun import (
     ODD,
     OTHER,
     REFUSED,
+    SICK,
     Run,
     call,
     calls,
@@ -29,6 +30,7 @@ from batcher.failures import Exit
 from batcher.scheduler import Send, Verdict, Wait
 
 if TYPE_CHECKING:
+    from batcher.failures import Failure
     from batcher.model import Call
 
 
@@ -258,3 +260,19 @@ def test_calls_of_another_model_pass_one_that_waits_for_its_allowance() -> None:
     assert run.now == pytest.approx(19 * 60.0 / 58.5, rel=0.1)
     assert [one for one in run.sent if one.model == "a"] == work[::2]
     assert sum(one.waited for one in work) > 0
+
+
+def test_nothing_is_kept_of_calls_that_waited_for_their_turn() -> None:
+    """A retry that looks for another server asks for its allowance there, and leaves no trace of having asked."""
+    work: list[Call] = calls(2000)
+    failed: set[Call] = set()
+
+    def fate(one: Call) -> Failure | None:
+        if one.jobs[0].seq % 5 or one in failed:
+            return None
+        failed.add(one)
+        return SICK
+
+    run = Run.of(iter(work), HOSTED, OTHER, limit=4, rpm=600.0).drain(fate)
+    assert len(failed) == 400
+    assert not run.scheduler._dispatch._paced

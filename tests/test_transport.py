@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import gc
 import gzip
 import random
 import socket
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -120,13 +123,31 @@ async def test_the_server_hangs_up_without_a_byte(transport: Transport, *, reset
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
+CUT_SHORT = HEAD + b"Content-Length: 100\r\n\r\n{}"
+
+
+async def test_an_answer_that_broke_off_is_let_go_at_once(transport: Transport) -> None:
+    """The garbage collector comes by seldom: until then each would hold its response and all that it had read."""
+    async with playing(CUT_SHORT) as url:
+        exchange = await transport.post(at(url), "/api/generate", HELLO)
+        response = weakref.ref(exchange._response)
+        gc.disable()
+        try:
+            with contextlib.suppress(AttemptError):
+                await exchange.body()
+            exchange.close()
+            del exchange
+            await asyncio.sleep(0.05)  # the connection's own callbacks
+            assert response() is None
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize(
     "part",
     [
-        pytest.param(HEAD + b"Content-Length: 100\r\n\r\n{}", id="content-length too long"),
+        pytest.param(CUT_SHORT, id="content-length too long"),
         pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n", id="no last chunk"),
         pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\n{}", id="half a chunk"),
     ],
