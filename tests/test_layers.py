@@ -41,6 +41,7 @@ MAY: dict[str, set[str]] = {
     "timeouts": set(),
     "guard": {"runaway", "timeouts"},
     "watchdog": set(),
+    "parking": {"watchdog"},
     # policy
     "breaker": set(),
     "queueing": set(),
@@ -65,8 +66,8 @@ MAY: dict[str, set[str]] = {
     "transport": set(),
     "harvest": {"answers", "dialects", "packing"},
     "engine": {
-        "answers", "dialects", "guard", "harvest", "hints", "packing", "rules", "scheduler", "timeouts", "transport",
-        "watchdog",
+        "answers", "dialects", "guard", "harvest", "hints", "packing", "parking", "rules", "scheduler", "timeouts",
+        "transport", "watchdog",
     },
     # files
     "disk": set(),
