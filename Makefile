@@ -64,8 +64,12 @@ coverage: $(VENV)/.ready  ## branch coverage of the fast tests
 	$(BIN)/pytest -q -m "not slow and not real" --cov=batcher --cov-branch --cov-report=term $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.ready  ## what a job and a streamed record cost, beside a bare loop on the same server
+bench: $(VENV)/.ready  ## what a job, a record, a start cost beside bare loops on the same server; ARGS="--only SSE --json FILE"
 	$(BIN)/python tests/bench/run.py $(ARGS)
+
+.PHONY: bench-memory
+bench-memory: $(VENV)/.ready  ## the most memory of a run by its number of jobs, up to a million
+	$(BIN)/python tests/bench/run.py --only memory --large $(ARGS)
 
 .PHONY: torture
 torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, meet every fault of a server; with numbers

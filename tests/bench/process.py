@@ -107,6 +107,28 @@ def run(command: Sequence[str], directory: Path) -> Ended:
     return Process(command, directory).wait()
 
 
+_WAITER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
+def peak_of(command: Sequence[str]) -> list[str]:
+    """A command that runs this one and ends its output with the most memory it had.
+
+    A small process stands in between: a process that is started has the memory of who starts it in its own peak.
+    """
+    return [sys.executable, "-c", _WAITER, *command]
+
+
+def peak(output: str) -> float:
+    """MB of 2^20 bytes, from the output of such a command."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KB elsewhere
+    return int(output.rsplit(maxsplit=1)[-1]) * unit / 2**20
+
+
 def cores() -> tuple[int, int] | None:
     """The cores for server and client; None where processes cannot be pinned or there is but one core."""
     if sys.platform == "linux":

@@ -37,7 +37,8 @@ class Pulse:
 
     def __init__(self, step: float, slots: int | None, grain: float) -> None:
         self._step = step
-        self._free = slots
+        self._free = None if slots is None else [0.0] * slots
+        """Free slots: how late each was seen to be free."""
         self._grain = grain
         self._due: list[tuple[float, int, int, asyncio.WriteTransport, Sequence[bytes]]] = []
         """A heap: when a stream gets its next write, its number, which write that is."""
@@ -46,18 +47,19 @@ class Pulse:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, transport: asyncio.WriteTransport, writes: Sequence[bytes]) -> None:
-        if self._free == 0:
+        now = asyncio.get_running_loop().time()
+        if self._free is None:
+            self._begin(now, transport, writes)
+        elif self._free:
+            self._begin(now - self._free.pop(), transport, writes)
+        else:
             self._waiting.append((transport, writes))
-            return
-        if self._free is not None:
-            self._free -= 1
-        self._begin(asyncio.get_running_loop().time(), transport, writes)
         if self._timer is None:
             self._sleep()
 
-    def _begin(self, now: float, transport: asyncio.WriteTransport, writes: Sequence[bytes]) -> None:
+    def _begin(self, start: float, transport: asyncio.WriteTransport, writes: Sequence[bytes]) -> None:
         self._begun += 1
-        heappush(self._due, (now + self._step, self._begun, 0, transport, writes))
+        heappush(self._due, (start + self._step, self._begun, 0, transport, writes))
 
     def _sleep(self) -> None:
         self._timer = asyncio.get_running_loop().call_at(self._due[0][0], self._beat) if self._due else None
@@ -75,11 +77,11 @@ class Pulse:
         self._sleep()
 
     def _leave(self, due: float) -> None:
-        """A slot is free since `due`: a request that waits has it from then on, however late the clock was."""
+        """A slot is free since `due`. How late that was noticed is taken off the next wait: it is no client's fault."""
         if self._waiting:
             self._begin(due, *self._waiting.popleft())
         elif self._free is not None:
-            self._free += 1
+            self._free.append(max(0.0, asyncio.get_running_loop().time() - due))
 
 
 class Tally:

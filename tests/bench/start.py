@@ -24,22 +24,24 @@ FIRST_REQUEST = Target(0.35)
 CASE = Case("one job", V1, jobs=1)
 
 
-def help_text(turns: int) -> Row:
+def help_text(turns: int) -> list[Row]:
     """Wall time of `batcher --help`; a first turn fills the caches."""
     commands = {"batcher": [*batcher(), "--help"], "beside": [sys.executable, "-c", "import click"]}
     with TemporaryDirectory(prefix="batcher-bench-") as name:
         walls = [{side: run(command, Path(name)).wall for side, command in commands.items()} for _ in range(turns + 1)]
-    return Row(
-        "batcher --help; beside: import click",
-        "wall ms",
-        {side: 1e3 * median(turn[side] for turn in walls[1:]) for side in commands},
-        [turn["batcher"] / turn["beside"] for turn in walls[1:]],
-        "of beside",
-        HELP,
-    )
+    return [
+        Row(
+            "batcher --help; beside: import click",
+            "wall ms",
+            {side: 1e3 * median(turn[side] for turn in walls[1:]) for side in commands},
+            [turn["batcher"] / turn["beside"] for turn in walls[1:]],
+            "of beside",
+            HELP,
+        )
+    ]
 
 
-def first_request(turns: int) -> Row:
+def first_request(turns: int) -> list[Row]:
     """Seconds from the start of the process until its first request has arrived."""
     sides = (BATCHER, PLAIN, BEST)
     with TemporaryDirectory(prefix="batcher-bench-") as name, load_server(CASE) as server:
@@ -51,17 +53,19 @@ def first_request(turns: int) -> Row:
                 results.unlink(missing_ok=True)
                 arrivals[side.name].append(_arrival(side.command(CASE, source, results, server.root), source, server))
                 CASE.verify(results)
-    return Row(
-        "batcher run, to its first request",
-        "wall ms",
-        {side: 1e3 * median(seconds) for side, seconds in arrivals.items()},
-        arrivals["batcher"],
-        "seconds",
-        FIRST_REQUEST,
-    )
+    return [
+        Row(
+            "batcher run, to its first request",
+            "wall ms",
+            {side: 1e3 * median(seconds) for side, seconds in arrivals.items()},
+            arrivals["batcher"],
+            "seconds",
+            FIRST_REQUEST,
+        )
+    ]
 
 
-def check(turns: int) -> Row:
+def check(turns: int) -> list[Row]:
     """The same of `batcher check`."""
     with TemporaryDirectory(prefix="batcher-bench-") as name, load_server(CASE) as server:
         source = Path(name, "jobs.jsonl")
@@ -69,7 +73,7 @@ def check(turns: int) -> Row:
         command = [*batcher(), "check", str(source), *server_options(CASE, server.root)]
         arrivals = [_arrival(command, source, server) for _ in range(turns)]
     figures = {"batcher": 1e3 * median(arrivals)}
-    return Row("batcher check, to its first request", "wall ms", figures, arrivals, "seconds", FIRST_REQUEST)
+    return [Row("batcher check, to its first request", "wall ms", figures, arrivals, "seconds", FIRST_REQUEST)]
 
 
 def _arrival(command: list[str], source: Path, server: LoadServer) -> float:

@@ -55,6 +55,7 @@ class Row:
             "value": round(self.value, 4),
             "min": round(min(self.values), 4),
             "max": round(max(self.values), 4),
+            "turns": len(self.values),
             "target": str(self.target) if self.target else None,
             "met": self.target.met(self.value) if self.target else None,
             "trouble": self.trouble,
