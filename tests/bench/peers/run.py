@@ -49,7 +49,8 @@ BY_CASE: dict[str, list[Peer]] = {
     "whole answer, /v1": [
         Peer("openai", "openai_sdk", 1000, at_least(18)),
         Peer("openai, aiohttp", "openai_sdk", 1000, flags=AIOHTTP),
-        Peer("flexllm", "flexllm_batch", 1000, at_least(7)),
+        Peer("flexllm", "flexllm_batch", 10_000, at_least(7)),
+        Peer("flexllm, no limit", "flexllm_batch", 10_000, flags=("--no-limit",)),
         Peer("async-batch-llm", "async_batch", 500),
         Peer("httpx", "httpx_loop", 300),
         Peer("litellm", "litellm_sdk", 300),

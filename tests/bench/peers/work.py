@@ -19,6 +19,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("output", type=Path)
     parser.add_argument("url", help="of the API path itself")
     parser.add_argument("--aiohttp", action="store_true", help="as the library's HTTP client")
+    parser.add_argument("--no-limit", action="store_true", help="lift the library's own limit of requests a second")
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--concurrency", type=int, required=True)
     parser.add_argument("--pack", type=int)
