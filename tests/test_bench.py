@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from bench.answers import EMBEDDINGS, NATIVE, text, vector
 from bench.case import Case, cases
 from bench.clients import BATCHER
 from bench.measure import Cost, Side
+from bench.peers.run import BY_CASE
 from bench.run import cost
 from bench.table import Row, Target, table
 
@@ -39,16 +41,29 @@ def test_every_client_does_every_job(case: Case) -> None:
         lambda: start.first_request(1),
         lambda: start.check(1),
         lambda: streams.measure(1, scale=0.02, records=2),
-        lambda: slots.measure(1, scale=0.02),
         lambda: memory.measure(1, (20, 200)),
     ],
-    ids=["help", "run", "check", "streams", "slots", "memory"],
+    ids=["help", "run", "check", "streams", "memory"],
 )
 def test_each_measure_has_figures_and_a_target(measure: Callable[[], list[Row]]) -> None:
-    """What is no matter of CPU beside a bare loop is measured as well: start, streams, slots and memory."""
+    """What is no matter of CPU beside a bare loop is measured as well: start, streams and memory."""
     for row in measure():
         assert "batcher" in row.figures
         assert row.target is not None
+
+
+@pytest.mark.slow
+def test_no_client_is_quicker_than_the_slots_allow() -> None:
+    """With a fixed number in flight and a number found out, all jobs take at least the ideal time."""
+    fixed, auto = slots.measure(1, scale=0.02)
+    assert max(fixed.values + auto.values) <= 1
+
+
+def test_peers_are_measured_in_cases_that_exist() -> None:
+    """A case renamed, or a script moved, would leave a peer out in silence."""
+    assert set(BY_CASE) <= {case.name for case in cases()}
+    for peer in chain.from_iterable(BY_CASE.values()):
+        assert peer.client(Path("python")).path.exists()
 
 
 @pytest.mark.slow

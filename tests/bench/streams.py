@@ -7,6 +7,7 @@ on both sides, and with them what requests and connections cost.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from statistics import median
 
@@ -27,7 +28,8 @@ FILES = 200
 def measure(turns: int, scale: float = 1.0, records: int = RECORDS) -> list[Row]:
     streams = max(IN_FLIGHT, round(OPEN * scale))
     if not raise_file_limit(streams + FILES):
-        raise SystemExit(f"{streams:,} streams need a higher limit of open files: ulimit -Hn {streams + FILES}")
+        print(f"left out, as the limit of open files is below {streams + FILES:,}", end=" ", file=sys.stderr)
+        return []
     many = Case("streams", V1, jobs=streams, stream=True, words=records, step=1.0, in_flight=streams)
     few = replace(many, in_flight=IN_FLIGHT, step=IN_FLIGHT / streams)
     batcher, usual = sides = [Side(BATCHER.name, BATCHER, case, replace(case, words=1)) for case in (many, few)]
