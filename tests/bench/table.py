@@ -24,7 +24,7 @@ class Target:
         return "met" if self.met(value) else ("UNDER" if self.least else "OVER")
 
     def __str__(self) -> str:
-        return f"{'≥' if self.least else '≤'} {self.limit:g}"
+        return f"{'≥' if self.least else '≤'} {self.limit:.4g}"
 
 
 @dataclass(frozen=True)
