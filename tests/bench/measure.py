@@ -112,10 +112,15 @@ def ratios(side: Side, other: Side) -> list[float]:
 def _turn(case: Case, client: Client, server: LoadServer, directory: Path) -> Cost:
     source, results = directory / "jobs.jsonl", directory / "results.jsonl"
     case.write_input(source)
-    for leftover in directory.glob("results*"):
-        leftover.unlink()
+    remove_results(results)
     before = server.seen()
     ended = run(client.command(case, source, results, server.root), directory)
     served = server.seen().cpu - before.cpu
     case.verify(results)
     return Cost(ended.cpu, ended.wall, served)
+
+
+def remove_results(results: Path) -> None:
+    """With what stands beside them: the next run is to begin anew."""
+    for leftover in results.parent.glob(f"{results.stem}*"):
+        leftover.unlink()

@@ -8,8 +8,6 @@ compared with what the server sent before its turn counts. Exits with 1 if a fig
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 from functools import partial
 from pathlib import Path
@@ -22,8 +20,7 @@ from bench import memory, slots, start, streams
 from bench.case import IN_FLIGHT, cases
 from bench.clients import BATCHER, BEST, PLAIN
 from bench.measure import Side, compare, ratios
-from bench.process import cores
-from bench.table import Row, Target, table
+from bench.table import Row, Target, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,13 +88,7 @@ def main() -> int:
             print(", ".join(f"{row.value:.3f} {row.held}" for row in found), file=sys.stderr, flush=True)
             rows += found
 
-    placed = "on cores of their own" if cores() else "NOT on cores of their own"
-    print(f"Python {platform.python_version()}, {platform.machine()}; client and server {placed}")
-    print(f"{IN_FLIGHT} in flight where nothing else is said\n\n{table(rows, COLUMNS)}")
-    if arguments.json:
-        figures = {"pinned": bool(cores()), "rows": [row.as_json() for row in rows]}
-        arguments.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
-    return 1 if any(row.trouble for row in rows) else 0
+    return report(rows, COLUMNS, f"{IN_FLIGHT} in flight where nothing else is said", arguments.json)
 
 
 if __name__ == "__main__":

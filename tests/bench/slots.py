@@ -7,6 +7,7 @@ little apart. What they use of both cores is measured: figures count only if the
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.clients import Client
-    from bench.process import LoadServer
+    from bench.process import Ended, LoadServer
 
 CASE = Case("slots", V1, jobs=2000, stream=True, words=20, step=0.01, slots=8, in_flight=8)
 APART = 0.5
@@ -59,9 +60,12 @@ class Run:
         self._case.write_input(source)
         self._process = Process(contest.client.command(self._case, source, self._results, server.root), directory)
 
-    def end(self) -> tuple[float, float, float]:
-        """Seconds from the first request until the process has ended; CPU seconds of client and of server."""
-        ended, seen = self._process.wait(), self._server.seen()
+    def wait(self) -> Ended:
+        return self._process.wait()
+
+    def taken(self, ended: Ended) -> tuple[float, float, float]:
+        """Seconds from the first request until the process had ended; CPU seconds of client and of server."""
+        seen = self._server.seen()
         assert seen.first is not None
         self._case.verify(self._results)
         return ended.ended - seen.first, ended.cpu, seen.cpu
@@ -103,7 +107,9 @@ def _turn(contests: Sequence[Contest]) -> tuple[dict[str, float], float]:
             directory.mkdir()
             runs.append(Run(contest, stack.enter_context(load_server(contest.case)), directory))
             time.sleep(APART)
-        ends = [run.end() for run in runs]
+        with ThreadPoolExecutor(len(runs)) as waiters:  # whichever ends first
+            ends = list(waiters.map(Run.wait, runs))
         whole = time.monotonic() - began
-    busier = max(sum(client for _, client, _ in ends), sum(server for *_, server in ends))
-    return {contest.name: wall for contest, (wall, _, _) in zip(contests, ends, strict=True)}, busier / whole
+        taken = [run.taken(ended) for run, ended in zip(runs, ends, strict=True)]
+    busier = max(sum(client for _, client, _ in taken), sum(server for *_, server in taken))
+    return {contest.name: wall for contest, (wall, _, _) in zip(contests, taken, strict=True)}, busier / whole

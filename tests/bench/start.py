@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bench.answers import V1
 from bench.case import Case
 from bench.clients import BATCHER, BEST, PLAIN, batcher, server_options
+from bench.measure import remove_results
 from bench.process import load_server, run
 from bench.table import Row, Target
 
@@ -50,7 +51,7 @@ def first_request(turns: int) -> list[Row]:
         arrivals: dict[str, list[float]] = {side.name: [] for side in sides}
         for _ in range(turns):
             for side in sides:
-                results.unlink(missing_ok=True)
+                remove_results(results)
                 arrivals[side.name].append(_arrival(side.command(CASE, source, results, server.root), source, server))
                 CASE.verify(results)
     return [
@@ -83,6 +84,3 @@ def _arrival(command: list[str], source: Path, server: LoadServer) -> float:
     if first is None:
         raise RuntimeError(f"{' '.join(command)} has asked nothing")
     return first - ended.began
-
-
-MEASURES = {"start: help": help_text, "start: run": first_request, "start: check": check}

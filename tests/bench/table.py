@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import platform
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from bench.process import cores
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -87,3 +92,14 @@ def table(rows: Sequence[Row], columns: Sequence[str]) -> str:
         for line in cells
     )
     return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def report(rows: Sequence[Row], columns: Sequence[str], heading: str, file: Path | None) -> int:
+    """Print the table, write it to a file as JSON, and return the exit code: 1 if a row does not count."""
+    placed = "on cores of their own" if cores() else "NOT on cores of their own"
+    print(f"Python {platform.python_version()}, {platform.machine()}; client and server {placed}")
+    print(f"{heading}\n\n{table(rows, columns)}")
+    if file:
+        figures = {"pinned": bool(cores()), "rows": [row.as_json() for row in rows]}
+        file.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+    return 1 if any(row.trouble for row in rows) else 0

@@ -7,8 +7,6 @@ second or two; their answers are verified like batcher's, and a run of one job i
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that it runs 
 from bench.case import HERE, IN_FLIGHT, Case, cases
 from bench.clients import BATCHER, Script
 from bench.measure import Side, compare, ratios
-from bench.process import cores
-from bench.table import Row, Target, table
+from bench.table import Row, Target, report
 
 COLUMNS = ("peer", "batcher")
 PEERS = HERE / "peers"
@@ -106,13 +103,7 @@ def main() -> int:
             print(f"{case.name}: {', '.join(peer.name for peer in peers)}", file=sys.stderr, flush=True)
             rows += measure(case, peers, arguments.python.absolute(), turns, arguments.scale)
 
-    placed = "on cores of their own" if cores() else "NOT on cores of their own"
-    print(f"Python {platform.python_version()}, {platform.machine()}; client and server {placed}")
-    print(f"{IN_FLIGHT} in flight, {turns} turns\n\n{table(rows, COLUMNS)}")
-    if arguments.json:
-        figures = {"pinned": bool(cores()), "rows": [row.as_json() for row in rows]}
-        arguments.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
-    return 1 if any(row.trouble for row in rows) else 0
+    return report(rows, COLUMNS, f"{IN_FLIGHT} in flight, {turns} turns", arguments.json)
 
 
 if __name__ == "__main__":
