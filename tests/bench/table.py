@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from dataclasses import dataclass, field
 from statistics import median
@@ -98,8 +99,9 @@ def report(rows: Sequence[Row], columns: Sequence[str], heading: str, file: Path
     """Print the table, write it to a file as JSON, and return the exit code: 1 if a row does not count."""
     placed = "on cores of their own" if cores() else "NOT on cores of their own"
     print(f"Python {platform.python_version()}, {platform.machine()}; client and server {placed}")
-    print(f"{heading}\n\n{table(rows, columns)}")
+    busy = round(os.getloadavg()[0], 1)
+    print(f"{heading}; {busy} processes at work at the end, of which 1 to 2 are ours\n\n{table(rows, columns)}")
     if file:
-        figures = {"pinned": bool(cores()), "rows": [row.as_json() for row in rows]}
+        figures = {"pinned": bool(cores()), "load_average": busy, "rows": [row.as_json() for row in rows]}
         file.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     return 1 if any(row.trouble for row in rows) else 0
