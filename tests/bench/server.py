@@ -1,7 +1,8 @@
 """A loopback server whose answers are made in advance, so that a benchmark waits for its client alone.
 
-It answers POST /v1/chat/completions and POST /api/chat, whole or streamed as the body asks, always with the same text.
-It prints its port; then each line on stdin is answered with its CPU seconds so far, and the end of stdin ends it.
+It answers chat on both APIs, whole or streamed as the body asks and always with the same text, and embeddings. Given
+slots it serves that many requests at a time and lets the others wait. It prints its port; then each line on stdin is
+answered with what it has seen, as JSON, and the end of stdin ends it.
 """
 
 from __future__ import annotations
@@ -10,144 +11,105 @@ import argparse
 import asyncio
 import json
 import resource
+import selectors
 import sys
-from itertools import cycle, islice
+import time
+from collections import deque
+from heapq import heappop, heappush, heapreplace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a script
+
+from bench.answers import Answers
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-V1, NATIVE = "/v1/chat/completions", "/api/chat"
-WORDS = ("The", " quick", " brown", ' "fox"', " jumps", " über", " the", " lazy", " dog", ".\n")
-
-
-def text(words: int) -> str:
-    """The text of every answer that has this many words."""
-    return "".join(_words(words))
-
-
-def _words(count: int) -> Iterator[str]:
-    return islice(cycle(WORDS), count)
-
-
-def _v1_whole(words: int) -> dict[str, Any]:
-    message = {"role": "assistant", "content": text(words)}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    return _v1_envelope("chat.completion", [choice]) | {"usage": _v1_usage(words)}
-
-
-def _v1_records(words: int) -> Iterator[bytes]:
-    deltas = [_v1_choice({"content": word}) for word in _words(words)]
-    deltas[0]["delta"]["role"] = "assistant"
-    for choice in [*deltas, _v1_choice({}, "stop")]:
-        yield b"data: %b\n\n" % _json(_v1_envelope("chat.completion.chunk", [choice]))
-    yield b"data: %b\n\n" % _json(_v1_envelope("chat.completion.chunk", []) | {"usage": _v1_usage(words)})
-    yield b"data: [DONE]\n\n"
-
-
-def _v1_envelope(kind: str, choices: list[Any]) -> dict[str, Any]:
-    fixed = {"id": "chatcmpl-8f3a61c2", "object": kind, "created": 1767225600, "model": "m"}
-    return fixed | {"system_fingerprint": "fp_bench", "choices": choices}
-
-
-def _v1_choice(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
-    return {"index": 0, "delta": delta, "finish_reason": reason}
-
-
-def _v1_usage(words: int) -> dict[str, int]:
-    return {"prompt_tokens": 31, "completion_tokens": words, "total_tokens": 31 + words}
-
-
-def _native_record(content: str, **more: Any) -> dict[str, Any]:
-    message = {"role": "assistant", "content": content}
-    return {"model": "m", "created_at": "2026-01-01T00:00:00.123456789Z", "message": message, "done": False} | more
-
-
-def _native_end(content: str, words: int) -> dict[str, Any]:
-    durations = {"total_duration": 3_000_000, "load_duration": 1_000, "eval_duration": 2_000_000}
-    counts = {"prompt_eval_count": 31, "prompt_eval_duration": 500_000, "eval_count": words}
-    return _native_record(content, done=True, done_reason="stop", **durations, **counts)
-
-
-def _native_records(words: int) -> Iterator[bytes]:
-    for record in [*map(_native_record, _words(words)), _native_end("", words)]:
-        yield _json(record) + b"\n"
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _head(content_type: str, framing: str) -> bytes:
-    return f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n{framing}\r\n\r\n".encode()
-
-
-def _whole_response(body: bytes) -> bytes:
-    return _head("application/json", f"Content-Length: {len(body)}") + body
-
-
-def _stream_response(content_type: str, records: list[bytes], *, each: bool) -> list[bytes]:
-    """What to write, one after the other: the head with the first HTTP chunk, the others, the end with the last."""
-    bodies = records if each else [b"".join(records)]
-    writes = [b"%x\r\n%b\r\n" % (len(body), body) for body in bodies]
-    writes[0] = _head(content_type, "Transfer-Encoding: chunked") + writes[0]
-    writes[-1] += b"0\r\n\r\n"
-    return writes
-
-
-class Answers:
-    """Every response there is, as lists of writes."""
-
-    def __init__(self, words: int, *, each: bool) -> None:
-        self._whole = {
-            V1: [_whole_response(_json(_v1_whole(words)))],
-            NATIVE: [_whole_response(_json(_native_end(text(words), words)))],
-        }
-        self._streamed = {
-            V1: _stream_response("text/event-stream", list(_v1_records(words)), each=each),
-            NATIVE: _stream_response("application/x-ndjson", list(_native_records(words)), each=each),
-        }
-        self._absent = [b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"]
-
-    def to(self, path: str, body: bytes) -> Sequence[bytes]:
-        """The writes that answer a request; Ollama streams unless told not to, the others when told to."""
-        streams = b'"stream":false' not in body if path == NATIVE else b'"stream":true' in body
-        return (self._streamed if streams else self._whole).get(path, self._absent)
+BACKLOG = 4096
+"""Connections that may wait to be accepted: thousands of streams are opened at once."""
+GRAIN = 0.0005
+"""Seconds: uvloop's timers know whole milliseconds, so what is due within half of one is due."""
 
 
 class Pulse:
-    """Gives each open stream one write a step, as a server does that decodes all its slots together."""
+    """Gives each stream one write a step, counted from when it began, in a slot of its own or of a few."""
 
-    def __init__(self, step: float) -> None:
+    def __init__(self, step: float, slots: int | None, grain: float) -> None:
         self._step = step
-        self._streams: list[tuple[asyncio.WriteTransport, Iterator[bytes]]] = []
+        self._free = None if slots is None else [0.0] * slots
+        """Free slots: how late each was seen to be free."""
+        self._grain = grain
+        self._due: list[tuple[float, int, int, asyncio.WriteTransport, Sequence[bytes]]] = []
+        """A heap: when a stream gets its next write, its number, which write that is."""
+        self._waiting: deque[tuple[asyncio.WriteTransport, Sequence[bytes]]] = deque()
+        self._begun = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, transport: asyncio.WriteTransport, writes: Sequence[bytes]) -> None:
-        if not self._streams:
-            asyncio.get_running_loop().call_later(self._step, self._beat)
-        self._streams.append((transport, iter(writes)))
+        now = asyncio.get_running_loop().time()
+        if self._free is None:
+            self._begin(now, transport, writes)
+        elif self._free:
+            self._begin(now - self._free.pop(), transport, writes)
+        else:
+            self._waiting.append((transport, writes))
+        if self._timer is None:
+            self._sleep()
+
+    def _begin(self, start: float, transport: asyncio.WriteTransport, writes: Sequence[bytes]) -> None:
+        self._begun += 1
+        heappush(self._due, (start + self._step, self._begun, 0, transport, writes))
+
+    def _sleep(self) -> None:
+        self._timer = asyncio.get_running_loop().call_at(self._due[0][0], self._beat) if self._due else None
 
     def _beat(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self._step
-        self._streams = [stream for stream in self._streams if self._advance(*stream)]
-        if self._streams:
-            loop.call_at(due, self._beat)
+        soon = asyncio.get_running_loop().time() + self._grain
+        while self._due and self._due[0][0] <= soon:
+            due, number, place, transport, writes = self._due[0]
+            transport.write(writes[place])
+            if place + 1 < len(writes) and not transport.is_closing():
+                heapreplace(self._due, (due + self._step, number, place + 1, transport, writes))
+            else:
+                heappop(self._due)
+                self._leave(due)
+        self._sleep()
 
-    def _advance(self, transport: asyncio.WriteTransport, writes: Iterator[bytes]) -> bool:
-        write = next(writes, None)
-        if write is None or transport.is_closing():
-            return False
-        transport.write(write)
-        return True
+    def _leave(self, due: float) -> None:
+        """A slot is free since `due`. How late that was noticed is taken off the next wait: it is no client's fault."""
+        if self._waiting:
+            self._begin(due, *self._waiting.popleft())
+        elif self._free is not None:
+            self._free.append(max(0.0, asyncio.get_running_loop().time() - due))
+
+
+class Tally:
+    """What has been seen: requests, and when the first since the last report came."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.first: float | None = None
+
+    def count(self) -> None:
+        if self.first is None:
+            self.first = time.monotonic()
+        self.requests += 1
+
+    def report(self) -> dict[str, Any]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        seen = {"cpu": usage.ru_utime + usage.ru_stime, "first": self.first, "requests": self.requests}
+        self.requests, self.first = 0, None
+        return seen
 
 
 class Connection(asyncio.Protocol):
     """One client's connection: requests in, prepared writes out."""
 
-    def __init__(self, answers: Answers, pulse: Pulse) -> None:
+    def __init__(self, answers: Answers, pulse: Pulse, tally: Tally) -> None:
         self._answers = answers
         self._pulse = pulse
+        self._tally = tally
         self._held = b""
         self._transport: asyncio.WriteTransport
 
@@ -160,13 +122,14 @@ class Connection(asyncio.Protocol):
         size = _content_length(head) if found else 0
         if not found or len(rest) < size:
             return
+        self._tally.count()
         self._held = rest[size:]
         path = head.split(b" ", 2)[1].decode()
-        writes = self._answers.to(path, rest[:size])
-        if len(writes) == 1:
-            self._transport.write(writes[0])
+        answer = self._answers.to(path, rest[:size])
+        if isinstance(answer, bytes):
+            self._transport.write(answer)
         else:
-            self._pulse.add(self._transport, writes)
+            self._pulse.add(self._transport, answer)
 
 
 def _content_length(head: bytes) -> int:
@@ -174,25 +137,29 @@ def _content_length(head: bytes) -> int:
     return int(after.split(b"\r\n", 1)[0] or 0)
 
 
-async def _serve(answers: Answers, step: float) -> None:
+async def _serve(answers: Answers, pulse: Pulse) -> None:
     loop = asyncio.get_running_loop()
-    pulse = Pulse(step)
-    server = await loop.create_server(lambda: Connection(answers, pulse), "127.0.0.1", 0)
+    tally = Tally()
+    server = await loop.create_server(lambda: Connection(answers, pulse, tally), "127.0.0.1", 0, backlog=BACKLOG)
     ended = asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), _report, ended)
+    loop.add_reader(sys.stdin.fileno(), _report, tally, ended)
     print(server.sockets[0].getsockname()[1], flush=True)
     await ended.wait()
 
 
-def _report(ended: asyncio.Event) -> None:
+def _report(tally: Tally, ended: asyncio.Event) -> None:
     if sys.stdin.readline():
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        print(usage.ru_utime + usage.ru_stime, flush=True)
+        print(json.dumps(tally.report()), flush=True)
     else:
         ended.set()
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def _exact_loop() -> asyncio.AbstractEventLoop:
+    """For slots: select() takes microseconds, where epoll and uvloop wait for whole milliseconds."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
+def _quick_loop() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop
     except ImportError:
@@ -204,10 +171,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--words", type=int, required=True, help="words of every answer; a streamed record has one")
     parser.add_argument("--step", type=float, help="one write a record, one record every so many seconds")
+    parser.add_argument("--slots", type=int, help="streams served at a time, with exact timing")
     arguments = parser.parse_args()
     answers = Answers(arguments.words, each=arguments.step is not None)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(answers, arguments.step or 0.0))
+    grain = 0.0 if arguments.slots else GRAIN
+    pulse = Pulse(arguments.step or 0.0, arguments.slots, grain)
+    with asyncio.Runner(loop_factory=_exact_loop if arguments.slots else _quick_loop()) as runner:
+        runner.run(_serve(answers, pulse))
 
 
 if __name__ == "__main__":
