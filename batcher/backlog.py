@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 1000
 """How far is read beyond the oldest call that was set aside, in calls."""
+STRETCH: Final = 32
+"""Calls that are made one after the other: what makes them is in the caches then, which saves a twelfth of what a job
+costs. With 128 the calls themselves are no longer there when they are sent."""
+STRETCH_BYTES: Final = 1 << 20
+"""Bytes of bodies after which a stretch ends."""
 
 
 @dataclass(slots=True)
@@ -28,6 +33,8 @@ class Backlog:
 
     intake: Iterator[Call | None]
     window: int = WINDOW
+    stretch: int = 1
+    """How many calls are made at a time."""
     is_exhausted: bool = False
     """The input was read to its end."""
     _parked: list[tuple[float, int, float, float, Call]] = field(default_factory=list)
@@ -37,6 +44,8 @@ class Backlog:
     """By group: the call, and how many had been read when it was set aside."""
     _again: int = 0
     """How many of those set aside were sent before."""
+    _made: deque[Call] = field(default_factory=deque)
+    """Calls that the input has made, and nobody has read."""
     _read: int = 0
     _only: str | None = None
     """The one group that was met so far."""
@@ -53,7 +62,7 @@ class Backlog:
 
     @property
     def is_empty(self) -> bool:
-        return self.is_exhausted and not self._parked and not self._aside
+        return self.is_exhausted and not self._parked and not self._aside and not self._made
 
     @property
     def is_waiting(self) -> bool:
@@ -108,18 +117,28 @@ class Backlog:
 
     def read(self) -> Call | None:
         """Read the next call of the input; None: there is none now, or what was set aside is to go first."""
-        if self.is_exhausted or (self._aside and not self._may_read()):
+        if (self._aside and not self._may_read()) or not (self._made or self._make()):
             return None
-        try:
-            call = next(self.intake)
-        except StopIteration:
-            self.is_exhausted = True
-            return None
-        if call is not None:
-            self._read += 1
-            if call.group != self._only:
-                self._note(call.group)
+        call = self._made.popleft()
+        self._read += 1
+        if call.group != self._only:
+            self._note(call.group)
         return call
+
+    def _make(self) -> bool:
+        """Have the input make calls, a stretch of them; true if there are any."""
+        size = 0
+        while len(self._made) < self.stretch and size < STRETCH_BYTES and not self.is_exhausted:
+            try:
+                call = next(self.intake)
+            except StopIteration:
+                self.is_exhausted = True
+                break
+            if call is None:
+                break
+            self._made.append(call)
+            size += len(call.body)
+        return bool(self._made)
 
     def keep(self, call: Call) -> None:
         """Set aside a call that was just read, behind those of its group."""
@@ -132,6 +151,7 @@ class Backlog:
 
     def clear(self, drop: Callable[[Call], bool]) -> None:
         """Take out every call that `drop` takes."""
+        self._made = deque(call for call in self._made if not drop(call))
         self._parked = [entry for entry in self._parked if not drop(entry[-1])]
         heapq.heapify(self._parked)
         kept = {group: deque(entry for entry in queue if not drop(entry[1])) for group, queue in self._aside.items()}

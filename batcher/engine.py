@@ -203,7 +203,11 @@ class Engine:
                 timing.finished = now()
                 watch.deadline = timing.finished + DRAIN
             if not arrivals and exchange.is_over:
-                break  # an answer in one piece: that spares a read
+                timing.finished = now()
+                await (
+                    _Turn()
+                )  # all answers in one piece that are there are read, and then decoded, one behind the other
+                break
         return reading.close()
 
     def _begin(self, call: Call, arrived: float) -> None:
@@ -258,7 +262,10 @@ class Engine:
 
 
 class _Turn:
-    """Gives everything that is ready its turn, as `asyncio.sleep(0)` does at thrice the price."""
+    """Gives everything that is ready its turn, as `asyncio.sleep(0)` does at thrice the price.
+
+    What is done alike for many calls costs less if it is done for one after the other: it stays in the caches.
+    """
 
     __slots__ = ()
 

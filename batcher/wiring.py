@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from batcher import packing
-from batcher.backlog import Backlog
+from batcher.backlog import STRETCH, Backlog
 from batcher.breaker import Breaker
 from batcher.concurrency import START, AdaptiveLimit, FixedLimit
 from batcher.contact import FIRST_PATIENCE, PATIENCE
@@ -77,8 +77,9 @@ def scheduler_for(
         reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, failure=failure))
 
     concurrency = concurrency_for(options, server)
+    calls = packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, size=options.pack)
     return Scheduler(
-        Backlog(packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, size=options.pack)),
+        Backlog(calls, stretch=STRETCH),
         [
             Lane(endpoint, limit_for(concurrency, endpoint), _breaker(options), _pacing(options, endpoint))
             for endpoint in server.endpoints

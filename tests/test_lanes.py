@@ -27,9 +27,11 @@ from virtualrun import (
 from virtualworld import Box, World
 
 from batcher.failures import Exit
-from batcher.scheduler import Send, Verdict, Wait
+from batcher.scheduler import Done, Send, Verdict, Wait
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from batcher.failures import Failure
     from batcher.model import Call
 
@@ -276,3 +278,34 @@ def test_nothing_is_kept_of_calls_that_waited_for_their_turn() -> None:
     run = Run.of(iter(work), HOSTED, OTHER, limit=4, rpm=600.0).drain(fate)
     assert len(failed) == 400
     assert not run.scheduler._dispatch._paced
+
+
+def test_calls_are_made_a_stretch_at_a_time() -> None:
+    """What was made and not sent counts as read, goes first, and is given back when the run stops."""
+    made = 0
+
+    def work() -> Iterator[Call]:
+        nonlocal made
+        for number in range(10):
+            made += 1
+            yield call(number)
+
+    run = Run.of(work(), HOSTED, stretch=4)
+    for place, ahead in enumerate((4, 4, 4, 4, 8)):
+        one = run.send()
+        assert (one.jobs[0].seq, made) == (place, ahead)
+        run.end(one)
+    assert not run.scheduler.exhausted
+    run.scheduler.stop()
+    assert run.scheduler.pending == 3
+
+
+def test_a_stretch_ends_where_nothing_has_arrived_yet() -> None:
+    """Nobody waits for a stretch to be full."""
+    run = Run.of(iter([call(0), None, None, call(1)]), HOSTED, stretch=4)
+    assert run.send().jobs[0].seq == 0
+    run.end(run.sent[-1])
+    assert run.scheduler.next(run.now) == Wait(math.inf)
+    assert run.send().jobs[0].seq == 1
+    run.end(run.sent[-1])
+    assert run.scheduler.next(run.now) == Done()

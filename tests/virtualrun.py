@@ -73,6 +73,7 @@ class Run:
         patience: float = 3600.0,
         first_patience: float = 15.0,
         window: int = WINDOW,
+        stretch: int = 1,
         rpm: float | None = None,
     ) -> Run:
         lanes = [
@@ -84,7 +85,7 @@ class Run:
             )
             for server in servers or (HOSTED,)
         ]
-        backlog = Backlog(iter(work), window)
+        backlog = Backlog(iter(work), window, stretch)
         return cls(Scheduler(backlog, lanes, RetryPolicy(retries=retries), RetryQuota(), random.Random(1)))
 
     @property
