@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batcher.backlog import Backlog
     from batcher.lane import Lane
     from batcher.model import Call
-    from batcher.quarantine import Quarantine
+    from batcher.quarantine import Breakdown, Quarantine
     from batcher.quota import RetryQuota
     from batcher.retry import RetryPolicy
 
@@ -76,15 +76,22 @@ class Dispatch:
             self.later = min(self.later, self.backlog.due)
         return None
 
-    def acquit(self, present: Container[Call]) -> None:
-        """A server broke down with these there: suspects who were not go again as others do."""
-        for call in self.quarantine.acquit(present):
-            self.backlog.set_aside(call)
+    def broke_down(self, lane: Lane, call: Call, now: float) -> Breakdown:
+        """A call met a dying server among others."""
+        breakdown = lane.breakdown = self.quarantine.broke_down(call, lane.flying, lane.breakdown, now)
+        if breakdown.is_collective:
+            self._acquit(breakdown.members)
+        return breakdown
 
     def broke_down_alone(self, call: Call) -> bool:
         """A suspect met a dying server with nothing beside it; true if that convicts it."""
-        self.acquit((call,))
+        self._acquit((call,))
         return self.quarantine.broke_down_alone(call)
+
+    def _acquit(self, present: Container[Call]) -> None:
+        """A server broke down with these there: suspects who were not go again as others do."""
+        for call in self.quarantine.acquit(present):
+            self.backlog.set_aside(call)
 
     def _pick(self, lane: Lane, now: float) -> Call | None:
         """Take a call for a lane that is free."""

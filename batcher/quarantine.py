@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import Failure, FailureClass
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from batcher.model import Call
 
@@ -109,6 +109,10 @@ class Quarantine:
             self.line.remove(call)
             self._together[call] = 0
         return acquitted
+
+    def clear(self, drop: Callable[[Call], bool]) -> None:
+        """Take out of the line every call that `drop` takes."""
+        self.line = deque(call for call in self.line if not drop(call))
 
     def forget(self, call: Call) -> None:
         """The call has met its fate."""

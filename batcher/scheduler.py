@@ -189,9 +189,7 @@ class Scheduler:
     def _failed(self, lane: Lane, call: Call, attempt: Attempt, failure: Failure, now: float) -> Verdict:
         breakdown = None
         if failure.code in CRASHES and lane.lonely is not call:
-            breakdown = lane.breakdown = self.quarantine.broke_down(call, lane.flying, lane.breakdown, now)
-            if breakdown.is_collective:
-                self._dispatch.acquit(breakdown.members)
+            breakdown = self._dispatch.broke_down(lane, call, now)
         match failure.kind:
             case FailureClass.FATAL:
                 return self._refuse(lane, call, failure, now)
@@ -271,11 +269,7 @@ class Scheduler:
 
     def _clear(self, drop: Callable[[Call], bool]) -> None:
         self.backlog.clear(drop)
-        line = self.quarantine.line
-        for _ in range(len(line)):
-            if not drop(line[0]):
-                line.append(line[0])
-            line.popleft()
+        self.quarantine.clear(drop)
 
     def _is_refused(self, call: Call) -> bool:
         """Whether no server will serve the call."""
