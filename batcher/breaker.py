@@ -48,7 +48,7 @@ class Breaker:
     is_failing: bool = False
     """It is down, and it does answer: only an answer that is no failure opens the way again."""
     refused_since: float = math.inf
-    """Since when it has told calls to wait, and none that was sent since has gone well; infinity: it does not."""
+    """When the first call was sent that it told to wait, with none sent since going well; infinity: it does not."""
     episodes: int = 0
     """How often it was held since then."""
     refuses_all: bool = False
@@ -63,6 +63,8 @@ class Breaker:
     _refusals: int = 0
     """Calls told to wait since `refused_since`."""
     _sent_before: int = 0
+    _told_until: float = -math.inf
+    """The gate of which the server said itself how long it stands."""
     _refused_until: float = -math.inf
 
     @property
@@ -125,10 +127,10 @@ class Breaker:
             self.is_failing = True
             self._went_wrong(call, now, min(FAILING_COOLDOWN * 2.0**self._probes, FAILING_CAP) * spread)
 
-    def refused(self, now: float, requests: int) -> None:
-        """A call was told to wait. So many `requests` were sent so far."""
+    def refused(self, sent: float, requests: int) -> None:
+        """A call of then was told to wait. So many `requests` were sent so far."""
         if not self._refusals:
-            self.refused_since = now
+            self.refused_since = sent
             self._sent_before = requests
         self._refusals += 1
         share = self._refusals / max(1, requests - self._sent_before)
@@ -138,12 +140,14 @@ class Breaker:
         """Number, from 1, the episode that a refusal at `now` belongs to; those that come while it holds are one."""
         return self.episodes + 1 if now >= self._refused_until or not self.episodes else self.episodes
 
-    def throttled(self, now: float, delay: float, spread: float = 0.0) -> None:
-        """Hold what is sent. `spread` is added to the gate, not to what counts against patience."""
+    def throttled(self, now: float, delay: float, spread: float = 0.0, *, is_told: bool = False) -> None:
+        """Hold what is sent, for as long as the server said or we guess. `spread` does not count against patience."""
         self.episodes = self.episode(now)
         self._refused_until = max(self._refused_until, now + delay)
         if now + delay > self.held_until:
             self.held_until = now + delay + spread
+            if is_told:
+                self._told_until = self.held_until
 
     def gives_up(self, now: float) -> bool:
         """Whether the server has been down, or refusing, longer than the run is willing to wait."""
@@ -172,6 +176,8 @@ class Breaker:
 
     def _relents(self) -> None:
         """A call that was sent since others were refused goes well: the server throttles no longer."""
+        if self.refuses_all and not self.is_down:
+            self.held_until = self._told_until
         self.refused_since = math.inf
         self.episodes = self._refusals = 0
         self.refuses_all = False

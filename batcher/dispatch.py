@@ -89,8 +89,8 @@ class Dispatch:
         return self.quarantine.broke_down_alone(call)
 
     def _acquit(self, present: Container[Call]) -> None:
-        """A server broke down with these there: suspects who were not go again as others do."""
-        for call in self.quarantine.acquit(present):
+        """A server broke down with these there: suspects who were not, and may be sent again, go as others do."""
+        for call in self.quarantine.acquit(lambda one: one not in present and self.retry.allows(one.counted)):
             self.backlog.set_aside(call)
 
     def _pick(self, lane: Lane, now: float) -> Call | None:

@@ -140,7 +140,10 @@ class Lane:
         self.again -= call.sent > 0
         if self._loader is call:
             self._loader = None
-        return self.flying.pop(call)
+        sent = self.flying.pop(call)
+        if attempt.failure is not None and attempt.failure.kind is FailureClass.THROTTLE:
+            self.breaker.refused(sent, self.requests)
+        return sent
 
     def frees(self, call: Call) -> None:
         """What becomes of the call is decided: if it was to be alone, others may go again."""
@@ -205,9 +208,8 @@ class Lane:
         hint = failure.retry_after
         call.throttled += 1
         self.throttles += 1
-        self.breaker.refused(now, self.requests)
         if hint:
-            self.breaker.throttled(now, hint, rng.uniform(0, min(0.1 * hint + 0.5, 10.0)))
+            self.breaker.throttled(now, hint, rng.uniform(0, min(0.1 * hint + 0.5, 10.0)), is_told=True)
         elif self.breaker.refuses_all or failure.code == "rate_limited":
             self.breaker.throttled(now, retry.throttle_delay(self.breaker.episode(now), rng))
         if self.breaker.episodes == 1:  # later ones in a row meet calls that go one by one

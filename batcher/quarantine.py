@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import Failure, FailureClass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Iterable
 
     from batcher.model import Call
 
@@ -102,9 +102,9 @@ class Quarantine:
         else:
             self.line.append(call)
 
-    def acquit(self, present: Container[Call]) -> list[Call]:
-        """The server broke down with these there: the others in line, who are returned, have not done it."""
-        acquitted = [call for call in self.line if call not in present] if self.line else []
+    def acquit(self, absent: Callable[[Call], bool]) -> list[Call]:
+        """The server broke down without these, who leave the line and are returned: they have not done it."""
+        acquitted = [call for call in self.line if absent(call)] if self.line else []
         for call in acquitted:
             self.line.remove(call)
             self._together[call] = 0

@@ -82,7 +82,6 @@ def test_a_server_that_refuses_all_is_asked_by_one_call_a_second() -> None:
     run.now += ASKING
     assert run.fill() == 1
     run.scheduler.answering(first, run.now)
-    run.now += ASKING
     assert run.fill() == 30
 
 
