@@ -78,6 +78,9 @@ class Limit(Protocol):
     def finished(self, attempt: Attempt, in_flight: int, now: float) -> None:
         """An attempt ended, with `in_flight` calls on the way just before, itself included."""
 
+    def throttled(self, now: float) -> None:
+        """The server said wait, and meant all."""
+
     def settled(self) -> str:
         """Where the limit settled and why, for the summary."""
 
@@ -96,6 +99,9 @@ class FixedLimit:
         pass
 
     def finished(self, attempt: Attempt, in_flight: int, now: float) -> None:
+        pass
+
+    def throttled(self, now: float) -> None:
         pass
 
     def settled(self) -> str:
@@ -154,6 +160,12 @@ class AdaptiveLimit:
         elif attempt.timing.started >= self._changed_at:
             self._failed(failure, now)
 
+    def throttled(self, now: float) -> None:
+        if self._throttled_at is None or now - self._throttled_at >= EPISODE_S:
+            self._throttled_at = now
+            self._slow_start = False
+            self._change(int(self.allowed * CUT), now, "above that the server said wait")
+
     def settled(self) -> str:
         why = self._why or ("no more are allowed" if self.allowed >= self.most else "nothing spoke against more")
         return f"{self.allowed} in flight: {why}"
@@ -170,12 +182,7 @@ class AdaptiveLimit:
             self._raised_at = now
 
     def _failed(self, failure: Failure, now: float) -> None:
-        if failure.kind is FailureClass.THROTTLE:
-            if self._throttled_at is None or now - self._throttled_at >= EPISODE_S:
-                self._throttled_at = now
-                self._slow_start = False
-                self._change(int(self.allowed * CUT), now, "above that the server said wait")
-        elif failure.code == "out_of_memory":
+        if failure.code == "out_of_memory":
             self._hold(self.allowed // 2, self.allowed - 1, now, "with more the server ran out of memory")
         elif failure.kind is FailureClass.TRANSIENT:
             self._round.clean = False

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from batcher.backlog import Backlog
     from batcher.lane import Lane
     from batcher.model import Call
-    from batcher.quarantine import Quarantine
+    from batcher.quarantine import Breakdown, Quarantine
     from batcher.quota import RetryQuota
     from batcher.retry import RetryPolicy
 
@@ -76,6 +76,23 @@ class Dispatch:
             self.later = min(self.later, self.backlog.due)
         return None
 
+    def broke_down(self, lane: Lane, call: Call, now: float) -> Breakdown:
+        """A call met a dying server among others."""
+        breakdown = lane.breakdown = self.quarantine.broke_down(call, lane.flying, lane.breakdown, now)
+        if breakdown.is_collective:
+            self._acquit(breakdown.members)
+        return breakdown
+
+    def broke_down_alone(self, call: Call) -> bool:
+        """A suspect met a dying server with nothing beside it; true if that convicts it."""
+        self._acquit((call,))
+        return self.quarantine.broke_down_alone(call)
+
+    def _acquit(self, present: Container[Call]) -> None:
+        """A server broke down with these there: suspects who were not, and may be sent again, go as others do."""
+        for call in self.quarantine.acquit(lambda one: one not in present and self.retry.allows(one.counted)):
+            self.backlog.set_aside(call)
+
     def _pick(self, lane: Lane, now: float) -> Call | None:
         """Take a call for a lane that is free."""
         self.is_reading = False
@@ -126,7 +143,7 @@ class Dispatch:
             call = backlog.pop(now)
             self.quota.spend(call, price)
             if self.quarantine.suspects(call, is_out_of_attempts=not self.retry.allows(call.counted)):
-                self.quarantine.line.append(call)
+                self.quarantine.line_up(call)
                 if self._is_reserved(lane):
                     return None
             elif lane.suits(call) and self._fits(lane, call, now):

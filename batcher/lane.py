@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from batcher.retry import RetryPolicy
 
 SLOW_START: Final = 4
-"""After an outage a server is given this part of what it had, and one more for each success."""
+"""After an outage a server is given this part of what it had, and one more for each first content and each success."""
 SPREAD: Final = (0.8, 1.2)
 """Factors on the time to a probe, so that many runs do not probe one server in step."""
 PAGES: Final = 3
@@ -120,40 +120,44 @@ class Lane:
         self.requests += 1
         self.was_again = call.sent > 0
         self.again += self.was_again
-        self.breaker.sent(call)
+        self.breaker.sent(call, now)
         self.pacing.take(call, now)
         call.server = self.endpoint.root
 
     def heard(self, call: Call, now: float) -> None:
         """The first content has arrived: what was asked is loaded."""
-        self.breaker.heard()
-        self.limit.answering(now - self.flying[call], len(call.body), len(self.flying), now)
+        sent = self.flying[call]
+        self.breaker.heard(sent)
+        self.limit.answering(now - sent, len(call.body), len(self.flying), now)
         self._has_loaded(call)
+        if self._ramp is not None:
+            self._climb(self._ramp)
 
-    def lands(self, call: Call, attempt: Attempt, now: float) -> None:
-        """An attempt has ended, in whichever way."""
+    def lands(self, call: Call, attempt: Attempt, now: float) -> float:
+        """An attempt has ended, in whichever way. Return when the call was sent."""
         self.limit.finished(attempt, len(self.flying), now)
         self.pacing.settle(call, attempt, now)
-        del self.flying[call]
         self.again -= call.sent > 0
         if self._loader is call:
             self._loader = None
+        sent = self.flying.pop(call)
+        if attempt.failure is not None and attempt.failure.kind is FailureClass.THROTTLE:
+            self.breaker.refused(sent, self.requests)
+        return sent
 
     def frees(self, call: Call) -> None:
         """What becomes of the call is decided: if it was to be alone, others may go again."""
         if self.solitary is call:
             self.solitary = None
 
-    def served(self, call: Call) -> None:
+    def served(self, call: Call, sent: float) -> None:
         """The server did what was asked."""
-        self.breaker.served()
+        self.breaker.served(sent)
         self._has_loaded(call)
         self.pages = None
         self.trouble = None
         if self._ramp is not None:
-            self._ramp += 1
-            if self._ramp >= self.limit.allowed:
-                self._ramp = None
+            self._climb(self._ramp)
 
     def failed(self, call: Call, failure: Failure, now: float, retry: RetryPolicy, rng: random.Random) -> Failure:
         """Take in what a failure says about the server; return what the server's state says about the failure."""
@@ -171,7 +175,7 @@ class Lane:
             case _:
                 self.breaker.answered()
         if failure.kind is FailureClass.THROTTLE:
-            self._throttled(call, failure.retry_after, now, retry, rng)
+            self._throttled(call, failure, now, retry, rng)
         if self.breaker.is_down:
             self._loaded = False  # it may have to start anew
         if failure.kind is FailureClass.THROTTLE or self.breaker.is_down:
@@ -196,14 +200,24 @@ class Lane:
             name = call.path if failure.scope is Scope.PATH else call.model or ""
             self.refused.setdefault((failure.scope, name), failure)
 
-    def _throttled(self, call: Call, hint: float | None, now: float, retry: RetryPolicy, rng: random.Random) -> None:
-        """The server said wait. A hint of 0 s is none: taken at its word, it would be a storm."""
+    def _throttled(self, call: Call, failure: Failure, now: float, retry: RetryPolicy, rng: random.Random) -> None:
+        """The server said wait. Who says for how long, or speaks of a rate, means all; else it may be this call alone.
+
+        A hint of 0 s is none: taken at its word, it would be a storm.
+        """
+        hint = failure.retry_after
         call.throttled += 1
         self.throttles += 1
         if hint:
-            self.breaker.throttled(now, hint, rng.uniform(0, min(0.1 * hint + 0.5, 10.0)))
-        else:
+            self.breaker.throttled(now, hint, rng.uniform(0, min(0.1 * hint + 0.5, 10.0)), is_told=True)
+        elif self.breaker.refuses_all or failure.code == "rate_limited":
             self.breaker.throttled(now, retry.throttle_delay(self.breaker.episode(now), rng))
+        if self.breaker.episodes == 1:  # later ones in a row meet calls that go one by one
+            self.limit.throttled(now)
+
+    def _climb(self, ramp: int) -> None:
+        """After an outage: one call more."""
+        self._ramp = ramp + 1 if ramp + 1 < self.limit.allowed else None
 
     def _has_loaded(self, call: Call) -> None:
         if self.group == call.group:

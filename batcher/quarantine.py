@@ -1,7 +1,8 @@
 """Who is to blame when a server breaks down: no call that ran among others, until it has done it alone. Pure.
 
 A call that may have brought a server down is a suspect. Suspects wait in line and are sent one by one, each alone on
-its server; one that breaks the server down twice while alone is what crashes it.
+its server; one that breaks the server down again and again while alone is what crashes it. When a server breaks down
+without those in line, it does not take them for that: they are suspects no longer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import Failure, FailureClass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from batcher.model import Call
 
@@ -25,8 +26,10 @@ LEAST: Final = 2
 """Calls that must fail at once, half of those in flight among them, to have failed together."""
 TOGETHER: Final = 2
 """Breakdowns among others that make a call a suspect: it was there each time."""
-ALONE: Final = 2
-"""Breakdowns while alone that convict it."""
+ALONE: Final = (3, 8)
+"""Breakdowns while alone that convict it: three, and one more for every two without it, but no more than eight.
+
+A server that is restarted again and again meets any call, and breaks down without it as often."""
 
 
 @dataclass(slots=True)
@@ -51,6 +54,10 @@ class Quarantine:
     line: deque[Call] = field(default_factory=deque)
     _together: dict[Call, int] = field(default_factory=dict)
     _alone: dict[Call, int] = field(default_factory=dict)
+    _seen: int = 0
+    """Breakdowns of any kind, each once."""
+    _met: dict[Call, tuple[int, int]] = field(default_factory=dict)
+    """The number of the first breakdown that a call was in, and in how many it was."""
 
     def broke_down(self, call: Call, flying: Iterable[Call], known: Breakdown | None, now: float) -> Breakdown:
         """A call met a dying server, with `flying` still there. Return the breakdown: `known`, or a new one.
@@ -64,9 +71,11 @@ class Quarantine:
         breakdown.failed.append(call)
         self._together.setdefault(call, 0)
         if breakdown.is_collective:
+            self._seen += not was_collective
             for one in (call,) if was_collective else breakdown.failed:
                 if one in self._together:  # else it has met its fate meanwhile
                     self._together[one] += 1
+                    self._meets(one)
             for one in breakdown.charged:
                 one.counted -= 1
             breakdown.charged.clear()
@@ -74,22 +83,50 @@ class Quarantine:
 
     def broke_down_alone(self, call: Call) -> bool:
         """The call met a dying server with nothing beside it; true if that convicts it."""
+        self._seen += 1
+        self._meets(call)
         self._alone[call] = self._alone.get(call, 0) + 1
-        return self._alone[call] >= ALONE
+        first, met = self._met[call]
+        without = self._seen - first + 1 - met
+        return self._alone[call] >= min(ALONE[0] + without // 2, ALONE[1])
 
     def suspects(self, call: Call, *, is_out_of_attempts: bool) -> bool:
         """Whether the call may be sent again only alone."""
         together = self._together.get(call)
         return together is not None and (is_out_of_attempts or together >= TOGETHER)
 
+    def line_up(self, call: Call) -> None:
+        """A suspect waits for its turn; first one that was alone before, lest it meets the next outage for its wait."""
+        if call in self._alone:
+            self.line.appendleft(call)
+        else:
+            self.line.append(call)
+
+    def acquit(self, absent: Callable[[Call], bool]) -> list[Call]:
+        """The server broke down without these, who leave the line and are returned: they have not done it."""
+        acquitted = [call for call in self.line if absent(call)] if self.line else []
+        for call in acquitted:
+            self.line.remove(call)
+            self._together[call] = 0
+        return acquitted
+
+    def clear(self, drop: Callable[[Call], bool]) -> None:
+        """Take out of the line every call that `drop` takes."""
+        self.line = deque(call for call in self.line if not drop(call))
+
     def forget(self, call: Call) -> None:
         """The call has met its fate."""
         if self._together or self._alone:
             self._together.pop(call, None)
             self._alone.pop(call, None)
+            self._met.pop(call, None)
+
+    def _meets(self, call: Call) -> None:
+        first, met = self._met.get(call, (self._seen, 0))
+        self._met[call] = (first, met + 1)
 
 
 def convicted(failure: Failure) -> Failure:
     """The failure of a job that broke the server down each time it was asked alone."""
-    words = f"the server broke down {ALONE} times while it was asked this and nothing else: {failure.message}"
+    words = f"the server broke down each time it was asked this and nothing else: {failure.message}"
     return Failure(FailureClass.PERMANENT, "crashes_server", words, failure.status)

@@ -22,6 +22,8 @@ class RetryPolicy:
     base: float = 0.5
     throttle_base: float = 1.0
     cap: float = 60.0
+    throttle_cap: float = 16.0
+    lone_cap: float = 2.0
 
     def allows(self, counted: int) -> bool:
         """Whether a call that has used up `counted` attempts may have another."""
@@ -34,7 +36,15 @@ class RetryPolicy:
     def throttle_delay(self, episode: int, rng: random.Random) -> float:
         """Seconds to hold an endpoint that throttled without saying for how long; `episode` counts from 1.
 
-        At least half the ceiling: a gate that opens at once would only provoke the next refusal.
+        At least half the ceiling: a gate that opens at once would only provoke the next refusal. A low cap: it costs
+        one call to find out, and a gate that stays closed for as long as the storm so far would double it.
         """
-        ceiling = min(self.cap, self.throttle_base * 2 ** min(episode - 1, 30))
+        return self._half_sure(episode, self.throttle_cap, rng)
+
+    def lone_delay(self, throttled: int, rng: random.Random) -> float:
+        """Seconds for a call to wait that was told so for the n-th time, while the server takes others."""
+        return self._half_sure(throttled, self.lone_cap, rng)
+
+    def _half_sure(self, times: int, cap: float, rng: random.Random) -> float:
+        ceiling = min(cap, self.throttle_base * 2 ** min(times - 1, 30))
         return rng.uniform(ceiling / 2, ceiling)

@@ -133,10 +133,10 @@ class Scheduler:
     def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
         """Take in how an attempt ended and say what becomes of the call."""
         lane = self._flying.pop(call)
-        lane.lands(call, attempt, now)
+        sent = lane.lands(call, attempt, now)
         call.sent += 1
         if attempt.failure is None:
-            lane.served(call)
+            lane.served(call, sent)
             self.quota.earn(call)
             self._alike = self._short_since = None
             verdict = Verdict.ENDED
@@ -189,7 +189,7 @@ class Scheduler:
     def _failed(self, lane: Lane, call: Call, attempt: Attempt, failure: Failure, now: float) -> Verdict:
         breakdown = None
         if failure.code in CRASHES and lane.lonely is not call:
-            breakdown = lane.breakdown = self.quarantine.broke_down(call, lane.flying, lane.breakdown, now)
+            breakdown = self._dispatch.broke_down(lane, call, now)
         match failure.kind:
             case FailureClass.FATAL:
                 return self._refuse(lane, call, failure, now)
@@ -203,7 +203,9 @@ class Scheduler:
                     return Verdict.PENDING
                 if failure.kind is FailureClass.TRANSIENT:
                     return self._try_again(call, failure, attempt, breakdown, now, is_alone=lane.solitary is call)
-                return self._park(call, now, now, THROTTLED if failure.kind is FailureClass.THROTTLE else 0.0)
+                if failure.kind is FailureClass.CONNECTION or lane.breaker.opens() > now:
+                    return self._park(call, now, now, THROTTLED if failure.kind is FailureClass.THROTTLE else 0.0)
+                return self._park(call, now, now + self.retry.lone_delay(call.throttled, self.rng))
 
     def _try_again(
         self, call: Call, failure: Failure, attempt: Attempt, breakdown: Breakdown | None, now: float, *, is_alone: bool
@@ -213,7 +215,7 @@ class Scheduler:
             call.sent -= 1  # and no attempt
             return self._park(call, now, now)
         is_tried = is_alone and failure.code in CRASHES
-        if is_tried and self.quarantine.broke_down_alone(call):
+        if is_tried and self._dispatch.broke_down_alone(call):
             attempt.failure = convicted(failure)
             return self._fail(call, attempt.failure)
         if not is_tried and (breakdown is None or not breakdown.is_collective):
@@ -267,11 +269,7 @@ class Scheduler:
 
     def _clear(self, drop: Callable[[Call], bool]) -> None:
         self.backlog.clear(drop)
-        line = self.quarantine.line
-        for _ in range(len(line)):
-            if not drop(line[0]):
-                line.append(line[0])
-            line.popleft()
+        self.quarantine.clear(drop)
 
     def _is_refused(self, call: Call) -> bool:
         """Whether no server will serve the call."""

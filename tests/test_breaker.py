@@ -6,7 +6,15 @@ import math
 
 import pytest
 
-from batcher.breaker import DROPPED_CALLS, FAILED_CALLS, FAILING_COOLDOWN, FIRST_COOLDOWN, Breaker
+from batcher.breaker import (
+    ASKING,
+    DROPPED_CALLS,
+    FAILED_CALLS,
+    FAILING_COOLDOWN,
+    FIRST_COOLDOWN,
+    REFUSED_CALLS,
+    Breaker,
+)
 from batcher.model import Call
 
 
@@ -34,7 +42,7 @@ def test_one_unreachable_attempt_closes_the_way_for_the_first_cooldown() -> None
 def test_while_a_probe_is_out_nothing_else_may_go() -> None:
     """The server gets one call at a time until it answers."""
     breaker, probe = down_since(0.0), a_call()
-    breaker.sent(probe)
+    breaker.sent(probe, 1.0)
     assert breaker.opens() == math.inf
     breaker.answered()
     assert breaker.opens() <= FIRST_COOLDOWN
@@ -48,7 +56,7 @@ def test_probes_grow_rarer_up_to_the_cap() -> None:
         gaps.append(breaker.opens() - now)
         now = breaker.opens()
         probe = a_call()
-        breaker.sent(probe)
+        breaker.sent(probe, now)
         breaker.unreachable(probe, now)
     assert gaps == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
 
@@ -58,7 +66,7 @@ def test_stragglers_of_an_outage_change_nothing() -> None:
     breaker, probe, straggler = down_since(0.0), a_call(), a_call()
     breaker.unreachable(straggler, 0.1)
     assert breaker.opens() == FIRST_COOLDOWN
-    breaker.sent(probe)
+    breaker.sent(probe, 1.0)
     breaker.unreachable(straggler, 0.7)
     assert breaker.opens() == math.inf
     breaker.unanswered(straggler)
@@ -68,7 +76,7 @@ def test_stragglers_of_an_outage_change_nothing() -> None:
 def test_a_probe_that_tells_nothing_makes_way_for_another() -> None:
     """A probe that ended here, for want of sockets, must not block the run for ever."""
     breaker, probe = down_since(0.0), a_call()
-    breaker.sent(probe)
+    breaker.sent(probe, 1.0)
     breaker.unanswered(probe)
     assert breaker.opens() == FIRST_COOLDOWN
     assert breaker.is_down
@@ -79,7 +87,7 @@ def test_an_answer_resets_the_cooldown() -> None:
     breaker = down_since(0.0)
     for now in (1.0, 2.0, 4.0):
         probe = a_call()
-        breaker.sent(probe)
+        breaker.sent(probe, now)
         breaker.unreachable(probe, now)
     breaker.answered()
     breaker.unreachable(a_call(), 50.0)
@@ -120,12 +128,13 @@ def test_refusals_while_the_endpoint_is_held_are_one_episode() -> None:
     breaker = Breaker()
     for _ in range(64):
         assert breaker.episode(0.0) == 1
+        breaker.refused(0.0, 64)
         breaker.throttled(0.0, 1.0)
     assert breaker.episode(0.5) == 1
     assert breaker.episode(1.0) == 2
     breaker.throttled(1.0, 1.0)
     assert breaker.episodes == 2
-    breaker.served()
+    breaker.served(1.5)
     assert breaker.episode(3.0) == 1
 
 
@@ -136,6 +145,7 @@ def test_patience_with_refusals(delays: list[float], gives_up: bool) -> None:  #
     """One long wait, or many short ones without a success between them, both end patience."""
     breaker, now = Breaker(patience=300.0), 0.0
     for delay in delays:
+        breaker.refused(now, 1)
         breaker.throttled(now, delay)
         now = breaker.opens()
     assert breaker.gives_up(now) is gives_up
@@ -145,9 +155,40 @@ def test_a_success_between_refusals_renews_patience() -> None:
     """A server that throttles now and then is working."""
     breaker = Breaker(patience=300.0)
     for now in range(0, 2000, 100):
+        breaker.refused(float(now), 1)
         breaker.throttled(float(now), 100.0)
         assert not breaker.gives_up(now)
-        breaker.served()
+        breaker.served(float(now))
+
+
+def test_a_success_of_before_the_refusals_proves_nothing() -> None:
+    """Calls that the server took before it began to refuse end well for a while; patience and episodes go on."""
+    breaker = Breaker(patience=300.0)
+    for now in (0.0, 100.0, 200.0, 300.0):
+        breaker.refused(now, 1)
+        breaker.throttled(now, 100.0)
+        breaker.heard(-1.0)
+        breaker.served(-1.0)
+    assert breaker.episodes == 4
+    assert breaker.gives_up(300.0)
+
+
+@pytest.mark.parametrize(
+    ("taken", "refused", "means_all"),
+    [(0, REFUSED_CALLS - 1, False), (0, REFUSED_CALLS, True), (3, REFUSED_CALLS, True), (6, REFUSED_CALLS, False)],
+)
+def test_refusals_are_meant_for_all_when_nearly_all_are_refused(taken: int, refused: int, means_all: bool) -> None:  # noqa: FBT001 - columns of the table
+    """Sixteen in a row, and four in five of the calls sent since the first of them. Then one a second may ask."""
+    breaker = Breaker()
+    for requests in range(1, refused + 1):
+        breaker.refused(0.0, requests if requests == 1 else requests + taken)
+    assert breaker.refuses_all is means_all
+    breaker.sent(a_call(), 1.0)
+    assert breaker.opens() == (1.0 + ASKING if means_all else -math.inf)
+    breaker.heard(1.0)
+    assert not breaker.refuses_all
+    breaker.sent(a_call(), 5.0)
+    assert breaker.opens() < 5.0
 
 
 def test_hanging_up_on_enough_calls_is_an_outage() -> None:
@@ -179,7 +220,7 @@ def test_failing_on_enough_calls_is_an_outage() -> None:
     for _ in range(3 * FAILED_CALLS):
         breaker.failed(poison, 0.0)
     assert not breaker.is_down
-    breaker.served()
+    breaker.served(0.0)
     assert failing_since(100.0).opens() == 100.0 + FAILING_COOLDOWN
 
 
@@ -190,11 +231,11 @@ def test_probes_of_a_failing_server_grow_rarer_up_to_two_minutes() -> None:
         gaps.append(breaker.opens() - now)
         now = breaker.opens()
         probe = a_call()
-        breaker.sent(probe)
+        breaker.sent(probe, now)
         breaker.failed(probe, now)
     assert gaps == [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 120.0, 120.0]
     probe = a_call()
-    breaker.sent(probe)
+    breaker.sent(probe, 1.0)
     breaker.failed(probe, now, 0.8)
     assert breaker.opens() == now + 120.0  # the gate that stands is not moved back
 
@@ -203,10 +244,10 @@ def test_a_failing_server_must_do_better_than_begin_to_answer() -> None:
     """The first content opens the way to a server that was not there, not to one that breaks its answers off."""
     away, failing = down_since(0.0), failing_since(0.0)
     for breaker, is_down in ((away, False), (failing, True)):
-        breaker.sent(a_call())
-        breaker.heard()
+        breaker.sent(a_call(), 1.0)
+        breaker.heard(1.0)
         assert breaker.is_down is is_down
-    failing.served()
+    failing.served(1.0)
     assert not failing.is_down
 
 
@@ -216,7 +257,7 @@ def test_after_the_end_of_patience_probes_go_on_at_their_pace() -> None:
     for _ in range(20):
         now = breaker.opens()
         probe = a_call()
-        breaker.sent(probe)
+        breaker.sent(probe, now)
         breaker.unreachable(probe, now)
         assert breaker.opens() > now
     assert breaker.gives_up(now)

@@ -35,7 +35,7 @@ def failed(failure: Failure, sent: float = 0.0) -> Attempt:
 def settled_at(level: int) -> AdaptiveLimit:
     """A limit that has left slow start at this level, by a throttle at 0 s."""
     limit = AdaptiveLimit(start=level + -(-level // 4))
-    limit.finished(failed(THROTTLE), limit.allowed, 0.0)
+    limit.throttled(0.0)
     assert limit.allowed == level
     return limit
 
@@ -51,7 +51,8 @@ def serve(limit: AdaptiveLimit, count: int, now: float, *, first: float | None =
 def test_a_fixed_limit_stays() -> None:
     limit = FixedLimit(7)
     limit.answering(99.0, 10, 7, 1.0)
-    limit.finished(failed(THROTTLE), 7, 1.0)
+    limit.finished(failed(CRASH), 7, 1.0)
+    limit.throttled(2.0)
     assert (limit.allowed, limit.most, limit.settled()) == (7, 7, "7 in flight, as asked for")
 
 
@@ -95,17 +96,10 @@ def test_a_round_grows_by_a_tenth_after_slow_start() -> None:
     assert limit.allowed == 48
 
 
-@pytest.mark.parametrize(
-    ("when", "sent", "allowed"),
-    [
-        pytest.param(14.9, 5.0, 80, id="of the same episode"),
-        pytest.param(15.1, 5.0, 64, id="of the next one"),
-        pytest.param(15.1, -5.0, 80, id="to a call from before the cut"),
-    ],
-)
-def test_a_throttle_cuts_once_an_episode(when: float, sent: float, allowed: int) -> None:
+@pytest.mark.parametrize(("when", "allowed"), [(14.9, 80), (15.1, 64)], ids=["the same episode", "the next one"])
+def test_a_throttle_cuts_once_an_episode(when: float, allowed: int) -> None:
     limit = settled_at(80)
-    limit.finished(failed(THROTTLE, sent), 80, when)
+    limit.throttled(when)
     assert limit.allowed == allowed
     assert limit.settled() == f"{allowed} in flight: above that the server said wait"
 
@@ -117,7 +111,9 @@ def test_answers_to_calls_from_before_a_cut_do_not_count() -> None:
     assert limit.allowed == 40
 
 
-@pytest.mark.parametrize(("failure", "grows"), [(CRASH, False), (BAD, True), (REFUSED, True), (EMPTY, True)])
+@pytest.mark.parametrize(
+    ("failure", "grows"), [(CRASH, False), (BAD, True), (THROTTLE, True), (REFUSED, True), (EMPTY, True)]
+)
 def test_a_failure_of_the_servers_pauses_growth(failure: Failure, grows: bool) -> None:  # noqa: FBT001 - a table
     """What is the job's own fault, or the breaker's business, does not."""
     limit = settled_at(40)
@@ -162,7 +158,8 @@ def test_first_tokens_that_never_came_halve_it(between: bool, allowed: int) -> N
 def test_nothing_takes_it_below_the_least() -> None:
     limit = AdaptiveLimit(least=5, start=6)
     for second in range(0, 2_000, 20):
-        for failure in (THROTTLE, MEMORY, LATE, LATE, LATE, SOCKETS):
+        limit.throttled(second)
+        for failure in (MEMORY, LATE, LATE, LATE, SOCKETS):
             limit.finished(failed(failure, second), 1, second)
         limit.answering(500.0, 100, 5, second)
     assert limit.allowed == 5

@@ -23,8 +23,11 @@ from virtualrun import (
     throttle,
 )
 
+from batcher.breaker import ASKING
+from batcher.concurrency import AdaptiveLimit
 from batcher.dispatch import READS_PER_STEP
 from batcher.failures import Exit, Failure, FailureClass
+from batcher.quota import SIZE
 from batcher.scheduler import LOCAL_PAUSE, Verdict
 from batcher.wiring import stops
 
@@ -47,6 +50,39 @@ def test_a_throttle_gates_the_endpoint_and_uses_no_attempt() -> None:
         assert run.send_when_due() is one
     assert (one.sent, one.counted, one.throttled) == (9, 0, 9)
     assert one.waited == pytest.approx(run.now)
+
+
+def test_a_call_that_is_refused_while_others_are_taken_waits_alone() -> None:
+    """A server that is busy for one call in four holds nobody else up, is given as much, and nobody pays for it."""
+    run = Run.of(calls(400), limit=16)
+    run.lane.limit = limit = AdaptiveLimit(most=16, start=16)
+    flying = [run.send() for _ in range(16)]
+    for turn in range(200):
+        run.now += 0.1
+        one = flying.pop(0)
+        verdict = run.end(one, throttle(code="busy") if turn % 4 == 0 and not one.sent else None)
+        assert verdict is (Verdict.PARKED if turn % 4 == 0 and one.sent == 1 else Verdict.ENDED)
+        flying.append(run.send())
+    assert limit.allowed == 16
+    assert run.scheduler.quota.left == SIZE
+    refused = [one for one in run.sent if one.throttled and one.waited]
+    assert refused
+    assert all(one.waited >= 0.5 for one in refused)
+
+
+def test_a_server_that_refuses_all_is_asked_by_one_call_a_second() -> None:
+    """After the gate it is not stormed: a second call goes a second later, all go when one that went then is heard."""
+    run = Run.of(calls(100), limit=32)
+    for one in [run.send() for _ in range(32)]:
+        run.end(one, throttle(code="busy"))
+    assert 0.5 <= run.waits() <= 1.0
+    first = run.send_when_due()
+    assert run.fill() == 0
+    assert run.waits() == run.now + ASKING
+    run.now += ASKING
+    assert run.fill() == 1
+    run.scheduler.answering(first, run.now)
+    assert run.fill() == 30
 
 
 @pytest.mark.parametrize("hint", [None, 0.0])

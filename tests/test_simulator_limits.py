@@ -74,7 +74,10 @@ def test_refused_requests_may_count(count_refused: bool, wait: str) -> None:  # 
         ("date", Hint((("Retry-After", "Thu, 01 Jan 2026 00:00:07 GMT"),))),
         ("ms", Hint((("retry-after-ms", "6500"),))),
         ("body", Hint(words=" Please try again in 6.5s.")),
-        ("metadata", Hint(extra={"metadata": {"headers": {"X-RateLimit-Reset": "1767225606500"}}})),
+        (
+            "metadata",
+            Hint(extra={"metadata": {"headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1767225606500"}}}),
+        ),
         ("none", Hint()),
     ],
 )

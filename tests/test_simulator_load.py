@@ -104,9 +104,10 @@ def test_generations_for_nothing_are_counted() -> None:
             Reader(sock).until(b"w1")
         eventually(lambda: sim.tally.in_flight == 0)
         assert (sim.tally.answered, sim.tally.dropped, sim.tally.broken) == ({"left": 1}, {"dropped": 1}, {})
-        assert 2 <= sim.tally.wasted < 100
+        assert 2 <= sim.tally.wasted == sim.tally.left < 100
         assert ask(sim, GENERATE, "[[sim id=broken do=reset after=3]]").end == "reset"
         eventually(lambda: sim.tally.broken == {"broken": 1})
+        assert sim.tally.wasted == sim.tally.left + 3
         ask(sim, GENERATE, "[[sim id=busy do=busy]]")
         for _ in range(3):
             ask(sim, GENERATE, "[[sim id=again tokens=4]]")
@@ -184,6 +185,17 @@ def test_outages_come_and_go() -> None:
     with simulator_thread(freeze_every=0.03, freeze_for=0.02) as sim:
         eventually(lambda: sim.tally.outages >= 2)
         assert ask(sim, CHAT).lines[-1]["done"]
+
+
+def test_storms_refuse_all_for_a_while() -> None:
+    """They say how long they last in the way that was chosen, and it is known when they were over."""
+    with simulator_thread(storm_every=0.3, storm_for=0.25, hint="ms") as sim:
+        eventually(lambda: ask(sim, CHAT).status == 429)
+        refused = ask(sim, CHAT)
+        assert 0 < int(refused.headers["retry-after-ms"]) <= 250
+        eventually(lambda: ask(sim, CHAT).status == 200)
+        assert len(sim.tally.recovered) >= 1
+        assert sim.tally.refused["throttled"] >= 2
 
 
 def answers(port: int) -> bool:

@@ -12,6 +12,7 @@ from torture.budget import Budget
 from torture.fulldisk import full_disks
 from torture.kills import kills
 from torture.machine import lives
+from torture.outages import Outage, play, scenes
 from torture.powercut import power_cuts, power_cuts_of_runs
 from torture.rivals import rivals
 from torture.scene import shelf
@@ -106,3 +107,17 @@ def test_lives(place: Path) -> None:
     """However starts, stops, kills and edits follow each other, each line answers what was asked when it was made."""
     seen = lives(place, Budget(40, 20), RNG(9), derandomize=True)
     assert all(seen[what] for what in ("finished", "stopped", "killed", "refused")), seen
+
+
+SHORT = [
+    scene
+    for scene in scenes(6.0, 4.0)
+    if scene.name in ("restarts, 64 in flight", "SIGSTOP", "storms, hint seconds", "20 % reset in the stream")
+]
+
+
+@pytest.mark.parametrize("scene", [*SHORT, Outage("50 % answered 503", ("--fault", "503=50%"), 3.0)], ids=str)
+def test_outages(place: Path, scene: Outage) -> None:
+    """Whole runs through a few outages: every job has its answer, and few answers were made for nothing."""
+    figures = play(place / "outage", scene, 11)
+    assert figures.outages + figures.refused + figures.again > 0

@@ -30,7 +30,13 @@ def hinted(kind: str, wait: float, now: float) -> Hint:
     if kind == "body":
         return Hint(words=f" Please try again in {go_duration(wait)}.")
     if kind == "metadata":
-        return Hint(extra={"metadata": {"headers": {"X-RateLimit-Reset": reset("epoch-ms", wait, now)}}})
+        return Hint(
+            extra={
+                "metadata": {
+                    "headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset("epoch-ms", wait, now)}
+                }
+            }
+        )
     return Hint()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +20,7 @@ from batcher.simulator.tally import Seen, Tally
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
     from batcher.simulator.http import Request
@@ -100,9 +102,14 @@ class Simulator:
 
     async def __aenter__(self) -> Self:
         await self.start()
-        for every, cycle in ((self.settings.down_every, self._go_down), (self.settings.freeze_every, self._freeze)):
+        settings = self.settings
+        for every, lasting, trouble in (
+            (settings.down_every, settings.down_for, self._go_down),
+            (settings.freeze_every, settings.freeze_for, self._stand_still),
+            (settings.storm_every, settings.storm_for, self._storm),
+        ):
             if every:
-                self._cycles.append(asyncio.create_task(cycle(every)))
+                self._cycles.append(asyncio.create_task(self._cycle(every, lasting, trouble)))
         return self
 
     async def __aexit__(
@@ -114,19 +121,24 @@ class Simulator:
                 await task
         await self.stop()
 
-    async def _go_down(self, every: float) -> None:
+    async def _cycle(self, every: float, lasting: float, trouble: Callable[[float], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(every - self.settings.down_for)
+            await asyncio.sleep(every - lasting)
             self.tally.outages += 1
-            await self.stop()
-            await asyncio.sleep(self.settings.down_for)
-            await self.start()
+            await trouble(lasting)
+            self.tally.recovered.append(time.time())
 
-    async def _freeze(self, every: float) -> None:
-        while True:
-            await asyncio.sleep(every - self.settings.freeze_for)
-            self.tally.outages += 1
-            self.freeze(self.settings.freeze_for)
+    async def _go_down(self, lasting: float) -> None:
+        await self.stop()
+        await asyncio.sleep(lasting)
+        await self.start()
+
+    async def _stand_still(self, lasting: float) -> None:
+        self.freeze(lasting)
+
+    async def _storm(self, lasting: float) -> None:
+        self._service.storm_until = time.monotonic() + lasting
+        await asyncio.sleep(lasting)
 
     async def _serve(self, request: Request, wire: Connection) -> None:
         if request.path.startswith("/_sim/"):

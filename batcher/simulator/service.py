@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from email.utils import formatdate
@@ -46,6 +47,8 @@ class Service:
         self._playing: dict[Connection, Ask] = {}
         self._number = 0
         self._date = (0, "")
+        self.storm_until = -math.inf
+        """All are refused until then, on the monotonic clock."""
         self.slots = Slots(settings, tally)
 
     async def answer(self, request: Request, wire: Connection) -> None:
@@ -119,6 +122,9 @@ class Service:
     def _fate(self, key: str, behaviour: Behaviour) -> tuple[Behaviour, frozenset[str]]:
         """What happens to this request of a job: what its directive says, else what is drawn by lot."""
         nth = self._tally.counts[key]
+        if (left := self.storm_until - time.monotonic()) > 0:
+            told = f"do=throttled hint={self._settings.hint} retry_after={left:.3f}"
+            return parse(told, replace(behaviour, status=None)), frozenset(("throttled",))
         if behaviour.active(nth):
             return behaviour, behaviour.do or frozenset(("status",))
         if self._chance.sure or not (drawn := self._chance.fault(key, nth)):
@@ -260,6 +266,8 @@ class _Produced:
         ours = not left or not self._ask.faults.isdisjoint(STOPPING)
         (self._tally.broken if ours else self._tally.dropped)[self._ask.key] += 1
         self._tally.wasted += self._tokens
+        if not ours:
+            self._tally.left += self._tokens
 
     def _count(self, tokens: int = 1) -> None:
         self._tokens += tokens

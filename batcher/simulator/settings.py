@@ -117,6 +117,8 @@ class Settings:
     down_for: float = _of(5.0, seconds, "And come back after so long, with no model loaded.", unit="TIME")
     freeze_every: float = _of(0.0, seconds, "Stand still so often, as if by SIGSTOP.", unit="TIME")
     freeze_for: float = _of(5.0, seconds, "And go on after so long.", unit="TIME")
+    storm_every: float = _of(0.0, seconds, "Refuse all with HTTP 429 so often, and with --hint.", unit="TIME")
+    storm_for: float = _of(5.0, seconds, "And take them again after so long.", unit="TIME")
     deaf: bool = _switch("Take connections and never read a request.")
     clock_off: float = _of(0.0, float, "Seconds by which the server's clock is wrong.", unit="SECONDS")
 
@@ -149,7 +151,7 @@ def checked(given: Mapping[str, Any]) -> Settings:
     made = Settings(**chosen)
     if sum(chance for _, chance in made.faults) + made.fail > 1:
         raise ValueError("the shares of all faults come to more than 100%")
-    for name in ("down", "freeze"):
+    for name in ("down", "freeze", "storm"):
         every, lasting = getattr(made, f"{name}_every"), getattr(made, f"{name}_for")
         if every and lasting >= every:
             raise ValueError(f"--{name}-every must be longer than --{name}-for")

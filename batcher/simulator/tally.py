@@ -22,7 +22,7 @@ class Seen:
 _COUNTERS = ("counts", "answered", "dropped", "broken", "paths", "loads", "refused")
 _NUMBERS = (
     *("in_flight", "peak_in_flight", "in_service", "peak_in_service", "waiting", "peak_waiting"),
-    *("connections", "aborted", "generated", "wasted", "outages"),
+    *("connections", "aborted", "generated", "wasted", "left", "outages"),
 )
 
 
@@ -60,7 +60,12 @@ class Tally:
     """Tokens, also of answers that nobody got."""
     wasted: int = 0
     """Tokens among them of dropped and broken answers."""
+    left: int = 0
+    """Tokens among the wasted of answers that the client left; the others a fault broke off."""
     outages: int = 0
+    """How often it went away, froze, or refused all for a while."""
+    recovered: list[float] = field(default_factory=list)
+    """When each of these was over (Unix time)."""
     log: deque[Seen] = field(default_factory=deque)
 
     @property
@@ -107,4 +112,5 @@ class Tally:
 
     def as_json(self) -> dict[str, Any]:
         found = {name: dict(getattr(self, name)) for name in _COUNTERS}
-        return found | {name: getattr(self, name) for name in _NUMBERS} | {"thrown_away": self.thrown_away}
+        found |= {name: getattr(self, name) for name in _NUMBERS}
+        return found | {"thrown_away": self.thrown_away, "recovered": self.recovered}

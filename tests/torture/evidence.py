@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 
 from batcher.simulator import text
+from batcher.simulator.texts import DEFAULT_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -35,14 +36,14 @@ def results_in(path: Path) -> dict[str, bytes]:
     return found
 
 
-def check_finished(path: Path, jobs: Collection[str]) -> dict[str, bytes]:
+def check_finished(path: Path, jobs: Collection[str], tokens: int = DEFAULT_TOKENS) -> dict[str, bytes]:
     """Every job has its line, once, with the answer that the simulator gave to this job and no other."""
     found = results_in(path)
     assert found.keys() == set(jobs), f"{path}: differs in {sorted(found.keys() ^ set(jobs))[:5]}"
     for ident, line in found.items():
         record = json.loads(line)
         SCHEMA.validate(record)
-        assert record["text"] == text(ident), f"{path}: {ident} has the answer of another"
+        assert record["text"] == text(ident, tokens), f"{path}: {ident} has the answer of another"
         assert line.startswith(b'{"id":' + json.dumps(ident).encode() + b',"seq":'), line[:80]
     return found
 

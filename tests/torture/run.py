@@ -22,6 +22,7 @@ from torture.fulldisk import full_disks
 from torture.kills import kills
 from torture.machine import lives
 from torture.matrix import fault_matrix
+from torture.outages import outages
 from torture.powercut import power_cuts, power_cuts_of_runs
 from torture.rivals import rivals
 from torture.scene import shelf
@@ -45,6 +46,7 @@ PARTS: Final[dict[str, tuple[Part, int]]] = {
     "power cuts of runs": (power_cuts_of_runs, 4_000),
     "syscalls": (syscalls, 600),
     "fault matrix": (fault_matrix, len(CELLS)),
+    "outages": (outages, 24),
 }
 """What there is, and its turns when nothing else is said."""
 
