@@ -47,6 +47,17 @@ def batch(count: int = 256, prompt_rate: float = 20_000, jitter: float = 0.0) ->
     return lambda clock: Batching(clock, count, 0.018, 0.00015, prompt_rate=prompt_rate, jitter=jitter)
 
 
+def loading(count: int, load_s: float) -> Callable[[Clock], Batching]:
+    """Such a runner that has to load its model first, and does not tell."""
+
+    def serve(clock: Clock) -> Batching:
+        server = slots(0)(clock)
+        clock.at(load_s, lambda: server.resize(count))
+        return server
+
+    return serve
+
+
 def shared(count: int, taken: int) -> Callable[[Clock], Batching]:
     """A server that another client takes slots of, from 100 s to 200 s."""
 
@@ -121,6 +132,16 @@ OTHERS = (
     Scene(name="4 slots, 2 for a while", serve=shared(4, 2), work=TOLD, best=4, upto=16, goodput=0.8),
     Scene(name="16 slots, 8 for a while", serve=shared(16, 8), work=TOLD, best=16, upto=65, goodput=0.8),
     Scene(name="4 slots, 40 jobs", serve=slots(4), work=Work(exact=True, jobs=40), best=4, upto=16, goodput=0.9),
+    Scene(
+        name="4 slots, loads for 5 s",
+        serve=loading(4, 5.0),
+        work=Work(tokens=20, jobs=80),
+        best=4,
+        upto=16,
+        goodput=0.9,
+        first=FIRST,
+        seeds=16,
+    ),
     Scene(
         name="4 slots, answers of 8 ms",
         serve=lambda clock: Batching(clock, 4, 0.0004, 0.0, prompt_rate=1e6),
