@@ -119,7 +119,7 @@ class QueueGuard:
         return self._by_bytes.excess(size.bit_length(), waited, self._slack(in_flight), in_flight)
 
     def add(self, attempt: Attempt, in_flight: int) -> bool:
-        """Take in a success; false if it tells nothing of a queue."""
+        """Take in a success. True if the server told its part of the delay: else a queue may pass for a slow server."""
         found = _delay(attempt)
         if found is None:
             return False
@@ -129,7 +129,7 @@ class QueueGuard:
         served = busy(attempt) - wait
         self._served = served if self._served is None else self._served + (served - self._served) / self._calls
         self.ended.add(wait, in_flight)
-        return True
+        return size == TOLD
 
     def queued(self, waits: Waits) -> float:
         """How many of the calls in flight waited in the server's queue, on average."""

@@ -118,6 +118,23 @@ OTHERS = (
     Scene(name="4 slots, nothing told", serve=slots(4), work=PLAIN, best=4, upto=16, seeds=16),
     Scene(name="1 slot, nothing told", serve=slots(1), work=PLAIN, best=1, upto=16, seeds=16),
     Scene(name="4 slots, much jitter", serve=slots(4, jitter=0.7), work=PLAIN, best=7, upto=16, goodput=0.93),
+    Scene(
+        name="4 slots, equal answers",
+        serve=lambda clock: Batching(clock, 4, 0.010, 0.0, prompt_rate=4_000),
+        work=Work(tokens=20, sigma=0.1),
+        best=4,
+        upto=16,
+        seconds=100.0,
+        first=FIRST,
+    ),
+    Scene(
+        name="8 slots, 2,000 answers of 0.2 s",
+        serve=lambda clock: Batching(clock, 8, 0.010, 0.0, prompt_rate=1e6),
+        work=Work(tokens=20, sigma=0.0, jobs=2_000, trip_s=0.002),
+        best=8,
+        upto=16,
+        seeds=2,
+    ),
     Scene(name="8 slots", serve=slots(8), work=TOLD, best=8, upto=33),
     Scene(name="64 slots", serve=batch(64), work=PLAIN, best=64, upto=129, seeds=3),
     Scene(
