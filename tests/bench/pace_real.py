@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a script, as the Makefile does
 
@@ -79,10 +79,21 @@ class Turn:
         return p95(self.firsts)
 
 
-def busiest(pid: int) -> tuple[int, int]:
-    """Nanoseconds of CPU time of that thread of a process which has the most, and how long it waited for a core."""
-    found = (path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
-    return max(((int(cpu), int(waited)) for cpu, waited, _ in found), default=(0, 0))
+Threads: TypeAlias = "dict[str, tuple[int, int]]"
+"""Nanoseconds of CPU time that each thread of a process has had, and how long it was ready and waited for a core."""
+
+
+def threads(pid: int) -> Threads:
+    folder = Path(f"/proc/{pid}/task")
+    found = ((path.parent.name, path.read_text().split()) for path in folder.glob("*/schedstat"))
+    return {name: (int(cpu), int(waited)) for name, (cpu, waited, _) in found}
+
+
+def waited_for_a_core(before: Threads, after: Threads) -> float:
+    """Seconds that the thread which computed most has waited."""
+    none = (0, 0)
+    spent = [(cpu - before.get(name, none)[0], late - before.get(name, none)[1]) for name, (cpu, late) in after.items()]
+    return max(spent, default=none)[1] / 1e9
 
 
 def play(server: tuple[str, int], work: Sequence[Mapping[str, Any]], setting: str, patience: float) -> Turn:
@@ -92,10 +103,10 @@ def play(server: tuple[str, int], work: Sequence[Mapping[str, Any]], setting: st
         desk = Desk(Path(folder))
         source = desk.write("jobs.jsonl", *map(dict, work))
         args = ("run", source, "--base-url", url, "-m", MODEL, "-c", setting, "--summary-json", "summary.json")
-        began, waited = time.perf_counter(), busiest(pid)[1]
+        began, before = time.perf_counter(), threads(pid)
         with running(desk.start(*args, "-o", "results.jsonl")) as process:
             _, said = process.communicate(timeout=patience)
-        seconds, hindered = time.perf_counter() - began, (busiest(pid)[1] - waited) / 1e9
+        seconds, hindered = time.perf_counter() - began, waited_for_a_core(before, threads(pid))
         lines = desk.lines()
         if process.returncode or desk.ids() != sorted(job["id"] for job in work):
             raise RuntimeError(f"-c {setting}: {len(lines)} of {len(work)} jobs done; it said:\n{said}")
