@@ -13,7 +13,7 @@ PIP    := -m pip --quiet --disable-pip-version-check
 
 .PHONY: help
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  make %-13s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(VENV)/.ready: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -96,6 +96,10 @@ bench-resume: $(VENV)/.ready  ## what it costs to take up a run: time of the sca
 .PHONY: bench-pace
 bench-pace: $(VENV)/.ready  ## the adaptive limit beside the best fixed one, on simulated servers
 	$(BIN)/python tests/bench/pace.py $(ARGS)
+
+.PHONY: bench-pace-real
+bench-pace-real: $(VENV)/.model  ## -c auto beside fixed numbers on a real llama.cpp server, 15 minutes; ARGS="--seconds 20"
+	$(BIN)/python tests/bench/pace_real.py $(ARGS)
 
 .PHONY: lock
 lock: $(VENV)/.ready  ## pin the development environment anew

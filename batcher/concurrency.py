@@ -3,7 +3,7 @@
 Growth      twofold a round of calls that were answered in time with the limit really used; +10 % after the first cut
 Throttle    to 0.8, once an episode
 Queue       cut by most of those that only waited in the server's queue; tried again after ever more answers
-Plateau     where answers come in one piece and show no queue: back to the level above which they came no faster
+Plateau     where the server tells no durations: back to the level above which answers came no faster
 Memory      a half, and not above it for ten minutes
 
 Latency itself is no signal here: it grows with the length of answers and with honest batching. Slow start and the cut
@@ -197,7 +197,8 @@ class AdaptiveLimit:
         if attempt.timing.started < self._changed_at and not (self._slow_start and streamed):
             return
         self._round.add(attempt.timing.started, used=in_flight >= USED * self.allowed, streamed=streamed)
-        if not self._queue.add(attempt, in_flight):
+        is_sure = self._queue.add(attempt, in_flight)
+        if not is_sure and not (self._slow_start and streamed):
             self._plateau.add(attempt, in_flight)
         ended = self._queue.ended
         enough = max(ENDED[0], min(self.allowed - ENDED[1], ROUND[1]))

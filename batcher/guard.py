@@ -45,7 +45,7 @@ class Guard:
                 raise AttemptError(too_slow(speed, self._timeouts))
             self._since, self._tokens = now, tokens
         if self._timeouts.runaway and runs_away(self._completion):
-            words = "the answer only repeated itself and was cut off; what had arrived is in `partial`"
+            words = "the answer only repeated itself and was cut off (--runaway); what had arrived is in `partial`"
             raise AttemptError(Failure(FailureClass.SUSPECT, "runaway", words))
 
 

@@ -39,8 +39,7 @@ class Api(StrEnum):
 class Job:
     """One input line with the run's defaults merged in, in names that mean the same on both APIs.
 
-    Nobody changes one; that it is not frozen halves what it costs to make one. So it is with `Usage` and `ServerTimes`.
-
+    Nobody changes one, or a `Usage` or `ServerTimes`: that they are not frozen halves what it costs to make them.
     `seq` is the line number from 0. `content` is the prompt (str), the messages (list) or the embedding input
     (str or list). `params` holds the common parameters by their common names, `options` what is Ollama's own, `extra`
     what goes into the body as it is. A line that brought a whole `body` (OpenAI batch) keeps it, and the rest is empty.
@@ -131,10 +130,7 @@ class ServerTimes:
 
 @dataclass(slots=True)
 class Delta:
-    """The meaning of one decoded record for one choice; any part may be empty.
-
-    `tool_calls` are pieces to be merged by their `index` when `pieces` is true, whole calls otherwise.
-    """
+    """The meaning of one decoded record for one choice; any part may be empty. `pieces`: calls to merge by `index`."""
 
     text: str = ""
     thinking: str = ""

@@ -54,6 +54,8 @@ class Waits:
         """Since when the whole run waits."""
         self._gone: dict[str, float] = {}
         """Servers of several that were said to be away, and since when."""
+        self._asked: dict[str, float] = {}
+        """The longest wait, in seconds, that such a server was said to ask for."""
         self._out: set[str] = set()
         self._looked: float | None = None
 
@@ -80,7 +82,10 @@ class Waits:
             self._tell_of_some(scheduler.lanes, now, is_told=is_waiting)
 
     def _tell_of_some(self, lanes: list[Lane], now: float, *, is_told: bool) -> None:
-        """Of several servers, say which one goes, and when it is back."""
+        """Of several servers, say which one goes and when it is back, and which asks for a wait that is longer by far.
+
+        Short throttles come by the minute where a limit is tight: only one twice as long as the last is news.
+        """
         for lane in lanes:
             root, why = lane.endpoint.root, lane.out or lane.trouble
             words = f": {why.message}" if why is not None else ""
@@ -92,5 +97,10 @@ class Waits:
                 if root not in self._gone and not is_told:
                     self._gone[root] = now
                     self._note(f"{root} is away{words}; the others go on, and it is used when it is back")
-            elif since := self._gone.pop(root, None):
-                self._note(f"{root} is back after {span(now - since)}")
+            else:
+                if since := self._gone.pop(root, None):
+                    self._note(f"{root} is back after {span(now - since)}")
+                wait = lane.breaker.opens() - now
+                if wait > 2 * self._asked.get(root, 0.0) and not is_told:
+                    self._asked[root] = wait
+                    self._note(f"{root} asks to wait {span(wait)}{words}; the others go on")

@@ -24,6 +24,7 @@ _CHOICES: Final = {
     "embedding_format": ("float", "base64"),
     "durability": ("off", "batch", "each"),
     "on_change": ("error", "rerun", "keep"),
+    "runaway": ("cut", "keep"),
 }
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
 _THOUSANDS: Final = {"": 1.0, "k": 1e3, "m": 1e6}
@@ -101,9 +102,10 @@ class Options:
     """Everything a run can be told. Durations are seconds. Raises UsageError on values that contradict themselves.
 
     `concurrency`, `rpm` (requests a minute) and `tpm` (tokens a minute) hold for each server. `min_speed` is tokens a
-    second, 0 for none; `keep_alive` is Ollama's ("" leaves it to the server). `errors` defaults to a file beside the
-    results, `max_wait` to 15 s before the server has ever answered and one hour after. `params` and `option` apply to
-    all jobs that do not say otherwise.
+    second, 0 for none; `runaway` is whether an answer that only repeats itself is "cut" off or "keep"s coming;
+    `keep_alive` is Ollama's ("" leaves it to the server). `errors` defaults to a file beside the results, `max_wait` to
+    15 s before the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say
+    otherwise.
     """
 
     # which server, and how to be let in
@@ -140,6 +142,7 @@ class Options:
     idle_timeout: float = 120.0
     timeout: float = 1800.0
     min_speed: float = 0.2
+    runaway: str = "cut"
     keep_alive: str = "30m"
     max_wait: float | None = None
     grace: float = 20.0

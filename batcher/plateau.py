@@ -1,4 +1,4 @@
-"""Whether more calls in flight bring more: for answers that come in one piece and tell nothing of a queue. Pure."""
+"""Whether more calls in flight bring more: for servers that tell no durations, where a queue may not show. Pure."""
 
 from __future__ import annotations
 

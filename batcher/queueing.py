@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,8 @@ PERCENTILE: Final = 0.2
 """The percentile of delays that stands for an idle server: low, for jitter and queues only add."""
 STEP: Final = 0.2
 """How far, in logarithms, one delay moves the estimate of that percentile: four short ones halve it."""
+FIRST: Final = 5
+"""Delays of a class, of which the least stands for that percentile: the first may have waited for a model to load."""
 FEW: Final = 4
 """Calls in flight from which on one delay weighs less. As many as are in flight may wait in one and the same queue."""
 LEARN: Final = 0.1
@@ -65,12 +68,16 @@ class _Baseline:
     """The delay of an idle server, by size class of the request (powers of two): a running low percentile."""
 
     _usual: dict[int, float] = field(default_factory=dict)
+    _met: Counter[int] = field(default_factory=Counter)
 
     def excess(self, size: int, delay: float, slack: float, in_flight: int) -> float:
         """Return how much a delay is above what is usual for its class, and take it in."""
         usual = self._usual.get(size)
         if usual is None:
             usual = self._borrowed(size, delay)
+        if self._met[size] < FIRST:
+            self._met[size] += 1
+            usual = min(usual, delay)
         excess = max(0.0, delay - SPREAD * usual - slack)
         if delay <= usual:
             step = -STEP * (1 - PERCENTILE)
@@ -112,7 +119,7 @@ class QueueGuard:
         return self._by_bytes.excess(size.bit_length(), waited, self._slack(in_flight), in_flight)
 
     def add(self, attempt: Attempt, in_flight: int) -> bool:
-        """Take in a success; false if it tells nothing of a queue."""
+        """Take in a success. True if the server told its part of the delay: else a queue may pass for a slow server."""
         found = _delay(attempt)
         if found is None:
             return False
@@ -122,7 +129,7 @@ class QueueGuard:
         served = busy(attempt) - wait
         self._served = served if self._served is None else self._served + (served - self._served) / self._calls
         self.ended.add(wait, in_flight)
-        return True
+        return size == TOLD
 
     def queued(self, waits: Waits) -> float:
         """How many of the calls in flight waited in the server's queue, on average."""

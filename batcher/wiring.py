@@ -168,6 +168,7 @@ def timeouts_for(options: Options) -> Timeouts:
         idle=options.idle_timeout,
         total=options.timeout,
         min_speed=options.min_speed,
+        runaway=options.runaway == "cut",
     )
 
 

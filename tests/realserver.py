@@ -28,12 +28,19 @@ MODEL = "demo"  # llama.cpp answers whatever the name
 @contextmanager
 def serving(template: str = "") -> Iterator[str]:
     """The base URL of a server with four slots of 512 tokens; `template` names one of `record_wire.py`."""
+    with server_process(template) as (url, _):
+        yield url
+
+
+@contextmanager
+def server_process(template: str = "") -> Iterator[tuple[str, int]]:
+    """The same, with the id of its process."""
     command = [sys.executable, __file__, template]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdout is not None
         try:
             # The address comes in one write, without a line end.
-            yield os.read(child.stdout.fileno(), 4096).decode() + "/v1"
+            yield os.read(child.stdout.fileno(), 4096).decode() + "/v1", child.pid
         finally:
             child.kill()
 

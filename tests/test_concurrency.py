@@ -194,9 +194,26 @@ def test_only_unexplained_delay_is_queueing(attempt: Attempt, queued: int) -> No
     assert guard.queued(guard.ended) == pytest.approx(queued, abs=0.5)
 
 
-def test_answers_that_tell_nothing_of_a_queue_are_left_to_others() -> None:
-    assert not QueueGuard().add(answer(0.0, first=None), 8)
-    assert not QueueGuard().add(Attempt(Timing()), 8)
+@pytest.mark.parametrize(("slow", "least"), [(0, 1.0), (1, 1.0), (2, 1.0), (5, 0.0)])
+def test_the_first_of_the_first_tokens_may_have_waited_for_a_model(slow: int, least: float) -> None:
+    """The least of the first five is usual, so that a queue shows behind them; five that are slow are a slow server."""
+    guard = QueueGuard()
+    for _ in range(slow):
+        guard.add(answer(0.0, 17.8, first=8.0), 2)
+    for _ in range(5 - slow):
+        guard.add(answer(0.0, first=0.2), 2)
+    guard.restart()
+    for _ in range(8):
+        guard.add(answer(0.0, 12.8, first=3.0), 8)
+    assert least <= guard.queued(guard.ended) <= 2 * least
+
+
+@pytest.mark.parametrize(
+    ("attempt", "is_sure"),
+    [(told(0.1), True), (answer(0.0), False), (answer(0.0, first=None), False), (Attempt(Timing()), False)],
+)
+def test_a_queue_is_sure_where_the_server_tells_its_part(attempt: Attempt, is_sure: bool) -> None:  # noqa: FBT001 - a table
+    assert QueueGuard().add(attempt, 8) is is_sure
 
 
 def test_a_server_that_is_slower_for_good_becomes_the_baseline() -> None:
@@ -236,6 +253,19 @@ def test_whole_answers_settle_where_they_came_no_faster() -> None:
         took = 5.0 * max(1.0, limit.allowed / 4)
         limit.finished(answer(now, took, None), limit.allowed, now)
     assert limit.settled() == "4 in flight: above that answers came no faster"
+
+
+@pytest.mark.parametrize(("tells", "allowed"), [(False, 4), (True, 7)])
+def test_a_queue_that_passes_for_a_slow_server_shows_in_the_rate(tells: bool, allowed: int) -> None:  # noqa: FBT001 - a table
+    """First tokens take hardly longer with each level; a server that says this is its own work is believed."""
+    limit, now = settled_at(4), 20.0
+    for _ in range(36):
+        now += 1.0
+        took = 2.0 * max(1.0, limit.allowed / 4)
+        times = ServerTimes(0.0, took - 1.0, 1.0) if tells else None
+        limit.finished(answer(now - took, took, took - 1.0, times=times), limit.allowed, now)
+    assert limit.allowed == allowed
+    assert ("answers came no faster" in limit.settled()) is not tells
 
 
 def test_the_summary_says_why() -> None:

@@ -70,6 +70,7 @@ def test_values_arrive_as_from_flags(settings: Settings) -> None:
         tpm = "30k"
         max-errors = "5%"
         min-speed = 1
+        runaway = "keep"
         keep-alive = "-1"
         max_wait = "1h30m"
         idle-timeout = 2.5
@@ -89,7 +90,7 @@ def test_values_arrive_as_from_flags(settings: Settings) -> None:
     flags = (
         *("-m", "m", "--base-url", "http://127.0.0.1:1", "--base-url", "http://127.0.0.1:2"),
         *("--rpm", "500", "--tpm", "30k", "--max-errors", "5%", "--min-speed", "1", "--keep-alive", "-1", "-c", "7"),
-        *("--max-wait", "90m", "--idle-timeout", "2.5s"),
+        *("--max-wait", "90m", "--idle-timeout", "2.5s", "--runaway", "keep"),
         *("--no-stream", "--fail-on", "length,empty", "--fail-on", "invalid_json", "--dialect", "openai"),
         *("--param", "temperature=0", "--param", 'stop=["a","b"]', "--option", "num_ctx=8192"),
         *("--alias", "gpt-3.5-turbo=llama3.2", "--header-env", "X-Key=MY_KEY"),

@@ -9,7 +9,9 @@ from enginerun import PATHS, engine_for, job, results_of, until
 
 from batcher.failures import FailureClass
 from batcher.model import Api, Kind
+from batcher.options import Options
 from batcher.timeouts import Timeouts
+from batcher.wiring import timeouts_for
 
 if TYPE_CHECKING:
     from batcher.simulator import Simulator
@@ -39,7 +41,8 @@ async def test_a_runaway_answer_is_cut_off(
 async def test_the_guard_can_be_sent_home(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who wants a word ten thousand times gets it, with a flag."""
     monkeypatch.setattr("batcher.guard.STEP", 0.0)
-    async with engine_for([job(1, "do=loop tokens=10000")], simulator.url, timeouts=Timeouts(runaway=False)) as engine:
+    timeouts = timeouts_for(Options.of({"runaway": "keep"}))
+    async with engine_for([job(1, "do=loop tokens=10000")], simulator.url, timeouts=timeouts) as engine:
         result = (await results_of(engine))["j1"]
     assert result.completion is not None
     assert (result.failure, result.completion.flags) == (None, ["repeats"])

@@ -43,6 +43,10 @@ class Watch:
     def down(self, place: int, now: float) -> None:
         self.lanes[place].failed(_call(), REFUSED, now, RetryPolicy(), random.Random(1))
 
+    def throttle(self, place: int, seconds: float, now: float) -> None:
+        self.lanes[place].trouble = WAIT
+        self.lanes[place].breaker.throttled(now, seconds)
+
     def up(self, place: int) -> None:
         self.lanes[place].breaker.answered()
 
@@ -91,6 +95,20 @@ def test_of_several_servers_one_is_told() -> None:
     assert watch.look(4.0) == ["going on after 1.0 s"]
     watch.up(0)
     assert watch.look(5.0) == [f"{A} is back after 4.0 s"]
+
+
+def test_of_several_servers_one_that_says_wait_is_told() -> None:
+    """Once, and again when it asks for a wait that is longer by far; when all wait, that is said instead."""
+    watch = Watch(A, B)
+    watch.throttle(0, 10.0, 0.0)
+    assert watch.look(0.0) == [f"{A} asks to wait 10 s: slow down; the others go on"]
+    assert watch.look(5.0) == []
+    watch.throttle(0, 12.0, 11.0)
+    assert watch.look(11.0) == []
+    watch.throttle(0, 300.0, 30.0)
+    assert watch.look(30.0) == [f"{A} asks to wait 5m 00s: slow down; the others go on"]
+    watch.throttle(1, 60.0, 40.0)
+    assert watch.look(40.0) == [f"waiting, as {A} asks: slow down; waiting, as {B} asks: slow down"]
 
 
 def test_a_server_that_refuses_is_left_out() -> None:

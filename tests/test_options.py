@@ -161,6 +161,7 @@ def test_numbers_and_texts_of_programs_are_read_as_flags_are() -> None:
         ({"max_wait": -1.0}, "max_wait must not be less"),
         ({"max_duration": -1.0}, "max_duration must not be less"),
         ({"grace": math.nan}, "grace must not be less"),
+        ({"runaway": "no"}, "runaway is cut or keep, not 'no'"),
         ({"embedding_format": "hex"}, "float or base64, not 'hex'"),
         ({"fail_on": frozenset({"lenght"})}, "does not know lenght; it knows length"),
         ({"local": True, "base_url": "http://x"}, "say one of the two"),

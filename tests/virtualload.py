@@ -26,21 +26,20 @@ if TYPE_CHECKING:
     from batcher.concurrency import Limit
     from batcher.failures import Failure
 
-SIGMA = 1.0
-"""Of the lognormal lengths of answers: the longest of a thousand is twenty times the median."""
-
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """What the jobs are like: mean tokens of prompt and answer, and how answers come.
 
     `exact`: the server tells its own durations, as Ollama does. `whole`: nothing arrives in pieces. Embeddings have
-    no tokens of an answer.
+    no tokens of an answer. The lengths of answers are lognormal:
+    with a `sigma` of 1 the longest of a thousand is twenty times the median.
     """
 
     prompt: float = 200.0
     prompt_sigma: float = 0.5
     tokens: float = 200.0
+    sigma: float = 1.0
     exact: bool = False
     whole: bool = False
     jobs: int = 10**9
@@ -83,7 +82,7 @@ class Load:
     def _calls(self) -> Iterator[Call]:
         for seq in range(self._work.jobs):
             prompt = self._length(self._work.prompt, self._work.prompt_sigma)
-            tokens = self._length(self._work.tokens, SIGMA)
+            tokens = self._length(self._work.tokens, self._work.sigma)
             job = Job(id=str(seq), seq=seq, kind=Kind.CHAT)
             call = Call((job,), "/api/chat", bytes(4 * prompt), stream=not self._work.whole, model="m")
             self._lengths[call] = (prompt, tokens)

@@ -47,6 +47,17 @@ def batch(count: int = 256, prompt_rate: float = 20_000, jitter: float = 0.0) ->
     return lambda clock: Batching(clock, count, 0.018, 0.00015, prompt_rate=prompt_rate, jitter=jitter)
 
 
+def loading(count: int, load_s: float) -> Callable[[Clock], Batching]:
+    """Such a runner that has to load its model first, and does not tell."""
+
+    def serve(clock: Clock) -> Batching:
+        server = slots(0)(clock)
+        clock.at(load_s, lambda: server.resize(count))
+        return server
+
+    return serve
+
+
 def shared(count: int, taken: int) -> Callable[[Clock], Batching]:
     """A server that another client takes slots of, from 100 s to 200 s."""
 
@@ -107,6 +118,23 @@ OTHERS = (
     Scene(name="4 slots, nothing told", serve=slots(4), work=PLAIN, best=4, upto=16, seeds=16),
     Scene(name="1 slot, nothing told", serve=slots(1), work=PLAIN, best=1, upto=16, seeds=16),
     Scene(name="4 slots, much jitter", serve=slots(4, jitter=0.7), work=PLAIN, best=7, upto=16, goodput=0.93),
+    Scene(
+        name="4 slots, equal answers",
+        serve=lambda clock: Batching(clock, 4, 0.010, 0.0, prompt_rate=4_000),
+        work=Work(tokens=20, sigma=0.1),
+        best=4,
+        upto=16,
+        seconds=100.0,
+        first=FIRST,
+    ),
+    Scene(
+        name="8 slots, 2,000 answers of 0.2 s",
+        serve=lambda clock: Batching(clock, 8, 0.010, 0.0, prompt_rate=1e6),
+        work=Work(tokens=20, sigma=0.0, jobs=2_000, trip_s=0.002),
+        best=8,
+        upto=16,
+        seeds=2,
+    ),
     Scene(name="8 slots", serve=slots(8), work=TOLD, best=8, upto=33),
     Scene(name="64 slots", serve=batch(64), work=PLAIN, best=64, upto=129, seeds=3),
     Scene(
@@ -121,6 +149,16 @@ OTHERS = (
     Scene(name="4 slots, 2 for a while", serve=shared(4, 2), work=TOLD, best=4, upto=16, goodput=0.8),
     Scene(name="16 slots, 8 for a while", serve=shared(16, 8), work=TOLD, best=16, upto=65, goodput=0.8),
     Scene(name="4 slots, 40 jobs", serve=slots(4), work=Work(exact=True, jobs=40), best=4, upto=16, goodput=0.9),
+    Scene(
+        name="4 slots, loads for 5 s",
+        serve=loading(4, 5.0),
+        work=Work(tokens=20, jobs=80),
+        best=4,
+        upto=16,
+        goodput=0.9,
+        first=FIRST,
+        seeds=16,
+    ),
     Scene(
         name="4 slots, answers of 8 ms",
         serve=lambda clock: Batching(clock, 4, 0.0004, 0.0, prompt_rate=1e6),

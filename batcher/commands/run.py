@@ -86,6 +86,13 @@ _FILE = click.Path(path_type=Path)
     help="Tokens a second below which a streamed answer is given up; 0 for none.",
 )
 @option(
+    "--runaway",
+    type=click.Choice(["cut", "keep"]),
+    default="cut",
+    show_default=True,
+    help="An answer that only repeats itself: cut it off and fail its job, or let it come to its end.",
+)
+@option(
     "--keep-alive",
     default="30m",
     show_default=True,
