@@ -196,18 +196,17 @@ class Engine:
                 arrivals.append(arrived)
                 watch.phase = "idle"
                 watch.deadline = arrived + idle
-                if arrived >= guard.due:
+                if arrived >= guard.due and not reading.done:
                     guard.look(arrived)
             if reading.done and watch.phase != "drain":
                 watch.phase = "drain"
                 timing.finished = now()
                 watch.deadline = timing.finished + DRAIN
-            if not arrivals and exchange.is_over:
-                timing.finished = now()
-                await (
-                    _Turn()
-                )  # all answers in one piece that are there are read, and then decoded, one behind the other
-                break
+            if (reading.done or not arrivals) and exchange.is_over:
+                break  # that spares a read
+        if not arrivals:
+            timing.finished = now()
+            await _Turn()  # answers in one piece are all read first, and then decoded one after the other
         return reading.close()
 
     def _begin(self, call: Call, arrived: float) -> None:

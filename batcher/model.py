@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Json: TypeAlias = Any
 """Whatever orjson reads or writes: the only place where `Any` is the honest type."""
+END: Final[Json] = object()
+"""What comes behind the last of some JSON values, none of which it is."""
 
 
 class Kind(StrEnum):

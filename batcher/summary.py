@@ -223,11 +223,12 @@ class Summary:
         Where the sample begins moves from job to job: a rhythm in the answers does not show.
         """
         gaps = len(arrivals) - 1
+        if not gaps:
+            return
         stride = min(max(gaps // _GAPS_EXACT, 1), _GAPS_STRIDE)
         start = self.ok % stride
         sample = [b - a for a, b in zip(arrivals[start::stride], arrivals[start + 1 :: stride], strict=False)]
-        if sample:
-            self.itl.add_all(sample, stride)
+        self.itl.add_all(sample, stride)
 
 
 def _quantiles(histogram: Histogram) -> dict[str, float | int] | None:

@@ -25,7 +25,7 @@ from batcher.dialects.parameters import native_defaults
 from batcher.model import Api, Call, Completion, Job, Json, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
 class Dialect(Protocol):
@@ -57,8 +57,8 @@ class Dialect(Protocol):
         ...
 
 
-Skim: TypeAlias = "Callable[[Sequence[Json], Completion], int]"
-"""Adds records, up to the first that is not what nearly every record is, and returns how many it took.
+Skim: TypeAlias = "Callable[[Iterable[Json], Completion], Json]"
+"""Adds records up to the first that is not what nearly every record is, and returns that; `END` if there is none.
 
 Those that it takes bring content, say nothing else and end nothing; all others are `decode`'s.
 """

@@ -17,10 +17,10 @@ from batcher.dialects.messages import to_openai
 from batcher.dialects.parameters import openai_fields
 from batcher.dialects.shapes import require
 from batcher.failures import AttemptError, malformed
-from batcher.model import Choice, Delta, Kind
+from batcher.model import END, Choice, Delta, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from batcher.model import Call, Completion, Job, Json
 
@@ -52,29 +52,30 @@ def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
     return body
 
 
-def skim(records: Sequence[Json], completion: Completion) -> int:
+def skim(records: Iterable[Json], completion: Completion) -> Json:
     """Add what nearly every record is: one known choice that goes on with a text, or a thought, and nothing else."""
-    choices, taken = completion.choices, 0
-    try:
-        for taken, record in enumerate(records):
-            (piece,) = record["choices"]
-            delta = piece["delta"]
-            if piece.get("finish_reason") is not None or piece.get("logprobs") is not None:
-                return taken
+    choices = completion.choices
+    for record in records:
+        try:
+            pieces = record["choices"]
+            piece = pieces[0]
+            choice, delta = choices[piece["index"]], piece["delta"]
+            if len(pieces) != 1 or piece.get("finish_reason") is not None or piece.get("logprobs") is not None:
+                return record
             if record.get("usage") or not RARE.isdisjoint(record):
-                return taken
-            choice, text = choices[piece["index"]], delta.get("content")
+                return record
+            text = delta.get("content")
             if text and len(delta) == 1 and type(text) is str:
                 choice.texts.append(text)
                 continue
             thought = delta.get("reasoning_content") or delta.get("reasoning")
-            is_thought = choice.thoughts and type(thought) is str and len(delta) == 1 + ("content" in delta)
-            if text or not thought or not is_thought:
-                return taken
-            choice.thoughts.append(thought)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return taken  # an unusual record, which is read with care
-    return len(records)
+        except (LookupError, TypeError, AttributeError):
+            return record  # an unusual one, which is read with care
+        is_thought = choice.thoughts and type(thought) is str and len(delta) == 1 + ("content" in delta)
+        if text or not thought or not is_thought:
+            return record
+        choice.thoughts.append(thought)
+    return END
 
 
 def decode(record: dict[str, Json], completion: Completion) -> bool:

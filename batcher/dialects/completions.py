@@ -14,10 +14,10 @@ from batcher.dialects.envelope import RARE, take_envelope
 from batcher.dialects.parameters import openai_fields
 from batcher.dialects.shapes import refusal, require
 from batcher.failures import AttemptError, malformed
-from batcher.model import Delta, Kind
+from batcher.model import END, Delta, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from batcher.model import Call, Choice, Completion, Job, Json
 
@@ -43,21 +43,22 @@ def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
     return body
 
 
-def skim(records: Sequence[Json], completion: Completion) -> int:
+def skim(records: Iterable[Json], completion: Completion) -> Json:
     """Add what nearly every record is: one known choice that goes on, with text and nothing else."""
-    choices, taken = completion.choices, 0
-    try:
-        for taken, record in enumerate(records):
-            (piece,) = record["choices"]
-            text = piece["text"]
-            if piece.get("finish_reason") is not None or piece.get("logprobs") is not None:
-                return taken
+    choices = completion.choices
+    for record in records:
+        try:
+            pieces = record["choices"]
+            piece = pieces[0]
+            choice, text = choices[piece["index"]], piece["text"]
+            if len(pieces) != 1 or piece.get("finish_reason") is not None or piece.get("logprobs") is not None:
+                return record
             if not text or type(text) is not str or record.get("usage") or not RARE.isdisjoint(record):
-                return taken
-            choices[piece["index"]].texts.append(text)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return taken  # an unusual record, which is read with care
-    return len(records)
+                return record
+        except (LookupError, TypeError, AttributeError):
+            return record  # an unusual one, which is read with care
+        choice.texts.append(text)
+    return END
 
 
 def decode(record: dict[str, Json], completion: Completion) -> bool:

@@ -9,10 +9,10 @@ from batcher.dialects.media import payload
 from batcher.dialects.parameters import native_fields
 from batcher.dialects.shapes import require
 from batcher.failures import AttemptError, malformed
-from batcher.model import Kind
+from batcher.model import END, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from batcher.model import Call, Completion, Job, Json
 
@@ -51,22 +51,20 @@ def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
     return body
 
 
-def skim(records: Sequence[Json], completion: Completion) -> int:
+def skim(records: Iterable[Json], completion: Completion) -> Json:
     """Add what nearly every record is: a response that goes on with a text and nothing else."""
-    if 0 not in completion.choices:
-        return 0
-    texts, taken = completion.choices[0].texts, 0
-    try:
-        for taken, record in enumerate(records):
+    texts = completion.choices[0].texts if completion.choices else None
+    for record in records:
+        try:
             text = record["response"]
             if record["done"] or len(record) != 4 or not text or type(text) is not str:
-                return taken
-            if "created_at" not in record or "model" not in record:
-                return taken
-            texts.append(text)
-    except (KeyError, TypeError):
-        return taken  # an unusual record, which is read with care
-    return len(records)
+                return record
+        except (LookupError, TypeError):
+            return record  # an unusual one, which is read with care
+        if texts is None or "created_at" not in record or "model" not in record:
+            return record
+        texts.append(text)
+    return END
 
 
 def decode(record: dict[str, Json], completion: Completion) -> bool:

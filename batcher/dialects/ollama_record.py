@@ -89,10 +89,8 @@ def usage(record: dict[str, Json]) -> Usage | None:
 
 def times(record: dict[str, Json]) -> ServerTimes | None:
     """The server's durations, from nanoseconds to seconds."""
-    load, prompt, answer, total = (
-        _seconds(record.get(key))
-        for key in ("load_duration", "prompt_eval_duration", "eval_duration", "total_duration")
-    )
+    load, prompt = _seconds(record.get("load_duration")), _seconds(record.get("prompt_eval_duration"))
+    answer, total = _seconds(record.get("eval_duration")), _seconds(record.get("total_duration"))
     if load is None and prompt is None and answer is None and total is None:
         return None
     return ServerTimes(load, prompt, answer, total)

@@ -7,6 +7,7 @@ ignore `stream` answer an event stream with one JSON object, and some stream una
 from __future__ import annotations
 
 import json
+from operator import length_hint
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -14,7 +15,7 @@ import orjson
 from batcher.dialects import SKIMS
 from batcher.failures import AttemptError, malformed, truncated
 from batcher.framing import EventStream, Lines, RecordTooLongError
-from batcher.model import Call, Completion, Json
+from batcher.model import END, Call, Completion, Json
 from batcher.rules import classify_error, not_an_llm
 
 if TYPE_CHECKING:
@@ -175,35 +176,19 @@ class Reading:
         """Decode records in order, up to the terminal mark."""
         if self.done:
             return False
-        try:
-            decoded = [*map(orjson.loads, records)]
-        except orjson.JSONDecodeError:
-            return self._one_by_one(records)
-        taken = self._skim(decoded, self.completion) if self._skim is not None else 0
-        if taken == len(decoded):
-            return taken > 0
-        return self._unskimmed(records[taken:], decoded[taken:]) or taken > 0
-
-    def _unskimmed(self, records: list[bytes], decoded: list[Json]) -> bool:
-        """Take a record that could not be skimmed, and those behind it."""
-        content = self._record(records[0], decoded[0])
-        place = 1
-        while place < len(decoded) and not self.done:
-            if self._skim is not None and (taken := self._skim(decoded[place:], self.completion)):
-                content = True
-                place += taken
-            else:
-                content = self._record(records[place], decoded[place]) or content
-                place += 1
-        return content
-
-    def _one_by_one(self, records: list[bytes]) -> bool:
-        """As `_records`, where one of them is not JSON as it should be: none is looked at after the terminal mark."""
-        content = False
-        for data in records:
-            if self.done:
-                break
-            content = self._record(data, self._parse(data)) or content
+        left = iter(records)
+        decoded = map(orjson.loads, left)
+        skim, completion, content, place = self._skim, self.completion, False, 0
+        while not self.done:
+            try:
+                record = skim(decoded, completion) if skim is not None else next(decoded, END)
+            except orjson.JSONDecodeError:
+                record = self._mend(records[len(records) - length_hint(left) - 1])
+            before, place = place, len(records) - length_hint(left)
+            if record is END:
+                return content or place > before
+            content = content or place > before + 1
+            content = self._record(records[place - 1], record) or content
         return content
 
     def _record(self, data: bytes, record: Json) -> bool:
