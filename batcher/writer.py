@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from batcher.ledger import AnyLedger, Line
 
 SYNC_EVERY: Final = 1.0
-SYNC_LINES: Final = 1000
 SYNC_BYTES: Final = 8 << 20
 DISK_STEP = 1.0
 """Seconds between two tries on a full disk."""
@@ -62,8 +61,6 @@ class Writer:
     disk_wait: float = 60.0
     hold: Callable[[], None] = nothing
     release: Callable[[], None] = nothing
-    _unsynced: int = 0
-    """Lines since the last sync began."""
     _due: anyio.Event = field(default_factory=anyio.Event)
     _writing: bool = False
     """A write to a stream is under way, in a thread that the run may have left behind."""
@@ -75,7 +72,6 @@ class Writer:
 
         Raises `OutputIOError` if they cannot be kept, and `BrokenPipeError` if nobody reads them.
         """
-        self._unsynced += len(lines)
         if self.ledger.waits:
             await self.with_room(partial(self._append, lines), Place.BESIDE)
         else:
@@ -87,7 +83,7 @@ class Writer:
         if self.durability == "each":
             with anyio.CancelScope(shield=True):  # nobody leaves between the file and the disk
                 await self._tell(self.ledger.sync)
-        elif self._unsynced >= SYNC_LINES or self.ledger.end - self.ledger.synced >= SYNC_BYTES:
+        elif self.durability == "batch" and self.ledger.end - self.ledger.synced >= SYNC_BYTES:
             self._due.set()
 
     async def append_last(self, lines: list[Line]) -> bool:
@@ -126,7 +122,6 @@ class Writer:
 
     async def _tell(self, order: Callable[[], None]) -> None:
         """Have the ledger do what may take the disk long."""
-        self._unsynced = 0
         try:
             await to_thread.run_sync(order)
         except (OutputIOError, BrokenPipeError):

@@ -16,13 +16,12 @@ from batcher import disk, writer as writer_module
 from batcher.failures import Exit, OutputIOError
 from batcher.ledger import Ledger
 from batcher.streamledger import StreamLedger
-from batcher.writer import SYNC_BYTES, SYNC_LINES, Writer
+from batcher.writer import SYNC_BYTES, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from batcher.ledger import Line
 
 pytestmark = pytest.mark.anyio
 
@@ -169,33 +168,30 @@ async def test_what_is_synced_before_it_counts(ledger: Ledger, sender: Sender, d
     assert ledger.synced == (ledger.end if syncs else 0)
 
 
-@pytest.mark.parametrize("lines", [[entry(str(n)) for n in range(SYNC_LINES)], [entry("big", text="x" * SYNC_BYTES)]])
-async def test_much_is_synced_at_once(
-    ledger: Ledger, sender: Sender, monkeypatch: pytest.MonkeyPatch, lines: list[Line]
-) -> None:
-    """With `batch`, 1,000 lines or 8 MiB do not wait for the second to be over."""
+async def test_much_is_synced_at_once(ledger: Ledger, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `batch`, 8 MiB do not wait for the second to be over."""
     monkeypatch.setattr(writer_module, "SYNC_EVERY", 3600.0)
     done = anyio.Event()
     sender.count_syncs(lambda: anyio.from_thread.run_sync(done.set))
     writer = sender.writer(ledger)
     async with anyio.create_task_group() as group:
         group.start_soon(writer.watch)
-        await writer.append(lines)
+        await writer.append([entry("big", text="x" * SYNC_BYTES)])
         await done.wait()
         group.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(("durability", "count"), [("batch", SYNC_LINES - 1), ("off", SYNC_LINES)])
+@pytest.mark.parametrize(("durability", "size"), [("batch", 1), ("off", SYNC_BYTES)])
 async def test_little_is_synced_later(
-    ledger: Ledger, sender: Sender, monkeypatch: pytest.MonkeyPatch, durability: str, count: int
+    ledger: Ledger, sender: Sender, monkeypatch: pytest.MonkeyPatch, durability: str, size: int
 ) -> None:
-    """Fewer lines wait for the second to be over, and with `off` any wait for the end, which syncs them."""
+    """Less waits for the second to be over, and with `off` anything waits for the end, which syncs it."""
     monkeypatch.setattr(writer_module, "SYNC_EVERY", 3600.0)
     calls = sender.count_syncs()
     writer = sender.writer(ledger, durability)
     async with anyio.create_task_group() as group:
         group.start_soon(writer.watch)
-        await writer.append([entry(str(number)) for number in range(count)])
+        await writer.append([entry("a", text="x" * size), entry("b")])
         await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
     assert calls == []
