@@ -49,6 +49,8 @@ class Engine:
     fail_on: AbstractSet[str] = frozenset()
     raw: bool = False
     _outbox: list[Result] = field(default_factory=list)
+    _taken: int = 0
+    """How often the outbox was emptied."""
     _parking: Parking = field(default_factory=Parking)
     _consumer: asyncio.Future[None] | None = None
     _room: asyncio.Event = field(default_factory=asyncio.Event)
@@ -114,6 +116,7 @@ class Engine:
     def take(self) -> list[Result]:
         """Return what has finished and was not yielded yet; after a cancellation these are paid for all the same."""
         results, self._outbox = self._outbox, []
+        self._taken += 1
         return results
 
     async def _work(self) -> None:
@@ -250,13 +253,14 @@ class Engine:
             self._consumer.set_result(None)
 
     async def _until_taken(self) -> None:
-        """Hold a worker until its results are taken: what is neither on its way to a file nor in flight can be lost.
+        """Hold a worker until its own results are taken: what is neither on its way to a file nor in flight can be lost.
 
         So a crash costs no more requests than may be in flight, and whoever takes results slowly slows the sending.
         Who takes them was woken just now, and nearly always has them after one turn of the event loop.
         """
+        taken = self._taken
         await _Turn()
-        while self._outbox:
+        while self._taken == taken:
             await self._room.wait()
 
 
