@@ -253,7 +253,7 @@ class Engine:
             self._consumer.set_result(None)
 
     async def _until_taken(self) -> None:
-        """Hold a worker until its own results are taken: what is neither on its way to a file nor in flight can be lost.
+        """Hold a worker until its results are taken: what is neither on its way to a file nor in flight can be lost.
 
         So a crash costs no more requests than may be in flight, and whoever takes results slowly slows the sending.
         Who takes them was woken just now, and nearly always has them after one turn of the event loop.
