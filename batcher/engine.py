@@ -190,11 +190,12 @@ class Engine:
     async def _read(self, exchange: Exchange, reading: Reading, call: Call, timing: Timing, watch: Watch) -> Completion:
         """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
         idle = self.timeouts.idle
-        arrivals, guard = timing.arrivals, Guard(reading.completion, timing, self.timeouts)
+        arrivals, guard = timing.arrivals, None
         while chunk := await exchange.read():
             if reading.feed(chunk):
                 arrived = now()
-                if not arrivals:
+                if guard is None:
+                    guard = Guard(reading.completion, timing, self.timeouts)
                     self._begin(call, arrived)
                 arrivals.append(arrived)
                 watch.phase = "idle"

@@ -227,7 +227,7 @@ def _refuse_secrets(text: str, source: str) -> None:
             f"{source}: a base URL has no query ('?') and no fragment ('#'). "
             "If there is a key in it, put that into a variable and name it with --api-key-env or --header-env"
         )
-    if re.search(r"[^\x21-\x7e\u00a1-\U0010ffff]", text):
+    if re.search(r"[\x00-\x20\x7f-\xa0]", text):
         raise UsageError(f"{source}: there are spaces or control characters in the URL; remove them")
     if not text:
         raise UsageError(f"{source} is empty; give the URL of a server, such as {DEFAULT_ROOT}")

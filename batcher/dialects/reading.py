@@ -19,7 +19,7 @@ from batcher.model import END, Call, Completion, Json
 from batcher.rules import classify_error, not_an_llm
 
 if TYPE_CHECKING:
-    from batcher.dialects import Dialect
+    from batcher.dialects import Dialect, Skim
 
 BODY_LIMIT: Final = 256 * 1024 * 1024
 """The largest answer that is taken in one piece, in bytes."""
@@ -32,6 +32,9 @@ COLON: Final = 0x3A
 FIELD: Final = len(b"event:")
 """The longest name of an event stream's field, in bytes."""
 
+PROVEN_AT_ONCE: Final = ("/api/", "/v1/responses")
+"""Where the mark that proves an answer complete is the last that is said; elsewhere the usage may follow."""
+
 STRAY_RECORDS: Final = 3
 """Records that are no JSON are passed over up to this many; more, and the stream is not to be trusted."""
 
@@ -41,9 +44,7 @@ class Reading:
 
     __slots__ = (
         "_call",
-        "_decode",
         "_dialect",
-        "_ends_with_proof",
         "_framing",
         "_pieces",
         "_size",
@@ -61,9 +62,7 @@ class Reading:
         """The terminal mark was read: nothing that follows matters."""
         self._call = call
         self._dialect = dialect
-        self._decode = dialect.decode
-        self._skim = SKIMS.get(call.path)
-        self._ends_with_proof = call.path.startswith(("/api/", "/v1/responses"))
+        self._skim: Skim | None = None
         self._type = content_type
         self._framing: Lines | EventStream | None = None
         self._pieces: list[bytes] = []
@@ -114,6 +113,7 @@ class Reading:
             self._whole = head.startswith((b"{", b"[", b"<")) or len(head) >= FIELD
             return False
         self._framing = EventStream() if self._is_events(head) else Lines()
+        self._skim = SKIMS.get(self._call.path)
         self._pieces = []
         return self.feed(held)
 
@@ -198,8 +198,9 @@ class Reading:
             return False
         if "error" in record or "type" in record:
             self._check(record)
-        content = self._decode(record, self.completion)
-        self.done = self._ends_with_proof and self.completion.proof is not None
+        content = self._dialect.decode(record, self.completion)
+        if self.completion.proof is not None:
+            self.done = self._call.path.startswith(PROVEN_AT_ONCE)
         return content
 
     def _check(self, record: dict[str, Json]) -> None:
