@@ -55,11 +55,13 @@ class Engine:
     _consumer: asyncio.Future[None] | None = None
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _working: int = 0
+    _most: int = field(init=False)
     _sizes: Sizes = field(default_factory=Sizes)
     _watchdog: Watchdog = field(init=False)
     _group: anyio.abc.TaskGroup = field(init=False)
 
     async def __aenter__(self) -> Self:
+        self._most = sum(lane.limit.most for lane in self.scheduler.lanes)
         self._watchdog = Watchdog(self.timeouts.tick)
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
@@ -242,7 +244,7 @@ class Engine:
 
     def _call_another(self) -> None:
         """There may be more to send: wake a parked worker, or take on one more while more may be in flight."""
-        if not self._parking.wake_one() and self._working < self.scheduler.allowed:
+        if not self._parking.wake_one() and self._working < self._most and self._working < self.scheduler.allowed:
             self._hire()
 
     def _hire(self) -> None:

@@ -90,11 +90,11 @@ class Transport:
         url = self._urls.get((endpoint.root, path))
         if url is None:
             url = self._urls[endpoint.root, path] = URL(endpoint.url(path), encoded=True)
-        data = _Body(body) if len(body) > SLICE else body
+        data = _Body(body)
         try:
             response = await self._session.post(url, data=data, headers=endpoint.headers or None, allow_redirects=False)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            if isinstance(data, _Body) and data.stuck:
+            if data.stuck:
                 words = f"it took no byte of the request for {SEND_TIMEOUT:g} s"
                 raise AttemptError(_unreachable("send_timeout", words)) from error
             raise AttemptError(_before_answer(error)) from error
@@ -177,7 +177,7 @@ class Exchange:
 
 
 class _Body(aiohttp.payload.Payload):
-    """A large request, sent in slices that the server has to take in time."""
+    """A request; a large one is sent in slices that the server has to take in time."""
 
     _value: bytes
 
@@ -187,6 +187,9 @@ class _Body(aiohttp.payload.Payload):
         self.stuck = False
 
     async def write(self, writer: AbstractStreamWriter) -> None:
+        if len(self._value) <= SLICE:
+            await writer.write(self._value)
+            return
         view = memoryview(self._value)
         for start in range(0, len(view), SLICE):
             try:
