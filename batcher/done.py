@@ -84,10 +84,13 @@ class Done:
         marks = self._marks[place]
         if marks & _DONE:
             return False
+        self._count += 1
+        if marks & _SEEN:  # then its hash is known
+            self._marks[place] = marks | _DONE
+            return True
         number = _number(digest)
         self._hashes[place] = number or 0
         self._marks[place] = marks | (_DONE if number is not None else _DONE | _UNKNOWN)
-        self._count += 1
         return True
 
     def add_all(self, idents: Sequence[bytes], digests: bytes) -> list[int]:

@@ -11,7 +11,6 @@ from typing import Final
 LIMIT: Final = 64 * 1024 * 1024
 """The longest line or event, in bytes. Embeddings of a large pack and long contexts come as one line of many MB."""
 
-SPACE: Final = 0x20
 BOM: Final = b"\xef\xbb\xbf"
 DONE: Final = b"data: [DONE]"
 
@@ -49,7 +48,9 @@ class Lines:
             whole[0] = whole[0].removeprefix(BOM)
         if b"\r" not in chunk:  # the common case, without looking at the end of each line
             whole[0] = whole[0].removesuffix(b"\r")  # it may have begun in an earlier chunk
-            return [line for line in whole if line and (line[0] > SPACE or line.strip())]
+            if all(whole) and not any(map(bytes.isspace, whole)):
+                return whole
+            return [line for line in whole if line.strip()]
         return self._clean(whole)
 
     def close(self) -> list[bytes]:

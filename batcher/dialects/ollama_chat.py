@@ -50,7 +50,9 @@ def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
 
 def skim(records: Iterable[Json], completion: Completion) -> Json:
     """Add what nearly every record is: a message that goes on with a text and nothing else."""
-    texts = completion.choices[0].texts if completion.choices else None
+    if not completion.choices:
+        return next(iter(records), END)  # the first one opens the answer
+    add = completion.choices[0].texts.append
     for record in records:
         try:
             message = record["message"]
@@ -59,9 +61,9 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
                 return record
         except (LookupError, TypeError):
             return record  # an unusual one, which is read with care
-        if texts is None or "role" not in message or "created_at" not in record or "model" not in record:
+        if "role" not in message or "created_at" not in record or "model" not in record:
             return record
-        texts.append(text)
+        add(text)
     return END
 
 
