@@ -67,9 +67,10 @@ def _judge_end(choice: Choice, completion: Completion) -> None:
         completion.flag("length")
     elif choice.finish_reason == "content_filter":
         completion.flag("content_filter")
-    said = choice.texts
-    if len(said) == 1 and len(said[0]) < BLANK and not choice.tool_calls:
-        return  # an answer in one piece, and too short to repeat itself for long
+    if len(choice.texts) > 1:
+        choice.texts = ["".join(choice.texts)]  # it grows no more, and is asked for again
+    if choice.texts and len(choice.texts[0]) < BLANK and not choice.tool_calls:
+        return  # too short to repeat itself for long
     if repeats(tail(choice)):
         completion.flag("repeats")
 
