@@ -28,9 +28,20 @@ def _signals_count() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+SOCKETS = frozenset({"simulator", "transport"})
+"""Fixtures of tests that talk over sockets."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Asynchronous tests run on asyncio, and those with sockets on uvloop too: batcher runs on it where it is there."""
+    if "anyio_backend" in metafunc.fixturenames and not SOCKETS.isdisjoint(metafunc.fixturenames):
+        loops = [("asyncio", {"use_uvloop": is_used}) for is_used in (False, True)]
+        metafunc.parametrize("anyio_backend", loops, ids=["asyncio", "uvloop"])
+
+
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Asynchronous tests run on asyncio, the only loop that aiohttp knows."""
+    """Where nothing else is said: asyncio, the only backend that aiohttp knows."""
     return "asyncio", {}
 
 
