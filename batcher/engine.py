@@ -130,8 +130,8 @@ class Engine:
                 step = self.scheduler.next(now())
                 if type(step) is Send:
                     self._call_another()
-                    attempt = await self._attempt(step.call, step.endpoint, watch)
-                    if self._ends(step.call, step.endpoint, attempt):
+                    call, endpoint = step.call, step.endpoint
+                    if self._ends(call, endpoint, await self._attempt(call, endpoint, watch)):
                         await self._until_taken()
                 elif type(step) is Done:
                     return

@@ -198,6 +198,7 @@ class Run:
                     helpers.start_soon(_stop_with, server.gone, engine)
                 async for batch in engine.batches():
                     await recorder.record(batch)
+                    batch.clear()  # nobody holds an answer while the next one is waited for
                     if why := too_many(self.options, self.summary.failed, self.summary.ok + self.summary.failed):
                         engine.stop(why)
                 helpers.cancel_scope.cancel()
