@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+import orjson
 
+from batcher import catalogue
 from batcher.failures import AttemptError, BatcherError, FailureClass, UnavailableError, UsageError
 from batcher.figures import count
 from batcher.keys import Credentials, headers_for
 from batcher.model import Api
 from batcher.options import AUTO
 from batcher.redaction import Redactor
-from batcher.servers import find_server, find_servers, one_api
+from batcher.servers import find_server, find_servers, is_loopback, one_api
 from batcher.watchdog import now
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ FIRST_PATIENCE = 15.0
 PATIENCE = 3600.0
 PROBE_PAUSE = 0.5
 LOCAL_SLOTS = 4
+SLOTS_TIMEOUT = 2.0
+"""Seconds for a server to say how many slots it has; without that the number is found out."""
 MODELS_NAMED = 8
 
 
@@ -52,7 +56,7 @@ class Contact:
     source: str
     model: str | None = None
     slots: int | None = None
-    """How many requests the local server works on at once; None for servers that are not ours."""
+    """How many requests the server works on at once, where that is known: of the local one, or as one nearby says."""
     gone: Callable[[], Awaitable[str]] | None = None
     """Returns when the local server has died, with its last words; None for servers that are not ours."""
 
@@ -107,6 +111,10 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
         )
         if local is not None:
             found.model, found.gone, found.slots = local.model_name, partial(_last_words, local), _slots(options)
+        elif options.concurrency == AUTO and len(found.endpoints) == 1:
+            found.slots = await _told_slots(found)
+            if found.slots is not None:
+                told.note(f"{found.roots} has {count(found.slots, 'slots')}, and is given as many requests at once")
         yield found
 
 
@@ -137,6 +145,20 @@ async def _local(options: Options, told: Told) -> AsyncIterator[LocalServer]:
 def _slots(options: Options) -> int:
     """Slots of the local server. With `auto` a few: each takes its share of the memory for context."""
     return options.slots or (LOCAL_SLOTS if options.concurrency == AUTO else options.concurrency.most)
+
+
+async def _told_slots(server: Contact) -> int | None:
+    """How many slots a llama.cpp server nearby says it has. Others do not know the path, and far ones are not asked."""
+    endpoint = server.endpoint
+    if endpoint.api is not Api.OPENAI or not is_loopback(endpoint.root):
+        return None
+    try:
+        reply = await server.transport.request(
+            "GET", endpoint.url("/props"), headers=endpoint.headers, timeout=SLOTS_TIMEOUT
+        )
+        return catalogue.count(orjson.loads(reply.body), "total_slots") if reply.status == 200 else None
+    except (AttemptError, orjson.JSONDecodeError):
+        return None
 
 
 async def _last_words(local: LocalServer) -> str:

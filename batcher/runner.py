@@ -250,11 +250,15 @@ class Run:
     async def _tick(self) -> None:
         """Show the state now and then, and say what is waited for."""
         waits = Waits(self.observer.note, self.summary)
-        while True:
-            self.observer.tick(self)
+        try:
+            while True:
+                self.observer.tick(self)
+                if self.scheduler is not None:
+                    waits.look(self.scheduler, now())
+                await anyio.sleep(TICK)
+        finally:
             if self.scheduler is not None:
-                waits.look(self.scheduler, now())
-            await anyio.sleep(TICK)
+                waits.look(self.scheduler, now())  # a wait may have ended just before the run did
 
 
 async def _keep_now_and_then(state: StateKeeper) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batcher.concurrency import AdaptiveLimit, FixedLimit
-from batcher.contact import LOCAL_SLOTS, Contact, _slots
-from batcher.failures import ConfigError
+from batcher.contact import LOCAL_SLOTS, Contact, _slots, _told_slots
+from batcher.failures import AttemptError, ConfigError, Failure, FailureClass
 from batcher.model import Api, Endpoint
 from batcher.options import AUTO, Concurrency, Options
 from batcher.redaction import Redactor
+from batcher.transport import Reply
 from batcher.wiring import SPARE_FILES, concurrency_for, limit_for
 
 if TYPE_CHECKING:
@@ -97,3 +98,46 @@ def test_the_local_server_is_given_what_it_has_slots_for(
     made = Options.of(options)
     assert _slots(made) == slots
     assert concurrency_for(made, servers(1, slots=slots)) == concurrency
+
+
+class Answering:
+    """A transport whose server answers everything alike; None: nobody answers."""
+
+    def __init__(self, reply: Reply | None) -> None:
+        self.asked: list[str] = []
+        self._reply = reply
+
+    async def request(self, method: str, url: str, **_: Any) -> Reply:
+        self.asked.append(f"{method} {url}")
+        if self._reply is None:
+            raise AttemptError(Failure(FailureClass.CONNECTION, "refused", "connection refused"))
+        return self._reply
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("reply", "slots"),
+    [
+        (Reply(200, {}, b'{"total_slots":4,"model_path":"m.gguf"}'), 4),
+        (Reply(200, {}, b'{"total_slots":0}'), None),
+        (Reply(200, {}, b"[4]"), None),
+        (Reply(200, {}, b"<html>"), None),
+        (Reply(404, {}, b'{"total_slots":4}'), None),
+        (None, None),
+    ],
+)
+async def test_a_server_nearby_says_how_many_slots_it_has(reply: Reply | None, slots: int | None) -> None:
+    """llama.cpp tells it at /props, and then there is nothing to find out; whatever else comes is no answer."""
+    transport: Any = Answering(reply)
+    endpoint = Endpoint(root="http://127.0.0.1:8080", api=Api.OPENAI)
+    assert await _told_slots(Contact((endpoint,), transport, Redactor([]), "--base-url")) == slots
+    assert transport.asked == ["GET http://127.0.0.1:8080/props"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("root", "api"), [("https://host", Api.OPENAI), ("http://127.0.0.1:11434", Api.NATIVE)])
+async def test_no_other_server_is_asked_for_slots(root: str, api: Api) -> None:
+    """A hosted one would wonder at the path, and Ollama has none."""
+    transport: Any = Answering(None)
+    assert await _told_slots(Contact((Endpoint(root=root, api=api),), transport, Redactor([]), "-")) is None
+    assert transport.asked == []
