@@ -91,9 +91,9 @@ def test_vectors_as_base64(desk: Desk, look: Any) -> None:
 
 
 def test_a_run_that_is_stopped_counts_packed_jobs(desk: Desk) -> None:
-    """Pending are jobs, not requests: all those that the refused key left undone in packs that were taken in."""
+    """Pending are jobs, not requests: all those that the refused key left undone in packs that were made."""
     write(desk, texts(64))
     with simulator_thread(look="openai", key="other") as sim:
         ran = embed(desk, f"{sim.url}/v1", "--pack", "16", "-c", "1")
     assert ran.code == 77
-    assert "16 pending" in ran.err
+    assert "64 pending" in ran.err

@@ -59,6 +59,7 @@ def test_a_line_goes_where_its_shape_says(desk: Desk, look: Any, paths: dict[str
             "run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator", "-q", stream
         )
         assert (ran.code, ran.out, ran.err) == (0, "", "")
+        assert sim.tally.paths.pop("/props", 0) == (look is OPENAI)  # asks how many slots it has
         assert sim.tally.paths.total() == 6  # one of them asks who it is
         streamed = {seen.path: seen.body.get("stream") for seen in sim.tally.log}
     lines = {line["id"]: line for line in desk.lines()}
@@ -164,7 +165,7 @@ def test_an_endpoint_that_the_server_lacks_is_said_so(desk: Desk) -> None:
     [("openai", ""), ("openai", "/v1"), ("native", ""), (None, "/v1"), (None, "/v1/chat/completions")],
 )
 def test_the_api_can_be_said_or_told_by_the_url(desk: Desk, dialect: str | None, suffix: str) -> None:
-    """--dialect overrides, a URL in /v1 speaks the OpenAI API, and neither asks the server who it is."""
+    """--dialect overrides, a URL in /v1 speaks the OpenAI API, and neither asks the server who it is, but for slots."""
     desk.write("jobs.jsonl", CHAT)
     with simulator_thread() as sim:
         ran = desk.call(
@@ -172,7 +173,8 @@ def test_the_api_can_be_said_or_told_by_the_url(desk: Desk, dialect: str | None,
             *(("--dialect", dialect) if dialect else ()),
         )
         assert ran.code == 0, ran.err
-        assert dict(sim.tally.paths) == {"/api/chat" if dialect == "native" else "/v1/chat/completions": 1}
+        openai = {"/props": 1, "/v1/chat/completions": 1}
+        assert dict(sim.tally.paths) == ({"/api/chat": 1} if dialect == "native" else openai)
 
 
 def test_a_broken_image_is_the_failure_of_its_job(desk: Desk) -> None:
