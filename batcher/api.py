@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import orjson
 
-from batcher.contact import contact
+from batcher.contact import contact, learn_slots
 from batcher.done import Done
 from batcher.engine import Engine
 from batcher.failures import AccountError, BatcherError, ConfigError, UnavailableError, ungrouped
@@ -71,6 +71,7 @@ async def stream(
     allowed = math.inf if chosen.max_duration is None else chosen.max_duration
     with ungrouped(), _in_time(allowed) as waiting:
         async with contact(chosen, os.environ, Silent()) as server, anyio.create_task_group() as group:
+            await learn_slots(server, chosen, Silent())
             over, waiting.deadline = waiting.deadline, math.inf
             feed = _Feed(jobs)
             intake = Intake(

@@ -111,10 +111,6 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
         )
         if local is not None:
             found.model, found.gone, found.slots = local.model_name, partial(_last_words, local), _slots(options)
-        elif options.concurrency == AUTO and len(found.endpoints) == 1:
-            found.slots = await _told_slots(found)
-            if found.slots is not None:
-                told.note(f"{found.roots} has {count(found.slots, 'slots')}, and is given as many requests at once")
         yield found
 
 
@@ -145,6 +141,14 @@ async def _local(options: Options, told: Told) -> AsyncIterator[LocalServer]:
 def _slots(options: Options) -> int:
     """Slots of the local server. With `auto` a few: each takes its share of the memory for context."""
     return options.slots or (LOCAL_SLOTS if options.concurrency == AUTO else options.concurrency.most)
+
+
+async def learn_slots(server: Contact, options: Options, told: Told) -> None:
+    """For a run that is to find out how much its one server can do: let it say so, if it does."""
+    if server.slots is None and options.concurrency == AUTO and len(server.endpoints) == 1:
+        server.slots = await _told_slots(server)
+        if server.slots is not None:
+            told.note(f"{server.roots} has {count(server.slots, 'slots')}, and is given as many requests at once")
 
 
 async def _told_slots(server: Contact) -> int | None:

@@ -15,7 +15,7 @@ from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.concurrency import FixedLimit
-from batcher.contact import contact, only_model
+from batcher.contact import contact, learn_slots, only_model
 from batcher.destination import Destination
 from batcher.engine import Engine
 from batcher.failures import Exit, Failure, FailureClass, ungrouped
@@ -89,6 +89,7 @@ class Run:
                 errors = self.destination.open_errors(stack)
                 self.destination.emptied = self._state.keep
                 async with contact(self.options, self.environ, self.observer) as server:
+                    await learn_slots(server, self.options, self.observer)
                     await self._serve(source, ledger, errors, server, signals)
             if ledger is not None:
                 self.destination.finish(ledger, self.summary)
