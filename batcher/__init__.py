@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from batcher.api import run, stream
     from batcher.failures import BatcherError, Failure
     from batcher.model import Job, Result
-    from batcher.summary import Summary
+    from batcher.view.summary import Summary
 
     __version__: str
 
@@ -28,7 +28,7 @@ _HOMES = {
     "Failure": "batcher.failures",
     "Job": "batcher.model",
     "Result": "batcher.model",
-    "Summary": "batcher.summary",
+    "Summary": "batcher.view.summary",
     "run": "batcher.api",
     "stream": "batcher.api",
 }

@@ -14,27 +14,28 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import orjson
 
-from batcher.contact import contact, learn_slots
-from batcher.done import Done
-from batcher.engine import Engine
 from batcher.failures import AccountError, BatcherError, ConfigError, UnavailableError, ungrouped
-from batcher.formats import Line, parse_job
-from batcher.intake import Intake
-from batcher.observer import Silent
+from batcher.inputs.done import DoneIds
+from batcher.inputs.formats import Line, parse_job
+from batcher.inputs.intake import Intake
 from batcher.options import Options
-from batcher.runner import Run
-from batcher.signals import out_of_time
-from batcher.wiring import defaults_for, scheduler_for, stops, timeouts_for, too_many
+from batcher.running.engine import Engine
+from batcher.running.runner import Run
+from batcher.running.signals import out_of_time
+from batcher.running.stops import stops, too_many
+from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for
+from batcher.servers.contact import contact, learn_slots
+from batcher.view.observer import Silent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 
-    from batcher.contact import Contact
     from batcher.failures import Failure
     from batcher.model import Json, Result
+    from batcher.policy.scheduler import Scheduler
     from batcher.redaction import Redactor
-    from batcher.scheduler import Scheduler
-    from batcher.summary import Summary
+    from batcher.servers.contact import Contact
+    from batcher.view.summary import Summary
 
 AHEAD = 2
 """Jobs of an asynchronous source that are taken ahead of being sent, for each that may be in flight."""
@@ -77,13 +78,13 @@ async def stream(
             intake = Intake(
                 parse=parse_job,
                 defaults=defaults_for(chosen, os.environ, server.model, "-"),
-                finished=Done(),
+                finished=DoneIds(),
                 reject=rejected.append,
-                limit=chosen.limit,
+                at_most=chosen.limit,
                 needs_model=server.model is None,
             )
             scheduler = scheduler_for(chosen, server, intake.jobs(feed.lines()), rejected.append)
-            engine = Engine(scheduler, server.transport, timeouts_for(chosen), fail_on=chosen.fail_on, raw=chosen.raw)
+            engine = Engine(scheduler, exchanges_for(chosen, server), raw=chosen.raw)
             feed.on_arrival = engine.waker()
             feed.room = lambda: AHEAD * scheduler.allowed * chosen.pack
             async with engine:

@@ -103,7 +103,7 @@ def main() -> None:
         click.echo(f"batcher: {printable(str(error))}", err=True)
         code = error.exit
     except click.Abort:  # Ctrl-C where no run listens for it
-        from batcher.signals import die_of
+        from batcher.running.signals import die_of
 
         die_of(SIGINT)
         code = 128 + SIGINT

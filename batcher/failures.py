@@ -17,7 +17,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,3 +158,16 @@ def truncated(what: str) -> Failure:
 def malformed(what: str) -> Failure:
     """An answer that is not what the API promises."""
     return Failure(FailureClass.TRANSIENT, "malformed", what)
+
+
+FLAGS: Final = {
+    "length": "the answer was cut at the token limit; raise max_tokens",
+    "content_filter": "the server's filter cut the answer",
+    "incomplete": "the server marked the answer incomplete",
+    "empty": "the answer has no text, no tool call and no refusal",
+    "invalid_json": "JSON was asked for and the answer is none",
+    "fewer_choices": "fewer choices than n",
+    "repeats": "the answer ends in a repetition of thousands of characters",
+    "input_truncated": "the server read only a part of the prompt; shorten it or give the model more context (num_ctx)",
+}
+"""What `--fail-on` can name, and what it means."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
 
-from batcher.answers import FLAGS
-from batcher.failures import UsageError
+from batcher.failures import FLAGS, UsageError
 from batcher.model import Api
 
 if TYPE_CHECKING:

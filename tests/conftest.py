@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from blockbuster import blockbuster_ctx
-from commandline import Desk
+from support.commandline import Desk
 
 from batcher.simulator import Simulator
-from batcher.transport import Transport
+from batcher.wire.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from commandline import Desk, names, prompts
-from echoserver import echoing
+from support.commandline import Desk, names, prompts
+from support.echoserver import echoing
 
 import batcher
 from batcher.failures import BatcherError, InputError, UnavailableError, UsageError

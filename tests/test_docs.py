@@ -17,15 +17,14 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import batcher
-from batcher.answers import FLAGS
-from batcher.checkup import Checkup
 from batcher.cli import COMMANDS, group
-from batcher.failures import Exit, FailureClass
-from batcher.formats import Line, parse_job
-from batcher.formats.defaults import Defaults
-from batcher.formats.lines import read_lines
+from batcher.commands.checkup import Checkup
+from batcher.failures import FLAGS, Exit, FailureClass
+from batcher.inputs.formats import Line, parse_job
+from batcher.inputs.formats.defaults import Defaults
+from batcher.inputs.formats.lines import read_lines
 from batcher.model import Api
-from batcher.summary import Summary
+from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -289,10 +288,13 @@ def test_files_in_the_design_exist() -> None:
 
 
 def test_every_module_stands_in_the_design() -> None:
-    """Whoever opens a file can read what it is for, before and beside the others."""
-    modules = {path.name for path in PACKAGE.glob("*.py")}
-    packages = {f"{path.name}/" for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
-    assert {name for name in modules | packages if f"`{name}`" not in section(DESIGN, "The way of a line")} == set()
+    """Whoever opens a file can read in which room it is, and whoever seeks one finds the room's row."""
+    drawn = section(DESIGN, "The rooms")
+    assert {path.name for path in PACKAGE.glob("*.py") if f"`{path.name}`" not in drawn} == set()
+    for room in (path for path in PACKAGE.iterdir() if (path / "__init__.py").is_file() and path.name != "simulator"):
+        [row] = [line for line in drawn.splitlines() if line.startswith(f"| `{room.name}/`")]
+        names = {path.stem for path in room.glob("*.py")} - {"__init__"}
+        assert {name for name in names if not re.search(rf"\b{name}\b", row)} == set(), room.name
 
 
 def test_dependencies_have_a_reason() -> None:

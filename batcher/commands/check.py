@@ -9,19 +9,19 @@ import anyio
 import click
 import orjson
 
-from batcher.catalogue import OLLAMA
 from batcher.commands.options import environ_of, option, options_from, server_options
 from batcher.failures import Exit, UnavailableError
 from batcher.figures import count
 from batcher.model import Api
 from batcher.redaction import printable
+from batcher.servers.catalogue import OLLAMA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batcher.catalogue import About
-    from batcher.checkup import Checkup
+    from batcher.commands.checkup import Checkup
     from batcher.options import Options
+    from batcher.servers.catalogue import About
 
 MODELS_SHOWN = 8
 
@@ -79,12 +79,12 @@ def command(ctx: click.Context, /, input: str | None, *, as_json: bool, **values
 
 async def look(input_path: str | None, options: Options, environ: Mapping[str, str]) -> Findings:
     """Ask the servers and read the input. Raises BatcherError."""
-    from batcher.checkup import Checkup
+    from batcher.commands.checkup import Checkup
     from batcher.commands.console import Console
-    from batcher.contact import all_described, contact, models_of
-    from batcher.formats import format_of
-    from batcher.source import Source
-    from batcher.wiring import defaults_for
+    from batcher.inputs.formats import format_of
+    from batcher.inputs.source import Source
+    from batcher.running.wiring import defaults_for
+    from batcher.servers.contact import all_described, contact, models_of
 
     async with contact(options, environ, Console(quiet=False, verbose=False, progress=False)) as server:
         checkup = None
@@ -101,7 +101,7 @@ async def look(input_path: str | None, options: Options, environ: Mapping[str, s
                 server.endpoint.api,
                 parse=form.parse,
                 defaults=defaults,
-                limit=options.limit,
+                at_most=options.limit,
                 needs_model=server.model is None,
             )
             source.close()
@@ -116,7 +116,7 @@ async def look(input_path: str | None, options: Options, environ: Mapping[str, s
 
 def held_against(root: str, about: About | UnavailableError, wanted: list[str], checkup: Checkup | None) -> Found:
     """What one server has, and what it lacks for the jobs."""
-    from batcher import catalogue
+    from batcher.servers import catalogue
 
     if isinstance(about, UnavailableError):
         return Found(server=root, about=about)

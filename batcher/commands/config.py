@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from batcher.commands.options import Duration, KeyValue, LocalModel
+from batcher.commands.values import Duration, KeyValue, LocalModel
 from batcher.failures import ConfigError
 from batcher.options import nearest
 
@@ -32,10 +32,8 @@ def load(path: Path, ctx: click.Context) -> dict[str, Any]:
 
     The keys are the options of `batcher run` and of the command at hand. Raises ConfigError that names file and key.
     """
-    from batcher.commands import run
-
     known: dict[str, click.Parameter] = {}
-    for param in [*ctx.command.params, *run.command.params]:
+    for param in [*ctx.command.params, *_of_run(ctx)]:
         for key in _keys(param):
             known.setdefault(key, param)
     values: dict[str, Any] = {}
@@ -47,6 +45,12 @@ def load(path: Path, ctx: click.Context) -> dict[str, Any]:
             raise ConfigError(f"{path}: {key} stands there twice, under two spellings; keep one of them")
         values[found.name] = _value(path, key, value, found, ctx)
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _of_run(ctx: click.Context) -> list[click.Parameter]:
+    group = ctx.find_root().command
+    run = group.get_command(ctx, "run") if isinstance(group, click.Group) else None
+    return [] if run is None else run.params
 
 
 def beaten_by(name: str, config: Mapping[str, Any], given: Collection[str], environ: Mapping[str, str]) -> str | None:

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from batcher.model import Result
-    from batcher.progress import Progress
-    from batcher.runner import Run
+    from batcher.view.progress import Progress, Snapshot
 
 STDERR: Final = 2
 
@@ -78,7 +77,7 @@ class Console:
 
     def __enter__(self) -> Self:
         if self._wants_progress:
-            from batcher.progress import Progress
+            from batcher.view.progress import Progress
 
             self._progress = Progress(sys.stderr, shown=True)
             self._progress.__enter__()
@@ -100,14 +99,14 @@ class Console:
         if self._verbose:
             self._say(_one_line(result, self.redact))
 
-    def asked(self, run: Run) -> None:
-        from batcher.progress import state
+    def asked(self, snapshot: Snapshot) -> None:
+        from batcher.view.progress import state
 
-        self._say(f"state: {state(run.snapshot())}")
+        self._say(f"state: {state(snapshot)}")
 
-    def tick(self, run: Run) -> None:
+    def tick(self, snapshot: Callable[[], Snapshot]) -> None:
         if self._progress is not None and can_say():
-            self._progress.update(run.snapshot())
+            self._progress.update(snapshot())
 
     def _say(self, message: str) -> None:
         if self._unsaid and can_say():

@@ -17,8 +17,8 @@ from batcher.redaction import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batcher.catalogue import About, ModelInfo
     from batcher.options import Options
+    from batcher.servers.catalogue import About, ModelInfo
 
 
 @click.command("models")
@@ -46,7 +46,7 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
 async def ask(options: Options, environ: Mapping[str, str]) -> dict[str, About | UnavailableError]:
     """Ask the servers that the options name. Raises BatcherError, also if none of them is there."""
     from batcher.commands.console import Console
-    from batcher.contact import all_described, contact
+    from batcher.servers.contact import all_described, contact
 
     async with contact(options, environ, Console(quiet=False, verbose=False, progress=False)) as server:
         return await all_described(server)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
-from batcher import packing
 from batcher.commands.console import say
-from batcher.done import Done
-from batcher.formats import format_of
-from batcher.intake import Intake
+from batcher.exchange import packing
+from batcher.inputs.done import DoneIds
+from batcher.inputs.formats import format_of
+from batcher.inputs.intake import Intake
+from batcher.inputs.source import Source
 from batcher.model import Api
 from batcher.redaction import printable
-from batcher.servers import find_servers, one_api
-from batcher.source import Source
-from batcher.wiring import defaults_for
+from batcher.running.wiring import defaults_for
+from batcher.servers.urls import find_servers, one_api
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,9 +44,9 @@ def preview(path: str, options: Options, environ: Mapping[str, str]) -> None:
     intake = Intake(
         parse=format_of(path, options.input_format).parse,
         defaults=defaults_for(options, environ, local_model, path),
-        finished=Done(),
+        finished=DoneIds(),
         reject=_tell,
-        limit=options.limit,
+        at_most=options.limit,
         needs_model=False,
     )
     calls = packing.calls(intake.jobs(source.all_lines()), api, _tell_job, stream=options.stream, size=options.pack)

@@ -11,23 +11,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from batcher.answers import FLAGS
-from batcher.commands.options import (
-    Duration,
-    KeyValue,
-    Parsed,
-    environ_of,
-    notes_of,
-    option,
-    options_from,
-    server_options,
-)
-from batcher.failures import Exit, InputError, LockedError, OutputError, UsageError
+from batcher.commands.options import environ_of, notes_of, option, options_from, server_options
+from batcher.commands.values import Duration, KeyValue, Parsed
+from batcher.failures import FLAGS, Exit, InputError, LockedError, OutputError, UsageError
 from batcher.options import Concurrency, MaxErrors, amount
 
 if TYPE_CHECKING:
-    from batcher.destination import Destination
-    from batcher.summary import Summary
+    from batcher.running.destination import Destination
+    from batcher.view.summary import Summary
 
 _FILE = click.Path(path_type=Path)
 
@@ -142,7 +133,7 @@ def command(ctx: click.Context, /, input: str, output: str | None, **values: Any
       batcher run --config jobs/nightly.toml
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     from batcher.commands.console import Console, occupy
-    from batcher.signals import harden
+    from batcher.running.signals import harden
 
     occupy()
     harden()
@@ -154,7 +145,7 @@ def command(ctx: click.Context, /, input: str, output: str | None, **values: Any
         preview(input, options, environ_of(ctx))
         return
     from batcher.api import uses_uvloop
-    from batcher.runner import Run
+    from batcher.running.runner import Run
 
     with Console(quiet=values["quiet"], verbose=values["verbose"], progress=values["progress"]) as console:
         for note in notes_of(ctx):
@@ -210,7 +201,7 @@ def _results_path(input_name: str, output: str | None) -> Path | None:
 
 def _check_summary(path: Path, input_name: str, destination: Destination) -> None:
     """Raise UsageError if the summary would replace another file of the run, OutputError if it cannot be written."""
-    from batcher.destination import same_as
+    from batcher.running.destination import same_as
 
     files = {Path("/dev/stdin" if input_name == "-" else input_name): "the input", **destination.files()}
     if destination.errors_path is not None:
@@ -232,7 +223,7 @@ def _conclude(
 ) -> None:
     """Show the sums and end the process with the code that they mean, or by the signal that ended the run."""
     from batcher.commands.console import say, tell
-    from batcher.signals import die_of
+    from batcher.running.signals import die_of
 
     code = summary.exit_code()
     if summary_json is not None:
@@ -254,7 +245,7 @@ def write_atomically(path: Path, value: Any) -> None:
     """Write JSON so that whoever polls for the file sees it whole, to a pipe as it is. Raises OutputError."""
     import orjson
 
-    from batcher import disk
+    from batcher.ledger import disk
 
     data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     try:

@@ -12,19 +12,20 @@ import click
 import orjson
 
 from batcher.commands.console import say
-from batcher.commands.options import KeyValue, environ_of, notes_of, option, options_from, request_options
+from batcher.commands.options import environ_of, notes_of, option, options_from, request_options
+from batcher.commands.values import KeyValue
 from batcher.failures import Exit, InputError, OutputError
 from batcher.redaction import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from batcher.formats import Line
-    from batcher.formats.defaults import Defaults
+    from batcher.inputs.formats import Line
+    from batcher.inputs.formats.defaults import Defaults
+    from batcher.inputs.source import Source
+    from batcher.ledger.verification import Finding, Verdict
     from batcher.model import Json
     from batcher.options import Options
-    from batcher.source import Source
-    from batcher.verification import Finding, Verdict
 
 FINDINGS: Final = {
     "missing": "no line anywhere",
@@ -72,12 +73,12 @@ def command(ctx: click.Context, /, input: str, results: Path, *, as_json: bool, 
 
 def examine(path: str, results: Path, options: Options, environ: Mapping[str, str]) -> Verdict:
     """Compare the files. Raises InputError if the input cannot be read, OutputError if the results cannot."""
-    from batcher.formats import format_of
-    from batcher.ledger import errors_path, state_path
-    from batcher.source import Source
-    from batcher.state import Status, read
-    from batcher.verification import Verification, first_model
-    from batcher.wiring import defaults_for
+    from batcher.inputs.formats import format_of
+    from batcher.inputs.source import Source
+    from batcher.ledger.names import errors_path, state_path
+    from batcher.ledger.state import Status, read
+    from batcher.ledger.verification import Verification, first_model
+    from batcher.running.wiring import defaults_for
 
     form = format_of(path, options.input_format)
     with ExitStack() as stack:
@@ -102,7 +103,7 @@ def examine(path: str, results: Path, options: Options, environ: Mapping[str, st
             _arrived(source),
             parse=form.parse,
             defaults=replace(defaults, model=defaults.model or guessed),
-            limit=options.limit,
+            at_most=options.limit,
             unfinished=state is not None and state.status is not Status.COMPLETE,
         )
         check.find_extra(file)
@@ -122,7 +123,7 @@ def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
 
 
 def _open(path: Path) -> BinaryIO:
-    from batcher.publication import part_path
+    from batcher.ledger.names import part_path
 
     try:
         return path.open("rb")

@@ -211,3 +211,12 @@ _READERS: dict[str, Callable[[str], object]] = {
     "retry_after": str,
     "hint": _hint,
 }  # fmt: skip - a table
+
+
+def named_fault(name: str) -> str:
+    """The words of a directive that provoke the fault, or the HTTP status, of that name. Raises `ValueError`."""
+    if name.isdecimal() and len(name) == 3:
+        return f"status={name}"
+    if name not in FAULTS:
+        raise ValueError(f"{name!r} is neither a fault nor an HTTP status; docs/simulator.md lists them")
+    return f"do={name}"

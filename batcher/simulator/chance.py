@@ -6,7 +6,7 @@ from math import exp, log
 from random import Random
 from typing import TYPE_CHECKING
 
-from batcher.simulator.behaviours import FAULTS
+from batcher.simulator.behaviours import named_fault
 
 if TYPE_CHECKING:
     from batcher.simulator.settings import Settings
@@ -16,15 +16,6 @@ PASSING = (
     *("reset_before", "close_before", "truncate", "cut", "reset", "error_line", "stale"),
 )
 """What `--fail` draws from: faults that are over at the next attempt and hold nobody up."""
-
-
-def named_fault(name: str) -> str:
-    """The words of a directive that provoke the fault, or the HTTP status, of that name. Raises `ValueError`."""
-    if name.isdecimal() and len(name) == 3:
-        return f"status={name}"
-    if name not in FAULTS:
-        raise ValueError(f"{name!r} is neither a fault nor an HTTP status; docs/simulator.md lists them")
-    return f"do={name}"
 
 
 class Chance:

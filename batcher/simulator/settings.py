@@ -7,8 +7,7 @@ import re
 from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from batcher.simulator.behaviours import parse
-from batcher.simulator.chance import named_fault
+from batcher.simulator.behaviours import named_fault, parse
 from batcher.simulator.notation import HINTS
 from batcher.simulator.texts import DEFAULT_DIMS, DEFAULT_TOKENS
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a script, as `make bench-pace` does
 
-from virtualload import first_p95, play
-from virtualscenes import OTHERS, TARGETS
+from support.virtualload import first_p95, play
+from support.virtualscenes import OTHERS, TARGETS
 
-from batcher.concurrency import AdaptiveLimit, FixedLimit
+from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
 
 if TYPE_CHECKING:
-    from virtualload import Load
-    from virtualscenes import Scene
+    from support.virtualload import Load
+    from support.virtualscenes import Scene
 
 SWEEP = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 127, 128, 129, 255, 256)
 TIE = 0.995

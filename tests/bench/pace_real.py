@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a script, as the Makefile does
 
-from commandline import Desk, running
-from realserver import MODEL, SLOTS, server_process
+from support.commandline import Desk, running
+from support.realserver import MODEL, SLOTS, server_process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -22,13 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs 
 
 from bench.process import peak, peak_of
 
-from batcher import state
-from batcher.disk import BLOCK
-from batcher.done import Done
-from batcher.formats import parse_job
-from batcher.formats.defaults import Defaults
-from batcher.recovery import scan
-from batcher.seal import Heads
+from batcher.inputs.done import DoneIds
+from batcher.inputs.formats import parse_job
+from batcher.inputs.formats.defaults import Defaults
+from batcher.ledger import state
+from batcher.ledger.disk import BLOCK
+from batcher.ledger.recovery import scan
+from batcher.ledger.seal import Prefixes
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ def read_lines(path: Path) -> None:
 
 def scan_ids(path: Path) -> None:
     with path.open("rb", buffering=BLOCK) as file:
-        scan(file, path.stat().st_size, Done())
+        scan(file, path.stat().st_size, DoneIds())
 
 
 def scan_sealed(path: Path) -> None:
     with path.open("rb", buffering=BLOCK) as file:
-        heads = Heads()
-        heads.read_on(file, path.stat().st_size, bool)
-    if heads.seal is None:
+        prefixes = Prefixes()
+        prefixes.read_on(file, path.stat().st_size, bool)
+    if prefixes.seal is None:
         raise SystemExit("the results of the benchmark cannot be sealed")
 
 
@@ -107,11 +107,11 @@ def drop_last(results: Path) -> None:
     with results.open("r+b", buffering=BLOCK) as file:
         file.seek(max(0, results.stat().st_size - BLOCK))
         file.truncate(results.stat().st_size - len(file.readlines()[-1]))
-        heads = Heads()
-        heads.read_on(file, results.stat().st_size, bool)
-    if last is None or last.seal is None or heads.seal is None:
+        prefixes = Prefixes()
+        prefixes.read_on(file, results.stat().st_size, bool)
+    if last is None or last.seal is None or prefixes.seal is None:
         raise SystemExit("the first run left no seal")
-    seal = replace(heads.seal, alone=last.seal.alone)
+    seal = replace(prefixes.seal, alone=last.seal.alone)
     state.write(path, replace(last, seal=seal, synced=seal.size))
 
 

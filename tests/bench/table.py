@@ -81,8 +81,8 @@ def _short(value: float) -> str:
 
 def table(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """Columns as wide as their widest cell; words to the left, figures to the right."""
-    heads = ["what", "unit", *columns, "held", "min-max", "is", "target", ""]
-    cells = [heads, *(row.cells(columns) for row in rows)]
+    prefixes = ["what", "unit", *columns, "held", "min-max", "is", "target", ""]
+    cells = [prefixes, *(row.cells(columns) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     figures = range(2, len(columns) + 4)
     lines = (

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from commandline import WAIT, Desk
 from soak.faults import Faults
 from soak.gauge import MB, Life, look
 from soak.journal import Journal, What
+from support.commandline import WAIT, Desk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
-from commandline import Desk
 from soak.faults import TOKENS, name
 from soak.gauge import MB, by_hour, by_job
 from soak.journal import Account, What, account
+from support.commandline import Desk
 from torture.evidence import SCHEMA
 
 from batcher.simulator import text

@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from commandline import until
+from support.commandline import until
 from torture.evidence import check_kept, results_in
 from torture.scene import Scene
 

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from commandline import until
+from support.commandline import until
 from torture.evidence import check_accounted, check_kept, results_in, whole_lines
 from torture.scene import Scene
 

@@ -16,8 +16,8 @@ from torture.evidence import check_accounted, results_in, whole_lines
 from torture.scene import run_here
 
 from batcher.failures import InputError
-from batcher.observer import Silent
 from batcher.simulator import BackgroundSimulator, simulator_thread, text
+from batcher.view.observer import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

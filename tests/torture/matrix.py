@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from faultcells import CELLS, play_all
+from support.faultcells import CELLS, play_all
 
 if TYPE_CHECKING:
     import random

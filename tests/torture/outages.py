@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import urlopen
 
-from commandline import Desk, names, prompts
+from support.commandline import Desk, names, prompts
 from torture.evidence import check_finished
 
 from batcher.simulator.notation import HINTS

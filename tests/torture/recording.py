@@ -12,8 +12,8 @@ from unittest import mock
 
 from torture.evidence import whole_lines
 
-from batcher import disk
-from batcher.ledger import Ledger
+from batcher.ledger import disk
+from batcher.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

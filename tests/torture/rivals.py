@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from commandline import Desk, ended, names, prompts, until
+from support.commandline import Desk, ended, names, prompts, until
 from torture.evidence import check_finished
 
 if TYPE_CHECKING:

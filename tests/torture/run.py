@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # so that it runs as a script, as `make torture` does
 
-from faultcells import CELLS
+from support.faultcells import CELLS
 from torture.budget import Budget
 from torture.fulldisk import full_disks
 from torture.kills import kills

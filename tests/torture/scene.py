@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-from commandline import Desk, Ran, ended, names, prompts
+from support.commandline import Desk, Ran, ended, names, prompts
 from torture.evidence import check_finished
 
 from batcher.model import Api
-from batcher.observer import Silent
 from batcher.options import Options
-from batcher.runner import Run
+from batcher.running.runner import Run
+from batcher.view.observer import Silent
 
 if TYPE_CHECKING:
-    from batcher.observer import Observer
     from batcher.simulator import BackgroundSimulator
-    from batcher.summary import Summary
+    from batcher.view.observer import Observer
+    from batcher.view.summary import Summary
 
 KNOWN: Final = {option.name for option in fields(Options)}
 

@@ -9,12 +9,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from commandline import Desk, names, prompts
-from result_lines import entry
+from support.commandline import Desk, names, prompts
+from support.result_lines import entry
 from torture.evidence import check_accounted, check_finished, check_kept, results_in, whole_lines
 from torture.scene import run_here
 
-from batcher.ledger import Ledger
+from batcher.ledger.ledger import Ledger
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from commandline import names, prompts
-from result_lines import entry
+from support.commandline import names, prompts
+from support.result_lines import entry
 from torture.scene import run_here
 
 from batcher.failures import OutputIOError
-from batcher.ledger import Ledger, Line
+from batcher.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from torture.recording import Log
 
+    from batcher.ledger.lines import Entry
 
-LINES: Final[dict[str, Line]] = {
+
+LINES: Final[dict[str, Entry]] = {
     ident: entry(ident, seq, text=f"answer {ident} " * (1 + seq * 5 % 17))
     for seq, ident in enumerate(f"job-{number:02d}" for number in range(20))
 }

@@ -1,0 +1,74 @@
+"""The types of option values, each read once, at the edge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batcher.options import duration, setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return float(value) if isinstance(value, int | float) else duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Parsed(click.ParamType[Any]):
+    """A value that its own function reads, such as `Concurrency.of`."""
+
+    def __init__(self, name: str, read: Callable[[Any], Any]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._read(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class KeyValue(click.ParamType[tuple[str, Any]]):
+    """`key=value`; the value is JSON where it reads as JSON, and text otherwise or with `plain`."""
+
+    name = "key=value"
+
+    def __init__(self, *, plain: bool = False) -> None:
+        self.plain = plain
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            key, parsed = setting(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return (key, value.partition("=")[2]) if self.plain else (key, parsed)
+
+
+class LocalModel(click.ParamType[bool | Path]):
+    """The embedded model: the one that is installed, or a file."""
+
+    name = "model.gguf"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool | Path:
+        if value in (True, "", "default", "1", "true"):
+            return True
+        path = Path(value)
+        if path.is_file() and path.suffix != ".gguf" and not _is_gguf(path):
+            self.fail(f"{value} is no GGUF file; to use the installed model, put --local after INPUT", param, ctx)
+        return path
+
+
+def _is_gguf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"

@@ -1,0 +1,35 @@
+"""The seam between a run and what makes its exchanges: calls go down, attempts come up.
+
+Above it stand policy and the results file, one of each, and what is learnt of a server. Below it are sockets, streams
+and decoding, which could as well be on other machines: nothing but these calls and reports passes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from batcher.attempt import Attempt
+    from batcher.model import Call, Endpoint
+
+
+class Reports(Protocol):
+    """What is told of calls, on the event loop on which they were sent."""
+
+    def begun(self, call: Call) -> None:
+        """The first content of an answer has come: its model is loaded."""
+
+    def ended(self, call: Call, endpoint: Endpoint, attempt: Attempt) -> None:
+        """The exchange is over, well or not. The call may be sent again from within."""
+
+
+class Exchanges(Protocol):
+    """Takes calls and gives back an attempt for each."""
+
+    def open(self, reports: Reports) -> AbstractAsyncContextManager[None]:
+        """Be ready to send while the block runs; at its end what is in flight is broken off, and nothing is told."""
+
+    def send(self, call: Call, endpoint: Endpoint) -> None:
+        """Make one exchange. Returns at once; how many may be made at a time is the caller's to say."""

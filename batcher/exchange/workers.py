@@ -1,0 +1,201 @@
+"""Makes exchanges in this process: a task for each call in flight, and one watchdog for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+import anyio
+
+from batcher.attempt import Attempt
+from batcher.clock import now
+from batcher.exchange import answers
+from batcher.exchange.guard import Guard
+from batcher.exchange.timeouts import Timeouts, timed_out
+from batcher.exchange.watchdog import Watchdog
+from batcher.failures import AttemptError, Failure, FailureClass
+from batcher.model import Timing
+from batcher.wire.dialects import DIALECTS
+from batcher.wire.dialects.reading import Reading
+from batcher.wire.hints import read
+from batcher.wire.rules import classify
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator, Set as AbstractSet
+
+    from batcher.exchange.seam import Reports
+    from batcher.exchange.watchdog import Watch
+    from batcher.model import Call, Completion, Endpoint
+    from batcher.wire.transport import Exchange, Transport
+
+DRAIN = 1.0
+"""Seconds to wait for the end of a body after the terminal mark; it costs only the connection's reuse."""
+
+
+@dataclass(slots=True)
+class Workers:
+    """The maker of exchanges in this process. A worker that has made one waits for the next call: no task a call."""
+
+    transport: Transport
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    fail_on: AbstractSet[str] = frozenset()
+    _given: deque[tuple[Call, Endpoint]] = field(default_factory=deque)
+    _idle: deque[asyncio.Future[None]] = field(default_factory=deque)
+    _returning: int = 0
+    """Workers that report just now, and take the next call without being woken."""
+    _reports: Reports = field(init=False)
+    _watchdog: Watchdog = field(init=False)
+    _group: anyio.abc.TaskGroup = field(init=False)
+
+    @asynccontextmanager
+    async def open(self, reports: Reports) -> AsyncIterator[None]:
+        """Be ready to send while the block runs; at its end what is in flight is broken off, and nothing is told."""
+        self._reports = reports
+        self._watchdog = Watchdog(self.timeouts.tick)
+        async with anyio.create_task_group() as self._group:
+            self._group.start_soon(self._watchdog.run)
+            try:
+                yield
+            finally:
+                self._group.cancel_scope.cancel()
+
+    def send(self, call: Call, endpoint: Endpoint) -> None:
+        """Give the call to a worker that is free, or to a new one."""
+        self._given.append((call, endpoint))
+        if len(self._given) > self._returning and not self._wake_one():
+            self._group.start_soon(self._work)
+
+    async def _work(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        watch = self._watchdog.watch(task)
+        try:
+            while True:
+                if not self._given:
+                    await self._until_woken()
+                    continue
+                call, endpoint = self._given.popleft()
+                attempt = await self._attempt(call, endpoint, watch)
+                self._returning += 1
+                self._reports.ended(call, endpoint, attempt)
+                self._returning -= 1
+                del call, attempt  # nobody holds an answer while the next call is waited for
+        finally:
+            self._watchdog.release(watch)
+
+    async def _until_woken(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self._idle.append(future)
+        await future
+
+    def _wake_one(self) -> bool:
+        idle = self._idle
+        while idle:
+            future = idle.popleft()
+            if not future.done():
+                future.set_result(None)
+                return True
+        return False
+
+    async def _attempt(self, call: Call, endpoint: Endpoint, watch: Watch) -> Attempt:
+        """Make one exchange and read its answer to the proof that it is complete."""
+        timing = Timing(started_at=time.time(), started=now(), waited=call.waited)
+        attempt = Attempt(timing)
+        last = timing.started + self.timeouts.total
+        first = timing.started + self.timeouts.first_token if call.stream else last
+        watch.begin(first, last, "first_token")
+        reading: Reading | None = None
+        try:
+            exchange = await self.transport.post(endpoint, call.path, call.body)
+            try:
+                if exchange.status != 200:
+                    await _refuse(exchange, call, attempt)
+                if exchange.tells_limits:
+                    attempt.hints = read(exchange.headers)
+                reading = Reading(call, DIALECTS[call.path], exchange.content_type)
+                attempt.completion = await self._read(exchange, reading, call, timing, watch)
+            except BaseException:
+                exchange.close()
+                raise
+        except AttemptError as error:
+            attempt.failure = error.failure
+        except asyncio.CancelledError:
+            if not watch.took_the_cancel():
+                raise
+            attempt.failure = timed_out(watch.phase if watch.deadline < last else "total", self.timeouts, call)
+        except Exception as error:  # noqa: BLE001 - a bug met by one answer must not cost the others
+            attempt.failure = Failure(FailureClass.PERMANENT, "internal", f"{type(error).__name__}: {error}")
+        finally:
+            watch.end()
+            timing.finished = timing.finished or now()
+        if attempt.failure is not None and reading is not None:
+            _salvage(reading, attempt)
+        return self._judged(call, attempt)
+
+    async def _read(self, exchange: Exchange, reading: Reading, call: Call, timing: Timing, watch: Watch) -> Completion:
+        """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
+        idle = self.timeouts.idle
+        arrivals, guard = timing.arrivals, None
+        while chunk := await exchange.read():
+            if reading.feed(chunk):
+                arrived = now()
+                if guard is None:
+                    guard = Guard(reading.completion, timing, self.timeouts)
+                    self._reports.begun(call)
+                arrivals.append(arrived)
+                watch.phase = "idle"
+                watch.deadline = arrived + idle
+                if arrived >= guard.due and not reading.done:
+                    guard.look(arrived)
+            if reading.done and watch.phase != "drain":
+                watch.phase = "drain"
+                timing.finished = now()
+                watch.deadline = timing.finished + DRAIN
+            if (reading.done or not arrivals) and exchange.is_over:
+                break  # that spares a read
+        if not arrivals:
+            timing.finished = now()
+            await _Turn()  # answers in one piece are all read first, and then decoded one after the other
+        return reading.close()
+
+    def _judged(self, call: Call, attempt: Attempt) -> Attempt:
+        completion = attempt.completion
+        if completion is not None and attempt.failure is None and len(call.jobs) == 1:
+            completion.parsed = answers.judge(call.jobs[0], completion)
+            if self.fail_on and completion.flags:
+                attempt.failure = answers.suspicion(completion, self.fail_on)
+        return attempt
+
+
+class _Turn:
+    """Gives everything that is ready its turn, as `asyncio.sleep(0)` does at thrice the price.
+
+    What is done alike for many calls costs less if it is done for one after the other: it stays in the caches.
+    """
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None]:
+        yield
+
+
+def _salvage(reading: Reading, attempt: Attempt) -> None:
+    """Keep a complete answer whose connection broke after its end, and the partial text of any other."""
+    if reading.done:
+        try:
+            attempt.completion, attempt.failure = reading.close(), None
+        except AttemptError as error:
+            attempt.failure = error.failure
+    else:
+        attempt.completion = reading.completion
+
+
+async def _refuse(exchange: Exchange, call: Call, attempt: Attempt) -> NoReturn:
+    """Raise AttemptError for an answer whose status is not 200."""
+    body, headers = await exchange.body(), exchange.headers
+    hints = attempt.hints = read(headers, body, time.time())
+    raise AttemptError(classify(exchange.status, body, call.path, retry_after=hints.retry_after, headers=headers))

@@ -1,0 +1,69 @@
+"""What a run says for all its lines, and what reading them brings up for the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from batcher.failures import LineError, UsageError
+from batcher.inputs.formats.endpoints import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from batcher.model import Json
+
+_LATEST = ":latest"
+_DISTINCT_KEYS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """Run-wide values; whatever a line says itself wins over them.
+
+    `params` go by their common names (see `parameters.split_parameters`), `extra` goes into the body as it is.
+    `keep_alive` is said on Ollama's own API alone, "" not at all. `path` is the API path for lines that name none.
+    Paths of images are relative to `files_root` and must stay below it; `None` refuses them. `files` counts the images
+    that lines named, which may become others while the lines stay as they are. `unknown_keys` counts the keys that no
+    part of batcher reads, for one warning a run. Raises `UsageError` if `path` is no endpoint.
+    """
+
+    model: str | None = None
+    system: str | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Json] = field(default_factory=dict)
+    options: Mapping[str, Json] = field(default_factory=dict)
+    extra: Mapping[str, Json] = field(default_factory=dict)
+    keep_alive: str = ""
+    path: str | None = None
+    files_root: Path | None = None
+    files: Counter[str] = field(default_factory=Counter, compare=False)
+    unknown_keys: Counter[str] = field(default_factory=Counter, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            try:
+                kind_of(self.path)
+            except LineError as error:
+                raise UsageError(error.message) from error
+
+    def resolve(self, model: str | None) -> str | None:
+        """The model to ask: the line's or the run's, after aliases, for which `name` and `name:latest` are one."""
+        name = model or self.model
+        if not self.aliases or name is None:
+            return name
+        twin = name.removesuffix(_LATEST) if name.endswith(_LATEST) else name + _LATEST
+        return self.aliases.get(name) or self.aliases.get(twin) or name
+
+    def root(self) -> Path | None:
+        """Give `files_root` to someone who reads an image."""
+        self.files["image"] += 1
+        return self.files_root
+
+    def note_unknown(self, keys: Iterable[str]) -> None:
+        """Count keys that are not used; a file with a new key on each line must not fill the memory."""
+        for key in keys:
+            if key in self.unknown_keys or len(self.unknown_keys) < _DISTINCT_KEYS:
+                self.unknown_keys[key] += 1

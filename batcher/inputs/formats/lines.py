@@ -1,0 +1,141 @@
+r"""Cuts a byte stream into input lines, numbered, located, and bounded in memory.
+
+Only ``\n`` ends a line: U+2028, U+0085 and a lone ``\r`` are data, as JSON allows them inside a string.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from batcher.failures import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LINE_LIMIT = 64 * 1024 * 1024
+"""The longest line taken, in bytes; longer ones are passed over in constant memory."""
+
+_BLOCK = 256 * 1024
+_BOM = b"\xef\xbb\xbf"
+_LONGEST_MARK = 4
+
+_FOREIGN = {
+    b"\xff\xfe": "UTF-16; convert it, for example: iconv -f UTF-16 -t UTF-8",
+    b"\xfe\xff": "UTF-16; convert it, for example: iconv -f UTF-16 -t UTF-8",
+    b"\x1f\x8b": "gzip data; name it .gz, or unpack it: gzip -dc",
+    b"\x28\xb5\x2f\xfd": "zstd data; name it .zst, or unpack it: zstd -dc",
+}
+
+
+class Line(NamedTuple):
+    """One physical line. `seq` counts from 0, `offset` is in bytes; `data` is `None` if the line was too long."""
+
+    seq: int
+    offset: int
+    data: bytes | None
+
+
+class LineSplitter:
+    """Cuts chunks into lines by push. Blank lines are passed over but keep their number.
+
+    A UTF-8 byte order mark at the start is dropped. Raises `InputError` if the start shows that this is no UTF-8 text.
+    """
+
+    def __init__(self, longest: int = LINE_LIMIT) -> None:
+        self._longest = longest
+        self._seq = 0
+        self._offset = 0
+        self._pending: list[bytes] = []
+        self._length = 0  # of the unfinished line, bytes dropped from it included
+        self._start: bytes | None = b""  # the first bytes, held until a mark can be told; `None` afterwards
+
+    def feed(self, chunk: bytes) -> list[Line]:
+        """The lines that `chunk` completes."""
+        if self._start is not None:
+            self._start += chunk
+            if len(self._start) < _LONGEST_MARK:
+                return []
+            chunk = self._begin()
+        head, newline, rest = chunk.partition(b"\n")
+        if not newline:
+            self._keep(head)
+            return []
+        lines: list[Line] = []
+        self._keep(head)
+        self._finish(1, lines)
+        if rest:
+            self._cut(rest, lines)
+        return lines
+
+    def close(self) -> list[Line]:
+        """The last line, if it came without a newline."""
+        lines = self._flush()
+        if self._length:
+            self._finish(0, lines)
+        return lines
+
+    def _flush(self) -> list[Line]:
+        """The lines of an input so short that its start is still held."""
+        text = self._begin() if self._start is not None else b""
+        return self.feed(text) if text else []
+
+    def _begin(self) -> bytes:
+        """The text after the byte order mark."""
+        text, self._start = self._start or b"", None
+        for mark, what in _FOREIGN.items():
+            if text.startswith(mark):
+                raise InputError(f"the input is not UTF-8 text but {what}")
+        if text.startswith(_BOM):
+            self._offset = len(_BOM)
+            return text[len(_BOM) :]
+        return text
+
+    def _cut(self, rest: bytes, lines: list[Line]) -> None:
+        """The hot loop: whole lines inside one chunk."""
+        seq, offset, longest = self._seq, self._offset, self._longest
+        append, new = lines.append, tuple.__new__
+        *whole, tail = rest.split(b"\n")
+        for data in whole:
+            length = len(data)
+            if length > longest:
+                append(Line(seq, offset, None))
+            elif data and (data[0] > 32 or not data.isspace()):
+                # as Line(…), which costs twice as much: a named tuple's own __new__ is a Python function
+                append(new(Line, (seq, offset, data if data[-1] != 13 else data[:-1])))
+            seq += 1
+            offset += length + 1
+        self._seq, self._offset = seq, offset
+        self._keep(tail)
+
+    def _keep(self, piece: bytes) -> None:
+        """Hold a piece of an unfinished line, or let the whole of it go once it is too long."""
+        self._length += len(piece)
+        if self._length > self._longest:
+            self._pending.clear()
+        elif piece:
+            self._pending.append(piece)
+
+    def _finish(self, newline: int, lines: list[Line]) -> None:
+        if self._length > self._longest:
+            lines.append(Line(self._seq, self._offset, None))
+        else:
+            data = b"".join(self._pending)
+            if data and not data.isspace():
+                lines.append(Line(self._seq, self._offset, data.removesuffix(b"\r")))
+        self._seq += 1
+        self._offset += self._length + newline
+        self._length = 0
+        self._pending.clear()
+
+
+def read_lines(file: BinaryIO, longest: int = LINE_LIMIT) -> Iterator[Line]:
+    """The lines of a file or pipe, as they come.
+
+    Raises `InputError` if the file is no UTF-8 text, and what `file.read` raises.
+    """
+    splitter = LineSplitter(longest)
+    # `read1` gives what a pipe holds now; `read` would wait until the block is full
+    read: Callable[[int], bytes] = getattr(file, "read1", file.read)
+    while block := read(_BLOCK):
+        yield from splitter.feed(block)
+    yield from splitter.close()

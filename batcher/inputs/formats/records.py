@@ -1,0 +1,248 @@
+"""Makes a job of a record: recognises what it asks for, merges the run's defaults in, checks and hashes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batcher.failures import LineError
+from batcher.inputs.formats.content import check_input, check_items, check_messages, check_prompt
+from batcher.inputs.formats.endpoints import kind_of
+from batcher.inputs.formats.images import load_image, load_uri
+from batcher.inputs.formats.parameters import OTHER_KEYS, PARAMETERS, nearest_key, put, wrong
+from batcher.inputs.identity import body_hash, request_hash
+from batcher.model import Job, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batcher.inputs.formats.defaults import Defaults
+    from batcher.model import Json
+
+_CONTENT: dict[Kind, tuple[str, ...]] = {
+    Kind.CHAT: ("messages", "prompt"),
+    Kind.GENERATE: ("prompt",),
+    Kind.EMBED: ("input", "text", "prompt"),
+    Kind.RESPONSES: ("input", "prompt", "messages", "text"),
+    Kind.IMAGE: ("prompt",),
+}
+"""Where each kind looks for its content, best first."""
+
+_RECOGNISED = {"messages": Kind.CHAT, "prompt": Kind.GENERATE, "input": Kind.EMBED, "text": Kind.EMBED}
+"""What a key makes of a line that names no endpoint, in this order."""
+
+_BARE = frozenset({"id", "custom_id", "model", "messages", "prompt", "input", "text", "meta"})
+"""Keys that set no parameter and bring nothing along: a line with no others has the run's parameters."""
+
+
+def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults) -> Job:
+    """The job that a record stands for, under the id `name`. Raises `LineError`."""
+    if record.get("body") is not None:
+        return _read_body(record, name, seq, defaults)
+    path, kind = _recognise(record, defaults)
+    content = _content(record, kind, path)
+    params, options, extra = defaults.params, defaults.options, defaults.extra
+    tools: list[Json] | None = None
+    images: tuple[str, ...] = ()
+    if not _BARE.issuperset(record):
+        params = _params(record, defaults)
+        options = _merged(record, "options", options)
+        extra = _merged(record, "params", extra)
+        tools, images = _tools(record), _images(record, defaults)
+    model = defaults.resolve(_text(record, "model"))
+    system = _system(record, content, kind, defaults)
+    if type(content) is list and kind is not Kind.EMBED:
+        _load_images(content, defaults)
+    if images and kind is Kind.CHAT:
+        _attach(content, images)
+        images = ()
+    return Job(
+        id=name,
+        seq=seq,
+        kind=kind,
+        hash=request_hash(
+            kind, model, content, system=system, tools=tools, params=params, options=options, extra=extra, images=images
+        ),
+        model=model,
+        path=path,
+        content=content,
+        system=system,
+        images=images,
+        tools=tools,
+        params=params,
+        options=options,
+        extra=extra,
+        keep_alive="" if "keep_alive" in record else defaults.keep_alive,
+        meta=record.get("meta"),
+    )
+
+
+def _read_body(record: dict[str, Json], name: str, seq: int, defaults: Defaults) -> Job:
+    """A line with a whole body. Only the model is touched: the run's if there is none, and its alias."""
+    path = record.get("url") or defaults.path
+    if path is None:
+        raise LineError("input_invalid", 'the line has a "body" but no "url"; name the endpoint, or give --endpoint')
+    kind = kind_of(path)
+    method = record.get("method")
+    if method is not None and (type(method) is not str or method.upper() != "POST"):
+        raise wrong("method", '"POST"', method)
+    body = record["body"]
+    if type(body) is not dict:
+        raise wrong("body", "an object", body)
+    _check_body(body, kind, path)
+    model = defaults.resolve(_text(body, "model"))
+    if model is not None:
+        body["model"] = model
+    return Job(
+        id=name,
+        seq=seq,
+        kind=kind,
+        hash=body_hash(kind, body),
+        model=model,
+        path=path,
+        body=body,
+        keep_alive=defaults.keep_alive,
+        meta=record.get("meta"),
+    )
+
+
+def _check_body(body: dict[str, Json], kind: Kind, path: str) -> None:
+    """That the body is not empty of content; its finer points are between its author and the server."""
+    if kind is Kind.CHAT:
+        check_messages(body.get("messages"))
+    elif kind is Kind.EMBED:
+        check_input(body.get("input"))
+    elif kind is Kind.RESPONSES:
+        check_items(body.get("input"))
+    elif path == "/v1/completions" and type(body.get("prompt")) is list:
+        check_input(body["prompt"])  # several prompts, or tokens: as an embedding input has them
+    else:
+        check_prompt(body.get("prompt"))
+
+
+def _recognise(record: dict[str, Json], defaults: Defaults) -> tuple[str | None, Kind]:
+    path = record.get("url") or defaults.path
+    if path is not None:
+        return path, kind_of(path)
+    for key, kind in _RECOGNISED.items():
+        if record.get(key) is not None:
+            return None, kind
+    raise LineError("input_invalid", _nothing(record, 'no "prompt", "messages", "input" or "body"'))
+
+
+def _content(record: dict[str, Json], kind: Kind, path: str | None) -> Json:
+    for key in _CONTENT[kind]:
+        value = record.get(key)
+        if value is not None:
+            break
+    else:
+        wanted = " or ".join(f'"{key}"' for key in _CONTENT[kind])
+        raise LineError("input_invalid", _nothing(record, f"no {wanted}, which {path} needs"))
+    if key == "messages":
+        return check_messages(value)
+    if kind is Kind.EMBED:
+        return check_input(value, key)
+    if kind is Kind.RESPONSES:
+        return check_items(value, key)
+    prompt = check_prompt(value)
+    return [{"role": "user", "content": prompt}] if kind is Kind.CHAT else prompt
+
+
+def _nothing(record: dict[str, Json], what: str) -> str:
+    """A message for a line without content, with the misspelt key if there is one."""
+    for key in record:
+        near = nearest_key(key) if key not in OTHER_KEYS and key not in PARAMETERS else None
+        if near in _RECOGNISED:
+            return f'the line has {what}; did you mean "{near}" by "{key}"?'
+    keys = ", ".join(f'"{key:.40}"' for key in list(record)[:8])
+    return f"the line has {what}; it has {keys or 'nothing at all'}"
+
+
+def _params(record: dict[str, Json], defaults: Defaults) -> Mapping[str, Json]:
+    """The common parameters over the run's; notes keys that mean nothing. A null takes the run's value away."""
+    params = dict(defaults.params)
+    unknown: list[str] = []
+    for key, value in record.items():
+        parameter = PARAMETERS.get(key)
+        if parameter is not None:
+            put(params, parameter.name, parameter.check(key, value) if value is not None else None)
+        elif key not in OTHER_KEYS:
+            unknown.append(key)
+    if unknown:
+        defaults.note_unknown(unknown)
+    return params
+
+
+def _merged(record: dict[str, Json], key: str, defaults: Mapping[str, Json]) -> Mapping[str, Json]:
+    value = record.get(key)
+    if value is None:
+        return defaults
+    if type(value) is not dict:
+        raise wrong(key, "an object", value)
+    return {**defaults, **value} if defaults else value
+
+
+def _text(record: dict[str, Json], key: str) -> str | None:
+    value = record.get(key)
+    if value is not None and type(value) is not str:
+        raise wrong(key, "text", value)
+    return value
+
+
+def _system(record: dict[str, Json], content: Json, kind: Kind, defaults: Defaults) -> str | None:
+    """The line's own, else the run's unless the messages bring one. A null takes the run's away."""
+    if kind is Kind.EMBED or kind is Kind.IMAGE:
+        return None
+    if "system" in record or "instructions" in record:
+        return _text(record, "system" if "system" in record else "instructions") or None
+    if defaults.system and type(content) is list and any(m.get("role") in ("system", "developer") for m in content):
+        return None
+    return defaults.system
+
+
+def _tools(record: dict[str, Json]) -> list[Json] | None:
+    tools = record.get("tools")
+    if tools is None:
+        return None
+    if type(tools) is not list or any(type(tool) is not dict for tool in tools):
+        raise wrong("tools", "a list of objects", tools)
+    return tools or None
+
+
+def _images(record: dict[str, Json], defaults: Defaults) -> tuple[str, ...]:
+    images = record.get("images")
+    if not images:
+        return ()
+    return tuple(_load_all(images, "images", defaults))
+
+
+def _load_all(images: Json, key: str, defaults: Defaults) -> list[str]:
+    if type(images) is not list or any(type(image) is not str for image in images):
+        raise wrong(key, "a list of base64 texts or paths", images)
+    return [load_image(image, defaults.root()) for image in images]
+
+
+def _load_images(messages: list[Json], defaults: Defaults) -> None:
+    """Put the images of messages in place of their paths: Ollama's `images`, and OpenAI's content parts."""
+    for message in messages:
+        if message.get("images"):
+            message["images"] = _load_all(message["images"], "images of a message", defaults)
+        content = message.get("content")
+        if type(content) is list:
+            for part in content:
+                _load_part(part, defaults)
+
+
+def _load_part(part: dict[str, Json], defaults: Defaults) -> None:
+    image = part.get("image_url") if type(part) is dict else None
+    if type(image) is str:
+        part["image_url"] = load_uri(image, defaults.root())
+    elif type(image) is dict and type(image.get("url")) is str:
+        image["url"] = load_uri(image["url"], defaults.root())
+    elif image is not None:
+        raise wrong("image_url", "a URL or an object with one", image)
+
+
+def _attach(messages: list[Json], images: tuple[str, ...]) -> None:
+    """The line's images belong to the last thing the user said."""
+    message = next((m for m in reversed(messages) if m.get("role") == "user"), messages[-1])
+    message["images"] = [*(message.get("images") or []), *images]

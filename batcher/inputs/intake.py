@@ -1,0 +1,235 @@
+"""Which lines of the input are still to be done: parsed, told apart by id, compared with what is done already."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from batcher.failures import LineError
+from batcher.inputs.changes import contradiction
+from batcher.inputs.done import Sight
+from batcher.inputs.formats.jsonl import refused, too_large
+from batcher.inputs.identity import Ids
+from batcher.inputs.lineset import LineSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from batcher.inputs.done import DoneIds
+    from batcher.inputs.formats import Line, Parser
+    from batcher.inputs.formats.defaults import Defaults
+    from batcher.model import Job, Result
+
+TURN: Final = 2000
+"""Lines that are passed over or compared at a stretch: 60 ms at most."""
+SHOWN = 3
+"""Changed jobs that are kept as examples."""
+
+
+class OrderKeeper(Protocol):
+    """Wants to know which job each line is, "" for none; the first line of an id is the job."""
+
+    def note(self, seq: int, ident: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Intake:
+    """Jobs in the order of the input. Lines that are no jobs go to `reject`; the counts say what became of the rest.
+
+    `finished` remembers what has a result, and from here on also what was met in the input. `at_most` makes the first
+    so many lines the whole input. `needs_model` refuses jobs that name none. `on_change` says what a job is that asks
+    for something else than the result of its id is of: an error, a job to run again, or done (keep).
+    """
+
+    parse: Parser
+    defaults: Defaults
+    finished: DoneIds
+    reject: Callable[[Result], None]
+    at_most: int | None = None
+    needs_model: bool = False
+    order: OrderKeeper | None = None
+    """Where to note which job stands on which line."""
+    on_change: str = "error"
+    failed: Callable[[str], bool] | None = None
+    """Which jobs failed before and are to be left alone, if any are."""
+    taken: int = 0
+    skipped: int = 0
+    """Jobs that have a result already."""
+    duplicates: int = 0
+    """Lines that repeat an earlier one, id and content."""
+    left: int = 0
+    """Jobs left alone since they failed before."""
+    refused: int = 0
+    changed: int = 0
+    """Jobs that ask for something else than the result of their id is of."""
+    examples: list[Job] = field(default_factory=list)
+    """The first of these."""
+    answered: LineSet = field(default_factory=LineSet)
+    """Lines that were met, or taken for met, and whose result is of what they ask."""
+    rest: Callable[[], object] | None = None
+    """Called where `jobs` yields None though there is more, so that others have their turn; without it, none have."""
+    _proven: LineSet = field(default_factory=LineSet)
+    _alone: bool = False
+    _clashed: bool = False
+    _ids: Ids = field(init=False)
+    _checked: bool = False
+    _passed: LineSet = field(default_factory=LineSet)
+    """Lines that `check` found to need nothing."""
+    _clashes: LineSet = field(default_factory=LineSet)
+
+    def __post_init__(self) -> None:
+        self._ids = Ids(self.finished.seen)
+
+    @property
+    def plain(self) -> bool:
+        """What a line asks was told by that line alone so far: by no other line, and no file."""
+        return not self._ids.repeated and not self.defaults.files
+
+    @property
+    def alone(self) -> bool:
+        """The whole input was met, and each line of it is a job of its own."""
+        return self._alone and self.plain and not self._clashed and not self.duplicates
+
+    def take_over(self, lines: LineSet, *, alone: bool) -> None:
+        """Take lines for answered, without looking at them; `alone` is what an earlier run found to be true."""
+        self._proven, self.answered, self._alone = lines, lines.copy(), alone
+
+    def jobs(self, lines: Iterable[Line | None]) -> Iterator[Job | None]:
+        """Yield what is to be done; None where nothing has arrived yet. Raises InputError when a job has changed."""
+        passed = 0
+        wanted = self._wanted if self._proven or self._passed else self._unknown  # len() takes long: once is enough
+        for line in self._within_limit(lines):
+            if line is None:
+                yield None
+            elif (job := wanted(line)) is not None:
+                self.taken += 1
+                yield job
+            else:
+                passed += 1
+                if self.rest is not None and not passed % TURN:
+                    self.rest()
+                    yield None
+
+    def check(self, lines: Iterable[Line | None], checkpoint: Callable[[], object] = bool) -> None:
+        """Compare the whole input with what is done before anything is sent; `jobs` then passes over what is.
+
+        Counts in `changed` the jobs that have the id of a finished one and ask for something else. `checkpoint` is
+        called now and then; what it raises ends the comparison.
+        """
+        for read, line in enumerate(self._within_limit(lines)):
+            if not read % TURN:
+                checkpoint()
+            if line is None:
+                continue
+            if line.seq in self._proven:
+                self.skipped += 1
+                continue
+            try:
+                if not self._judge(line, self._parse(line)):
+                    self._passed.add(line.seq)
+            except DuplicateError:
+                self._clashes.add(line.seq)
+            except LineError:
+                continue
+        self._ids.replay()
+        self._checked = True
+
+    def names_model(self, lines: Iterable[Line | None]) -> bool:
+        """Whether the first job says which model it wants; true if there is none to tell by."""
+        for line in lines:
+            if line is not None and line.data is not None:
+                with suppress(LineError):
+                    return _has_model(self.parse(line.data, line.seq, self.defaults, Ids()))
+        return True
+
+    def _within_limit(self, lines: Iterable[Line | None]) -> Iterator[Line | None]:
+        read = 0
+        for line in lines:
+            if line is not None:
+                if self.at_most is not None and read >= self.at_most:
+                    return
+                read += 1
+            yield line
+        self._alone = True
+
+    def _wanted(self, line: Line) -> Job | None:
+        """The job on a line if there is one and it is to be done."""
+        if line.seq in self._proven or line.seq in self._passed:
+            self.skipped += not self._checked
+            return None
+        return self._unknown(line)
+
+    def _unknown(self, line: Line) -> Job | None:
+        """As `_wanted`, of a line that has to be looked at."""
+        try:
+            return self._looked_at(line)
+        except LineError as error:
+            self.refused += 1
+            self.reject(refused(error, line))
+            return None
+
+    def _looked_at(self, line: Line) -> Job | None:
+        """As `_unknown`. Raises LineError for a line that is no job."""
+        job = self._parse(line)
+        if self._checked:
+            if line.seq in self._clashes:
+                raise DuplicateError(job.id)
+            return job
+        wanted = self._judge(line, job)
+        if self.changed and self.on_change == "error":
+            raise contradiction(self.examples, self.changed)
+        return job if wanted else None
+
+    def _judge(self, line: Line, job: Job) -> bool:
+        """Whether a job is to be done; counts it if not. Raises LineError if an earlier job has its id."""
+        sight = self.finished.see(job.id, job.hash)
+        if self.order is not None:
+            is_job = sight is not Sight.REPEATED and sight is not Sight.CLASH
+            self.order.note(line.seq, job.id if is_job else "")
+        match sight:
+            case Sight.NEW:
+                if self.failed is None or not self.failed(job.id):
+                    return True
+                self.left += 1
+            case Sight.DONE:
+                self.skipped += 1
+                self.answered.add(line.seq)
+            case Sight.CHANGED:
+                return self._judge_changed(job)
+            case Sight.REPEATED:
+                self.duplicates += 1
+            case Sight.CLASH:
+                self._clashed = True
+                raise DuplicateError(job.id)
+        return False
+
+    def _judge_changed(self, job: Job) -> bool:
+        self.changed += 1
+        if len(self.examples) < SHOWN:
+            self.examples.append(job)
+        if self.on_change == "keep":
+            self.skipped += 1
+        return self.on_change == "rerun"
+
+    def _parse(self, line: Line) -> Job:
+        if self.order is not None and not self._checked:
+            self.order.note(line.seq, "")
+        if line.data is None:
+            raise too_large()
+        job = self.parse(line.data, line.seq, self.defaults, self._ids)
+        if self.needs_model and not _has_model(job):
+            raise LineError("no_model", "no model: name one on the line, with -m, or in the variable MODEL", id=job.id)
+        return job
+
+
+class DuplicateError(LineError):
+    """A line under the id of an earlier one that asks for something else."""
+
+    def __init__(self, ident: str) -> None:
+        # Refused under an id of its own: the id that it gives may well have a result.
+        super().__init__("duplicate_id", f"an earlier line has the id {ident!r} and asks for something else")
+
+
+def _has_model(job: Job) -> bool:
+    return job.model is not None or (job.body is not None and "model" in job.body)

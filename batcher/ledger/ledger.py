@@ -1,0 +1,261 @@
+"""The results file: who may write it, what is in it already, and how a line gets in for good.
+
+    open     lock, scan, repair          one writer; after it the file holds whole results only
+    append   one write a group           a line is in the file whole or not at all, and an id has one line at most
+    sync     fdatasync                   what was appended survives a power cut as well
+
+The file itself is the only record of what is done: two files cannot be committed together, so a journal beside it
+would be ahead of the results or behind them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+from batcher.failures import OutputIOError
+from batcher.ledger import disk, state
+from batcher.ledger.lock import complaint, open_locked
+from batcher.ledger.names import quarantine_path, state_path
+from batcher.ledger.recovery import Readback, scan
+from batcher.ledger.repair import renew
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from batcher.inputs.done import DoneIds
+    from batcher.ledger.lines import Entry
+    from batcher.ledger.seal import Prefixes, Seal
+    from batcher.ledger.state import State
+    from batcher.ledger.stream import StreamLedger
+    from batcher.model import Json
+
+AnyLedger: TypeAlias = "Ledger | StreamLedger"
+"""Where results go; both are asked and told the same."""
+
+
+class Ledger:
+    """A results file open for appending, locked against other runs until it is closed.
+
+    Not for two threads, save that `sync` may run in another one while lines are appended. `refused` counts lines that
+    were not written because their id has one; `end` and `synced` are bytes: what is in the file, and how much of that
+    is known to be on the disk. After a failed sync the next run has to distrust what comes after it.
+    `changed`: it may hold something else than when it was opened. `before` is the state that the last run left.
+    `stale`: what it holds is to be overwritten, and that has not begun; `emptied` is called when it does.
+    """
+
+    waits = False
+    """Whether a write may have to wait for someone, as on a pipe; then it is not for the event loop."""
+
+    def __init__(self, back: Readback, before: State | None = None, *, stale: bool = False) -> None:
+        self.path = back.path
+        self.repaired = back.repaired
+        self.before = before
+        self.prefixes: Prefixes = back.prefixes
+        self.synced_seal: Seal | None = self.prefixes.seal
+        self.refused = 0
+        self.end = self.synced = 0 if stale else os.fstat(back.fd).st_size
+        self.stale = stale
+        self.emptied: Callable[[], object] = bool
+        self.changed = False
+        self._fd = back.fd
+        self._done = back.done
+        self._unread = back.unread
+        self._fault: OutputIOError | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        overwrite: bool = False,
+        fingerprint: Mapping[str, Json] | None = None,
+        checkpoint: Callable[[], object] = bool,
+    ) -> Self:
+        """Create or reopen a results file, lock it, mend it, and read what is done, or have `overwrite` await `empty`.
+
+        `fingerprint` is that of the input: if the last run had the same, its seal tells what is done. `checkpoint` is
+        called now and then; what it raises ends the reading. What a failed sync left in doubt is written anew.
+        Raises `LockedError` (75) if another run has it, `OutputError` (73) if it cannot be created, written or locked
+        or holds something else than results, `OutputIOError` (74) if it cannot be read or mended.
+        """
+        path = Path(os.path.realpath(path))  # a repair replaces the file, and must not replace a link to it
+        back = Readback(open_locked(path), path)
+        try:
+            before, _ = state.read(state_path(path))
+            if not overwrite:
+                back.read(
+                    quarantine_path(path), before.seal_for(fingerprint) if before and fingerprint else None, checkpoint
+                )
+                if before is not None and before.untrusted is not None:
+                    back.fd = renew(back.fd, path)
+            disk.sync_directory(path.parent)
+            return cls(back, before, stale=overwrite)
+        except BaseException as error:
+            os.close(back.fd)
+            if isinstance(error, OSError):
+                raise OutputIOError(complaint(path, "cannot be read back and mended", error)) from error
+            raise
+
+    @property
+    def done(self) -> DoneIds:
+        """What is known of each id; whoever reads the input notes in it what he meets. `prefixes` may know of more."""
+        return self._done
+
+    def read_ids(self, checkpoint: Callable[[], object] = bool) -> None:
+        """Have all ids in `done`, those too that opening the file did not need. Raises `OutputIOError`."""
+        if not self._unread:
+            return
+        try:
+            with self.path.open("rb", buffering=disk.BLOCK) as file:
+                scan(file, self._unread, self._done, checkpoint)
+        except OSError as error:
+            raise OutputIOError(complaint(self.path, "cannot be read back", error)) from error
+        self._unread = 0
+
+    def get(self, ident: str) -> str | None:
+        """Give the hash of the request an id has a result for; "" if unknown, `None` if there is no result."""
+        if ident not in self._done and not self._done.seen(ident):  # one that was met is none of those passed over
+            self.read_ids()
+        return self._done.get(ident)
+
+    def __contains__(self, ident: str) -> bool:
+        return self.get(ident) is not None
+
+    def __len__(self) -> int:
+        return len(self._done) + (len(self.prefixes.lines) if self._unread else 0)
+
+    def append(self, lines: Sequence[Entry]) -> int:
+        """Write whole lines in one go and return how many; a line for an id that has one is refused.
+
+        Raises `OutputIOError` if the file does not take them all. The lines that fit whole are in, and their ids are
+        in `self`; the rest is cut off again and may be appended later. The `OSError` is the cause.
+        """
+        self._check_sound()
+        if self.stale and lines:
+            self.empty()
+        fresh = [line for line in lines if self._done.add(line[0], line[1])]
+        self.refused += len(lines) - len(fresh)
+        data = b"".join([line[2] for line in fresh])
+        self.changed = self.changed or bool(fresh)
+        try:
+            disk.write_all(self._fd, data)
+        except OSError as error:
+            self._roll_back(fresh)
+            raise OutputIOError(
+                complaint(self.path, f"cannot be written; {len(self)} results are safe in it", error)
+            ) from error
+        self.end += len(data)
+        self.prefixes.add([line[2] for line in fresh])
+        return len(fresh)
+
+    def empty(self) -> None:
+        """Let go of what is to be overwritten, if it is still there; `append` does so before its first line.
+
+        Until then an `overwrite` has cost nothing. Raises `OutputIOError`.
+        """
+        if not self.stale:
+            return
+        try:
+            os.ftruncate(self._fd, 0)
+            disk.sync(self._fd)
+        except OSError as error:
+            self._fault = OutputIOError(complaint(self.path, "cannot be emptied", error))
+            raise self._fault from error
+        self.stale, self.changed = False, True
+        self.emptied()
+
+    def sync(self) -> None:
+        """Wait until all that was appended before this call is on the disk.
+
+        Raises `OutputIOError` if it is not, or if the file was moved, deleted or cut short behind our back. Either
+        way no later call succeeds: after a failed sync the kernel may call the lost pages clean.
+        """
+        self._check_sound()
+        seal, end = self.prefixes.seal, self.end
+        try:
+            if end > self.synced:
+                disk.sync(self._fd)
+        except OSError as error:
+            self._fault = OutputIOError(complaint(self.path, f"is safe only up to byte {self.synced}", error))
+            raise self._fault from error
+        self._check_place(end)
+        self.synced, self.synced_seal = end, seal
+
+    def check(self) -> None:
+        """Raise what `sync` would raise of a file that was moved, deleted or cut short; waits for no disk."""
+        self._check_sound()
+        self._check_place(self.end)
+
+    def replace(self, make: Callable[[int, Path], tuple[int, Path]]) -> None:
+        """Sync, and go on with the file and the name that `make` gives for the ones it gets.
+
+        The new file holds the same results and the lock. Raises what `make` raises, and then nothing has changed.
+        """
+        self.sync()
+        self.changed = True
+        self._fd, self.path = make(self._fd, self.path)
+        self.end = self.synced = os.fstat(self._fd).st_size
+        self.prefixes.forget()
+        self.synced_seal = None
+
+    def close(self) -> None:
+        """Sync, and let the lock go; raises as `sync` does, and a second call does nothing."""
+        if self._fd < 0:
+            return
+        try:
+            if self._fault is None:
+                self.sync()
+        finally:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_sound(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+    def _check_place(self, end: int) -> None:
+        try:
+            fault = _displaced(self._fd, self.path, end)
+        except OSError as error:
+            self._fault = OutputIOError(complaint(self.path, "cannot be looked at any more", error))
+            raise self._fault from error
+        if fault:
+            self._fault = OutputIOError(f"{self.path}: {fault}")
+            raise self._fault
+
+    def _roll_back(self, lines: Sequence[Entry]) -> None:
+        """Keep the lines that got in whole, cut off the one that did not, and forget it and those after it."""
+        try:
+            room = os.fstat(self._fd).st_size - self.end
+            for ident, _, data in lines:
+                room -= len(data)
+                if room < 0:
+                    self._done.discard(ident)
+                else:
+                    self.end += len(data)
+                    self.prefixes.add([data])
+            os.ftruncate(self._fd, self.end)
+        except OSError as error:
+            # the next line would be glued to half a line: no more of them; the next run cuts it off
+            self._fault = OutputIOError(complaint(self.path, "ends in half a line that cannot be cut off", error))
+
+
+def _displaced(fd: int, path: Path, end: int) -> str | None:
+    """Say what someone did to the open file, if they did."""
+    size = os.fstat(fd).st_size
+    if size < end:
+        return f"something else cut this file to {size} bytes while we wrote it; run again to redo what is missing"
+    if not disk.is_at(fd, path):
+        return "was moved or deleted while we wrote it; move it back before the next run, or its jobs run again"
+    return None

@@ -1,0 +1,73 @@
+"""Opens the results file for one run alone: the lock is on the file itself, and dies with the process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from batcher.failures import LockedError, OutputError
+from batcher.ledger import disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_OPENINGS = 8
+"""Times to open a file that other runs replace before we give up."""
+
+
+def open_locked(path: Path) -> int:
+    """Open or create a results file and lock it until its descriptor is closed, by us or by our death.
+
+    Raises `LockedError` (75) if another run has it, `OutputError` (73) if it cannot be created, written or locked.
+    """
+    for _ in range(_OPENINGS):
+        fd = _open(path)
+        try:
+            _lock(fd, path)
+            if disk.is_at(fd, path):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # between open and lock another run put a mended file in its place: once more
+    raise LockedError(f"{path}: other processes keep replacing this file; run again when they are done")
+
+
+def _open(path: Path) -> int:
+    try:
+        fd = disk.open_appending(path)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OutputError(f"{path}: is not a regular file; name one with -o FILE, or write to a pipe with -o -")
+    return fd
+
+
+def _lock(fd: int, path: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LockedError(
+            f"{path}: another run is writing this file; wait for it to end, or give this run another file with -o"
+        ) from error
+    except OSError as error:
+        raise OutputError(complaint(path, "cannot be locked; put it on a local disk", error)) from error
+
+
+def _refusal(path: Path, error: OSError) -> OutputError:
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            return OutputError(f"{path}: there is no directory {path.parent}; make it first, or choose another with -o")
+        case errno.EISDIR:
+            return OutputError(f"{path}: is a directory; name a file in it: -o {path / 'results.jsonl'}")
+        case _:
+            return OutputError(complaint(path, "cannot be created or written; choose another place with -o", error))
+
+
+def complaint(path: Path, what: str, error: OSError) -> str:
+    """Say which file, what happened to it, and the system's own words."""
+    return f"{path}: {what}: {error.strerror or error}"

@@ -1,0 +1,40 @@
+"""The names of the files beside the results, made from the name of the results file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PART: Final = ".part"
+"""What is added to the name of a results file that takes that name when it is complete (`--atomic`)."""
+
+
+def _stem(results: Path) -> str:
+    return results.with_name(results.name.removesuffix(PART)).stem
+
+
+def errors_path(results: Path) -> Path:
+    """Name the file of the failures that still stand: results.jsonl → results.errors.jsonl."""
+    return results.with_name(f"{_stem(results)}.errors.jsonl")
+
+
+def quarantine_path(results: Path) -> Path:
+    """Name the file of the bytes that repair removed: results.jsonl → results.quarantine."""
+    return results.with_name(f"{_stem(results)}.quarantine")
+
+
+def state_path(results: Path) -> Path:
+    """Name the file of the run's parameters: results.jsonl → results.state.json."""
+    return results.with_name(f"{_stem(results)}.state.json")
+
+
+def superseded_path(results: Path) -> Path:
+    """Name the file of replaced results: results.jsonl → results.superseded.jsonl."""
+    return results.with_name(f"{_stem(results)}.superseded.jsonl")
+
+
+def part_path(out: Path) -> Path:
+    """Name the file that a run works on until it is complete: results.jsonl → results.jsonl.part."""
+    return out.with_name(out.name + PART)

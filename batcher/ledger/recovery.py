@@ -1,0 +1,204 @@
+"""Reads a results file back: tells results from damage, and takes the damage out.
+
+    result   a JSON object with an id, alone on its line, the first with that id
+    damage   all else: the rest of a write that was cut short, pages that a power cut left empty, other people's lines
+
+What batcher wrote begins `{"id":"…","seq":N,"hash":"16 hex"` and is taken at that, without reading its JSON, if
+nothing about the line says that a write was torn there. That rests on how files break: a line is cut short, glued to
+what followed it, or has pages of zeros; its bytes are not exchanged for others. The last line is always read whole.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+
+import orjson
+
+from batcher.failures import OutputError
+from batcher.inputs.done import DoneIds
+from batcher.ledger import disk
+from batcher.ledger.repair import Findings, Repair, mend
+from batcher.ledger.seal import Prefixes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from batcher.ledger.seal import Seal
+    from batcher.model import Json
+
+Identity: TypeAlias = "tuple[str | bytes, str | bytes | None]"
+"""The id and the request's hash of a line; either as text or as the UTF-8 of it."""
+
+_PREFIX = re.compile(rb'\{"id":"([^"\\]*)","seq":[0-9]+,"hash":"([0-9a-f]{16})"[,}]')
+# an id with a backslash in it does not match, and is unescaped by the JSON reader
+_SECOND = b'","seq":'
+_OPENING = b'{"id":"'
+
+_PIECE = 1 << 18
+"""Bytes of whole lines that are looked at together: they stay in the cache of the processor."""
+
+_END = b"}\n"
+_HEADS = re.compile(
+    rb'\{"id":"(?:(?<=\}\n.{7})([^"]*)","seq":[0-9]+,"hash":"(.{16})"[,}]'
+    rb'|(?:[^"\\\n]|\\.)*","seq":)'
+)
+# Finds the beginning of every result; one that stands elsewhere than behind the end of another has no groups. The
+# pattern begins with plain characters, which `re` looks for many times as fast as for anything else.
+
+
+def scan(file: BinaryIO, size: int, done: DoneIds, checkpoint: Callable[[], object] = bool) -> Findings:
+    """Read a file of `size` bytes from its start, and remember in `done` what each result in it is of.
+
+    `checkpoint` is called now and then; what it raises ends the reading.
+    """
+    found = Findings()
+    start = 0
+    last = b""
+    while start < size and (lines := file.readlines(_PIECE)):
+        checkpoint()
+        piece = b"".join([_END, *lines])
+        if not start:
+            done.expect(len(lines) * size // len(piece))
+        end = start + len(piece) - len(_END)
+        if end >= size:
+            last = lines[-1]
+            identities = [*map(identify, lines[:-1]), parse(last)]
+            _take(found, done, start, lines, identities)
+        elif (repeated := _take_unhurt(piece, len(lines), done)) is None:
+            _take(found, done, start, lines, map(identify, lines))
+        elif repeated:
+            ends = list(accumulate(map(len, lines), initial=start))
+            for place in repeated:
+                found.mark(ends[place], ends[place + 1])
+            found.repeated += len(repeated)
+        start = end
+    found.results = len(done)
+    found.unended = bool(last) and not last.endswith(b"\n") and not (found.damage and found.damage[-1][1] == start)
+    return found
+
+
+def _take_unhurt(piece: bytes, count: int, done: DoneIds) -> list[int] | None:
+    """Remember lines that all begin as ours and look unhurt, and return which are repeated; `None` if one does not.
+
+    `piece` is the end of a line and `count` whole lines.
+    """
+    if b"\0" in piece or not piece.endswith(_END):
+        return None
+    prefixes = _HEADS.findall(piece)
+    if len(prefixes) != count:
+        return None
+    idents, digests = zip(*prefixes, strict=True)
+    names = b"".join(idents)
+    if b"" in digests or b"\\" in names or b"\n" in names:
+        return None
+    try:
+        return done.add_all(idents, b"".join(digests))
+    except ValueError:
+        return None
+
+
+def _take(
+    found: Findings, done: DoneIds, start: int, lines: Iterable[bytes], identities: Iterable[Identity | None]
+) -> None:
+    """Remember results, and mark what is none, or is one of an id that has one."""
+    end = start
+    for line, identity in zip(lines, identities, strict=True):
+        start, end = end, end + len(line)
+        if identity is None:
+            found.unreadable += 1
+            found.foreign = found.foreign or not _could_be_ours(line)
+        elif done.add(*identity):
+            continue
+        else:
+            found.repeated += 1
+        found.mark(start, end)
+
+
+def identify(line: bytes) -> Identity | None:
+    """Whose result a line is, from its prefix if it has one and looks unhurt; `None` if it is no result."""
+    match = _PREFIX.match(line)
+    if match and line[-2:] == b"}\n" and b"\0" not in line and line.find(_SECOND, match.end()) < 0:
+        return match[1], match[2]
+    return parse(line)
+
+
+def parse(line: bytes) -> Identity | None:
+    """Whose result a line is, read as JSON; `None` if it is no result.
+
+    `custom_id` goes before `id`: lines in the OpenAI batch format have both, and the first is the job's.
+    """
+    try:
+        record: Json = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(record, dict):
+        return None
+    ident = record.get("custom_id", record.get("id"))
+    if isinstance(ident, bool) or not isinstance(ident, str | int):
+        return None
+    digest = record.get("hash")
+    return str(ident), digest if isinstance(digest, str) else None
+
+
+def _could_be_ours(line: bytes) -> bool:
+    return b"\0" in line or line[: len(_OPENING)] == _OPENING[: len(line)]
+
+
+@dataclass(slots=True)
+class Readback:
+    """A results file, locked, at `path`. `fd` may become another one when it is mended."""
+
+    fd: int
+    path: Path
+    done: DoneIds = field(default_factory=DoneIds)
+    prefixes: Prefixes = field(default_factory=Prefixes)
+    unread: int = 0
+    """So many bytes at its start hold results whose ids are not in `done`, since `prefixes` tells of them."""
+    repaired: Repair | None = None
+
+    def read(self, aside: Path, earlier: Seal | None, checkpoint: Callable[[], object]) -> None:
+        """Read it, trusting `earlier` as far as that holds, and mend it, with what is no result moved to `aside`.
+
+        Raises `OutputError` if it is a file of something else, `OSError`, and what `checkpoint` raises, which is called
+        now and then; `fd` is open in any case.
+        """
+        if earlier is not None and self._is_proven(earlier, checkpoint):
+            size = os.fstat(self.fd).st_size
+            if earlier.alone and size == earlier.size:
+                self.unread = size
+                return
+        self._recover(aside, checkpoint)
+        if self.repaired is not None and earlier is not None:
+            self.prefixes = Prefixes()
+            self._is_proven(earlier, checkpoint)
+        with self._opened() as file:
+            self.prefixes.read_on(file, os.fstat(self.fd).st_size, checkpoint)
+
+    def _is_proven(self, earlier: Seal, checkpoint: Callable[[], object]) -> bool:
+        with self._opened() as file:
+            if self.prefixes.prove(file, earlier, checkpoint):
+                return True
+        self.prefixes = Prefixes()
+        return False
+
+    def _recover(self, aside: Path, checkpoint: Callable[[], object]) -> None:
+        with self._opened() as file:
+            file.seek(0)  # the place is that of the descriptor, which may have been read before
+            found = scan(file, os.fstat(self.fd).st_size, self.done, checkpoint)
+        if found.foreign and not found.results:
+            raise OutputError(
+                f"{self.path}: holds none of our results, but {found.unreadable} other lines; give another file with "
+                "-o, or --overwrite to replace what is in it"
+            )
+        self.fd = mend(self.fd, self.path, aside, found)
+        if found.damage:
+            removed = sum(end - start for start, end in found.damage)
+            self.repaired = Repair(self.path, aside, found.unreadable, found.repeated, removed)
+
+    def _opened(self) -> BinaryIO:
+        return open(self.fd, "rb", buffering=disk.BLOCK, closefd=False)

@@ -1,0 +1,133 @@
+"""The state file: what a run was told, what it read, how far it came. A help and never the truth: it can be deleted.
+
+The results file alone says what is done. The state says how the last run ended, so that the next can tell what has
+changed since, and up to where the disk is known to have kept what was written.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from batcher.ledger import disk
+from batcher.ledger.seal import Seal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from batcher.inputs.formats.defaults import Defaults
+    from batcher.model import Json
+
+VERSION: Final = 1
+EVERY: Final = 30.0
+"""Seconds between two writings."""
+
+
+@cache
+def program() -> str:
+    """Give the version of this program; "" where it runs without being installed."""
+    try:
+        return version("batcher")
+    except PackageNotFoundError:
+        return ""
+
+
+class Status(StrEnum):
+    """How a run is, or ended."""
+
+    RUNNING = "running"
+    """At work, or killed."""
+    COMPLETE = "complete"
+    """Every job has a result or an error line."""
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The state of a run. `run` is what `parameters` gives, `input` the input's fingerprint (`Source.fingerprint`)."""
+
+    status: Status
+    run: dict[str, Json] = field(default_factory=dict)
+    input: dict[str, Json] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    synced: int = 0
+    """Bytes of the results file that are known to be on the disk."""
+    seal: Seal | None = None
+    """By which the next run knows the results again, if it is for the same `run` and `input`."""
+    batcher: str = field(default_factory=program)
+    """The version that wrote this; another one may make other requests of the same lines."""
+    sync_failed: bool = False
+    """The disk refused what follows on `synced`: it may be read back today and be gone tomorrow."""
+    version: int = VERSION
+
+    @property
+    def untrusted(self) -> int | None:
+        """From which byte on the results file must be written anew before it is trusted; `None` if all is well."""
+        return self.synced if self.sync_failed else None
+
+    def seal_for(self, fingerprint: Mapping[str, Json]) -> Seal | None:
+        """Give the seal if it is this version's, for the input of that fingerprint, and of results that are trusted."""
+        known = self.input == fingerprint and self.batcher == program() and self.untrusted is None
+        return self.seal if known else None
+
+
+def read(path: Path) -> tuple[State | None, str | None]:
+    """Give the state, if there is one that can be read, and a note if there is one that cannot."""
+    try:
+        return _state(orjson.loads(path.read_bytes())), None
+    except FileNotFoundError:
+        return None, None
+    except (OSError, orjson.JSONDecodeError, TypeError, ValueError, KeyError) as error:
+        return None, f"{path}: cannot be read ({error}); it is not needed, and will be written anew"
+
+
+def write(path: Path, state: State, clean: Callable[[bytes], bytes] | None = None) -> str | None:
+    """Put a state in the place of the last one, in one step; `clean` takes secrets out. Returns a note if it fails."""
+    data = orjson.dumps(asdict(state), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    try:
+        with disk.replacing(path) as fd:
+            disk.write_all(fd, clean(data) if clean else data)
+        os.close(fd)
+    except OSError as error:
+        return f"{path}: cannot be written: {error.strerror or error}; the results are no worse for it"
+    return None
+
+
+def parameters(defaults: Defaults) -> dict[str, Json]:
+    """What a run says for all its lines, and what makes requests differ, without what is not said."""
+    said: dict[str, Any] = {
+        "model": defaults.model,
+        "system": defaults.system,
+        "endpoint": defaults.path,
+        "aliases": dict(defaults.aliases),
+        "params": dict(defaults.params),
+        "options": dict(defaults.options),
+        "extra": dict(defaults.extra),
+    }
+    return {name: value for name, value in said.items() if value not in (None, {})}
+
+
+def _state(record: Mapping[str, Json]) -> State:
+    """Raises KeyError, TypeError or ValueError on what is none, or of a version to come."""
+    if record["version"] != VERSION:
+        raise ValueError(f"its version is {record['version']}, and {VERSION} is known")
+    for name, kind in (("run", dict), ("input", dict), ("counts", dict), ("synced", int), ("sync_failed", bool)):
+        if not isinstance(record[name], kind):
+            raise TypeError(f"{name} is not what it should be")
+    return State(**{**record, "status": Status(record["status"]), "seal": _seal(record.get("seal"))})
+
+
+def _seal(record: Mapping[str, Any] | None) -> Seal | None:
+    if record is None:
+        return None
+    seal = Seal(**record)
+    if [type(value) for value in (seal.size, seal.crc, seal.alone)] != [int, int, bool]:
+        raise TypeError("seal is not what it should be")
+    return seal

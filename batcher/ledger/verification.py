@@ -1,0 +1,214 @@
+"""Holds a results file against its input: which jobs have a result, which have none, and what else is in the file.
+
+Reads alone: no lock is kept, nothing is mended, and a file that a run is writing to is taken as it is at the start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+
+import orjson
+
+from batcher.failures import LineError
+from batcher.inputs.done import DoneIds, Sight
+from batcher.inputs.formats.jsonl import refused, too_large
+from batcher.inputs.identity import Ids
+from batcher.ledger.recovery import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from batcher.inputs.formats import Line, Parser
+    from batcher.inputs.formats.defaults import Defaults
+
+SHOWN: Final = 5
+"""Places that a finding names; the others are counted."""
+
+
+class LineRef(NamedTuple):
+    """A line, from 1, and the id on it if it has one."""
+
+    line: int
+    id: str | None
+
+
+@dataclass(slots=True)
+class Finding:
+    """How often something was found, and where first."""
+
+    count: int = 0
+    first: list[LineRef] = field(default_factory=list)
+
+    def add(self, line: int, ident: str | bytes | None = None) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(LineRef(line, ident.decode() if isinstance(ident, bytes) else ident))
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found. Each job of the input is `ok` or in one of the first four findings; lines are those of the input.
+
+    The last three are about lines of the results file, whatever job they belong to.
+    """
+
+    jobs: int = 0
+    """Lines of the input that are not blank and do not repeat an earlier one, id and content."""
+    results: int = 0
+    """Lines of the results file that are results, repeated ones among them."""
+    ok: int = 0
+    unhashed: int = 0
+    """Of these, jobs whose result does not say which request it answers: nobody can tell whether it is this one."""
+    missing: Finding = field(default_factory=Finding)
+    """No line anywhere, though no run is at work."""
+    pending: Finding = field(default_factory=Finding)
+    """No line anywhere yet: a run is at work, or stopped before its end."""
+    failed: Finding = field(default_factory=Finding)
+    """No result, but a line in the errors file."""
+    changed: Finding = field(default_factory=Finding)
+    """A result for another request under the same id."""
+    duplicate: Finding = field(default_factory=Finding)
+    """Another line for an id that has one."""
+    unreadable: Finding = field(default_factory=Finding)
+    """Lines that are no result."""
+    extra: Finding = field(default_factory=Finding)
+    """Results for ids that the input does not have: told, and no fault, since lines may leave an input."""
+    writing: bool = False
+    """A run has the file; the last line may be half written."""
+
+    @property
+    def sound(self) -> bool:
+        """Every job has one result, that of its request, and every line is a result."""
+        faults = (self.missing, self.pending, self.failed, self.changed, self.duplicate, self.unreadable)
+        return not any(finding.count for finding in faults)
+
+
+@dataclass(slots=True)
+class Verification:
+    """One comparison; call the readers in this order: results, errors, input, then `find_extra` with the results.
+
+    Memory is what a run needs to resume, and the ids of the failures.
+    """
+
+    verdict: Verdict = field(default_factory=Verdict)
+    _results: DoneIds = field(default_factory=DoneIds)
+    _failed: DoneIds = field(default_factory=DoneIds)
+    _size: int = 0
+    _matched: int = 0
+
+    def read_results(self, file: BinaryIO) -> None:
+        """Read what is in a results file now; what a run adds later is left out."""
+        verdict = self.verdict
+        verdict.writing = is_locked(file)
+        self._size = os.fstat(file.fileno()).st_size
+        for number, line in _lines(file, self._size):
+            identity = parse(line)
+            if identity is None:
+                if not (verdict.writing and not line.endswith(b"\n")):
+                    verdict.unreadable.add(number)
+                continue
+            verdict.results += 1
+            if not self._results.add(*identity):
+                verdict.duplicate.add(number, identity[0])
+
+    def read_errors(self, file: BinaryIO) -> None:
+        """Read the failures, of which those without a result still stand."""
+        for line in file:
+            identity = parse(line)
+            if identity is not None:
+                self._failed.add(*identity)
+
+    def read_input(
+        self,
+        lines: Iterable[Line],
+        *,
+        parse: Parser,
+        defaults: Defaults,
+        at_most: int | None = None,
+        unfinished: bool = False,
+    ) -> None:
+        """Read the jobs as a run with these defaults does. `unfinished`: a job without a line may still get one."""
+        ids, verdict = Ids(self._results.seen), self.verdict
+        without = verdict.pending if unfinished or verdict.writing else verdict.missing
+        for read, line in enumerate(lines):
+            if at_most is not None and read >= at_most:
+                break
+            try:
+                ident = self._judge(line, parse, defaults, ids)
+            except LineError as error:
+                verdict.jobs += 1
+                ident = refused(error, line).id
+            if ident is not None:
+                (verdict.failed if ident in self._failed else without).add(line.seq + 1, ident)
+
+    def find_extra(self, file: BinaryIO) -> None:
+        """Read the results once more, if there are any that no job of the input asked for."""
+        if len(self._results) == self._matched:
+            return
+        file.seek(0)
+        seen = DoneIds()
+        for number, line in _lines(file, self._size):
+            identity = parse(line)
+            if identity is not None and not self._results.seen(identity[0]) and seen.add(*identity):
+                self.verdict.extra.add(number, identity[0])
+
+    def _judge(self, line: Line, parse: Parser, defaults: Defaults, ids: Ids) -> str | None:
+        """Count a job that has a result; give the id of one that has none. Raises LineError where a run does."""
+        if line.data is None:
+            raise too_large()
+        job = parse(line.data, line.seq, defaults, ids)
+        verdict, unknown = self.verdict, self._results.get(job.id) == ""
+        sight = self._results.see(job.id, job.hash)
+        if sight is Sight.REPEATED:
+            return None
+        if sight is Sight.CLASH:
+            raise LineError("duplicate_id", "an earlier line has this id and asks for something else")
+        verdict.jobs += 1
+        if sight is Sight.NEW:
+            return job.id
+        self._matched += 1
+        if sight is Sight.CHANGED:
+            verdict.changed.add(line.seq + 1, job.id)
+        else:
+            verdict.ok += 1
+            verdict.unhashed += unknown
+        return None
+
+
+def is_locked(file: BinaryIO) -> bool:
+    """Whether a run has the file. Asked by trying, since flock has no other question; the lock is gone at once."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system without locks; no run would have started
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
+
+
+def first_model(file: BinaryIO) -> str | None:
+    """The model on the first result that names one in its first lines: the best guess where nobody says it."""
+    for _, line in zip(range(SHOWN), file, strict=False):
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("model"), str):
+            return str(record["model"])
+    return None
+
+
+def _lines(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
+    """The lines of the first `size` bytes, numbered from 1."""
+    end = 0
+    for number, line in enumerate(file, 1):
+        start, end = end, end + len(line)
+        if end > size:
+            if start < size:
+                yield number, line[: size - start]
+            return
+        yield number, line

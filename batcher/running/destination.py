@@ -1,0 +1,203 @@
+"""Where a run's results go: the file or pipe it opens at the start, put in order and in its place at the end."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio import to_thread
+from anyio.from_thread import check_cancelled
+
+from batcher.clock import now
+from batcher.failures import Exit, LockedError, OutputError, UsageError
+from batcher.figures import span
+from batcher.ledger.errors import ErrorsFile
+from batcher.ledger.ledger import Ledger
+from batcher.ledger.names import errors_path, part_path, quarantine_path, state_path, superseded_path
+from batcher.ledger.ordering import InputOrder, put_in_order
+from batcher.ledger.publication import Publication
+from batcher.ledger.stream import StreamLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from batcher.inputs.source import Source
+    from batcher.ledger.ledger import AnyLedger
+    from batcher.options import Options
+    from batcher.view.summary import Summary
+
+
+LOCK_EVERY: Final = 0.25
+"""Seconds between two looks at a lock that another run holds."""
+
+
+@dataclass(slots=True)
+class Destination:
+    """What `-o` names, None for standard output, and the files beside it. `note` tells people."""
+
+    output: Path | None
+    options: Options
+    note: Callable[[str], None]
+    path: Path | None = field(init=False)
+    """Where the results are: `output`, or what an `--atomic` run works on until it is complete."""
+    order: InputOrder | None = field(default=None, init=False)
+    """Which job stands where in the input, if that will be asked for."""
+    emptied: Callable[[], object] = field(default=bool, init=False)
+    """Called when the results that `--overwrite` replaces are gone."""
+    _ledger: Ledger | None = field(default=None, init=False)
+    _errors: ErrorsFile | None = field(default=None, init=False)
+    _publication: Publication | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.path = self.output
+
+    @property
+    def errors_path(self) -> Path | None:
+        if self.options.errors is not None or self.output is None:
+            return self.options.errors
+        return errors_path(self.output)
+
+    @property
+    def images_directory(self) -> Path:
+        beside = self.output or Path("batcher.jsonl")
+        return beside.with_name(f"{beside.stem}.images")
+
+    async def open_when_free(self, source: Source, stack: ExitStack) -> AnyLedger:
+        """Open the ledger, waiting for the end of another run as long as `--wait-lock` says. Raises as `open` does."""
+        wait = self.options.wait_lock
+        deadline = now() + wait
+        said = False
+        while True:
+            try:
+                with ExitStack() as opened:
+                    ledger = await to_thread.run_sync(self.open, source, opened)
+                    stack.push(opened.pop_all())
+                    return ledger
+            except LockedError:
+                if now() >= deadline:
+                    raise
+            if not said:
+                said = True
+                self.note(f"waiting up to {span(wait)} for another run on {self.output} to end")
+            await anyio.sleep(min(LOCK_EVERY, max(0.0, deadline - now())))
+
+    def open(self, source: Source, stack: ExitStack) -> AnyLedger:
+        """Open the ledger until the stack is left. Raises UsageError (2), and what `Ledger.open` raises."""
+        self._keep_apart(source)
+        if self.output is None:
+            if self.options.ordered or self.options.atomic:
+                raise UsageError("--ordered and --atomic need a results file: name one with -o FILE")
+            return StreamLedger()
+        opener = partial(
+            Ledger.open,
+            overwrite=self.options.overwrite,
+            fingerprint=None if self.options.ordered else source.fingerprint,  # order wants the id of each line
+            checkpoint=check_cancelled,
+        )
+        ledger = self._open_part(opener, self.output, stack) if self.options.atomic else opener(self.output)
+        self._ledger = ledger
+        ledger.emptied = self._begin_anew
+        stack.callback(ledger.close)
+        if ledger.repaired:
+            self.note(str(ledger.repaired))
+        if self.options.ordered:
+            self.order = InputOrder()
+        if not self.options.atomic and part_path(ledger.path).exists():
+            self.note(f"{part_path(self.output)} is what an --atomic run left; this run does not look into it")
+        return ledger
+
+    def open_errors(self, stack: ExitStack) -> ErrorsFile | None:
+        """Open the errors file, if there is one to be, until the stack is left. Raises as `ErrorsFile` does."""
+        path = self.errors_path
+        if path is not None:
+            self._errors = stack.enter_context(ErrorsFile(path, overwrite=self.options.overwrite))
+        return self._errors
+
+    def finish(self, ledger: AnyLedger, summary: Summary) -> None:
+        """Leave the failures that still stand, and the results in order and in place where that is asked for.
+
+        Raises OutputIOError, and then the results are where they were.
+        """
+        if summary.complete:
+            ledger.empty()  # though there was nothing to put in it
+        if self._errors is not None:
+            self._finish_errors(self._errors, ledger, summary)
+        if self.order is not None and self._ledger is not None:
+            if summary.complete:
+                put_in_order(self._ledger, self.order)
+            else:
+                self.note(f"{self.path} is not put in order: --ordered does that when the run is complete")
+        if self._publication is not None:
+            if summary.exit_code() == Exit.OK:
+                self._publication.publish()
+                self.path = self.output
+            else:
+                self.note(
+                    f"{self.output} is not touched before every job has a result; those so far are in {self.path}, "
+                    "and the same command goes on from there"
+                )
+
+    def _begin_anew(self) -> None:
+        if self._errors is not None:
+            with suppress(OutputError):  # `finish` tries again, and tells
+                self._errors.begin_anew()
+        self.emptied()
+
+    def _finish_errors(self, errors: ErrorsFile, ledger: AnyLedger, summary: Summary) -> None:
+        """Where the errors file fails, the results are no worse for it."""
+        # of a whole input that was seen: complaints about lines that are gone from it no longer count
+        complete = summary.complete and self.options.limit is None
+        try:
+            if summary.complete:
+                errors.begin_anew()
+            errors.finish(ledger.__contains__, complete=complete)
+        except OutputError as error:
+            summary.unwritten.append(str(error))
+        if errors.lost:
+            summary.unwritten.append(f"{errors.path}: {errors.lost} failures did not get into it")
+
+    def files(self) -> dict[Path, str]:
+        """What a run writes or moves away, by what it is; images aside."""
+        named = {self.output: "the results file"} if self.output is not None else {}
+        if self.output is not None:
+            named[state_path(self.output)] = "the state file"
+            named[quarantine_path(self.output)] = "the quarantine"
+            named[superseded_path(self.output)] = "the file of superseded results"
+            named[part_path(self.output)] = "what an --atomic run works on"
+        return named
+
+    def _keep_apart(self, source: Source) -> None:
+        """Raise UsageError if a file that would be written is the input, or the errors file is another of them."""
+        files = self.files()
+        for path in (*files, self.errors_path):
+            if path is not None and source.identity is not None and _identity(path) == source.identity:
+                raise UsageError(f"{path} is the input; name another file for what is written")
+        if self.errors_path is not None and (is_what := same_as(self.errors_path, files)):
+            raise UsageError(f"{self.errors_path} is {is_what}; errors need a file of their own")
+
+    def _open_part(self, opener: Callable[[Path], Ledger], output: Path, stack: ExitStack) -> Ledger:
+        publication = self._publication = Publication(output)
+        stack.callback(publication.close)
+        self.path = part_path(output)
+        return publication.open(opener, overwrite=self.options.overwrite)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def same_as(path: Path, files: Mapping[Path, str]) -> str | None:
+    """Say which of the files a path names, by whatever name."""
+    here, identity = path.resolve(), _identity(path)
+    for other, what in files.items():
+        if here == other.resolve() or (identity is not None and identity == _identity(other)):
+            return what
+    return None

@@ -1,0 +1,177 @@
+"""Obeys the scheduler: sends what may go, tells it how that ended, and hands on the results. It knows no file."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
+
+from batcher.clock import now
+from batcher.exchange import packing
+from batcher.policy.scheduler import Done, Send, Verdict
+from batcher.wire.dialects.vectors import Sizes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
+    from batcher.attempt import Attempt
+    from batcher.exchange.seam import Exchanges
+    from batcher.failures import Failure
+    from batcher.model import Call, Endpoint, Result
+    from batcher.policy.scheduler import Scheduler
+
+BURST: Final = 64
+"""Calls that are sent at a stretch; then whatever else is ready has its turn."""
+
+
+@dataclass(slots=True)
+class Engine:
+    """Runs a scheduler's calls. Use as an async context manager and iterate over `batches()` inside."""
+
+    scheduler: Scheduler
+    exchanges: Exchanges
+    raw: bool = False
+    _outbox: list[Result] = field(default_factory=list)
+    _untaken: int = 0
+    """Calls that have ended and whose results stand in the outbox."""
+    _is_over: bool = False
+    """Nothing more will be sent."""
+    _error: BaseException | None = None
+    """What the input raised, or a bug: it ends the run."""
+    _consumer: asyncio.Future[None] | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _due: float = math.inf
+    _sizes: Sizes = field(default_factory=Sizes)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self.exchanges.open(self))
+        self._fill()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if kind is not None:
+            self.scheduler.stop()  # nobody sends more while what is in flight is broken off
+        self._wait(math.inf)
+        return await self._stack.__aexit__(kind, error, trace)
+
+    async def batches(self) -> AsyncIterator[list[Result]]:
+        """Yield results as they finish, all that are there at a time; ends when the scheduler is done.
+
+        Raises what the input raised.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._error is not None:
+                raise self._error
+            if self._outbox:
+                batch = self.take()
+                loop.call_soon(self._fill)  # whoever takes them has his turn first
+                yield batch
+            elif self._is_over and not self.scheduler.in_flight:
+                return
+            else:
+                self._consumer = loop.create_future()
+                await self._consumer
+
+    def stop(self, failure: Failure | None = None) -> None:
+        """Send nothing more, for the reason given; what is in flight may finish."""
+        self.scheduler.stop(failure)
+        self._fill()
+
+    def hold(self) -> None:
+        """Send nothing until `release`; what is in flight may finish."""
+        self.scheduler.held = True
+
+    def release(self) -> None:
+        self.scheduler.held = False
+        self._fill()
+
+    def waker(self) -> Callable[[], None]:
+        """Return a function that any thread may call when something has arrived to be sent."""
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the run is over and its loop closed
+                loop.call_soon_threadsafe(self._fill)
+
+        return wake
+
+    def take(self) -> list[Result]:
+        """Return what has finished and was not yielded yet; after a cancellation these are paid for all the same."""
+        results, self._outbox, self._untaken = self._outbox, [], 0
+        return results
+
+    def begun(self, call: Call) -> None:
+        """The first content is there: the server has loaded the model, and more may go."""
+        self.scheduler.answering(call, now())
+        self._fill()
+
+    def ended(self, call: Call, endpoint: Endpoint, attempt: Attempt) -> None:
+        """Do what becomes of a call after an attempt."""
+        if attempt.failure is None and attempt.completion is not None and attempt.completion.vectors:
+            attempt.failure = self._sizes.differs(call, attempt.completion.vectors)
+        verdict = self.scheduler.finished(call, attempt, now())
+        if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
+            self._outbox.extend(packing.results_of(call, endpoint, attempt, raw=self.raw))
+            self._untaken += 1
+            self._wake_consumer()
+            return
+        if verdict is Verdict.SPLIT:
+            self.scheduler.requeue(*packing.halves(call, endpoint.api))
+        self._fill()
+
+    def _fill(self) -> None:
+        """Send what may go now, and come back when more may.
+
+        A call whose result was not taken has its slot still: what is neither on its way to a file nor in flight can be
+        lost. So a crash costs no more requests than may be in flight, and whoever takes results slowly slows the
+        sending.
+        """
+        try:
+            self._send_what_may_go()
+        except BaseException as error:  # noqa: BLE001 - it is raised where the run is awaited, not on the bare loop
+            self._error = error
+            self.scheduler.stop()
+            self._wake_consumer()
+
+    def _send_what_may_go(self) -> None:
+        scheduler = self.scheduler
+        for _ in range(BURST):
+            if self._untaken and not scheduler.stopped and scheduler.in_flight + self._untaken >= scheduler.allowed:
+                return
+            step = scheduler.next(now())
+            if type(step) is Send:
+                self.exchanges.send(step.call, step.endpoint)
+            elif type(step) is Done:
+                self._is_over = True
+                self._wake_consumer()
+                return
+            else:
+                self._wait(step.until)  # type: ignore[union-attr]  # what is neither Send nor Done is Wait
+                return
+        self._wait(now())
+
+    def _wait(self, until: float) -> None:
+        """Have one timer for the earliest time that was asked for; infinity: none is needed."""
+        if self._timer is not None:
+            if until == self._due:
+                return
+            self._timer.cancel()
+            self._timer = None
+        self._due = until
+        if until < math.inf:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, until - now()), self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._due = None, math.inf
+        self._fill()
+
+    def _wake_consumer(self) -> None:
+        if self._consumer is not None and not self._consumer.done():
+            self._consumer.set_result(None)

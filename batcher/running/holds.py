@@ -1,0 +1,79 @@
+"""What holds a run up: added up for each server, and told once when it begins and once when it is over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batcher.figures import span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batcher.policy.lane import Lane
+    from batcher.policy.scheduler import Scheduler
+    from batcher.view.summary import Summary
+
+
+class Holds:
+    """Looks at a scheduler now and then: says once when a wait begins and when it is over, and adds up the times."""
+
+    def __init__(self, note: Callable[[str], None], summary: Summary) -> None:
+        self._note = note
+        self._summary = summary
+        self._since: float | None = None
+        """Since when the whole run waits."""
+        self._gone: dict[str, float] = {}
+        """Servers of several that were said to be away, and since when."""
+        self._asked: dict[str, float] = {}
+        """The longest wait, in seconds, that such a server was said to ask for."""
+        self._out: set[str] = set()
+        self._looked: float | None = None
+
+    def look(self, scheduler: Scheduler, now: float) -> None:
+        """Take in the state at a moment; moments come in order."""
+        passed = now - self._looked if self._looked is not None else 0.0
+        self._looked = now
+        live = [lane for lane in scheduler.lanes if lane.out is None]
+        held = [lane for lane in live if lane.breaker.is_down or lane.breaker.opens() > now]
+        self._add_up(held, passed)
+        is_waiting = bool(held) and len(held) == len(live)
+        if is_waiting and self._since is None:
+            self._since = now
+            self._note(scheduler.waits_for(now))
+        elif self._since is not None and not is_waiting:
+            self._note(f"going on after {span(now - self._since)}")
+            self._since = None
+        if len(scheduler.lanes) > 1:
+            self._tell_of_some(scheduler.lanes, now, is_told=is_waiting)
+
+    def _add_up(self, held: list[Lane], passed: float) -> None:
+        for lane in held:
+            sums = self._summary.server(lane.endpoint.root)
+            if lane.breaker.is_down:
+                sums.away_s += passed
+            else:
+                sums.held_s += passed
+
+    def _tell_of_some(self, lanes: list[Lane], now: float, *, is_told: bool) -> None:
+        """Of several servers, say which one goes and when it is back, and which asks for a wait that is longer by far.
+
+        Short throttles come by the minute where a limit is tight: only one twice as long as the last is news.
+        """
+        for lane in lanes:
+            root, why = lane.endpoint.root, lane.out or lane.trouble
+            words = f": {why.message}" if why is not None else ""
+            if lane.out is not None:
+                if root not in self._out and not all(one.out for one in lanes):
+                    self._note(f"going on without {root}{words}")
+                self._out.add(root)
+            elif lane.breaker.is_down:
+                if root not in self._gone and not is_told:
+                    self._gone[root] = now
+                    self._note(f"{root} is away{words}; the others go on, and it is used when it is back")
+            else:
+                if since := self._gone.pop(root, None):
+                    self._note(f"{root} is back after {span(now - since)}")
+                wait = lane.breaker.opens() - now
+                if wait > 2 * self._asked.get(root, 0.0) and not is_told:
+                    self._asked[root] = wait
+                    self._note(f"{root} asks to wait {span(wait)}{words}; the others go on")

@@ -1,0 +1,140 @@
+"""What becomes of finished jobs: lines into the results file or the errors file, images beside them, the sums."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from batcher.failures import OutputError, OutputIOError, malformed
+from batcher.ledger import disk
+from batcher.ledger.lines import error_line, result_line
+from batcher.ledger.writer import Executor
+from batcher.media import media_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from batcher.ledger.errors import ErrorsFile
+    from batcher.ledger.lines import Entry
+    from batcher.ledger.writer import Writer
+    from batcher.model import Result
+    from batcher.redaction import Redactor
+    from batcher.view.summary import Summary
+
+
+@dataclass(slots=True, kw_only=True)
+class Recorder:
+    """One writer for one run. `images` is the directory for image files, made when the first one comes."""
+
+    writer: Writer
+    errors: ErrorsFile | None
+    summary: Summary
+    redactor: Redactor
+    images: Path
+    base64: bool = False
+    finished: Callable[[Result], None] | None = None
+    _held: Sequence[Result] = ()
+    """What is being written just now."""
+    _complained: bool = False
+
+    async def record(self, results: Sequence[Result]) -> None:
+        """Write results and failures in one go each, and count them.
+
+        Raises OutputIOError if results cannot be kept, and BrokenPipeError from a stream that nobody reads.
+        """
+        self._held = results
+        for result in results:
+            if result.completion is not None and result.completion.images:
+                await self._save_with_room(result)
+        lines = self._lines(results)
+        if lines:
+            await self.writer.append(lines)
+        self._held = ()
+        self._count(results)
+
+    async def record_last(self, results: Sequence[Result]) -> None:
+        """Keep what a run that is cut off has still got, in one try; what does not get in is asked again."""
+        ledger = self.writer.ledger
+        left = [result for result in (*self._held, *results) if self._keeps_images(result)]
+        lines = self._lines([result for result in left if result.id not in ledger])
+        if left and await self.writer.append_last(lines):
+            self._count([result for result in left if not result.ok or result.id in ledger])
+
+    def reject(self, result: Result) -> None:
+        """Write and count a failure that nothing was sent for."""
+        self._fail(result)
+        self._count([result])
+
+    def _lines(self, results: Sequence[Result]) -> list[Entry]:
+        """Make the lines of what succeeded; what failed is in the errors file after it."""
+        lines = []
+        for result in results:
+            if result.ok:
+                line = self.redactor.data(result_line(result, base64=self.base64))
+                lines.append((result.id, result.hash, line))
+            else:
+                self._fail(result)
+        return lines
+
+    def _count(self, results: Sequence[Result]) -> None:
+        for result in results:
+            self.summary.add(result)
+            if self.finished is not None:
+                self.finished(result)
+
+    def _fail(self, result: Result) -> None:
+        assert result.failure is not None
+        result.failure = replace(result.failure, message=self.redactor.text(result.failure.message))
+        if self.errors is None:
+            return
+        try:
+            self.errors.append(self.redactor.data(error_line(result, at=None if result.timing else time.time())))
+        except OutputError as error:
+            # results are worth more than the list of what is missing among them: that can be had again
+            if not self._complained:
+                self._complained = True
+                self.writer.note(f"{error}; the run goes on, and tries again with the next failure")
+
+    async def _save_with_room(self, result: Result) -> None:
+        if result.ok:
+            await self.writer.with_room(partial(self._save_images, result), Executor.THREAD)
+
+    def _keeps_images(self, result: Result) -> bool:
+        """Save the images of a result that has some, in one try; whether that went well."""
+        try:
+            if result.ok and result.completion is not None and result.completion.images and result.image is None:
+                self._save_images(result)
+        except OutputIOError:
+            return False
+        return True
+
+    def _save_images(self, result: Result) -> None:
+        """Write the images of a result; their paths in it are relative to the results file's directory."""
+        assert result.completion is not None
+        paths = []
+        try:
+            images = [base64.b64decode(text, validate=True) for text in result.completion.images or ()]
+        except binascii.Error as error:
+            result.failure = malformed(f"an image is not base64: {error}")
+            return
+        try:
+            self.images.mkdir(exist_ok=True)
+            for number, data in enumerate(images):
+                kind = (media_type(data) or "image/png").partition("/")[2]
+                path = self.images / f"{_file_name(result)}-{number}.{kind}"
+                disk.replace(path, data)
+                paths.append(f"{self.images.name}/{path.name}")
+        except OSError as error:
+            raise OutputIOError(f"{self.images}: an image cannot be saved: {error.strerror}") from error
+        result.image = paths
+
+
+def _file_name(result: Result) -> str:
+    """A name that no id can lead out of the directory; the line number keeps two ids apart."""
+    return f"{result.seq + 1}-{re.sub(r'[^A-Za-z0-9_-]+', '_', result.id)[:80]}"

@@ -1,0 +1,269 @@
+"""Puts a run together: input → engine → results file, with its signals, its progress and the sums at its end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio import to_thread
+from anyio.from_thread import check_cancelled
+from anyio.lowlevel import cancel_shielded_checkpoint
+
+from batcher.clock import now
+from batcher.failures import Exit, Failure, FailureClass, ungrouped
+from batcher.inputs.formats import format_of
+from batcher.inputs.formats.parameters import unknown_keys_warning
+from batcher.inputs.intake import Intake
+from batcher.inputs.source import Source
+from batcher.ledger.state import EVERY, parameters
+from batcher.ledger.writer import Writer
+from batcher.policy.limit.concurrency import FixedLimit
+from batcher.running.destination import Destination
+from batcher.running.engine import Engine
+from batcher.running.holds import Holds
+from batcher.running.recorder import Recorder
+from batcher.running.resumption import compare, seal_of
+from batcher.running.signals import Signals
+from batcher.running.statekeeper import StateKeeper
+from batcher.running.stops import EARLY, stops, too_many
+from batcher.running.wiring import defaults_for, exchanges_for, said, scheduler_for
+from batcher.servers.contact import contact, learn_slots, only_model
+from batcher.view.observer import Silent
+from batcher.view.progress import Snapshot
+from batcher.view.summary import Summary
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from batcher.ledger.errors import ErrorsFile
+    from batcher.ledger.ledger import AnyLedger
+    from batcher.model import Result
+    from batcher.options import Options
+    from batcher.policy.scheduler import Scheduler
+    from batcher.servers.contact import Contact
+    from batcher.view.observer import Observer
+
+TICK: Final = 0.2
+
+
+@dataclass(slots=True)
+class Run:
+    """One run over one input. `output` None means standard output. Ask it for `run()` once."""
+
+    input: str
+    output: Path | None
+    options: Options
+    environ: Mapping[str, str]
+    observer: Observer = field(default_factory=Silent)
+    handle_signals: bool = False
+    summary: Summary = field(init=False)
+    scheduler: Scheduler | None = None
+    total: int | None = None
+    """Lines of the input, where they could be counted."""
+    destination: Destination = field(init=False)
+    _state: StateKeeper = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.destination = Destination(self.output, self.options, self.observer.note)
+
+    async def run(self) -> Summary:
+        """Do it and return the sums.
+
+        Raises BatcherError when the run cannot start or its results cannot be kept. A run that stops early returns:
+        the summary's `stop` says why, `signal` which signal ended it.
+        """
+        self.summary = Summary(started=now())
+        with ungrouped(), ExitStack() as stack:
+            source = Source(self.input, format_of(self.input, self.options.input_format))
+            stack.callback(source.close)
+            ledger: AnyLedger | None = None
+            self._state = stack.enter_context(StateKeeper(self.summary, self.observer.note))
+            async with self._interruptible() as signals:
+                ledger = await self.destination.open_when_free(source, stack)
+                errors = self.destination.open_errors(stack)
+                self.destination.emptied = self._state.keep
+                async with contact(self.options, self.environ, self.observer) as server:
+                    await learn_slots(server, self.options, self.observer)
+                    await self._serve(source, ledger, errors, server, signals)
+            if ledger is not None:
+                self.destination.finish(ledger, self.summary)
+        self.summary.finished = now()
+        return self.summary
+
+    def snapshot(self) -> Snapshot:
+        """The state of the run now, for whoever shows it."""
+        summary, scheduler = self.summary, self.scheduler
+        return Snapshot(
+            elapsed=now() - summary.started,
+            ok=summary.ok,
+            failed=summary.failed,
+            skipped=summary.skipped,
+            in_flight=scheduler.in_flight if scheduler else 0,
+            allowed=scheduler.allowed if scheduler else None,
+            parked=scheduler.parked if scheduler else 0,
+            tokens=summary.completion_tokens,
+            total=self.total,
+            note=self.observer.redact(scheduler.waits_for(now())) if scheduler else "waiting for the server",
+        )
+
+    @asynccontextmanager
+    async def _interruptible(self) -> AsyncIterator[Signals]:
+        """Heed signals, and the end of `--max-duration`; what is cut short by them goes on behind the block."""
+        async with anyio.create_task_group() as group:
+            observer, grace = self.observer, self.options.grace
+            signals = Signals(group.cancel_scope, observer.note, grace, lambda: observer.asked(self.snapshot()))
+            if self.handle_signals:
+                group.start_soon(signals.listen)
+            if self.options.max_duration is not None:
+                group.start_soon(signals.expire, self.options.max_duration)
+            await cancel_shielded_checkpoint()  # the listener listens before anything can take long
+            try:
+                yield signals
+            finally:
+                self.summary.signal = signals.received
+                if signals.expired is not None:
+                    self._stop_at(signals.expired)
+                self.summary.unread = not self.summary.complete and not (self.scheduler and self.scheduler.exhausted)
+            group.cancel_scope.cancel()
+
+    def _stop_at(self, expiry: Failure) -> None:
+        """The time was over: that ended the run, unless something else had, or all was done by then."""
+        summary, scheduler = self.summary, self.scheduler
+        if summary.stop is None and (summary.pending or scheduler is None or not scheduler.exhausted):
+            summary.stop = expiry
+
+    async def _serve(
+        self,
+        source: Source,
+        ledger: AnyLedger,
+        errors: ErrorsFile | None,
+        server: Contact,
+        signals: Signals,
+    ) -> None:
+        writer = Writer(
+            ledger=ledger,
+            note=self.observer.note,
+            durability=self.options.durability,
+            disk_wait=self.options.disk_wait,
+        )
+        recorder = Recorder(
+            writer=writer,
+            errors=errors,
+            summary=self.summary,
+            redactor=server.redactor,
+            images=self.destination.images_directory,
+            base64=self.options.embedding_format == "base64",
+            finished=self.observer.finished,
+        )
+
+        self.observer.redact = server.redactor.text
+        intake = self._intake(source, ledger, errors, server, recorder.reject)
+        if source.is_regular and server.model is None and not intake.names_model(source.lines()):
+            model = await only_model(server, self.observer)
+            intake.defaults = replace(intake.defaults, model=model)
+        asked = parameters(intake.defaults)
+        before = self._state.before(ledger)
+        comparison = partial(compare, intake, source, ledger, self.observer.note, before=before, parameters=asked)
+        await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
+        self._state.begin(ledger, asked, source.fingerprint, server.redactor.data, partial(seal_of, ledger, intake))
+        if source.is_regular and self.observer.wants_total:
+            lines = await to_thread.run_sync(source.count, check_cancelled)
+            self.total = min(lines, self.options.limit or sys.maxsize)
+        jobs = said(intake.jobs(source.lines()), server.endpoint.api, self.observer.note)
+        scheduler = self.scheduler = scheduler_for(self.options, server, jobs, recorder.reject)
+        scheduler.proven = len(ledger) > 0
+        engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw)
+        source.on_arrival = intake.rest = engine.waker()
+        writer.hold, writer.release = engine.hold, engine.release
+        self.summary.started = now()  # speeds are those of the work, not of the start
+        try:
+            # the engine is left first: after an error nobody goes on sending while the helpers end
+            async with anyio.create_task_group() as helpers, engine:
+                signals.drain = engine.stop
+                helpers.start_soon(writer.watch)
+                helpers.start_soon(self._tick)
+                helpers.start_soon(_keep_now_and_then, self._state)
+                if server.gone is not None:
+                    helpers.start_soon(_stop_with, server.gone, engine)
+                async for batch in engine.batches():
+                    await recorder.record(batch)
+                    batch.clear()  # nobody holds an answer while the next one is waited for
+                    if why := too_many(self.options, self.summary.failed, self.summary.ok + self.summary.failed):
+                        engine.stop(why)
+                helpers.cancel_scope.cancel()
+        finally:
+            await recorder.record_last(engine.take())
+            self._take_stock(intake, scheduler, server)
+
+    def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact) -> None:
+        """Note in the summary what no single result tells."""
+        summary = self.summary
+        summary.stop, summary.refused = stops(scheduler, server.redactor.text)
+        if summary.stop is not None and summary.stop.code in EARLY:
+            scheduler.backlog.peek()
+        summary.skipped, summary.duplicates, summary.left = intake.skipped, intake.duplicates, intake.left
+        # Each job that was taken in ends once: with a result, a failure, or pending.
+        summary.pending = intake.taken - (summary.ok + summary.failed - intake.refused)
+        if summary.stop is not None and summary.stop.code in EARLY and scheduler.exhausted and not summary.pending:
+            summary.stop = None  # nothing was left to stop
+        if summary.stop is not None and summary.stop.exit is Exit.STOPPED and summary.stop.retry_after:
+            summary.come_back = time.time() + summary.stop.retry_after
+        for lane in scheduler.lanes:
+            sums = summary.server(lane.endpoint.root)
+            sums.requests, sums.throttled, sums.in_flight = lane.requests, lane.throttles, lane.limit.allowed
+            sums.limit = "" if isinstance(lane.limit, FixedLimit) else lane.limit.settled()
+        if warning := unknown_keys_warning(intake.defaults.unknown_keys):
+            self.observer.note(warning)
+
+    def _intake(
+        self,
+        source: Source,
+        ledger: AnyLedger,
+        errors: ErrorsFile | None,
+        server: Contact,
+        reject: Callable[[Result], None],
+    ) -> Intake:
+        failed = errors.standing() if errors is not None and self.options.skip_failed else None
+        return Intake(
+            parse=format_of(source.path, self.options.input_format).parse,
+            defaults=defaults_for(self.options, self.environ, server.model, source.path),
+            finished=ledger.done,
+            reject=reject,
+            at_most=self.options.limit,
+            needs_model=server.model is None,
+            order=self.destination.order,
+            on_change=self.options.on_change,
+            failed=failed.__contains__ if failed else None,
+        )
+
+    async def _tick(self) -> None:
+        """Show the state now and then, and say what is waited for."""
+        holds = Holds(self.observer.note, self.summary)
+        try:
+            while True:
+                self.observer.tick(self.snapshot)
+                if self.scheduler is not None:
+                    holds.look(self.scheduler, now())
+                await anyio.sleep(TICK)
+        finally:
+            if self.scheduler is not None:
+                holds.look(self.scheduler, now())  # a wait may have ended just before the run did
+
+
+async def _keep_now_and_then(state: StateKeeper) -> None:
+    while True:
+        await anyio.sleep(EVERY)
+        await to_thread.run_sync(state.keep)
+
+
+async def _stop_with(gone: Callable[[], Awaitable[str]], engine: Engine) -> None:
+    """The local server cannot come back: end the run instead of waiting for it."""
+    words = await gone()
+    message = f"the embedded server died; its last words: {words or '(none)'}"
+    engine.stop(Failure(FailureClass.CONNECTION, "local_server_died", message, exit=Exit.UNAVAILABLE))

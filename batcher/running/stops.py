@@ -1,0 +1,58 @@
+"""Why a run ended before its work was done, in words for people."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from batcher.failures import Exit, Failure, FailureClass, Scope
+from batcher.figures import count, span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batcher.options import Options
+    from batcher.policy.scheduler import Scheduler
+
+EARLY: Final = ("max_duration", "max_errors")
+"""What ends a run early, unless all was done by then."""
+
+
+def stops(scheduler: Scheduler, redact: Callable[[str], str]) -> tuple[Failure | None, list[Failure]]:
+    """What ended the run early, and what the server does not have: each in words for people, without keys."""
+    why = scheduler.stop_failure
+    lacks = {
+        Scope.PATH: "the server does not offer {} (choose with --endpoint, --base-url or --dialect); it says: {}",
+        Scope.MODEL: "the server cannot serve the model {} (see batcher models, -m and --alias); it says: {}",
+    }
+    refused = [
+        replace(failure, message=lacks[scope].format(name, redact(failure.message)))
+        for (scope, name), failure in scheduler.refused.items()
+    ]
+    patience = scheduler.lanes[0].breaker.patience
+    return why and _dated(replace(why, message=redact(why.message)), patience), refused
+
+
+def _dated(why: Failure, patience: float) -> Failure:
+    """Add to what ended the run when to come back, if the server has said so."""
+    wait = why.retry_after
+    if why.exit is not Exit.STOPPED or not wait:
+        return why
+    if wait > patience:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + wait))
+        words = f"it asks to wait {span(wait)}, which is longer than --max-wait: come back after {when}"
+    elif why.kind is FailureClass.THROTTLE:
+        words = "it has asked to wait again and again, for longer than --max-wait"
+    else:  # Google says beside a day's limit when a minute's is over
+        return replace(why, retry_after=None)
+    return replace(why, message=f"{why.message}; {words}")
+
+
+def too_many(options: Options, failed: int, finished: int) -> Failure | None:
+    """Why the run ends, if more of the jobs that finished in it have failed than `--max-errors` puts up with."""
+    bound = options.max_errors
+    if bound is None or not bound.exceeded(failed, finished):
+        return None
+    words = f"--max-errors {bound}: {count(failed)} of {count(finished, 'jobs')} that ended in this run have failed"
+    return Failure(FailureClass.FATAL, "max_errors", words, exit=Exit.STOPPED)

@@ -1,0 +1,174 @@
+"""Makes the parts of a run from its options: defaults for lines, policy, timeouts."""
+
+from __future__ import annotations
+
+import random
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from batcher.exchange import packing
+from batcher.exchange.timeouts import Timeouts
+from batcher.exchange.workers import Workers
+from batcher.failures import ConfigError, Failure, FailureClass, LineError, UsageError
+from batcher.inputs.formats.defaults import Defaults
+from batcher.inputs.formats.parameters import split_parameters
+from batcher.model import Api, Result
+from batcher.options import AUTO, Concurrency
+from batcher.policy.backlog import STRETCH, Backlog
+from batcher.policy.breaker import Breaker
+from batcher.policy.lane import Lane
+from batcher.policy.limit.concurrency import START, AdaptiveLimit, FixedLimit
+from batcher.policy.pace.estimate import counts_in_full
+from batcher.policy.pace.pacing import Pacing
+from batcher.policy.quota import RetryQuota
+from batcher.policy.retry import RetryPolicy
+from batcher.policy.scheduler import Scheduler
+from batcher.servers.contact import FIRST_PATIENCE, PATIENCE
+from batcher.servers.urls import is_loopback
+from batcher.wire.dialects import path_for
+from batcher.wire.dialects.loading import Contexts
+from batcher.wire.dialects.parameters import left_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from batcher.exchange.seam import Exchanges
+    from batcher.model import Endpoint, Job
+    from batcher.options import Options
+    from batcher.policy.limit.concurrency import Limit
+    from batcher.servers.contact import Contact
+
+SHAPES: Final = 1000
+"""Combinations of parameters that are looked at for what cannot be said."""
+HOSTED_START: Final = 8
+"""Calls that a hosted server gets at first."""
+SPARE_FILES: Final = 32
+"""Open files that are not connections."""
+
+
+def defaults_for(options: Options, environ: Mapping[str, str], local_model: str | None, source_path: str) -> Defaults:
+    """What the run says for all its lines. Raises UsageError on a parameter with a wrong value."""
+    try:
+        params, extra = split_parameters(options.params)
+    except LineError as error:
+        raise UsageError(f"--param: {error.message}") from error
+    return Defaults(
+        model=options.model or environ.get("MODEL") or local_model,
+        system=options.system,
+        aliases=options.aliases,
+        params=params,
+        options=options.option,
+        extra=extra,
+        keep_alive=options.keep_alive,
+        path=options.endpoint,
+        files_root=Path(source_path).absolute().parent if source_path != "-" else Path.cwd(),
+    )
+
+
+def scheduler_for(
+    options: Options, server: Contact, jobs: Iterable[Job | None], reject: Callable[[Result], None]
+) -> Scheduler:
+    """The policy of a run, with its parts. Jobs that cannot be sent go to `reject`."""
+
+    def refuse(job: Job, error: LineError) -> None:
+        failure = Failure(FailureClass.PERMANENT, error.code, error.message)
+        reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, failure=failure))
+
+    concurrency = concurrency_for(options, server)
+    calls = packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, size=options.pack)
+    return Scheduler(
+        Backlog(calls, stretch=STRETCH),
+        [
+            Lane(endpoint, limit_for(concurrency, endpoint), _breaker(options), _pacing(options, endpoint))
+            for endpoint in server.endpoints
+        ],
+        RetryPolicy(retries=options.retries),
+        RetryQuota(),
+        random.Random(),
+    )
+
+
+def _pacing(options: Options, endpoint: Endpoint) -> Pacing:
+    return Pacing(options.rpm, options.tpm, in_full=counts_in_full(endpoint.root))
+
+
+def _breaker(options: Options) -> Breaker:
+    if options.max_wait is None:
+        return Breaker(patience=PATIENCE, first_patience=FIRST_PATIENCE)
+    return Breaker(patience=options.max_wait, first_patience=options.max_wait)
+
+
+def said(jobs: Iterable[Job | None], api: Api, note: Callable[[str], None]) -> Iterator[Job | None]:
+    """Pass jobs on, and note once what costs their run: a parameter that cannot be said, contexts that take turns."""
+    seen: set[tuple[object, ...]] = set()
+    mentioned: set[tuple[str, str]] = set()
+    contexts = Contexts()
+    for job in jobs:
+        if job is None:
+            yield None
+            continue
+        if api is Api.NATIVE and (differing := contexts.note(job, path_for(job, api))):
+            note(differing)
+        if job.body is None and (job.params or job.options or job.tools or job.images or job.system):
+            shape = (job.path, job.kind, bool(job.tools), bool(job.images), *job.params, *job.options)
+            if shape not in seen and len(seen) < SHAPES:
+                seen.add(shape)
+                path = path_for(job, api)
+                for name in left_out(job, path):
+                    if (path, name) not in mentioned:
+                        mentioned.add((path, name))
+                        note(f"{path} has no way to say {name!r}: it is left out (line {job.seq + 1})")
+        yield job
+
+
+def exchanges_for(options: Options, server: Contact) -> Exchanges:
+    """What makes the exchanges of a run."""
+    return Workers(server.transport, timeouts_for(options), options.fail_on)
+
+
+def timeouts_for(options: Options) -> Timeouts:
+    return Timeouts(
+        first_token=options.first_token_timeout,
+        idle=options.idle_timeout,
+        total=options.timeout,
+        min_speed=options.min_speed,
+        runaway=options.runaway == "cut",
+    )
+
+
+def concurrency_for(options: Options, server: Contact) -> Concurrency:
+    """How many calls each server gets at once. Raises ConfigError if the system does not allow so many connections."""
+    wanted = options.concurrency
+    if wanted == AUTO and server.slots is not None:  # it says itself how many it works on
+        wanted = Concurrency(server.slots, server.slots)
+    return _affordable(wanted, len(server.endpoints))
+
+
+def limit_for(wanted: Concurrency, endpoint: Endpoint) -> Limit:
+    """The limit of one server: found out unless it is fixed. One nearby may have one slot, hosted ones have many."""
+    if wanted.least == wanted.most:
+        return FixedLimit(wanted.most)
+    is_small = endpoint.api is Api.NATIVE or is_loopback(endpoint.root)
+    return AdaptiveLimit(wanted.least, wanted.most, START if is_small else HOSTED_START)
+
+
+def _affordable(wanted: Concurrency, servers: int) -> Concurrency:
+    """Raise the limit of open files for this many connections; what may be found out is found out within it.
+
+    Raises ConfigError if the system does not allow the least.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = servers * wanted.most + SPARE_FILES
+    if soft == resource.RLIM_INFINITY or files <= soft:
+        return wanted
+    if hard != resource.RLIM_INFINITY and hard < files:
+        files, most = hard, (hard - SPARE_FILES) // servers
+        if most < wanted.least:
+            raise ConfigError(
+                f"-c {wanted} needs {servers * wanted.least + SPARE_FILES} open files and the system allows {hard}: "
+                "lower -c or raise ulimit -n"
+            )
+        wanted = Concurrency(wanted.least, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return wanted

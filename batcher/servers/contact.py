@@ -1,0 +1,271 @@
+"""From options to servers that can be talked to: which, by which keys, in which API; the local one is started."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+import orjson
+
+from batcher.clock import now
+from batcher.failures import AttemptError, BatcherError, FailureClass, UnavailableError, UsageError
+from batcher.figures import count
+from batcher.model import Api
+from batcher.options import AUTO
+from batcher.redaction import Redactor
+from batcher.servers import catalogue
+from batcher.servers.keys import Credentials, headers_for
+from batcher.servers.urls import find_server, find_servers, is_loopback, one_api
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+
+    from batcher.model import Endpoint
+    from batcher.options import Options
+    from batcher.servers.catalogue import About
+    from batcher.servers.local import LocalServer
+    from batcher.servers.urls import Server
+    from batcher.wire.transport import Transport
+
+FIRST_PATIENCE = 15.0
+PATIENCE = 3600.0
+PROBE_PAUSE = 0.5
+LOCAL_SLOTS = 4
+SLOTS_TIMEOUT = 2.0
+"""Seconds for a server to say how many slots it has; without that the number is found out."""
+MODELS_NAMED = 8
+
+
+class Told(Protocol):
+    """Whoever is told what happens, in sentences for people."""
+
+    def note(self, message: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Contact:
+    """Servers found and let in, all of one API. `model` is their only model, where that is known without asking."""
+
+    endpoints: tuple[Endpoint, ...]
+    transport: Transport
+    redactor: Redactor
+    source: str
+    model: str | None = None
+    slots: int | None = None
+    """How many requests the server works on at once, where that is known: of the local one, or as one nearby says."""
+    gone: Callable[[], Awaitable[str]] | None = None
+    """Returns when the local server has died, with its last words; None for servers that are not ours."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The first of them: what holds for it holds for all but the address."""
+        return self.endpoints[0]
+
+    @property
+    def roots(self) -> str:
+        """The servers by name, for a sentence."""
+        return ", ".join(endpoint.root for endpoint in self.endpoints)
+
+
+@asynccontextmanager
+async def contact(options: Options, environ: Mapping[str, str], told: Told) -> AsyncIterator[Contact]:
+    """Find the servers, start the local one if it is meant, and learn which API they speak.
+
+    Raises ConfigError, UsageError, and UnavailableError if nobody answers in time and the answer is needed.
+    """
+    from batcher.wire.transport import Transport
+
+    async with AsyncExitStack() as stack:
+        local = None
+        if options.local:
+            local = await stack.enter_async_context(_local(options, told))
+            server = find_server(base_url=local.url, dialect=Api.OPENAI, environ={})
+            servers = [replace(server, source="--local")]
+        else:
+            servers = find_servers(base_urls=options.base_url, dialect=options.dialect, environ=environ)
+        for note in dict.fromkeys(note for server in servers for note in server.notes):
+            told.note(note)
+        transport = await stack.enter_async_context(
+            Transport(
+                connect_timeout=options.connect_timeout,
+                ca_file=str(options.ca_file) if options.ca_file else None,
+                trust_env=options.trust_env,
+            )
+        )
+        servers = await _settled(transport, servers, options, told)
+        keys = [_keys(server, options, environ) if local is None else Credentials() for server in servers]
+        for note in dict.fromkeys(note for credentials in keys for note in credentials.notes):
+            told.note(note)
+        found = Contact(
+            endpoints=tuple(
+                server.endpoint(server.api or Api.OPENAI, credentials.headers)
+                for server, credentials in zip(servers, keys, strict=True)
+            ),
+            transport=transport,
+            redactor=Redactor([secret for credentials in keys for secret in credentials.secrets]),
+            source=servers[0].source,
+        )
+        if local is not None:
+            found.model, found.gone, found.slots = local.model_name, partial(_last_words, local), _slots(options)
+        yield found
+
+
+def _keys(server: Server, options: Options, environ: Mapping[str, str]) -> Credentials:
+    """The keys for one server, each bound to its origin."""
+    return headers_for(
+        server,
+        environ=environ,
+        key_env=options.api_key_env,
+        key_file=str(options.api_key_file) if options.api_key_file else None,
+        header_env=list(options.header_env.items()),
+        allow_insecure=options.allow_insecure,
+    )
+
+
+@asynccontextmanager
+async def _local(options: Options, told: Told) -> AsyncIterator[LocalServer]:
+    from batcher.servers.local import LocalServer
+
+    path = options.local if isinstance(options.local, Path) else None
+    slots = _slots(options)
+    told.note(f"starting the embedded llama.cpp server with {count(slots, 'slots')} …")
+    async with LocalServer(path, slots=slots) as local:
+        told.note(f"{local.model_name} is ready at {local.url}")
+        yield local
+
+
+def _slots(options: Options) -> int:
+    """Slots of the local server. With `auto` a few: each takes its share of the memory for context."""
+    return options.slots or (LOCAL_SLOTS if options.concurrency == AUTO else options.concurrency.most)
+
+
+async def learn_slots(server: Contact, options: Options, told: Told) -> None:
+    """For a run that is to find out how much its one server can do: let it say so, if it does."""
+    if server.slots is None and options.concurrency == AUTO and len(server.endpoints) == 1:
+        server.slots = await _told_slots(server)
+        if server.slots is not None:
+            told.note(f"{server.roots} has {count(server.slots, 'slots')}, and is given as many requests at once")
+
+
+async def _told_slots(server: Contact) -> int | None:
+    """How many slots a llama.cpp server nearby says it has. Others do not know the path, and far ones are not asked."""
+    endpoint = server.endpoint
+    if endpoint.api is not Api.OPENAI or not is_loopback(endpoint.root):
+        return None
+    try:
+        reply = await server.transport.request(
+            "GET", endpoint.url("/props"), headers=endpoint.headers, timeout=SLOTS_TIMEOUT
+        )
+        return catalogue.count(orjson.loads(reply.body), "total_slots") if reply.status == 200 else None
+    except (AttemptError, orjson.JSONDecodeError):
+        return None
+
+
+async def _last_words(local: LocalServer) -> str:
+    await local.wait()
+    return local.last_words
+
+
+async def _settled(transport: Transport, servers: list[Server], options: Options, told: Told) -> list[Server]:
+    """Ask the servers whose API is not known yet. While nobody knows, they are waited for.
+
+    One that is not there while others are is taken to speak as they do, and is used when it comes.
+    """
+    deadline = now() + (options.max_wait if options.max_wait is not None else FIRST_PATIENCE)
+    said = False
+    while any(server.api is None for server in servers):
+        answers = await _ask(transport, [server.root for server in servers if server.api is None])
+        servers = [
+            replace(server, api=answer) if isinstance(answer := answers.get(server.root), Api) else server
+            for server in servers
+        ]
+        away = {root: answer.failure for root, answer in answers.items() if isinstance(answer, AttemptError)}
+        api = one_api(servers)
+        if api is not None:
+            for root, failure in away.items():
+                told.note(f"{root} is not there ({failure.message}); the others begin, and it is used when it comes")
+            return [replace(server, api=server.api or api) for server in servers]
+        root, failure = next(iter(away.items()))
+        if all(failure.kind is not FailureClass.CONNECTION for failure in away.values()) or now() >= deadline:
+            raise UnavailableError(unreachable(", ".join(away), servers[0].source, failure.message))
+        if not said:
+            told.note(f"waiting for {', '.join(away)}: {failure.message}")
+            said = True
+        await anyio.sleep(min(PROBE_PAUSE, max(0.0, deadline - now())))
+    return servers
+
+
+async def _ask(transport: Transport, roots: Collection[str]) -> dict[str, Api | AttemptError]:
+    """One GET to each, all at once, decides which API they speak."""
+    from batcher.servers.probe import identify
+
+    answers: dict[str, Api | AttemptError] = {}
+
+    async def ask(root: str) -> None:
+        try:
+            answers[root] = await identify(transport, root)
+        except AttemptError as error:
+            answers[root] = error
+
+    async with anyio.create_task_group() as group:
+        for root in roots:
+            group.start_soon(ask, root)
+    return {root: answers[root] for root in roots}
+
+
+def unreachable(root: str, source: str, words: str) -> str:
+    """What to tell a user whose server does not answer."""
+    return (
+        f"no answer from {root} (from {source}): {words}. Start the server, name another one with --base-url, "
+        "or run the embedded one with --local"
+    )
+
+
+async def described(server: Contact, endpoint: Endpoint, wanted: Collection[str] = ()) -> About:
+    """What one of the servers says of itself. Raises UnavailableError, AccountError, ConfigError."""
+    from batcher.servers.probe import describe
+
+    try:
+        return await describe(server.transport, endpoint, wanted=wanted)
+    except AttemptError as error:
+        words = server.redactor.text(error.failure.message)
+        raise UnavailableError(unreachable(endpoint.root, server.source, words)) from error
+    except BatcherError as error:  # it quotes the server, which may have quoted the key
+        raise type(error)(server.redactor.text(str(error))) from None
+
+
+async def all_described(server: Contact, wanted: Collection[str] = ()) -> dict[str, About | UnavailableError]:
+    """What each of the servers says of itself, by its root; of several, some may be away. Raises as `described`."""
+    found: dict[str, About | UnavailableError] = {}
+    for endpoint in server.endpoints:
+        try:
+            found[endpoint.root] = await described(server, endpoint, wanted)
+        except UnavailableError as error:
+            found[endpoint.root] = error
+    away = [error for error in found.values() if isinstance(error, UnavailableError)]
+    if len(away) == len(found):
+        raise away[0]
+    return found
+
+
+def models_of(found: Mapping[str, About | UnavailableError]) -> list[str]:
+    """The names of the models of those that are there, each once."""
+    there = [about for about in found.values() if not isinstance(about, UnavailableError)]
+    return list(dict.fromkeys(model.name for about in there for model in about.models))
+
+
+async def only_model(server: Contact, told: Told) -> str:
+    """The servers' model, for a run that names none. Raises UsageError unless there is just one."""
+    names = models_of(await all_described(server))
+    if len(names) != 1:
+        more = " …" if len(names) > MODELS_NAMED else ""
+        raise UsageError(
+            "no model is named: not on the first line, nor with -m, nor in the variable MODEL. "
+            f"{server.roots} has {', '.join(names[:MODELS_NAMED]) or 'none'}{more}"
+        )
+    told.note(f"no model is named; {server.roots} has just one: {names[0]}")
+    return names[0]

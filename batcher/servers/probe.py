@@ -1,0 +1,294 @@
+"""Asks a server which API it speaks, what it is and which models it has; sends no generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import orjson
+
+from batcher.failures import AccountError, AttemptError, ConfigError, Failure, FailureClass
+from batcher.model import Api
+from batcher.redaction import printable
+from batcher.servers import catalogue
+from batcher.servers.catalogue import About, ModelInfo
+from batcher.servers.keys import KEY_HEADERS
+from batcher.wire.rules import SILENT
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping
+
+    from batcher.model import Endpoint, Json
+
+MOST_SHOWN = 20
+"""Ollama tells a model's context one request at a time; this many are asked for when none is wanted in particular."""
+
+LONGEST_WORDS = 300
+"""Cells of a server's own words in a message."""
+
+AWAY = frozenset({429, 502, 503, 504})
+"""Statuses by which a proxy says that the server is not there, or a server that it is still loading."""
+
+
+class Answer(Protocol):
+    """What a requester gives back. Header names are in lower case."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+class Requester(Protocol):
+    """Whoever can make a small request. Raises `AttemptError` when no answer comes within `timeout` seconds."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        timeout: float = 10.0,
+    ) -> Answer: ...
+
+
+async def identify(requester: Requester, root: str, headers: Mapping[str, str] | None = None) -> Api:
+    """Let one `GET /api/version` decide: a version means Ollama's own API, any other answer an OpenAI-compatible one.
+
+    Raises `AttemptError` if nobody answers, or only a proxy that says so: that decides nothing.
+    """
+    url = f"{root}/api/version"
+    answer = await requester.request("GET", url, headers=headers or {})
+    if answer.status in AWAY:
+        raise _away(url, answer)
+    return Api.NATIVE if catalogue.text(_json(answer), "version") else Api.OPENAI
+
+
+async def describe(requester: Requester, endpoint: Endpoint, *, wanted: Collection[str] = ()) -> About:
+    """Ask a server for its kind, version and models; details that cost a request each come for `wanted` models first.
+
+    Raises `AttemptError` if nobody answers, `AccountError` if the key is missing or refused, and `ConfigError` if what
+    answers is no such API. The server's words in these errors are fit for a terminal, and not redacted.
+    """
+    probe = _Probe(requester, endpoint)
+    if endpoint.api is Api.NATIVE:
+        return await _describe_native(probe, wanted)
+    return await _describe_openai(probe, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    requester: Requester
+    endpoint: Endpoint
+
+    async def need(self, path: str) -> Answer:
+        """GET what the API cannot do without."""
+        url = self.endpoint.url(path)
+        answer = await self.requester.request("GET", url, headers=self.endpoint.headers)
+        if answer.status == 403 and not answer.body.strip() and self.endpoint.api is Api.NATIVE:
+            raise ConfigError(f"{url}: {SILENT['host_refused']}")
+        if answer.status in {401, 403}:
+            raise _refused(self.endpoint, answer)
+        if answer.status in AWAY or answer.status >= 500:
+            raise _away(url, answer)
+        if answer.status != 200 or _json(answer) is None:
+            raise _not_an_api(self.endpoint, url, answer)
+        return answer
+
+    async def ask(self, path: str, body: Json = None) -> Json:
+        """GET (or POST a body) where an answer is welcome and not needed; `None` if there is none."""
+        headers = dict(self.endpoint.headers)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            answer = await self.requester.request(
+                "GET" if body is None else "POST",
+                self.endpoint.url(path),
+                headers=headers,
+                body=b"" if body is None else orjson.dumps(body),
+            )
+        except AttemptError:
+            return None
+        return _json(answer)
+
+    async def greets_as_ollama(self) -> bool:
+        # llama.cpp refuses `GET /` with 415 to clients that take no gzip.
+        headers = {**self.endpoint.headers, "Accept-Encoding": "gzip"}
+        try:
+            answer = await self.requester.request("GET", self.endpoint.url("/"), headers=headers)
+        except AttemptError:
+            return False
+        return answer.body.startswith(b"Ollama is running")
+
+
+async def _describe_native(probe: _Probe, wanted: Collection[str]) -> About:
+    answer = await probe.need("/api/version")
+    version = catalogue.text(_json(answer), "version")
+    if version is None:
+        raise _not_an_api(probe.endpoint, probe.endpoint.url("/api/version"), answer)
+    tags = _json(await probe.need("/api/tags"))
+    is_ollama = urlsplit(probe.endpoint.root).hostname == "ollama.com" or await probe.greets_as_ollama()
+    return About(
+        api=Api.NATIVE,
+        kind=catalogue.OLLAMA if is_ollama else catalogue.OLLAMA_COMPATIBLE,
+        version=version,
+        models=await _native_models(probe, tags, wanted),
+    )
+
+
+async def _native_models(probe: _Probe, tags: Json, wanted: Collection[str]) -> tuple[ModelInfo, ...]:
+    about = About(api=Api.NATIVE, kind=catalogue.OLLAMA, models=catalogue.from_tags(tags, await probe.ask("/api/ps")))
+    named = [about.find(name) for name in wanted] if wanted else about.models[:MOST_SHOWN]
+    asked = {model.name for model in named if model is not None and model.context is None}
+    return tuple(
+        [
+            catalogue.with_show(model, await probe.ask("/api/show", {"model": model.name}))
+            if model.name in asked
+            else model
+            for model in about.models
+        ]
+    )
+
+
+async def _describe_openai(probe: _Probe, wanted: Collection[str]) -> About:
+    answer = await probe.need("/v1/models")
+    listing = _json(answer)
+    if not catalogue.is_list(listing):
+        raise _not_an_api(probe.endpoint, probe.endpoint.url("/v1/models"), answer)
+    about = About(api=Api.OPENAI, kind=catalogue.kind_of(listing, answer.headers), models=catalogue.from_list(listing))
+    if urlsplit(probe.endpoint.root).hostname == "api.openai.com":
+        return replace(about, kind=catalogue.HOSTED_OPENAI)
+    if probe.endpoint.v1 != "/v1":  # the root is the base of the API itself; nothing else stands below it
+        return about
+    return await FURTHER.get(about.kind, _ask_ollama)(probe, about, wanted)
+
+
+async def _ask_llama_cpp(probe: _Probe, about: About, _wanted: Collection[str]) -> About:
+    props = await probe.ask("/props")
+    context = catalogue.count(catalogue.mapping(props, "default_generation_settings"), "n_ctx")
+    models = about.models
+    if len(models) == 1 and models[0].loaded_context is None:  # builds before `meta.n_ctx` tell it here alone
+        models = (replace(models[0], loaded_context=context),)
+    return replace(
+        about,
+        version=catalogue.text(props, "build_info"),
+        slots=catalogue.count(props, "total_slots"),
+        models=models,
+    )
+
+
+async def _ask_vllm(probe: _Probe, about: About, _wanted: Collection[str]) -> About:
+    return replace(about, version=catalogue.text(await probe.ask("/version"), "version"))
+
+
+async def _ask_lm_studio(probe: _Probe, about: About, _wanted: Collection[str]) -> About:
+    listing = await probe.ask("/api/v0/models")
+    if not catalogue.items_of(listing):
+        return about
+    return replace(about, models=catalogue.with_lm_studio(about.models, listing))
+
+
+async def _ask_ollama(probe: _Probe, about: About, wanted: Collection[str]) -> About:
+    """See whether it is an Ollama behind `/v1`, which tells more in its own API."""
+    version = catalogue.text(await probe.ask("/api/version"), "version")
+    if version is None:
+        return about
+    tags = await probe.ask("/api/tags")
+    models = await _native_models(probe, tags, wanted) if tags is not None else about.models
+    return replace(about, kind=catalogue.OLLAMA, version=version, models=models)
+
+
+async def _ask_nothing(_probe: _Probe, about: About, _wanted: Collection[str]) -> About:
+    return about
+
+
+FURTHER: dict[str, Callable[[_Probe, About, Collection[str]], Awaitable[About]]] = {
+    catalogue.LLAMA_CPP: _ask_llama_cpp,
+    catalogue.VLLM: _ask_vllm,
+    catalogue.LM_STUDIO: _ask_lm_studio,
+    catalogue.SGLANG: _ask_nothing,
+}
+"""Where each kind of server tells more; a kind that is not known may be an Ollama."""
+
+
+def _json(answer: Answer) -> Json:
+    if answer.status != 200:
+        return None
+    try:
+        return orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _is_web_page(answer: Answer) -> bool:
+    return "html" in answer.headers.get("content-type", "") or answer.body.lstrip()[:1] == b"<"
+
+
+def _words(answer: Answer) -> str:
+    """Give the server's own words in brackets for a message, or nothing if it had none."""
+    if _is_web_page(answer):
+        return " (a web page)"
+    words = answer.body.decode("utf-8", "replace").strip()
+    try:
+        error = orjson.loads(answer.body).get("error")
+        words = (error if isinstance(error, str) else catalogue.text(error, "message")) or words
+    except (orjson.JSONDecodeError, AttributeError):  # AttributeError: JSON, and not an object
+        pass
+    words = printable(words[: 8 * LONGEST_WORDS], LONGEST_WORDS)
+    return f" ({words})" if words else ""
+
+
+def _away(url: str, answer: Answer) -> AttemptError:
+    message = f"{url} answers {answer.status}{_words(answer)}"
+    return AttemptError(Failure(FailureClass.CONNECTION, "unavailable", message, status=answer.status))
+
+
+def _refused(endpoint: Endpoint, answer: Answer) -> AccountError:
+    variable = "OLLAMA_API_KEY" if endpoint.api is Api.NATIVE else "OPENAI_API_KEY"
+    said = f"answers {answer.status}{_words(answer)}"
+    if any(name.lower() in KEY_HEADERS for name in endpoint.headers):
+        return AccountError(
+            f"{endpoint.root} refuses the key: it {said}. Check that the key is for this server, still valid and "
+            f"allowed to do this; it comes from --api-key-env, --api-key-file, --header-env or {variable}"
+        )
+    return AccountError(
+        f"{endpoint.root} wants a key and none was sent: it {said}. Set {variable}, or say where the key is with "
+        "--api-key-env, --api-key-file or --header-env"
+    )
+
+
+def _not_an_api(endpoint: Endpoint, url: str, answer: Answer) -> ConfigError:
+    api = "Ollama's API" if endpoint.api is Api.NATIVE else "an OpenAI-compatible API"
+    return ConfigError(
+        f"{endpoint.root} does not speak {api}: {url} answers {answer.status}{_words(answer)}. "
+        f"{_hint(endpoint, answer)}"
+    )
+
+
+def _hint(endpoint: Endpoint, answer: Answer) -> str:
+    """Say what to try: the typical mistakes, the surest first."""
+    if 300 <= answer.status < 400:
+        return f"Redirects are not followed; give the address it sends to as --base-url{_target(answer)}"
+    if endpoint.api is Api.NATIVE:
+        return "If the server speaks the OpenAI API, say --dialect openai or give a --base-url that ends in /v1"
+    if "/v1" in endpoint.root:
+        return f"Is the /v1 there twice? Give a --base-url that ends before {endpoint.v1 or '/models'}"
+    if not endpoint.v1:
+        return "The URL is used as it is; should it end in /v1?"
+    if urlsplit(endpoint.root).path:
+        return "/v1 was added to the path; if the API begins without it, say --dialect openai"
+    return "Check host and port; a --base-url is usually http://host:port/v1, or http://host:11434 for Ollama"
+
+
+def _target(answer: Answer) -> str:
+    """Give where a redirect leads, without a query or a password, which are not for messages."""
+    try:
+        place = urlsplit(answer.headers.get("location", ""))
+    except ValueError:
+        return ""
+    host = place.netloc.rpartition("@")[2]
+    return printable(f": {place.scheme}://{host}{place.path}", LONGEST_WORDS) if host else ""

@@ -1,0 +1,171 @@
+"""The sums of a run in words: the block at its end for a terminal, and the one line for cron's mail."""
+
+from __future__ import annotations
+
+from signal import Signals
+from typing import TYPE_CHECKING
+
+from batcher.figures import count, rate, seconds, span
+from batcher.redaction import printable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batcher.view.sums import ServerSums, Sums
+
+WIDTH = 100
+"""Cells of the longest line of the block, which quotes a server."""
+STOP_WIDTH = 4 * WIDTH
+"""Cells of the reason why a run stopped, which may be the last words of a server that died, and of lines with paths."""
+LONG = ("stopped", "results", "unsaved", "errors", "next")
+CAUSES = 3
+"""Causes of failure that the block names; a fourth and more are counted together."""
+SERVERS = 8
+"""Servers that the block names; more are in the summary for programs."""
+WORTH_TELLING = 1.0
+"""Seconds of waiting from which on it is told."""
+
+
+def render(summary: Sums, results: Path | str | None, errors: Path | str | None) -> str:
+    """Write the block: at most 12 lines and those of the servers; the last says what to do if something is."""
+    rows = [
+        ("jobs", _jobs_row(summary)),
+        ("speed", _speed_row(summary)),
+        ("times", _times_row(summary)),
+        *_server_rows(list(summary.servers.values())),
+        ("flags", ", ".join(f"{name} {count(n)}" for name, n in summary.flags.most_common())),
+        *_failure_rows(summary),
+        ("stopped", _stop_row(summary)),
+        ("results", str(results or "")),
+        *(("unsaved", text) for text in summary.unwritten),
+        ("errors", str(errors or "") if summary.failures else ""),
+        ("next", _advice(summary, errors)),
+    ]
+    widths = {**dict.fromkeys(LONG, STOP_WIDTH), "limit": 2 * WIDTH, "server": 2 * WIDTH}
+    return "\n".join(f"{name:<8} {printable(text, widths.get(name, WIDTH))}" for name, text in rows if text)
+
+
+def one_line(summary: Sums, errors: Path | str | None) -> str:
+    """Say in one line what became of the run and what to do."""
+    name = "" if summary.signal is None else f"ended by {Signals(summary.signal).name}"
+    failures = [text for _, text in _failure_rows(summary)]
+    return printable(
+        _joined(
+            [
+                _jobs_row(summary),
+                name,
+                _stop_row(summary),
+                *summary.unwritten,
+                *failures,
+                _advice(summary, errors),
+            ]
+        )
+    )
+
+
+def _jobs_row(summary: Sums) -> str:
+    of_all = "" if summary.unread else f" of {count(summary.jobs, 'jobs')}"
+    parts = [
+        f"{count(summary.ok + summary.skipped, '' if of_all else 'jobs')}{of_all} done"
+        + (f" ({count(summary.skipped)} before this run)" if summary.skipped else ""),
+        f"{count(summary.failed)} failed" if summary.failed else "",
+        f"{count(summary.left)} failed before and left alone" if summary.left else "",
+        f"{count(summary.pending)} pending" if summary.pending else "",
+        f"{count(summary.duplicates)} repeated" if summary.duplicates else "",
+        "the rest of the input unread" if summary.unread else "",
+        span(summary.elapsed) if summary.elapsed else "",
+    ]
+    return _joined(parts)
+
+
+def _speed_row(summary: Sums) -> str:
+    if not summary.elapsed or not summary.ok + summary.failed:
+        return ""
+    parts = [f"{rate((summary.ok + summary.failed) / summary.elapsed)} jobs/s"]
+    if summary.completion_tokens:
+        parts.append(f"{rate(summary.completion_tokens / summary.elapsed)} tokens/s")
+    elif summary.prompt_tokens:
+        parts.append(f"{rate(summary.prompt_tokens / summary.elapsed)} prompt tokens/s")
+    if summary.prompt_tokens or summary.completion_tokens:
+        parts.append(f"{count(summary.prompt_tokens)} tokens in, {count(summary.completion_tokens)} out")
+    if summary.retries:
+        parts.append(f"{count(summary.retries)} of {count(summary.attempts, 'attempts')} were retries")
+    return _joined(parts)
+
+
+def _times_row(summary: Sums) -> str:
+    times = (("TTFT", summary.ttft), ("latency", summary.latency), ("ITL", summary.itl))
+    parts = [f"{name} p50 {seconds(h.quantile(0.5))}, p95 {seconds(h.quantile(0.95))}" for name, h in times if h.count]
+    return _joined(parts)
+
+
+def _server_rows(servers: list[ServerSums]) -> list[tuple[str, str]]:
+    """How each of several servers did; of one alone where the limit settled and how long it was waited for."""
+    if len(servers) == 1:
+        [server] = servers
+        return [("limit", _limit(server)), ("waited", _joined(_waits(server)))]
+    rows = []
+    for server in servers[:SERVERS]:
+        parts = [
+            f"{server.server}  {count(server.ok)} done",
+            f"{count(server.failed)} failed" if server.failed else "",
+            count(server.requests, "requests"),
+            *_waits(server),
+            _limit(server),
+        ]
+        rows.append(("server", _joined(parts)))
+    if rest := len(servers) - len(rows):
+        rows.append(("server", f"and {count(rest)} more"))
+    return rows
+
+
+def _limit(server: ServerSums) -> str:
+    """Where the limit settled, if there was enough to do for it to matter."""
+    return server.limit if server.requests > server.in_flight else ""
+
+
+def _waits(server: ServerSums) -> list[str]:
+    times = f" ({count(server.throttled, 'times')} told to)" if server.throttled else ""
+    return [
+        f"away {span(server.away_s)}" if server.away_s >= WORTH_TELLING else "",
+        f"held {span(server.held_s)} by rate limits{times}" if server.held_s >= WORTH_TELLING else "",
+    ]
+
+
+def _failure_rows(summary: Sums) -> list[tuple[str, str]]:
+    """Name the commonest causes, each with the first message that came with it."""
+    ranked = summary.failures.most_common()
+    named = ranked if len(ranked) <= CAUSES else ranked[: CAUSES - 1]
+    rows = [("failed", f"{count(n)} × {code}: {summary.samples[code]}") for code, n in named]  # noqa: RUF001 - times
+    if rest := ranked[len(named) :]:
+        rows.append(("failed", f"{count(sum(n for _, n in rest))} for {count(len(rest))} other causes"))
+    return rows
+
+
+def _stop_row(summary: Sums) -> str:
+    failure = summary.stop or (summary.refused[0] if summary.refused else None)
+    return "" if failure is None else f"{failure.code}: {failure.message}"
+
+
+def _advice(summary: Sums, errors: Path | str | None) -> str:
+    retried = summary.failed - summary.invalid
+    parts = []
+    if summary.invalid:
+        parts.append(f"mend the {count(summary.invalid, 'lines')} of the input that could not be sent")
+    if retried or summary.pending or summary.unread:
+        undone = (
+            "rest"
+            if summary.unread
+            else " and ".join(
+                f"{count(n)} {what}" for n, what in ((summary.pending, "pending"), (retried, "failed")) if n
+            )
+        )
+        parts.append(f"run the same command again for the {undone}")
+    elif summary.invalid:
+        parts.append("run the same command again")
+    where = f"; {errors} says why each failed" if summary.failed and errors else ""
+    return ", then ".join(parts) + where
+
+
+def _joined(parts: list[str]) -> str:
+    return " · ".join(part for part in parts if part)

@@ -1,0 +1,232 @@
+"""The sums of a run: counts, tokens, times and causes of failure, for programs and for the exit code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from batcher.failures import Exit
+from batcher.view.histogram import Histogram
+
+if TYPE_CHECKING:
+    from batcher.failures import Failure
+    from batcher.model import Json, Result, Usage
+
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+_GAPS_EXACT, _GAPS_STRIDE = 8, 16
+"""Of up to 8 gaps of an answer every one is counted; of more than 128, every 16th, for itself and the 15 after it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerSums:
+    """How one server of a run did. What is held is seen five times a second: times are right to about that."""
+
+    server: str
+    requests: int = 0
+    ok: int = 0
+    """Jobs that it answered."""
+    failed: int = 0
+    """Jobs that ended with a failure there."""
+    throttled: int = 0
+    """Requests that it answered with: wait."""
+    away_s: float = 0.0
+    """Seconds in which it did not answer."""
+    held_s: float = 0.0
+    """Seconds in which it, or the allowance of requests and tokens, said wait."""
+    in_flight: int = 0
+    """How many requests it was given at once in the end."""
+    limit: str = ""
+    """Where that settled and why, in a sentence; empty if it was fixed."""
+
+
+@dataclass(slots=True)
+class Sums:
+    """What became of a run. Times are seconds on the monotonic clock; nothing here reads it.
+
+    Jobs are in one of four places: `ok` and `skipped` have a result, `failed` have an error line, `pending` have
+    neither. Lines that repeat an earlier one (`duplicates`) are not jobs.
+    """
+
+    started: float
+    finished: float | None = None
+    ok: int = 0
+    skipped: int = 0
+    """Jobs that had a result before the run."""
+    left: int = 0
+    """Jobs that failed before the run and were left alone, as `--skip-failed` says; their error lines stand."""
+    pending: int = 0
+    """Jobs that the run left undone; the next one takes them up."""
+    duplicates: int = 0
+    invalid: int = 0
+    """Failures among `failures` that nothing was sent for: lines that are no job, or none for this server."""
+    failures: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, str] = field(default_factory=dict)
+    """The first message of each code in `failures`."""
+    flags: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    attempts: int = 0
+    retries: int = 0
+    """Attempts after a job's first."""
+    waited: float = 0.0
+    """Backoff and pacing, added up over jobs, in seconds."""
+    ttft: Histogram = field(default_factory=Histogram)
+    latency: Histogram = field(default_factory=Histogram)
+    itl: Histogram = field(default_factory=Histogram)
+    stop: Failure | None = None
+    """Why the run ended early."""
+    refused: list[Failure] = field(default_factory=list)
+    """Why the jobs of some model or path were left pending."""
+    signal: int | None = None
+    """The signal that ended the run."""
+    unread: bool = False
+    """The run ended before the end of the input: it has more jobs than are counted here."""
+    unwritten: list[str] = field(default_factory=list)
+    """What else than results could not be written, in sentences."""
+    servers: dict[str, ServerSums] = field(default_factory=dict)
+    """By their roots."""
+    come_back: float | None = None
+    """When the server will serve again, as it says: wall clock, seconds since 1970. Set where the run ended for it."""
+
+    @property
+    def failed(self) -> int:
+        return self.failures.total()
+
+    @property
+    def jobs(self) -> int:
+        """Jobs of the input, as far as it was read."""
+        return self.ok + self.skipped + self.failed + self.left + self.pending
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from start to end; 0 before the end."""
+        return 0.0 if self.finished is None else self.finished - self.started
+
+    def add(self, result: Result) -> None:
+        """Count a finished job, whether it has an answer or failed for good."""
+        if result.attempts and (result.pack is None or not result.pack[0]):  # the jobs of a pack share its attempts
+            self.attempts += result.attempts
+            self.retries += result.attempts - 1
+        if result.server is not None:
+            server = self.server(result.server)
+            server.ok += result.ok
+            server.failed += not result.ok
+        if result.failure is not None:
+            self._add_failure(result.failure, sent=result.attempts > 0)
+            return
+        self.ok += 1
+        completion, timing = result.completion, result.timing
+        if completion is not None:
+            if completion.flags:
+                self.flags.update(completion.flags)
+            if completion.usage is not None:
+                self._add_usage(completion.usage)
+        if result.pack_usage is not None:
+            self._add_usage(result.pack_usage)
+        if timing is not None:
+            self.waited += timing.waited
+            self.latency.add(timing.finished - timing.started)
+            if timing.arrivals:
+                self.ttft.add(timing.arrivals[0] - timing.started)
+                self._add_gaps(timing.arrivals)
+
+    def server(self, root: str) -> ServerSums:
+        """The sums of one server."""
+        found = self.servers.get(root)
+        if found is None:
+            found = self.servers[root] = ServerSums(server=root)
+        return found
+
+    def _add_usage(self, usage: Usage) -> None:
+        self.prompt_tokens += usage.prompt_tokens or 0
+        self.completion_tokens += usage.completion_tokens or 0
+
+    @property
+    def complete(self) -> bool:
+        """Nothing ended the run before each of its jobs had a result or failed."""
+        return self.stop is None and self.signal is None and not self.pending
+
+    def exit_code(self) -> int:
+        """Decide what the process ends with: the signal, why it stopped, what is left undone, what failed, or 0."""
+        if self.signal is not None:
+            return 128 + self.signal
+        if self.stop is not None:
+            return self.stop.exit
+        if self.pending or self.unread:
+            return self.refused[0].exit if self.refused else Exit.STOPPED
+        if self.unwritten:
+            return Exit.IO
+        return Exit.SOME_FAILED if self.failures or self.left else Exit.OK
+
+    def to_dict(self) -> dict[str, Json]:
+        """Give the sums in JSON types, durations in seconds; quantiles are within 1 %."""
+        done = self.ok + self.failed
+        return {
+            "exit_code": int(self.exit_code()),
+            "elapsed_s": self.elapsed,
+            "jobs": {
+                "total": self.jobs,
+                "ok": self.ok,
+                "skipped": self.skipped,
+                "failed": self.failed,
+                "invalid": self.invalid,
+                "left": self.left,
+                "pending": self.pending,
+                "unread": self.unread,
+                "duplicates": self.duplicates,
+            },
+            "failures": {
+                code: {"count": number, "message": self.samples[code]} for code, number in self.failures.most_common()
+            },
+            "flags": dict(self.flags),
+            "attempts": self.attempts,
+            "retries": self.retries,
+            "waited_s": self.waited,
+            "tokens": {"prompt": self.prompt_tokens, "completion": self.completion_tokens},
+            "jobs_per_s": done / self.elapsed if self.elapsed else None,
+            "tokens_per_s": self.completion_tokens / self.elapsed if self.elapsed else None,
+            "ttft_s": _quantiles(self.ttft),
+            "latency_s": _quantiles(self.latency),
+            "itl_s": _quantiles(self.itl),
+            "stop": None if self.stop is None else _reason(self.stop),
+            "refused": [_reason(failure) for failure in self.refused],
+            "signal": self.signal,
+            "come_back_at": None
+            if self.come_back is None
+            else datetime.fromtimestamp(self.come_back, UTC).isoformat(timespec="seconds"),
+            "unwritten": self.unwritten,
+            "servers": [asdict(server) for server in self.servers.values()],
+        }
+
+    def _add_failure(self, failure: Failure, *, sent: bool) -> None:
+        self.invalid += not sent
+        self.failures[failure.code] += 1
+        if failure.code not in self.samples:
+            self.samples[failure.code] = failure.message
+
+    def _add_gaps(self, arrivals: list[float]) -> None:
+        """Count the gaps of an answer; of a long one a sample spread over it, so that a record costs next to nothing.
+
+        Where the sample begins moves from job to job: a rhythm in the answers does not show.
+        """
+        gaps = len(arrivals) - 1
+        if not gaps:
+            return
+        stride = min(max(gaps // _GAPS_EXACT, 1), _GAPS_STRIDE)
+        start = self.ok % stride
+        sample = [b - a for a, b in zip(arrivals[start::stride], arrivals[start + 1 :: stride], strict=False)]
+        self.itl.add_all(sample, stride)
+
+
+def _quantiles(histogram: Histogram) -> dict[str, float | int] | None:
+    if not histogram.count:
+        return None
+    quantiles = {f"p{q * 100:g}": histogram.quantile(q) or 0.0 for q in QUANTILES}
+    middle = {"mean": histogram.sum / histogram.count, "min": histogram.min, **quantiles}
+    return {"count": histogram.count, **middle, "max": histogram.max}
+
+
+def _reason(failure: Failure) -> dict[str, str]:
+    return {"code": failure.code, "message": failure.message}

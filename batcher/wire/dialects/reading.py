@@ -1,0 +1,255 @@
+"""One answer being read: bytes → records → deltas → a completion that is proven complete, or a failure.
+
+How the bytes are framed is decided by the content type and the first byte, not by what was asked for: servers that
+ignore `stream` answer an event stream with one JSON object, and some stream unasked.
+"""
+
+from __future__ import annotations
+
+import json
+from operator import length_hint
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from batcher.failures import AttemptError, malformed, truncated
+from batcher.model import END, Call, Completion, Json
+from batcher.wire.dialects import SKIMS
+from batcher.wire.framing import EventStream, Lines, RecordTooLongError
+from batcher.wire.rules import classify_error, not_an_llm
+
+if TYPE_CHECKING:
+    from batcher.wire.dialects import Dialect, Skim
+
+BODY_LIMIT: Final = 256 * 1024 * 1024
+"""The largest answer that is taken in one piece, in bytes."""
+
+BLANK: Final = b"\xef\xbb\xbf \t\r\n"
+"""What may stand before an answer: a byte order mark and white space."""
+
+COLON: Final = 0x3A
+
+FIELD: Final = len(b"event:")
+"""The longest name of an event stream's field, in bytes."""
+
+PROVEN_AT_ONCE: Final = ("/api/", "/v1/responses")
+"""Where the mark that proves an answer complete is the last that is said; elsewhere the usage may follow."""
+
+STRAY_RECORDS: Final = 3
+"""Records that are no JSON are passed over up to this many; more, and the stream is not to be trusted."""
+
+
+class Reading:
+    """Feed it chunks, then `close` it. `completion` holds what has arrived, also after a failure."""
+
+    __slots__ = (
+        "_call",
+        "_dialect",
+        "_framing",
+        "_pieces",
+        "_size",
+        "_skim",
+        "_stray",
+        "_type",
+        "_whole",
+        "completion",
+        "done",
+    )
+
+    def __init__(self, call: Call, dialect: Dialect, content_type: str = "") -> None:
+        self.completion = Completion()
+        self.done = False
+        """The terminal mark was read: nothing that follows matters."""
+        self._call = call
+        self._dialect = dialect
+        self._skim: Skim | None = None
+        self._type = content_type
+        self._framing: Lines | EventStream | None = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._stray = 0
+        self._whole = False
+
+    def feed(self, chunk: bytes) -> bool:
+        """Take the next bytes; true if they brought content. Raises AttemptError on an error in the stream."""
+        framing = self._framing
+        if framing is None:
+            return self._begin(chunk)
+        try:
+            if type(framing) is EventStream:
+                usual = framing.usual(chunk)
+                return self._events(framing.feed(chunk)) if usual is None else self._usual(usual)
+            return self._records(framing.feed(chunk))  # type: ignore[arg-type]  # Lines yields bytes, and it is Lines
+        except RecordTooLongError as error:
+            raise AttemptError(malformed(str(error))) from None
+
+    def close(self) -> Completion:
+        """The body ended cleanly: return the completion. Raises AttemptError unless it is proven complete."""
+        framing = self._framing
+        if framing is None:
+            self._take_whole()
+        elif isinstance(framing, EventStream):
+            self._events(framing.close())
+        else:
+            self._records(framing.close())
+        if self.completion.whole is None and (missing := self._dialect.missing(self.completion, done=self.done)):
+            raise AttemptError(truncated(missing))
+        return self.completion
+
+    def _begin(self, chunk: bytes) -> bool:
+        """Hold bytes until the framing is known; an answer in one piece is held to its end."""
+        self._pieces.append(chunk)
+        self._size += len(chunk)
+        if self._size > BODY_LIMIT:
+            raise AttemptError(malformed(f"an answer larger than {BODY_LIMIT} bytes"))
+        if self._whole:
+            return False
+        held = b"".join(self._pieces)
+        head = held.lstrip(BLANK)
+        if not head:
+            return False
+        if self._is_whole(head):
+            # A shorter head than a field's name may yet turn out to be one: `da` becomes `data:`.
+            self._whole = head.startswith((b"{", b"[", b"<")) or len(head) >= FIELD
+            return False
+        self._framing = EventStream() if self._is_events(head) else Lines()
+        self._skim = SKIMS.get(self._call.path)
+        self._pieces = []
+        return self.feed(held)
+
+    def _is_events(self, head: bytes) -> bool:
+        return "event-stream" in self._type or not head.startswith((b"{", b"["))
+
+    def _is_whole(self, head: bytes) -> bool:
+        """One JSON object, or a page that is none. NDJSON is known by its content type alone."""
+        if head.startswith((b"{", b"[")):
+            native_stream = self._call.stream and self._call.path.startswith("/api/")
+            return "ndjson" not in self._type and not (native_stream and "application/json" not in self._type)
+        return head.startswith(b"<") or ("event-stream" not in self._type and not _looks_like_events(head))
+
+    def _take_whole(self) -> None:
+        body = b"".join(self._pieces)
+        if not body.strip():
+            if self._call.stream:
+                return
+            raise AttemptError(malformed("an empty answer"))
+        record = self._parse(body)
+        if record is None and self._call.stream and body.lstrip(BLANK).startswith(b"{"):
+            self._records([line for line in body.split(b"\n") if line.strip()])
+            return
+        if record is None and body.lstrip(BLANK).startswith(b"{"):
+            raise AttemptError(truncated("the end of its JSON"))
+        if not isinstance(record, dict):
+            raise AttemptError(not_an_llm(body, self._type))
+        self._check(record)
+        self.completion.whole = record
+        self._dialect.whole(record, self.completion, self._call)
+        if self._dialect.STREAMS and record.get("done") is False and self._call.path.startswith("/api/"):
+            raise AttemptError(truncated("`done: true`"))
+
+    def _usual(self, records: list[bytes]) -> bool:
+        is_last = records[-1] == b"[DONE]"
+        if is_last:
+            records.pop()
+        content = self._records(records)
+        self.done = self.done or is_last
+        return content
+
+    def _events(self, events: list[tuple[str, bytes]]) -> bool:
+        """Take what the events carry; those that mean something by themselves end the records before them."""
+        content = False
+        records: list[bytes] = []
+        for event, data in events:
+            if event != "error" and data and data != b"[DONE]" and data[0] != COLON:
+                records.append(data)
+                continue
+            content |= self._records(records)
+            records = []
+            if self.done:
+                break
+            if event == "error":
+                raise AttemptError(classify_error(_loads(data) or data.decode("utf-8", "replace"), self._call.path))
+            self.done = data == b"[DONE]"  # else a ping: an empty event, or a comment that a gateway wraps as data
+        return self._records(records) or content
+
+    def _records(self, records: list[bytes]) -> bool:
+        """Decode records in order, up to the terminal mark."""
+        if self.done:
+            return False
+        left = iter(records)
+        decoded = map(orjson.loads, left)
+        skim, completion, content, place = self._skim, self.completion, False, 0
+        while not self.done:
+            try:
+                record = skim(decoded, completion) if skim is not None else next(decoded, END)
+            except orjson.JSONDecodeError:
+                record = self._mend(records[len(records) - length_hint(left) - 1])
+            before, place = place, len(records) - length_hint(left)
+            if record is END:
+                return content or place > before
+            content = content or place > before + 1
+            content = self._record(records[place - 1], record) or content
+        return content
+
+    def _record(self, data: bytes, record: Json) -> bool:
+        """Take one record of any shape."""
+        if type(record) is not dict:
+            self._count_stray(data)
+            return False
+        if "error" in record or "type" in record:
+            self._check(record)
+        content = self._dialect.decode(record, self.completion)
+        if self.completion.proof is not None:
+            self.done = self._call.path.startswith(PROVEN_AT_ONCE)
+        return content
+
+    def _check(self, record: dict[str, Json]) -> None:
+        """Raise AttemptError if the record is an error object: an error wins over any terminal mark."""
+        error = record.get("error")
+        if error:
+            # Ollama puts the status of a remote model's error beside its words.
+            raise AttemptError(classify_error(error if isinstance(error, dict) else record, self._call.path))
+        if record.get("type") == "error":
+            raise AttemptError(classify_error(record, self._call.path))
+
+    def _parse(self, data: bytes) -> Json:
+        """The JSON value, None if there is none. What orjson refuses is mended: lone surrogates, and invalid UTF-8."""
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return self._mend(data)
+
+    def _mend(self, data: bytes) -> Json:
+        record = _loads(data)
+        if record is not None and not _is_utf8(data):
+            self.completion.flag("utf8_replaced")
+        return record
+
+    def _count_stray(self, data: bytes) -> None:
+        self._stray += 1
+        self.completion.flag("stray_records")
+        if self._stray > STRAY_RECORDS:
+            words = data[:200].decode("utf-8", "replace")
+            raise AttemptError(malformed(f"records in the stream that are no JSON objects, such as {words!r}"))
+
+
+def _looks_like_events(head: bytes) -> bool:
+    return head.startswith((b"data:", b"event:", b"id:", b"retry:", b"error:", b":"))
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _loads(data: bytes) -> Json:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"), strict=False)
+        except (ValueError, RecursionError):
+            return None

@@ -1,0 +1,178 @@
+"""Speaks `/v1/responses`: takes an `input`, a `prompt` or `messages`, reads output items, whole or as named events.
+
+Text deltas show progress and give the partial text of a failure; the answer itself is what `response.completed` says.
+Sources: OpenAI API reference (response object and streaming events); Ollama openai/responses.go (text before a tool
+call gets no `.done` events; the status is always `completed`); llama.cpp tools/server (`timings` beside `response`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from batcher.failures import AttemptError, malformed, truncated
+from batcher.model import Choice, Delta, Kind
+from batcher.wire.dialects.endings import list_of, text_of
+from batcher.wire.dialects.envelope import counted_nothing, take_envelope
+from batcher.wire.dialects.messages import to_input
+from batcher.wire.dialects.parameters import openai_fields
+from batcher.wire.dialects.shapes import require
+from batcher.wire.rules import classify_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batcher.model import Call, Completion, Job, Json
+
+STREAMS: Final = True
+PATH: Final = "/v1/responses"
+
+THINKING: Final = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
+ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+REASONS: Final = {"max_output_tokens": "length"}
+"""Why a response is incomplete, in the words of finish reasons; others stay as they are."""
+
+
+def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
+    """Return the body for one job with an input, a prompt or messages. Raises LineError for embeddings and images."""
+    job = jobs[0]
+    require(job, PATH, Kind.RESPONSES, Kind.CHAT, Kind.GENERATE)
+    body: dict[str, Json] = {} if job.model is None else {"model": job.model}
+    body["input"] = _input(job)
+    if job.system and not _begins_with_system(body["input"]):
+        body["instructions"] = job.system
+    if job.tools:
+        body["tools"] = [_flat(tool) for tool in job.tools]
+    if stream:
+        body["stream"] = True
+    body.update(openai_fields(job, PATH))
+    return body
+
+
+def decode(record: dict[str, Json], completion: Completion) -> bool:
+    """Add one event; true if it brought content. Raises AttemptError if the response failed."""
+    kind = str(record.get("type"))
+    if kind == "response.output_text.delta":
+        choice = completion.choices.get(0)
+        if choice is None:
+            choice = completion.choices[0] = Choice()
+        text = text_of(record.get("delta"), "delta")
+        choice.texts.append(text)
+        return bool(text)
+    if kind in THINKING:
+        return completion.add(Delta(thinking=text_of(record.get("delta"), "delta")))
+    if kind == "response.refusal.delta":
+        return completion.add(Delta(refusal=text_of(record.get("delta"), "delta")))
+    if kind == "response.function_call_arguments.delta":
+        return bool(record.get("delta"))
+    if kind == "response.output_item.done":
+        completion.tail.setdefault("items", []).append(record.get("item"))
+    elif kind in ENDS:
+        _end(record, completion)
+    return False
+
+
+def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the dialects' signature
+    """Take a response that came in one piece. Raises AttemptError if it failed, was cut, or is no response."""
+    if type(body.get("output")) is not list:
+        raise AttemptError(malformed(f"an answer without output; it has {', '.join(body) or 'nothing'}"[:300]))
+    _take(body, body.get("status") or "completed", completion)
+
+
+def missing(completion: Completion, *, done: bool) -> str | None:  # noqa: ARG001 - `[DONE]` is not part of this API
+    """Name the event that is missing, or return None."""
+    return None if completion.proof else "`response.completed`"
+
+
+def rebuild(completion: Completion) -> dict[str, Json]:
+    """Return the response object, which the last event carries whole."""
+    return completion.whole or completion.head
+
+
+def _input(job: Job) -> Json:
+    """The line's `input` as it is; a prompt with images, or messages, as items."""
+    if isinstance(job.content, list) and any("type" in item for item in job.content):
+        return job.content
+    return to_input(job.content, None, job.images)
+
+
+def _begins_with_system(value: Json) -> bool:
+    return type(value) is list and bool(value) and value[0].get("role") in ("system", "developer")
+
+
+def _flat(tool: Json) -> Json:
+    """A tool in this API's form, which has no object `function` around name and parameters."""
+    if type(tool) is dict and type(function := tool.get("function")) is dict:
+        return {"type": "function", **function}
+    return tool
+
+
+def _end(record: dict[str, Json], completion: Completion) -> None:
+    response = record.get("response")
+    if type(response) is not dict:
+        raise AttemptError(malformed(f"{record['type']} without a response"))
+    items = completion.tail.pop("items", [])
+    if not response.get("output") and items:  # some servers leave the output of the last event empty
+        response = {**response, "output": items}
+    status = response.get("status")
+    if status not in ("incomplete", "failed", "cancelled"):  # the event says more than a status that was not updated
+        status = record["type"].removeprefix("response.")
+    _take(response, status, completion)
+    if "timings" in record:
+        take_envelope({"timings": record["timings"]}, completion)
+    completion.tail.clear()  # the response object has it all
+
+
+def _take(response: dict[str, Json], status: str, completion: Completion) -> None:
+    """Read a response object; what the deltas said gives way to it. Raises AttemptError unless it is an answer."""
+    if status in ("failed", "cancelled"):
+        words = response.get("error") or f'the server ended the response with status "{status}"'
+        raise AttemptError(classify_error(words, PATH))
+    if status in ("queued", "in_progress"):
+        raise AttemptError(truncated(f'its output: the status is "{status}"; ask without "background"'))
+    if counted_nothing(response.get("usage")):  # how Ollama ends a generation that was cut; it says "completed"
+        raise AttemptError(truncated("a token: the server counted none, neither of the prompt nor of the answer"))
+    output = list_of(response.get("output"), "output")
+    choice = _choice(output) if output or not completion.choices else completion.choices[0]
+    choice.finish_reason = "tool_calls" if choice.tool_calls else "stop"
+    if status == "incomplete":
+        details = response.get("incomplete_details")
+        reason = str(details.get("reason") or status) if type(details) is dict else status
+        choice.finish_reason = REASONS.get(reason, reason)
+        completion.flag("incomplete")
+    completion.choices[0] = choice
+    completion.head = {}
+    take_envelope(response, completion)
+    completion.proof = f"response.{status}"
+
+
+def _choice(output: list[Json]) -> Choice:
+    """The items of an output as one answer."""
+    choice = Choice()
+    for item in output:
+        kind = item.get("type") if type(item) is dict else None
+        if kind == "message":
+            _add_message(item, choice)
+        elif kind == "reasoning":
+            thought = _joined(item.get("summary")) or _joined(item.get("content"))
+            if thought:
+                choice.thoughts.append(thought)
+        elif kind == "function_call":
+            function = {"name": item.get("name"), "arguments": item.get("arguments")}
+            choice.tool_calls.append({"id": item.get("call_id"), "type": "function", "function": function})
+    return choice
+
+
+def _add_message(item: dict[str, Json], choice: Choice) -> None:
+    for part in list_of(item.get("content"), "content"):
+        kind = part.get("type") if type(part) is dict else None
+        if kind == "output_text":
+            choice.texts.append(text_of(part.get("text"), "text"))
+            choice.logprobs.extend(list_of(part.get("logprobs"), "logprobs"))
+        elif kind == "refusal":
+            choice.refusals.append(text_of(part.get("refusal"), "refusal"))
+
+
+def _joined(parts: Json) -> str:
+    """The paragraphs of a reasoning item."""
+    texts = [text_of(part.get("text"), "text") for part in list_of(parts, "reasoning") if type(part) is dict]
+    return "\n\n".join(texts)

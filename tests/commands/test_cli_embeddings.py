@@ -1,0 +1,99 @@
+"""Vectors: many inputs in a request, each job its own; a bad input costs itself alone."""
+
+from __future__ import annotations
+
+import base64
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from batcher.simulator import simulator_thread, vector
+
+if TYPE_CHECKING:
+    from support.commandline import Desk, Ran
+
+pytestmark = pytest.mark.slow
+
+LOOKS = ["native", "openai"]
+
+
+def embed(desk: Desk, url: str, *args: str) -> Ran:
+    return desk.run("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", url, "-m", "simulator", *args)
+
+
+def texts(count: int) -> dict[str, str]:
+    return {f"t{number:03d}": f"text number {number}" for number in range(count)}
+
+
+def write(desk: Desk, jobs: dict[str, str]) -> None:
+    desk.write("jobs.jsonl", *({"id": name, "input": text} for name, text in jobs.items()))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_packed_vectors_find_their_jobs(desk: Desk, look: Any) -> None:
+    """Each line has the vector of its own text, in as few requests as the pack size says; lists and limits mix in."""
+    jobs = texts(50)
+    pair = {"id": "pair", "input": ["first of two", "second of two"]}
+    small = {"id": "small", "input": "a small one", "dimensions": 4}
+    desk.write("jobs.jsonl", pair, *({"id": name, "input": text} for name, text in jobs.items()), small)
+    with simulator_thread(look=look) as sim:
+        assert embed(desk, sim.url, "--pack", "16").code == 0
+        requests = sim.tally.paths["/api/embed"] + sim.tally.paths["/v1/embeddings"]
+        assert requests == 4 + 1  # 52 inputs that agree, one that wants other dimensions
+        assert set(sim.counts.values()) == {1}
+    lines = {line["id"]: line for line in desk.lines()}
+    for name, text in jobs.items():
+        assert lines[name]["embedding"] == pytest.approx(vector(text))
+    assert lines["pair"]["embeddings"] == [pytest.approx(vector(text)) for text in pair["input"]]
+    assert lines["small"]["embedding"] == pytest.approx(vector("a small one", 4))
+    assert lines["t000"]["pack"] == {"place": 1, "size": 15}  # jobs; one has two inputs
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("fault", ["bad", "nan_vector", "null_vector", "missing_vector"])
+def test_a_poisoned_pack_is_halved(desk: Desk, look: Any, fault: str) -> None:
+    """Of 32 inputs only the one at fault becomes an error line, and the requests for each are bounded."""
+    jobs = texts(32)
+    jobs["t017"] = f"[[sim id=poison do={fault}]]"
+    write(desk, jobs)
+    with simulator_thread(look=look) as sim:
+        ran = embed(desk, sim.url, "--pack", "32", "-c", "2", "--retries", "1")
+        assert ran.code == 3, ran.err
+        assert max(sim.counts.values()) <= 14  # two a level at most, five levels, and retries of the last
+        assert sim.counts[jobs["t000"]] <= 4
+    assert desk.ids() == sorted(set(jobs) - {"t017"})
+    assert list(desk.errors()) == ["t017"]
+    for line in desk.lines():
+        assert line["embedding"] == pytest.approx(vector(jobs[line["id"]]))
+
+
+def test_vectors_in_any_order_are_put_in_theirs(desk: Desk) -> None:
+    """The index that the server gives counts, not the place."""
+    jobs = texts(6)
+    jobs["t003"] = "[[sim do=shuffled_index]]"
+    write(desk, jobs)
+    with simulator_thread(look="openai") as sim:
+        assert embed(desk, sim.url, "--pack", "6").code == 0
+    for line in desk.lines():
+        assert line["embedding"] == pytest.approx(vector(jobs[line["id"]]))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_vectors_as_base64(desk: Desk, look: Any) -> None:
+    """--embedding-format base64 writes little-endian 32-bit floats, whichever form the server sent."""
+    write(desk, texts(3))
+    with simulator_thread(look=look) as sim:
+        assert embed(desk, sim.url, "--embedding-format", "base64").code == 0
+    for line in desk.lines():
+        floats = array("f", base64.b64decode(line["embedding"], validate=True)).tolist()
+        assert floats == vector(texts(3)[line["id"]])
+
+
+def test_a_run_that_is_stopped_counts_packed_jobs(desk: Desk) -> None:
+    """Pending are jobs, not requests: all those that the refused key left undone in packs that were made."""
+    write(desk, texts(64))
+    with simulator_thread(look="openai", key="other") as sim:
+        ran = embed(desk, f"{sim.url}/v1", "--pack", "16", "-c", "1")
+    assert ran.code == 77
+    assert "64 pending" in ran.err

@@ -1,0 +1,139 @@
+"""Holds packs to their jobs: who may share a call, whose vector is whose, and how a pack is halved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given, strategies as st
+
+from batcher.exchange import packing
+from batcher.model import Api, Call, Completion, Job, Kind
+
+if TYPE_CHECKING:
+    from batcher.failures import LineError
+
+
+def embed(number: int, content: Any = None, **fields: Any) -> Job:
+    fields = {"model": "m", **fields}
+    return Job(
+        id=f"e{number}", seq=number, kind=Kind.EMBED, content=f"t{number}" if content is None else content, **fields
+    )
+
+
+def chat(number: int) -> Job:
+    return Job(id=f"c{number}", seq=number, kind=Kind.CHAT, model="m", content=[{"role": "user", "content": "hi"}])
+
+
+class Packed:
+    """What `calls` made of the jobs: calls in order (None: nothing had arrived) and the rejected jobs."""
+
+    def __init__(self, jobs: list[Job | None], size: int, api: Api = Api.NATIVE) -> None:
+        self.rejected: list[str] = []
+        self.calls = list(packing.calls(jobs, api, self._reject, stream=True, size=size))
+
+    def _reject(self, job: Job, error: LineError) -> None:
+        assert error.message
+        self.rejected.append(job.id)
+
+    @property
+    def ids(self) -> list[list[str] | None]:
+        return [[job.id for job in call.jobs] if call else None for call in self.calls]
+
+
+def test_inputs_go_together_up_to_the_size() -> None:
+    """Five inputs in packs of two are three calls, in order, with the inputs in the body in order."""
+    packed = Packed([embed(n) for n in range(5)], 2)
+    assert packed.ids == [["e0", "e1"], ["e2", "e3"], ["e4"]]
+    bodies = [orjson.loads(call.body)["input"] for call in packed.calls if call]
+    assert bodies == [["t0", "t1"], ["t2", "t3"], "t4"]
+
+
+def test_only_embeddings_are_packed() -> None:
+    """Chats go alone and are not held back by a pack that fills; neither is a line that brought its own body."""
+    own = embed(3, body={"model": "m", "input": "x"})
+    packed = Packed([embed(0), chat(1), own, embed(2)], 9)
+    assert packed.ids == [["c1"], ["e3"], ["e0", "e2"]]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"model": "other"}, {"params": {"dimensions": 2}}, {"options": {"num_ctx": 9}}, {"path": "/v1/embeddings"}],
+)
+def test_jobs_that_ask_for_different_things_do_not_share(other: dict[str, Any]) -> None:
+    """Model, parameters, options and path are those of the whole call."""
+    packed = Packed([embed(0), embed(1, **other), embed(2), embed(3, **other)], 2)
+    assert packed.ids == [["e0", "e2"], ["e1", "e3"]]
+
+
+def test_packs_do_not_wait_for_an_input_that_is_slow() -> None:
+    """When nothing has arrived, what is there is sent."""
+    packed = Packed([embed(0), None, embed(1), embed(2), None, None], 3)
+    assert packed.ids == [["e0"], None, ["e1", "e2"], None, None]
+
+
+def test_the_number_of_open_packs_is_bounded() -> None:
+    """With ever new models the oldest pack leaves, so that no job waits for ever."""
+    packed = Packed([embed(n, model=f"m{n}") for n in range(packing.OPEN_PACKS + 3)], 9)
+    assert packed.ids[:3] == [["e0"], ["e1"], ["e2"]]
+    assert len(packed.calls) == packing.OPEN_PACKS + 3
+
+
+def test_a_job_that_cannot_be_expressed_is_rejected_alone() -> None:
+    """Whether it goes alone or in a pack, its company is sent, and the run goes on."""
+    wrong = embed(1, path="/api/chat")
+    for size in (1, 2):
+        packed = Packed([wrong, embed(2), embed(3, path="/api/chat"), embed(4)], size)
+        assert packed.rejected == ["e1", "e3"]
+        assert [name for ids in packed.ids if ids for name in ids] == ["e2", "e4"]
+
+
+def pack(*jobs: Job, api: Api = Api.NATIVE) -> Call:
+    (call,) = Packed(list(jobs), 100, api).calls
+    assert call is not None
+    return call
+
+
+@given(st.integers(2, 33))
+def test_halving_ends_with_each_job_alone(size: int) -> None:
+    """Halves of halves hold all jobs in order, each with its own body, and take their history along."""
+    whole = pack(*(embed(n) for n in range(size)))
+    whole.sent, whole.waited, whole.counted = 3, 1.5, 2
+    left, right = packing.halves(whole, Api.NATIVE)
+    assert left.jobs + right.jobs == whole.jobs
+    assert abs(len(left.jobs) - len(right.jobs)) <= 1
+    for half in (left, right):
+        assert (half.sent, half.waited, half.counted) == (3, 1.5, 0)
+        texts = orjson.loads(half.body)["input"]
+        assert (texts if isinstance(texts, list) else [texts]) == [job.content for job in half.jobs]
+
+
+@pytest.mark.parametrize("api", list(Api))
+def test_each_job_gets_its_own_vectors(api: Api) -> None:
+    """A job of two texts takes two vectors, one of a text one; nobody takes another's."""
+    jobs = [embed(0), embed(1, ["a", "b"]), embed(2)]
+    completion = Completion(vectors=[[0.0], [1.0], [1.5], [2.0]], served_model="m", proof="p", flags=["f"])
+    shares = list(packing.shares(pack(*jobs, api=api), completion))
+    assert [(job.id, share.vectors) for job, share in shares] == [
+        ("e0", [[0.0]]),
+        ("e1", [[1.0], [1.5]]),
+        ("e2", [[2.0]]),
+    ]
+    assert all((share.served_model, share.proof, share.flags) == ("m", "p", ["f"]) for _, share in shares)
+
+
+def test_token_lists_are_one_input_each() -> None:
+    """On /v1 a list of numbers is one input, and a list of such lists as many as it holds."""
+    jobs = [embed(0, [1, 2, 3]), embed(1, [[4], [5, 6]]), embed(2)]
+    call = pack(*jobs, api=Api.OPENAI)
+    assert orjson.loads(call.body)["input"] == [[1, 2, 3], [4], [5, 6], "t2"]
+    completion = Completion(vectors=[[0], [1], [2], [3]])
+    assert [share.vectors for _, share in packing.shares(call, completion)] == [[[0]], [[1], [2]], [[3]]]
+
+
+def test_a_call_of_one_job_keeps_its_completion() -> None:
+    """What is not shared is not copied."""
+    completion = Completion(vectors=[[1.0]])
+    ((job, share),) = packing.shares(pack(embed(0)), completion)
+    assert (job.id, share is completion) == ("e0", True)

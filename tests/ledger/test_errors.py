@@ -1,0 +1,163 @@
+"""The errors file: made when needed, the last word on each job, gone when nothing is left."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import orjson
+import pytest
+
+from batcher.failures import Exit, OutputError, OutputIOError
+from batcher.ledger import disk
+from batcher.ledger.errors import ErrorsFile
+
+
+def failure(ident: str | None, code: str = "bad", attempts: int = 1) -> bytes:
+    record = {"id": ident, "error": {"code": code}} | ({"attempts": attempts} if attempts else {})
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def nothing_done(ident: str) -> bool:
+    return False
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.errors.jsonl"
+
+
+def test_no_failure_no_file(path: Path) -> None:
+    """A run without failures makes no file."""
+    with ErrorsFile(path) as errors:
+        assert errors.finish(nothing_done) == 0
+    assert not path.exists()
+
+
+def test_there_at_once(path: Path) -> None:
+    """A failure is in the file as soon as it is told, for its owner alone."""
+    with ErrorsFile(path) as errors:
+        errors.append(failure("a"))
+        assert path.read_bytes() == failure("a")
+        assert errors.appended == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_last_word_counts(path: Path) -> None:
+    """Of several lines for a job the last stays, in its place; jobs that have succeeded since go."""
+    path.write_bytes(failure("a", "old") + failure("b") + failure("c"))
+    with ErrorsFile(path) as errors:
+        errors.append(failure("d"))
+        errors.append(failure("a", "new"))
+        assert errors.finish({"b", "d"}.__contains__) == 2
+    assert path.read_bytes() == failure("c") + failure("a", "new")
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_gone_when_nothing_is_left(path: Path) -> None:
+    """When every failure has become a success, also one of an earlier run, the file goes."""
+    path.write_bytes(failure("a"))
+    assert ErrorsFile(path).finish(lambda ident: ident == "a") == 0
+    assert not path.exists()
+
+
+def test_goes_on_after_finish(path: Path) -> None:
+    """A file that was rewritten or removed can be appended to."""
+    with ErrorsFile(path) as errors:
+        errors.append(failure("a"))
+        assert errors.finish(lambda _: True) == 0
+        errors.append(failure("b"))
+        assert errors.finish(nothing_done) == 1
+        errors.append(failure("c"))
+        assert errors.finish(nothing_done) == 2
+    assert path.read_bytes() == failure("b") + failure("c")
+
+
+def test_torn_end(path: Path) -> None:
+    """Half a line of a crashed run is not glued to the next one, and goes at the end."""
+    path.write_bytes(failure("a") + failure("b")[:-9])
+    with ErrorsFile(path) as errors:
+        errors.append(failure("c"))
+        assert path.read_bytes().splitlines()[-1] == failure("c").rstrip()
+        assert errors.finish(nothing_done) == 2
+    assert path.read_bytes() == failure("a") + failure("c")
+
+
+def test_input_lines_mended_since(path: Path) -> None:
+    """A run that read the whole input drops the complaints about lines that it did not make again; others keep them."""
+    path.write_bytes(failure("h:1", attempts=0) + failure("h:2", attempts=0) + failure(None, attempts=0) + failure("a"))
+    with ErrorsFile(path) as errors:
+        errors.append(failure("h:2", "again", attempts=0))
+        assert errors.finish(nothing_done) == 4
+    with ErrorsFile(path) as errors:
+        errors.append(failure("h:2", "and again", attempts=0))
+        assert errors.finish(nothing_done, complete=True) == 2
+    assert path.read_bytes() == failure("a") + failure("h:2", "and again", attempts=0)
+
+
+def test_batch_lines(path: Path) -> None:
+    """Lines in the OpenAI batch format are about their custom_id."""
+    line = b'{"id":"batch_req_1","custom_id":"a","response":null,"error":{}}\n'
+    path.write_bytes(line)
+    assert ErrorsFile(path).finish(lambda ident: ident == "batch_req_1", complete=True) == 1
+    assert ErrorsFile(path).finish(lambda ident: ident == "a") == 0
+
+
+def test_overwrite(path: Path) -> None:
+    """Starting anew forgets earlier failures, and drops them when there is something new or it is said."""
+    for begin in (ErrorsFile.begin_anew, lambda errors: errors.append(failure("b"))):
+        path.write_bytes(failure("a"))
+        with ErrorsFile(path, overwrite=True) as errors:
+            assert "a" not in errors.standing()
+            assert errors.finish(lambda _: False) == 0
+            assert path.read_bytes() == failure("a")
+            begin(errors)
+            errors.begin_anew()
+            assert "a" not in errors.standing()
+            assert errors.finish(lambda _: False, complete=True) == (begin is not ErrorsFile.begin_anew)
+        assert b'"a"' not in (path.read_bytes() if path.exists() else b"")
+
+
+@pytest.mark.parametrize("name", [".", "none/errors.jsonl"])
+def test_where_no_file_can_be(tmp_path: Path, name: str) -> None:
+    """A file that could not be made when it is needed is refused before anything is spent."""
+    with pytest.raises(OutputError, match="--errors") as caught:
+        ErrorsFile(tmp_path / name)
+    assert caught.value.exit == Exit.CANNOT_CREATE
+
+
+def test_device() -> None:
+    """A device takes failures and is not replaced by a file."""
+    with ErrorsFile(Path("/dev/null")) as errors:
+        errors.append(failure("a"))
+        assert errors.finish(nothing_done) == 0
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_disk_full(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that does not fit is cut off again, and goes in before the next one that does."""
+
+    def write(fd: int, data: memoryview) -> int:
+        if len(data) < 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.write(fd, data[:20])
+
+    with ErrorsFile(path) as errors:
+        errors.append(failure("a"))
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, "_write", write)
+            with pytest.raises(OutputIOError, match="No space left") as caught:
+                errors.append(failure("b"))
+            with pytest.raises(OutputIOError, match="cannot be written: No space left"):
+                errors.finish(nothing_done)
+        assert caught.value.exit == Exit.IO
+        assert path.read_bytes() == failure("a")
+        errors.append(failure("c"))
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, "_write", write)
+            with pytest.raises(OutputIOError, match="cannot be rewritten: No space left"):
+                errors.finish(nothing_done)
+    assert path.read_bytes() == failure("a") + failure("b") + failure("c")
+    assert errors.lost == 0

@@ -1,0 +1,300 @@
+"""Result and error lines: their fields, their order, their schema, and that nothing keeps them from being written."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from batcher.failures import Failure, FailureClass, LineError
+from batcher.inputs.formats.jsonl import refused
+from batcher.inputs.formats.lines import Line
+from batcher.ledger.lines import error_line, neutral_tool_call, result_line
+from batcher.model import Choice, Completion, Result, ServerTimes, Timing, Usage
+
+DOCS = Path(__file__).parents[2] / "docs"
+SCHEMA = json.loads((DOCS / "results.schema.json").read_text())
+VALIDATOR = Draft202012Validator(SCHEMA)
+
+
+def answer(**fields: Any) -> Completion:
+    return Completion(choices={0: Choice(texts=["Hel", "lo"], finish_reason="stop")}, **fields)
+
+
+def result(completion: Completion | None = None, **fields: Any) -> Result:
+    fields = {"id": "q1", "seq": 0, "hash": "0123456789abcdef", **fields}
+    return Result(completion=completion, **fields)
+
+
+def full() -> Result:
+    """A result that has every part an answer in text can have."""
+    completion = answer(
+        usage=Usage(31, 5, 2, 8), server=ServerTimes(0.0, 0.05, 2.6, 2.7), served_model="m:latest", flags=["truncated"]
+    )
+    first = completion.first
+    first.thoughts.append("Hm.")
+    first.tool_calls.append({"id": "c1", "function": {"index": 0, "name": "f", "arguments": {"a": 1}}})
+    first.logprobs.append({"token": "Hel", "logprob": -0.1})
+    first.refusals.append("No.")
+    completion.choices[1] = Choice(texts=["Hi"], finish_reason="length")
+    timing = Timing(
+        started_at=1700000000.1234, started=10.0, finished=12.9, waited=0.25, arrivals=[10.2, 10.3, 10.6, 12.2]
+    )
+    return result(
+        completion,
+        model="m",
+        path="/api/chat",
+        timing=timing,
+        attempts=2,
+        server="http://127.0.0.1:11434",
+        pack=(0, 4),
+        raw={"done": True},
+        meta={"row": 7},
+        image=["a.png"],
+    )
+
+
+def written(line: bytes) -> dict[str, Any]:
+    """The line read back by a strict parser, after it has passed the schema."""
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    record: dict[str, Any] = json.loads(line, parse_constant=pytest.fail)
+    VALIDATOR.validate(record)
+    return record
+
+
+def test_full_line() -> None:
+    """Every part of a result is on its line, in the documented order and units."""
+    record = written(result_line(full()))
+    assert ",".join(record) == (
+        "id,seq,hash,model,endpoint,text,thinking,tool_calls,refusal,finish_reason,logprobs,choices,image,flags,usage,"
+        "timing,attempts,server,served_model,pack,raw,meta"
+    )
+    assert record["timing"] == {
+        "started_at": "2023-11-14T22:13:20.123Z",
+        "waited_s": 0.25,
+        "ttft_s": 0.2,
+        "itl_p50_s": 0.3,
+        "itl_p95_s": 1.6,
+        "total_s": 2.9,
+        "tokens_per_s": 2.0,
+        "server": {"load_s": 0.0, "prompt_eval_s": 0.05, "eval_s": 2.6, "total_s": 2.7},
+    }
+    assert record["usage"] == {"prompt_tokens": 31, "completion_tokens": 5, "reasoning_tokens": 2, "cached_tokens": 8}
+    assert [(c["index"], c["text"], c["finish_reason"]) for c in record["choices"]] == [
+        (0, "Hello", "stop"),
+        (1, "Hi", "length"),
+    ]
+    assert record["pack"] == {"place": 0, "size": 4}
+
+
+def test_prefix() -> None:
+    """A line begins with id, seq and hash, so that a scan needs no JSON parser."""
+    assert result_line(full()).startswith(b'{"id":"q1","seq":0,"hash":"0123456789abcdef",')
+
+
+def test_empty_fields_are_absent() -> None:
+    """What a result does not have is not on its line; the text of an answer always is."""
+    assert written(result_line(result(Completion(choices={0: Choice()})))) == {
+        "id": "q1",
+        "seq": 0,
+        "hash": "0123456789abcdef",
+        "text": "",
+    }
+
+
+def test_served_model_only_if_another() -> None:
+    """The server's name for the model is written if it differs from the one asked for."""
+    assert "served_model" not in written(result_line(result(answer(served_model="m"), model="m")))
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "tokens", "present"),
+    [
+        ([], 5, set()),
+        ([1.0], 5, {"ttft_s"}),
+        ([1.0, 1.0], 5, {"ttft_s", "itl_p50_s", "itl_p95_s"}),
+        ([1.0, 2.0], 1, {"ttft_s", "itl_p50_s", "itl_p95_s"}),
+    ],
+)
+def test_no_made_up_times(arrivals: list[float], tokens: int, present: set[str]) -> None:
+    """A time or speed that cannot be told from the marks is absent, not zero and not infinite."""
+    completion = answer(usage=Usage(completion_tokens=tokens))
+    record = written(result_line(result(completion, timing=Timing(started=0.5, finished=3.0, arrivals=arrivals))))
+    assert set(record["timing"]) - {"started_at", "waited_s", "total_s"} == present
+
+
+@pytest.mark.parametrize("when", [math.nan, math.inf, 1e30, -1e30])
+def test_time_beyond_the_calendar(when: float) -> None:
+    """A clock gone wild does not cost the answer."""
+    record = written(result_line(result(answer(), timing=Timing(started_at=when))))
+    assert record["timing"]["started_at"].startswith("1970-01-01T00:00:00.")
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        ({"function": {"name": "f", "arguments": {"a": 1}}}, {"a": 1}),
+        ({"index": 0, "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}, {"a": 1}),
+        ({"function": {"name": "f", "arguments": '{"a":'}}, '{"a":'),
+        ({"function": {"name": "f", "arguments": "[1]"}}, "[1]"),
+        ({"function": {"name": "f"}}, {}),
+    ],
+)
+def test_tool_calls_have_one_form(call: dict[str, Any], arguments: Any) -> None:
+    """Both APIs' tool calls look alike; arguments that are no object stay as the model wrote them."""
+    assert neutral_tool_call({"id": "c1", **call}) == {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "f", "arguments": arguments},
+    }
+
+
+def test_parsed() -> None:
+    """JSON that was asked for is on the line as a value."""
+    completion = Completion(choices={0: Choice(texts=['{"a":', "[1]}"])})
+    assert "parsed" not in written(result_line(result(completion)))
+    completion.parsed = {"a": [1]}
+    assert written(result_line(result(completion)))["parsed"] == {"a": [1]}
+
+
+VECTOR = [0.5, -1.25, 3.0]
+PACKED = b64encode(struct.pack("<3f", *VECTOR)).decode()
+
+
+@pytest.mark.parametrize("vector", [VECTOR, PACKED])
+def test_vectors(vector: Any) -> None:
+    """Vectors are written as asked for, however they arrived; a list of inputs has a list of vectors."""
+    one = result(Completion(vectors=[vector]))
+    assert written(result_line(one))["embedding"] == VECTOR
+    assert written(result_line(one, base64=True))["embedding"] == PACKED
+    one.many = True
+    assert written(result_line(one))["embeddings"] == [VECTOR]
+    assert "text" not in written(result_line(one))
+
+
+def test_strange_vector_is_kept() -> None:
+    """A vector that cannot be converted is written as it came."""
+    assert json.loads(result_line(result(Completion(vectors=["no base64!"]))))["embedding"] == "no base64!"
+    assert json.loads(result_line(result(Completion(vectors=[[None]])), base64=True))["embedding"] == [None]
+
+
+def test_images() -> None:
+    """One image is a path, several are a list of paths."""
+    assert written(result_line(result(Completion(), image=["a.png"])))["image"] == "a.png"
+    assert written(result_line(result(Completion(), image=["a.png", "b.png"])))["images"] == ["a.png", "b.png"]
+
+
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+STRAYS: dict[str, Any] = {
+    "lone surrogate": "\ud83d",
+    "beyond 64 bits": 2**70,
+    "thousands of digits": 10**6000,
+    "NaN": math.nan,
+    "infinity and a surrogate": [math.inf, "\ud83d"],
+    "deep": deep(300),
+    "deeper than the stack": deep(5000),
+    "key that is no text": {1: 2},
+    "set": {1, 2},
+    "bytes": b"x",
+    "null and booleans beside a surrogate": [None, True, 1.5, "\ud83d"],
+}
+
+
+@pytest.mark.parametrize("stray", STRAYS.values(), ids=list(STRAYS))
+def test_nothing_keeps_a_result_from_being_written(stray: Any) -> None:
+    """Whatever a server or a caller put into a result, a line of strict JSON comes out with the rest intact."""
+    record = written(result_line(result(answer(), meta={"stray": stray, "kept": 1})))
+    assert record["text"] == "Hello"
+    assert record["meta"]["kept"] == 1
+
+
+def test_lone_surrogate_is_escaped() -> None:
+    """Half of a character in an answer is written as an escape, not lost."""
+    line = result_line(result(Completion(choices={0: Choice(texts=["a\ud83d"])})))
+    assert rb'"a\ud83d"' in line
+
+
+def test_error_line() -> None:
+    """A failed job's line says where, why, how often, and what had arrived."""
+    failure = Failure(FailureClass.TRANSIENT, "server_error", "é" * 2000, status=500)
+    failed = result(
+        answer(),
+        failure=failure,
+        model="m",
+        path="/api/chat",
+        attempts=3,
+        seq=4,
+        server="http://h",
+        meta=[1],
+        timing=Timing(1700000000.0, 0.0, 1.5),
+    )
+    record = written(error_line(failed))
+    assert ",".join(record) == "id,seq,line,error,model,endpoint,attempts,server,partial,at,meta"
+    assert (record["seq"], record["line"], record["partial"], record["at"]) == (
+        4,
+        5,
+        "Hello",
+        "2023-11-14T22:13:21.500Z",
+    )
+    assert record["error"] == {"class": "transient", "code": "server_error", "status": 500, "message": "é" * 1024}
+    assert written(error_line(failed, at=0.0))["at"] == "1970-01-01T00:00:00.000Z"
+
+
+def test_partial_text_is_bounded() -> None:
+    """Partial text is cut at 64 KiB, between characters."""
+    completion = Completion(choices={0: Choice(texts=["x", "€" * 30000])})
+    failed = result(completion, failure=Failure(FailureClass.TRANSIENT, "truncated", "cut"))
+    partial = written(error_line(failed))["partial"]
+    assert partial == "x" + "€" * ((65536 - 1) // 3)
+
+
+@pytest.mark.parametrize(("data", "wanted"), [(b"{", "h:"), (None, "line:4")])
+def test_refused_line(data: bytes | None, wanted: str) -> None:
+    """A line that is no job has an error line under its own id, else one made of its bytes, else of its number."""
+    error = LineError("input_invalid", "broken")
+    record = written(error_line(refused(error, Line(3, 90, data)), at=1.0))
+    assert record["id"].startswith(wanted)
+    assert record["line"] == 4
+    assert record["error"] == {"class": "permanent", "code": "input_invalid", "message": "broken"}
+    error.id = "own"
+    assert refused(error, Line(3, 90, data)).id == "own"
+
+
+def test_every_field_is_documented() -> None:
+    """Each field of the schema, at any depth, stands in docs/results.md."""
+    text = (DOCS / "results.md").read_text()
+    names: set[str] = set()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            names.update(node.get("properties", {}))
+            for child in node.values():
+                walk(child)
+        elif isinstance(node, list):
+            for child in node:
+                walk(child)
+
+    walk(SCHEMA)
+    assert len(names) > 40
+    assert {name for name in names if f"`{name}`" not in text} == set()
+
+
+def test_schema_is_strict() -> None:
+    """The schema is itself valid, refuses unknown fields, and takes no line for both kinds."""
+    Draft202012Validator.check_schema(SCHEMA)
+    record = json.loads(result_line(full()))
+    assert not VALIDATOR.is_valid({**record, "surprise": 1})
+    assert not VALIDATOR.is_valid({**record, "error": {}})

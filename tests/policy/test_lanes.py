@@ -1,0 +1,312 @@
+"""Holds the choice among servers, and among groups of calls, on a clock of plain numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from support.virtualrun import (
+    CRASH,
+    HOSTED,
+    NATIVE,
+    NATIVE_TOO,
+    NO_KEY,
+    NO_MODEL,
+    NO_SOCKETS,
+    ODD,
+    OTHER,
+    REFUSED,
+    SICK,
+    Run,
+    call,
+    calls,
+    throttle,
+)
+from support.virtualworld import Box, World
+
+from batcher.failures import Exit
+from batcher.policy.scheduler import Done, Send, Verdict, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batcher.failures import Failure
+    from batcher.model import Call
+
+
+def where(run: Run) -> str:
+    """The server of the next call."""
+    step = run.scheduler.next(run.now)
+    assert isinstance(step, Send), step
+    run.sent.append(step.call)
+    return step.endpoint.root
+
+
+# several servers
+
+
+def test_the_least_loaded_server_comes_first() -> None:
+    """Servers fill in step, by the share of what each is allowed."""
+    run = Run.of(calls(12), HOSTED, OTHER, limit=4)
+    assert Counter(where(run) for _ in range(4)) == {HOSTED.root: 2, OTHER.root: 2}
+    for one in [one for one in run.sent if one.server == OTHER.root]:
+        run.end(one)
+    assert [where(run) for _ in range(2)] == [OTHER.root] * 2
+
+
+def test_a_retry_prefers_another_server_and_does_not_wait_for_one() -> None:
+    """It goes where it has not failed, if there is a slot; else where it has."""
+    run = Run.of(calls(1), HOSTED, OTHER)
+    one = run.send()
+    for _ in range(3):
+        before = one.server
+        run.end(one, ODD)
+        run.send_when_due()
+        assert one.server != before
+    run = Run.of(calls(9), HOSTED, OTHER)
+    first, second = run.send(), run.send()
+    before = first.server
+    run.end(first, ODD)
+    run.now += 1.0
+    assert (run.send(), first.server) == (first, before)
+    assert second.server != before
+
+
+def test_what_one_server_refuses_to_take_goes_to_the_other_at_once() -> None:
+    """A connection refused, or a gate, on one server costs nothing while another is well."""
+    for failure in (REFUSED, throttle(100.0)):
+        run = Run.of(calls(4), HOSTED, OTHER, limit=4)
+        one = run.send()
+        assert run.end(one, failure) is Verdict.PARKED
+        assert [where(run) for _ in range(4)] == [OTHER.root] * 4
+        assert one.waited == 0.0
+
+
+def test_a_key_that_one_server_refuses_takes_only_that_server_out() -> None:
+    """The run ends with the refusal when no server is left."""
+    run = Run.of(calls(9), HOSTED, OTHER)
+    first, second = run.send(), run.send()
+    assert run.end(first, NO_KEY) is Verdict.PARKED
+    assert run.end(second) is Verdict.ENDED
+    for _ in range(3):
+        assert where(run) == OTHER.root
+        run.end(run.sent[-1])
+    assert run.end(run.send(), NO_KEY) is Verdict.PENDING
+    assert run.scheduler.stop_failure is not None
+    assert run.scheduler.stop_failure.exit is Exit.REFUSED
+
+
+def test_a_model_that_one_server_lacks_is_served_by_the_other() -> None:
+    """It is pending only when no server has it; others are served by both."""
+    work = [call(n, model="abc"[n % 3]) for n in range(30)]
+    lacks = {HOSTED.root: "ac", OTHER.root: "bc"}
+    run = Run.of(work, HOSTED, OTHER, limit=2)
+    run.drain(lambda one: NO_MODEL if (one.model or "") in lacks[one.server] else None)
+    assert {(one.model, one.server) for one in work[::3]} == {("a", OTHER.root)}
+    assert {(one.model, one.server) for one in work[1::3]} == {("b", HOSTED.root)}
+    assert len(run.sent) <= 20 + 4
+    assert run.scheduler.pending == 10
+    assert [name for _, name in run.scheduler.refused] == ["c"]
+
+
+def test_want_of_sockets_lowers_what_is_sent_and_ends_the_run_in_the_end() -> None:
+    """What was in flight is as much as goes, and grows again; with no success for as long as patience, exit 4."""
+    run = Run.of(calls(40), limit=8, patience=60.0)
+    flying = [run.send() for _ in range(8)]
+    run.end(flying.pop(), NO_SOCKETS)
+    assert run.fill() == 0
+    run.end(flying.pop())
+    assert run.fill() == 2
+    run = Run.of(calls(4), patience=60.0)
+    verdict = Verdict.PARKED
+    while verdict is Verdict.PARKED:
+        verdict = run.end(run.send_when_due(), NO_SOCKETS)
+    assert run.now == pytest.approx(61.0)
+    assert run.scheduler.stop_failure is not None
+    assert run.scheduler.stop_failure.exit is Exit.STOPPED
+
+
+def test_what_the_run_goes_on_without_is_said() -> None:
+    """A server that is missing is named, and the run is only said to wait when all of them are."""
+    run = Run.of(calls(9), HOSTED, OTHER)
+    assert run.scheduler.waits_for(run.now) == ""
+    first, second = run.send(), run.send()
+    run.end(first, REFUSED)
+    assert run.scheduler.waits_for(run.now) == f"going on without {first.server}: connect call failed"
+    run.end(second, REFUSED)
+    assert run.scheduler.waits_for(run.now).count("waiting for") == 2
+
+
+def test_retries_take_no_more_than_half_of_the_slots_while_there_is_anything_new() -> None:
+    """What comes again does not crowd out what comes first; with nothing new it has them all."""
+    run = Run.of(calls(12), limit=8)
+    for one in [run.send() for _ in range(8)]:
+        run.end(one, ODD)
+    run.now += 1.0
+    assert run.fill() == 8
+    assert sum(one.sent > 0 for one in run.sent[8:]) == 4
+    assert sum(one.sent == 0 for one in run.sent[8:]) == 4
+    for one in run.sent[8:]:
+        run.end(one)
+    assert run.fill() == 4
+
+
+def test_a_suspect_is_asked_alone() -> None:
+    """Nothing else is in flight there when it is sent, and nothing else is sent until it ended."""
+    run = Run.of(calls(9), limit=4, retries=0)
+    suspect, *others = [run.send() for _ in range(4)]
+    assert run.end(suspect, CRASH) is Verdict.PARKED
+    run.now += 1.0
+    for one in others:
+        assert run.waits() == math.inf
+        run.end(one)
+    assert run.send() is suspect
+    assert run.waits() == math.inf
+    for _ in range(2):
+        assert run.end(suspect, CRASH) is Verdict.PARKED
+        run.now += 1.0
+        assert run.send() is suspect
+    assert run.end(suspect, CRASH) is Verdict.FAILED
+    assert run.fill() == 4
+
+
+# groups
+
+
+def alternating(count: int, models: str = "ab") -> list[Call]:
+    return [call(n, model=models[n % len(models)]) for n in range(count)]
+
+
+def test_ollama_loads_each_model_once_a_window() -> None:
+    """Two models in turn, on a server that keeps one: a fifth of the loads at most, and nobody is forgotten."""
+    as_is = sum(a.group != b.group for a, b in zip(alternating(4000), alternating(4000)[1:], strict=False))
+    box = Box(NATIVE, load_s=20.0)
+    world = World(Run.of(alternating(4000), NATIVE, limit=4), box).play()
+    assert world.ended == 4000
+    assert box.loads * 5 <= as_is
+    assert box.loads <= 2 * 4000 / 1000 + 2
+
+
+def test_a_retry_waits_for_its_group() -> None:
+    """One call in ten fails, and no model is loaded for a straggler's sake until its turn comes."""
+    box = Box(NATIVE, load_s=20.0, fate=lambda _, dice: ODD if dice.random() < 0.1 else None)
+    world = World(Run.of(alternating(3000), NATIVE, limit=4, retries=9), box).play()
+    assert world.ended == 3000
+    assert box.loads <= 2 * 3000 / 1000 + 6
+
+
+def test_a_rare_model_has_its_turn_after_a_window() -> None:
+    """One call of another model waits for no more than a window of those that came after it."""
+    work = [call(n, model="rare" if n == 5 else "m") for n in range(400)]
+    run = Run.of(work, NATIVE, window=50).drain()
+    assert run.sent.index(work[5]) == 5 + 50
+    assert [one for one in run.sent if one is not work[5]] == [one for one in work if one is not work[5]]
+
+
+def test_with_one_group_nothing_is_read_ahead() -> None:
+    """What is not sent is not read, whatever the servers do."""
+    read = 0
+
+    def work() -> list[Call]:
+        nonlocal read
+        read += 1
+        return [call(read)]
+
+    run = Run.of((one for _ in range(100) for one in work()), NATIVE, limit=1)
+    for sent in range(1, 20):
+        run.end(run.send(), CRASH if sent == 3 else None)
+        run.now += 10.0
+        assert read == len(set(run.sent))
+
+
+def test_two_servers_take_a_group_each() -> None:
+    """With as many groups as servers, each model is loaded once."""
+    boxes = Box(NATIVE, load_s=20.0), Box(NATIVE_TOO, load_s=20.0)
+    world = World(Run.of(alternating(1000), NATIVE, NATIVE_TOO, limit=4), *boxes).play()
+    assert world.ended == 1000
+    assert [box.loads for box in boxes] <= [2, 2]
+
+
+def test_a_model_is_loaded_by_one_call_before_the_others() -> None:
+    """The first content, or the end, of the first call lets the others go; its failure lets the next one try."""
+    run = Run.of(calls(20), NATIVE, limit=4)
+    first = run.send()
+    assert run.waits() == math.inf
+    run.end(first, ODD)
+    second = run.send()
+    assert run.waits() < math.inf
+    run.scheduler.answering(second, run.now)
+    assert run.fill() == 3
+    assert Run.of(calls(20), HOSTED, limit=4).fill() == 4
+
+
+def test_a_model_whose_allowance_is_used_lets_others_pass() -> None:
+    """Hosted: calls of another model go while one waits for its minute; with one model nothing is read ahead."""
+    work = [call(n, model="b" if n == 3 else "a") for n in range(6)]
+    run = Run.of(work, HOSTED, limit=4, rpm=60.0)
+    assert run.fill() == 1
+    run.now += 0.5
+    step = run.scheduler.next(run.now)
+    assert isinstance(step, Wait)
+    assert run.now < step.until < 1.1
+    assert len(list(run.scheduler.backlog.intake)) == 4
+
+
+def test_calls_of_another_model_pass_one_that_waits_for_its_allowance() -> None:
+    """Once two models are met, each goes at its own pace, in order."""
+    work = [call(n, model="ab"[n % 2]) for n in range(40)]
+    run = Run.of(work, HOSTED, limit=64, rpm=60.0)
+    run.drain()
+    assert len(run.sent) == 40
+    assert run.now == pytest.approx(19 * 60.0 / 58.5, rel=0.1)
+    assert [one for one in run.sent if one.model == "a"] == work[::2]
+    assert sum(one.waited for one in work) > 0
+
+
+def test_nothing_is_kept_of_calls_that_waited_for_their_turn() -> None:
+    """A retry that looks for another server asks for its allowance there, and leaves no trace of having asked."""
+    work: list[Call] = calls(2000)
+    failed: set[Call] = set()
+
+    def fate(one: Call) -> Failure | None:
+        if one.jobs[0].seq % 5 or one in failed:
+            return None
+        failed.add(one)
+        return SICK
+
+    run = Run.of(iter(work), HOSTED, OTHER, limit=4, rpm=600.0).drain(fate)
+    assert len(failed) == 400
+    assert not run.scheduler._dispatch._paced
+
+
+def test_calls_are_made_a_stretch_at_a_time() -> None:
+    """What was made and not sent counts as read, goes first, and is given back when the run stops."""
+    made = 0
+
+    def work() -> Iterator[Call]:
+        nonlocal made
+        for number in range(10):
+            made += 1
+            yield call(number)
+
+    run = Run.of(work(), HOSTED, stretch=4)
+    for place, ahead in enumerate((4, 4, 4, 4, 8)):
+        one = run.send()
+        assert (one.jobs[0].seq, made) == (place, ahead)
+        run.end(one)
+    assert not run.scheduler.exhausted
+    run.scheduler.stop()
+    assert run.scheduler.pending == 3
+
+
+def test_a_stretch_ends_where_nothing_has_arrived_yet() -> None:
+    """Nobody waits for a stretch to be full."""
+    run = Run.of(iter([call(0), None, None, call(1)]), HOSTED, stretch=4)
+    assert run.send().jobs[0].seq == 0
+    run.end(run.sent[-1])
+    assert run.scheduler.next(run.now) == Wait(math.inf)
+    assert run.send().jobs[0].seq == 1
+    run.end(run.sent[-1])
+    assert run.scheduler.next(run.now) == Done()

@@ -1,0 +1,64 @@
+"""Holds the quota of retries to its prices: it slows down, and never stops anything for good."""
+
+from __future__ import annotations
+
+import pytest
+from support.virtualrun import ODD, Run, call, calls, throttle
+
+from batcher.policy.quota import RETRY, SIZE, THROTTLED, TRICKLE, RetryQuota
+
+
+def empty() -> RetryQuota:
+    quota = RetryQuota()
+    quota.opens(0.0, 0.0)
+    quota.spend(call(), SIZE)
+    return quota
+
+
+def test_a_full_quota_opens_at_once() -> None:
+    """So many retries go before anything is slowed down."""
+    quota = RetryQuota()
+    for _ in range(int(SIZE / RETRY)):
+        assert quota.opens(RETRY, 5.0) == 5.0
+        quota.spend(call(), RETRY)
+    assert quota.opens(RETRY, 5.0) > 5.0
+
+
+@pytest.mark.parametrize(("price", "wait"), [(RETRY, RETRY / TRICKLE), (THROTTLED, THROTTLED / TRICKLE), (0.0, 0.0)])
+def test_an_empty_quota_opens_with_time(price: float, wait: float) -> None:
+    """About one retry a second goes when nothing succeeds; what costs nothing does not wait."""
+    quota = empty()
+    assert quota.opens(price, 0.0) == pytest.approx(wait)
+    assert quota.opens(price, wait) == pytest.approx(wait)
+
+
+def test_successes_fill_it() -> None:
+    """A first try earns one, a retry its price back, and a retry that fails nothing; never more than there is room."""
+    quota = empty()
+    quota.earn(call())
+    assert quota.left == 1.0
+    again, lost = call(), call()
+    for one in (again, lost):
+        quota.spend(one, RETRY)
+    quota.earn(again)
+    quota.lose(lost)
+    quota.earn(lost)
+    assert quota.left == 1.0 + RETRY - 2 * RETRY + 1.0
+    quota.opens(0.0, 1e6)
+    quota.earn(call())
+    assert quota.left == SIZE
+
+
+def test_a_run_of_failures_slows_to_about_a_retry_a_second() -> None:
+    """When everything fails, attempts come at the rate of the trickle, and each job still has all of its own."""
+    run = Run.of(calls(200), limit=8, retries=4).drain(lambda _: ODD)
+    assert {one.counted for one in run.sent} == {5}
+    assert run.now == pytest.approx((800 * RETRY - SIZE) / TRICKLE, rel=0.05)
+
+
+def test_a_throttle_costs_less_and_a_server_that_is_away_nothing() -> None:
+    """Being told to wait is no failure, and nobody bears what nobody hears."""
+    run = Run.of(calls(1), patience=1e9)
+    run.end(run.send(), throttle(1.0))
+    run.send_when_due()
+    assert run.scheduler.quota.left == SIZE - THROTTLED

@@ -1,0 +1,222 @@
+"""Holds the engine to exact counts, over real sockets, for every fault that a server can have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from support.enginerun import PATHS, engine_for, job, results_of, until
+
+from batcher.exchange.timeouts import Timeouts
+from batcher.failures import Exit, FailureClass
+from batcher.simulator import Simulator, text
+
+if TYPE_CHECKING:
+    from batcher.model import Api, Kind
+
+pytestmark = pytest.mark.anyio
+
+SHORT = Timeouts(first_token=0.15, idle=0.15, total=20.0)
+
+
+TRANSIENT = [
+    ("truncate after=3", "truncated"),
+    ("cut after=3", "cut"),
+    ("reset after=3", "cut"),
+    ("error_line after=3", None),
+    ("runner_stopped", "server_crash"),
+    ("html502", "http_502"),
+    ("html200", "not_an_llm"),
+    ("empty200", None),
+    ("json_error200", None),
+    ("close_before", "disconnected"),
+    ("reset_before", "disconnected"),
+]
+"""What may go well next time, and the code with which it ends when it does not."""
+
+
+@pytest.mark.parametrize("fault", [fault for fault, _ in TRANSIENT])
+@pytest.mark.parametrize(("api", "kind"), PATHS)
+async def test_a_passing_fault_is_overcome(simulator: Simulator, api: Api, kind: Kind, fault: str) -> None:
+    """Two faults and then an answer: three requests, one result, nothing of the halves in it.
+
+    The first time that a connection closes without a byte is no attempt.
+    """
+    async with engine_for(
+        [job(1, f"do={fault} times=2", kind=kind), job(2, kind=kind)], simulator.url, api=api
+    ) as engine:
+        results = await results_of(engine)
+    assert (results["j1"].text, results["j2"].text) == (text("j1"), text("j2"))
+    assert (results["j1"].failure, results["j1"].attempts) == (None, 2 if "_before" in fault else 3)
+    assert simulator.counts == {"j1": 3, "j2": 1}
+
+
+@pytest.mark.parametrize(("fault", "code"), TRANSIENT)
+async def test_a_lasting_fault_fails_after_its_attempts(simulator: Simulator, fault: str, code: str | None) -> None:
+    """With two retries there are three requests, and one more if the connection closed without a byte."""
+    async with engine_for([job(1, f"do={fault}"), job(2)], simulator.url) as engine:
+        results = await results_of(engine)
+    failure = results["j1"].failure
+    assert failure is not None
+    assert failure.kind is FailureClass.TRANSIENT
+    assert code is None or failure.code == code
+    assert results["j2"].ok
+    assert (results["j1"].attempts, simulator.counts["j1"]) == (3, 3 + (code == "disconnected"))
+
+
+@pytest.mark.parametrize(
+    ("directive", "code"),
+    [("do=bad", "bad_request"), ("do=context_overflow", "context_overflow"), ("status=413", "too_large")],
+)
+async def test_a_permanent_failure_is_asked_once(simulator: Simulator, directive: str, code: str) -> None:
+    """What cannot succeed is not paid for twice."""
+    async with engine_for([job(1, directive), job(2)], simulator.url) as engine:
+        results = await results_of(engine)
+    failure = results["j1"].failure
+    assert failure is not None
+    assert (failure.code, simulator.counts["j1"]) == (code, 1)
+    assert results["j2"].ok
+
+
+@pytest.mark.parametrize("directive", ["do=throttled retry_after=0", "do=busy", "do=overloaded", "do=loading"])
+async def test_a_throttle_uses_no_attempt(simulator: Simulator, directive: str) -> None:
+    """Refused five times with no retries allowed, the job still gets its answer."""
+    async with engine_for([job(1, f"{directive} times=5"), job(2)], simulator.url, retries=0) as engine:
+        results = await results_of(engine)
+    assert all(result.ok for result in results.values())
+    assert simulator.counts["j1"] == 6
+
+
+async def test_partial_text_is_kept_in_the_failure(simulator: Simulator) -> None:
+    """What had arrived before an answer broke off is there to be looked at, and is no result."""
+    async with engine_for([job(1, "do=cut after=3 tokens=8")], simulator.url, retries=0) as engine:
+        results = await results_of(engine)
+    assert not results["j1"].ok
+    assert results["j1"].text == text("j1", 3)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("silent", "timeout_first_token"),
+        ("stall after=2", "timeout_idle"),
+        ("pings after=2", "timeout_idle"),
+        ("pings after=0", "timeout_first_token"),
+    ],
+)
+@pytest.mark.parametrize(("api", "kind"), PATHS)
+async def test_a_server_that_goes_quiet_is_left(
+    simulator: Simulator, api: Api, kind: Kind, fault: str, code: str
+) -> None:
+    """Silence ends in a failure named by its phase; pings are no content; the connection is closed."""
+    async with engine_for(
+        [job(1, f"do={fault}", kind=kind)], simulator.url, api=api, retries=1, timeouts=SHORT
+    ) as engine:
+        results = await results_of(engine)
+    failure = results["j1"].failure
+    assert failure is not None
+    assert (failure.code, simulator.counts["j1"]) == (code, 2)
+    await until(lambda: simulator.tally.aborted == 2)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_total_time_is_bounded(simulator: Simulator, *, stream: bool) -> None:
+    """An answer that never stops coming, and one that never starts, end at `--timeout`."""
+    timeouts = Timeouts(first_token=9.0, idle=9.0, total=0.2)
+    work = [job(1, "tokens=2000 delay=0.02"), job(2, "do=silent")]
+    async with engine_for(work, simulator.url, retries=0, timeouts=timeouts, stream=stream) as engine:
+        results = await results_of(engine)
+    assert {result.failure.code for result in results.values() if result.failure} == {"timeout_total"}
+    assert len(results) == 2
+
+
+@pytest.mark.parametrize(
+    "fault", ["keep_open", "extra_after_done", "comments", "crlf", "nospace", "slice", "gzip", "bom"]
+)
+@pytest.mark.parametrize(("api", "kind"), PATHS)
+async def test_oddities_are_no_faults(
+    simulator: Simulator, api: Api, kind: Kind, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same answer in other bytes, or with more after its end, is the same answer."""
+    monkeypatch.setattr("batcher.exchange.workers.DRAIN", 0.05)
+    timeouts = Timeouts(first_token=5.0, idle=5.0, total=0.4 * 8)
+    async with engine_for([job(1, f"do={fault}", kind=kind)], simulator.url, api=api, timeouts=timeouts) as engine:
+        results = await results_of(engine)
+    assert (results["j1"].failure, results["j1"].text) == (None, text("j1"))
+    assert simulator.counts["j1"] == 1
+
+
+async def test_a_refused_key_leaves_the_rest_unsent(simulator: Simulator) -> None:
+    """After the first 401 nothing more is sent: no result, no failure, all pending."""
+    async with engine_for([job(n, "status=401") for n in range(50)], simulator.url) as engine:
+        assert await results_of(engine) == {}
+        failure = engine.scheduler.stop_failure
+    assert failure is not None
+    assert failure.exit is Exit.REFUSED
+    assert sum(simulator.counts.values()) <= 2
+
+
+async def test_a_server_that_comes_back_is_waited_for(simulator: Simulator) -> None:
+    """Away in mid-run, the server costs no job and no attempt: each job has its answer in the end."""
+    work = [job(n, "tokens=2") for n in range(60)]
+    outages = 0
+    async with engine_for(work, simulator.url, limit=4, retries=4) as engine:
+        results = {}
+        async for batch in engine.batches():
+            results.update({result.id: result for result in batch})
+            if len(results) >= 20 and not outages:
+                outages += 1
+                await simulator.stop()
+                await anyio.sleep(0.05)
+                await simulator.start()
+    assert len(results) == 60
+    assert all(result.ok for result in results.values())
+
+
+async def test_a_server_that_is_not_there_ends_the_run(simulator: Simulator) -> None:
+    """Beyond its patience the run stops with exit 69 and everything pending."""
+    await simulator.stop()
+    async with engine_for([job(n) for n in range(9)], simulator.url, patience=0.3) as engine:
+        assert await results_of(engine) == {}
+        failure = engine.scheduler.stop_failure
+    assert failure is not None
+    assert (failure.exit, failure.code) == (Exit.UNAVAILABLE, "refused")
+
+
+async def test_one_of_two_servers_that_dies_costs_only_time(simulator: Simulator) -> None:
+    """Killed in mid-run and never back, it loses no job and no attempt; what it was at is asked of the other."""
+    work = [job(n, "tokens=2 delay=0.002") for n in range(80)]
+    async with Simulator() as other, engine_for(work, simulator.url, other.url, limit=4, retries=0) as engine:
+        results = {}
+        async for batch in engine.batches():
+            results.update({result.id: result for result in batch})
+            if len(results) >= 20 and simulator.tally.in_flight:
+                await simulator.stop()
+        asked = simulator.counts + other.counts
+    assert len(results) == 80
+    assert all(result.ok for result in results.values())
+    assert {result.server for result in results.values()} == {simulator.url, other.url}
+    assert sum(asked.values()) <= 80 + 4
+
+
+@pytest.mark.parametrize("fault", ["crash", "runner_crash"])
+async def test_a_job_that_kills_the_server_is_named(simulator: Simulator, fault: str) -> None:
+    """Whatever it runs beside dies with it, and is answered; it fails with what it does, after it was asked alone."""
+    work = [job(n, f"do={fault} after=1" if n == 3 else "tokens=3 delay=0.004") for n in range(30)]
+    async with engine_for(work, simulator.url, limit=4, retries=1) as engine:
+        results = await results_of(engine)
+    assert {name: result.failure.code for name, result in results.items() if result.failure} == {"j3": "crashes_server"}
+    assert len(results) == 30
+
+
+@pytest.mark.parametrize(("directive", "flag"), [("do=length", "length"), ("do=empty", "empty")])
+async def test_doubtful_answers_are_flagged_or_failed(simulator: Simulator, directive: str, flag: str) -> None:
+    """The same answer is a flagged result, or with `--fail-on` a failure that keeps the text; never asked twice."""
+    for fail_on in (frozenset[str](), frozenset({flag})):
+        async with engine_for([job(1, directive)], simulator.url, fail_on=fail_on) as engine:
+            result = (await results_of(engine))["j1"]
+        assert result.completion is not None
+        assert result.completion.flags == [flag]
+        assert (result.failure.code if result.failure else None) == (flag if fail_on else None)
+    assert simulator.counts["j1"] == 2

@@ -1,0 +1,119 @@
+"""What is said while a run waits: once when it begins and once when it is over, and of several servers which one."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from batcher.failures import Failure, FailureClass
+from batcher.model import Api, Call, Endpoint
+from batcher.policy.backlog import Backlog
+from batcher.policy.breaker import Breaker
+from batcher.policy.lane import Lane
+from batcher.policy.limit.concurrency import FixedLimit
+from batcher.policy.quota import RetryQuota
+from batcher.policy.retry import RetryPolicy
+from batcher.policy.scheduler import Scheduler
+from batcher.running.holds import Holds
+from batcher.view.summary import Summary
+
+A, B = "http://a:1", "http://b:1"
+REFUSED = Failure(FailureClass.CONNECTION, "refused", "connection refused")
+WAIT = Failure(FailureClass.THROTTLE, "rate_limited", "slow down", 429, 30.0)
+FORBIDDEN = Failure(FailureClass.FATAL, "unauthorized", "no such key", 401)
+
+
+class Watch:
+    """A scheduler whose lanes are put into states by hand, and what is said of them."""
+
+    def __init__(self, *roots: str) -> None:
+        self.lanes = [Lane(Endpoint(root=root, api=Api.OPENAI), FixedLimit(4), Breaker()) for root in roots]
+        self.scheduler = Scheduler(Backlog(iter(())), self.lanes, RetryPolicy(), RetryQuota(), random.Random(1))
+        self.notes: list[str] = []
+        self.summary = Summary(started=0.0)
+        self.holds = Holds(self.notes.append, self.summary)
+
+    def look(self, now: float) -> list[str]:
+        """What is said at this moment."""
+        self.holds.look(self.scheduler, now)
+        said, self.notes[:] = list(self.notes), []
+        return said
+
+    def down(self, place: int, now: float) -> None:
+        self.lanes[place].failed(_call(), REFUSED, now, RetryPolicy(), random.Random(1))
+
+    def throttle(self, place: int, seconds: float, now: float) -> None:
+        self.lanes[place].trouble = WAIT
+        self.lanes[place].breaker.throttled(now, seconds)
+
+    def up(self, place: int) -> None:
+        self.lanes[place].breaker.answered()
+
+
+def _call() -> Call:
+    return Call(jobs=(), path="/v1/chat/completions", body=b"{}", stream=True)
+
+
+def test_a_wait_is_said_once_and_added_up() -> None:
+    """One server that goes and comes back: two sentences, and the time between them."""
+    watch = Watch(A)
+    assert watch.look(0.0) == []
+    watch.down(0, 1.0)
+    assert watch.look(1.0) == [f"waiting for {A}: connection refused"]
+    assert watch.look(3.0) == []
+    watch.up(0)
+    assert watch.look(5.0) == ["going on after 4.0 s"]
+    assert watch.look(9.0) == []
+    assert watch.summary.servers[A].away_s == pytest.approx(4.0, abs=2.0)
+
+
+def test_being_told_to_wait_is_told_apart() -> None:
+    """A gate counts as held, not as away."""
+    watch = Watch(A)
+    watch.look(0.0)
+    watch.lanes[0].failed(_call(), WAIT, 0.0, RetryPolicy(), random.Random(1))
+    assert watch.look(0.0) == [f"waiting, as {A} asks: slow down"]
+    watch.look(10.0)
+    sums = watch.summary.servers[A]
+    assert (sums.away_s, sums.held_s) == (0.0, 10.0)
+
+
+def test_of_several_servers_one_is_told() -> None:
+    """The others go on, and nobody is said to wait; when all are gone it is."""
+    watch = Watch(A, B)
+    watch.down(0, 1.0)
+    [said] = watch.look(1.0)
+    assert said.startswith(f"{A} is away: connection refused; the others go on")
+    assert watch.look(2.0) == []
+    watch.down(1, 3.0)
+    [said] = watch.look(3.0)
+    assert said.startswith("waiting for")
+    assert A in said
+    assert B in said
+    watch.up(1)
+    assert watch.look(4.0) == ["going on after 1.0 s"]
+    watch.up(0)
+    assert watch.look(5.0) == [f"{A} is back after 4.0 s"]
+
+
+def test_of_several_servers_one_that_says_wait_is_told() -> None:
+    """Once, and again when it asks for a wait that is longer by far; when all wait, that is said instead."""
+    watch = Watch(A, B)
+    watch.throttle(0, 10.0, 0.0)
+    assert watch.look(0.0) == [f"{A} asks to wait 10 s: slow down; the others go on"]
+    assert watch.look(5.0) == []
+    watch.throttle(0, 12.0, 11.0)
+    assert watch.look(11.0) == []
+    watch.throttle(0, 300.0, 30.0)
+    assert watch.look(30.0) == [f"{A} asks to wait 5m 00s: slow down; the others go on"]
+    watch.throttle(1, 60.0, 40.0)
+    assert watch.look(40.0) == [f"waiting, as {A} asks: slow down; waiting, as {B} asks: slow down"]
+
+
+def test_a_server_that_refuses_is_left_out() -> None:
+    """The run goes on without it, and says so once."""
+    watch = Watch(A, B)
+    watch.lanes[1].refuses(_call(), FORBIDDEN)
+    assert watch.look(1.0) == [f"going on without {B}: no such key"]
+    assert watch.look(2.0) == []

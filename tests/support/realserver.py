@@ -1,0 +1,81 @@
+"""Starts real llama.cpp servers for tests and runs jobs on them in this process.
+
+Run as a program it serves the demo model, with a chat template of `record_wire.py` if it is named one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from support.commandline import Desk, read_lines
+
+import batcher
+from batcher.servers.local import default_model, parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+SLOTS = 4
+CONTEXT = 512
+MODEL = "demo"  # llama.cpp answers whatever the name
+
+
+@contextmanager
+def serving(template: str = "") -> Iterator[str]:
+    """The base URL of a server with four slots of 512 tokens; `template` names one of `record_wire.py`."""
+    with server_process(template) as (url, _):
+        yield url
+
+
+@contextmanager
+def server_process(template: str = "") -> Iterator[tuple[str, int]]:
+    """The same, with the id of its process."""
+    command = [sys.executable, __file__, template]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.stdout is not None
+        try:
+            # The address comes in one write, without a line end.
+            yield os.read(child.stdout.fileno(), 4096).decode() + "/v1", child.pid
+        finally:
+            child.kill()
+
+
+def answers(url: str, folder: Path, jobs: Iterable[dict[str, Any]], **options: Any) -> dict[str, dict[str, Any]]:
+    """The result lines, by id, of jobs that must all succeed: one after the other, unless `concurrency` says more."""
+    folder.mkdir(exist_ok=True)
+    desk = Desk(folder)
+    source = desk.write("jobs.jsonl", *jobs)
+    return results_of(source, folder / "results.jsonl", base_url=url, **options)
+
+
+def results_of(source: Path, results: Path, **options: Any) -> dict[str, dict[str, Any]]:
+    """As `answers`, of an input file."""
+    summary = batcher.run(source, results, **{"model": MODEL, "concurrency": 1, **options})
+    assert summary.exit_code() == 0, summary.render(results, None)
+    found = read_lines(results.read_text())
+    assert len({line["id"] for line in found}) == len(found)
+    return {line["id"]: line for line in found}
+
+
+def _serve(template: str) -> None:
+    import xllamacpp
+    from support import record_wire
+
+    settings = parameters(default_model(), SLOTS, CONTEXT)  # the embedded server's own
+    settings.chat_template = getattr(record_wire, template) if template else ""
+    # Threads of llama.cpp wait for each other in a loop: where cores are shared, two are many times slower than one.
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
+    server = xllamacpp.Server(settings)
+    os.write(1, server.listening_address.encode())
+    while os.read(0, 1):  # until whoever started this is gone
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])

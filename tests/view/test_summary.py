@@ -1,0 +1,342 @@
+"""The sums of a run, its quantiles, and how people and programs are told."""
+
+from __future__ import annotations
+
+import math
+import random
+import signal
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from batcher.failures import Exit, Failure, FailureClass
+from batcher.figures import count, rate, seconds, span
+from batcher.model import Completion, Result, Timing, Usage
+from batcher.view.histogram import ERROR, Histogram
+from batcher.view.summary import Summary
+from batcher.view.sums import ServerSums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def answer(
+    *arrivals: float, start: float = 10.0, end: float = 12.0, attempts: int = 1, flags: list[str] | None = None
+) -> Result:
+    completion = Completion(usage=Usage(prompt_tokens=3, completion_tokens=5), flags=flags or [])
+    timing = Timing(started=10.0, finished=12.0, waited=0.5, arrivals=list(arrivals))
+    return Result(id="a", seq=0, completion=completion, timing=timing, attempts=attempts)
+
+
+def failed(code: str, message: str = "no", attempts: int = 1) -> Result:
+    return Result(id="a", seq=0, failure=Failure(FailureClass.PERMANENT, code, message), attempts=attempts)
+
+
+def stopped(exit: Exit) -> Failure:  # noqa: A002 - the field's name
+    return Failure(FailureClass.FATAL, "refused", "the key is not accepted", exit=exit)
+
+
+def summary_of(*results: Result, **fields: object) -> Summary:
+    summary = Summary(started=100.0, finished=110.0)
+    for result in results:
+        summary.add(result)
+    for name, value in fields.items():
+        setattr(summary, name, value)
+    return summary
+
+
+def test_answers() -> None:
+    """Answers add up: tokens, attempts, flags, waiting, and times from the marks of the last attempt."""
+    summary = summary_of(answer(10.5, 11.0, 11.75), answer(attempts=3, flags=["length"]))
+    assert (summary.ok, summary.failed, summary.attempts, summary.retries, summary.waited) == (2, 0, 4, 2, 1.0)
+    assert (summary.prompt_tokens, summary.completion_tokens, summary.flags) == (6, 10, {"length": 1})
+    assert (summary.ttft.count, summary.ttft.min, summary.latency.count, summary.latency.max) == (1, 0.5, 2, 2.0)
+    assert (summary.itl.count, summary.itl.min, summary.itl.max) == (2, 0.5, 0.75)
+
+
+def test_answer_without_particulars() -> None:
+    """An answer of which nothing more is known counts, and what is unknown is not taken for 0."""
+    summary = summary_of(Result(id="a", seq=0), Result(id="b", seq=1, completion=Completion(usage=Usage())))
+    assert (summary.ok, summary.completion_tokens, summary.latency.count, summary.ttft.count) == (2, 0, 0, 0)
+    assert summary.to_dict()["ttft_s"] is None
+
+
+def test_failures() -> None:
+    """Failures count by code with the first message; those that nothing was sent for are told apart."""
+    summary = summary_of(failed("bad", "first"), failed("bad", "second"), failed("input_invalid", "line 3", attempts=0))
+    assert summary.failures == {"bad": 2, "input_invalid": 1}
+    assert summary.samples == {"bad": "first", "input_invalid": "line 3"}
+    assert (summary.failed, summary.invalid, summary.attempts, summary.latency.count) == (3, 1, 2, 0)
+
+
+def test_every_gap_of_a_short_answer_and_a_share_of_a_long_one() -> None:
+    """However many records an answer has, its gaps weigh what they should; long answers are sampled evenly."""
+    for records in (0, 1, 2, 17, 40, 129, 3000):
+        summary = Summary(started=0.0)
+        arrivals = [float(n) for n in range(records)]
+        for _ in range(16):
+            summary.add(answer(*arrivals))
+        assert summary.itl.count == pytest.approx(16 * max(records - 1, 0), rel=0.02)
+
+
+def test_no_rhythm_is_overlooked() -> None:
+    """A pause at every 16th record is seen as often as it is there, though only every 16th gap is looked at."""
+    summary = Summary(started=0.0)
+    arrivals = [n + 9.0 * (n // 16) for n in range(801)]
+    for _ in range(16):
+        summary.add(answer(*arrivals))
+    assert summary.itl.quantile(0.93) == pytest.approx(1.0, rel=ERROR)
+    assert summary.itl.quantile(0.94) == pytest.approx(10.0, rel=ERROR)
+
+
+@pytest.mark.parametrize(
+    ("fields", "results", "code"),
+    [
+        ({}, [], 0),
+        ({"skipped": 5, "duplicates": 2}, [answer()], 0),
+        ({}, [answer(), failed("bad")], 3),
+        ({"pending": 1}, [failed("bad")], 4),
+        ({"pending": 1, "refused": [stopped(Exit.CONFIG)]}, [failed("bad")], 78),
+        ({"pending": 1, "stop": stopped(Exit.REFUSED)}, [answer()], 77),
+        ({"pending": 1, "signal": signal.SIGTERM}, [], 143),
+        ({"pending": 1, "signal": signal.SIGINT, "stop": stopped(Exit.REFUSED)}, [], 130),
+    ],
+)
+def test_exit_code(fields: dict[str, object], results: list[Result], code: int) -> None:
+    """The signal goes first, then why the run stopped, what it left undone, what failed."""
+    assert summary_of(*results, **fields).exit_code() == code
+
+
+def test_block() -> None:
+    """The block says how many, how fast, how long, what went wrong, where things are and what to do."""
+    bad = failed("context_overflow", "prompt too long")
+    summary = summary_of(answer(10.2, 10.3), answer(10.2, 10.3, attempts=2), bad, skipped=1200, pending=7, duplicates=1)
+    assert summary.render("r.jsonl", "r.errors.jsonl").splitlines() == [
+        "jobs     1,202 of 1,210 jobs done (1,200 before this run) · 1 failed · 7 pending · 1 repeated · 10 s",
+        "speed    0.30 jobs/s · 1.00 tokens/s · 6 tokens in, 10 out · 1 of 4 attempts were retries",
+        "times    TTFT p50 200 ms, p95 200 ms · latency p50 2.00 s, p95 2.00 s · ITL p50 100 ms, p95 100 ms",
+        "failed   1 × context_overflow: prompt too long",  # noqa: RUF001 - times
+        "results  r.jsonl",
+        "errors   r.errors.jsonl",
+        "next     run the same command again for the 7 pending and 1 failed; r.errors.jsonl says why each failed",
+    ]
+
+
+def test_one_line() -> None:
+    """For cron's mail: how many, how it ended, what went wrong and what to do, without a line end from anywhere."""
+    bad = failed("context_overflow", "prompt\ntoo long\x1b[2J")
+    summary = summary_of(answer(), bad, pending=7, signal=signal.SIGTERM, unread=True)
+    assert summary.one_line("r.errors.jsonl") == (
+        "1 job done · 1 failed · 7 pending · the rest of the input unread · 10 s · ended by SIGTERM"
+        " · 1 × context_overflow: prompt too long"  # noqa: RUF001 - times
+        " · run the same command again for the rest; r.errors.jsonl says why each failed"
+    )
+    summary = summary_of(answer(), stop=stopped(Exit.REFUSED), unwritten=["e.jsonl: no space left"])
+    assert "refused: the key is not accepted · e.jsonl: no space left" in summary.one_line()
+
+
+def test_an_input_that_was_not_read_to_its_end() -> None:
+    """A run that was stopped early does not count what it never saw as if that were all."""
+    summary = summary_of(answer(), signal=signal.SIGINT, unread=True)
+    assert summary.render().splitlines()[0] == "jobs     1 job done · the rest of the input unread · 10 s"
+    assert summary_of(unread=True).one_line().startswith("0 jobs done · the rest of the input unread")
+    assert summary.render().splitlines()[-1] == "next     run the same command again for the rest"
+
+
+def test_block_of_nothing() -> None:
+    """A run with nothing to do says so on one line, and never divides by nothing."""
+    assert Summary(started=5.0).render() == "jobs     0 of 0 jobs done"
+    assert Summary(started=5.0, finished=5.0, skipped=1).render() == "jobs     1 of 1 job done (1 before this run)"
+
+
+def test_block_at_its_longest() -> None:
+    """Whatever happens, the block has at most 12 lines, none long but for whole paths, and counts every cause."""
+    causes = [failed(f"cause_{n}", "y" * 500) for n in range(9) for _ in range(9 - n)]
+    summary = summary_of(
+        answer(10.2, 10.3, attempts=2, flags=["length"]),
+        *causes,
+        failed("input_invalid", attempts=0),
+        pending=1,
+        stop=stopped(Exit.REFUSED),
+    )
+    errors = f"{'e' * 150}.jsonl"
+    lines = summary.render("r.jsonl", errors).splitlines()
+    assert len(lines) == 11
+    assert max(map(len, lines[:-2])) <= 110
+    assert "29 for 8 other causes" in "\n".join(lines)
+    assert lines[-2] == f"errors   {errors}"
+    assert lines[-1].startswith("next     mend the 1 line of the input that could not be sent, then run")
+    assert lines[-1].endswith(f" for the 1 pending and 45 failed; {errors} says why each failed")
+
+
+ROOT = "http://127.0.0.1:1"
+HELD = ServerSums(
+    server=ROOT, ok=7, failed=1, requests=12, throttled=3, held_s=65.0, in_flight=5, limit="5 in flight: they queued"
+)
+AWAY = ServerSums(server="http://127.0.0.1:2", ok=3, requests=3, away_s=3600.0, in_flight=4)
+
+
+def test_how_one_server_did() -> None:
+    """Where the limit settled, and how long was waited; a fixed limit and no wait need no words."""
+    lines = summary_of(answer(), servers={ROOT: HELD}).render().splitlines()
+    assert lines[3:] == [
+        "limit    5 in flight: they queued",
+        "waited   held 1m 05s by rate limits (3 times told to)",
+    ]
+    assert "limit" not in summary_of(answer(), servers={AWAY.server: AWAY}).render()
+    few = ServerSums(server=ROOT, requests=2, in_flight=2, limit="2 in flight: nothing spoke against more")
+    assert "limit" not in summary_of(answer(), servers={ROOT: few}).render()
+
+
+def test_how_several_servers_did() -> None:
+    """A line each, and no more than a screen of them."""
+    lines = summary_of(answer(), servers={HELD.server: HELD, AWAY.server: AWAY}).render().splitlines()
+    held = "held 1m 05s by rate limits (3 times told to)"
+    assert lines[3:] == [
+        f"server   {ROOT}  7 done · 1 failed · 12 requests · {held} · 5 in flight: they queued",
+        "server   http://127.0.0.1:2  3 done · 3 requests · away 1h 00m",
+    ]
+    many = {str(n): ServerSums(server=f"http://host-{n}") for n in range(20)}
+    assert summary_of(answer(), servers=many).render().splitlines()[-1] == "server   and 12 more"
+
+
+def test_results_are_counted_by_server() -> None:
+    """Each job counts where it ended; what was never sent counts nowhere."""
+    results = [answer(), answer(), failed("bad"), failed("input_invalid", attempts=0)]
+    for result, server in zip(results, (ROOT, AWAY.server, ROOT, None), strict=True):
+        result.server = server
+    told = summary_of(*results, come_back=1e9).to_dict()
+    counts = {server["server"]: (server["ok"], server["failed"]) for server in told["servers"]}
+    assert counts == {ROOT: (1, 1), AWAY.server: (1, 0)}
+    assert told["come_back_at"] == "2001-09-09T01:46:40+00:00"
+
+
+def test_hostile_words() -> None:
+    """A server's words cannot command the terminal, nor break the block's lines."""
+    block = summary_of(failed("bad", "a\x1b]0;title\x07b\nc\x1b[2J\r\u202ed")).render()
+    assert all(line.isprintable() for line in block.splitlines())
+    assert [line.split()[0] for line in block.splitlines()] == ["jobs", "speed", "failed", "next"]
+
+
+def test_for_programs() -> None:
+    """The sums go through JSON, with units in the names."""
+    summary = summary_of(answer(10.2, 10.3), failed("bad"), pending=2, stop=stopped(Exit.REFUSED))
+    told = orjson.loads(orjson.dumps(summary.to_dict()))
+    counts = {"ok": 1, "skipped": 0, "failed": 1, "invalid": 0, "left": 0, "pending": 2, "duplicates": 0}
+    assert told["jobs"] == {"total": 4, "unread": False, **counts}
+    assert (told["elapsed_s"], told["jobs_per_s"], told["tokens_per_s"], told["exit_code"]) == (10.0, 0.2, 0.5, 77)
+    assert told["failures"] == {"bad": {"count": 1, "message": "no"}}
+    assert told["stop"] == {"code": "refused", "message": "the key is not accepted"}
+    assert told["latency_s"] | {"p99": 2.0} == {
+        "count": 1,
+        "mean": 2.0,
+        "min": 2.0,
+        "p50": 2.0,
+        "p90": 2.0,
+        "p95": 2.0,
+        "p99": 2.0,
+        "max": 2.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda r: r.expovariate(3), lambda r: r.lognormvariate(0, 3), lambda r: 10 ** r.uniform(-6, 6)]
+)
+def test_quantiles(draw: Callable[[random.Random], float]) -> None:
+    """Each quantile is within 1 % of the measurement that has that rank, for short and long tails."""
+    rng = random.Random(4)
+    numbers = sorted(max(draw(rng), 2e-6) for _ in range(5000))
+    histogram = Histogram()
+    for x in numbers:
+        histogram.add(x)
+    for q in (0.0, 0.001, 0.1, 0.5, 0.9, 0.95, 0.99, 0.9999, 1.0):
+        true = numbers[max(math.ceil(q * len(numbers)), 1) - 1]
+        assert histogram.quantile(q) == pytest.approx(true, rel=ERROR * 1.0001)
+    assert (histogram.min, histogram.max, histogram.count) == (numbers[0], numbers[-1], 5000)
+    assert histogram.mean == pytest.approx(sum(numbers) / 5000)
+
+
+def test_merge() -> None:
+    """Two histograms merged are the histogram of both."""
+    rng = random.Random(5)
+    parts, whole = (Histogram(), Histogram()), Histogram()
+    for n in range(1000):
+        x = rng.expovariate(1)
+        parts[n % 2].add(x)
+        whole.add(x)
+    parts[0].merge(parts[1])
+    assert [parts[0].quantile(n / 100) for n in range(101)] == [whole.quantile(n / 100) for n in range(101)]
+    assert parts[0].sum == pytest.approx(whole.sum)
+
+
+@pytest.mark.parametrize("extra", [[], [0.0], [1e9], [-1.0, 1e-7]])
+def test_many_at_once(extra: list[float]) -> None:
+    """Measurements counted together are counted as one by one, also those beyond the range."""
+    rng = random.Random(6)
+    numbers = [rng.expovariate(1) for _ in range(100)] + extra
+    together, singly = Histogram(), Histogram()
+    together.add_all(numbers, 3)
+    for x in numbers:
+        singly.add(x, 3)
+    assert [together.quantile(n / 100) for n in range(101)] == [singly.quantile(n / 100) for n in range(101)]
+    assert (together.count, together.min, together.max) == (singly.count, singly.min, singly.max)
+    assert together.sum == pytest.approx(singly.sum)
+
+
+def test_odd_measurements() -> None:
+    """Times that are none, or beyond the range, count at its ends; a repeated one weighs more; no number is refused."""
+    histogram = Histogram()
+    assert (histogram.quantile(0.5), histogram.mean) == (None, None)
+    for x in (-1.0, 0.0, 1e-9, 1e-6, 1e6, 1e30):
+        histogram.add(x)
+    assert (histogram.quantile(0.0), histogram.quantile(1.0), histogram.count) == (-1.0, 1e30, 6)
+    histogram.add(2.0, 100)
+    assert histogram.count == 106
+    assert histogram.quantile(0.5) == pytest.approx(2.0, rel=ERROR)
+    with pytest.raises(ValueError, match="not a number"):
+        histogram.add(math.nan)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        histogram.quantile(95)
+
+
+def test_figures() -> None:
+    """Numbers are written for people."""
+    assert [count(1, "jobs"), count(0, "jobs"), count(12345, "jobs"), count(1000)] == [
+        "1 job",
+        "0 jobs",
+        "12,345 jobs",
+        "1,000",
+    ]
+    assert [seconds(s) for s in (None, 0.0, 0.00084, 0.0123, 0.9999, 2.9, 12.34, 125.4)] == [
+        "-",
+        "0 µs",
+        "840 µs",
+        "12.3 ms",
+        "1,000 ms",
+        "2.90 s",
+        "12.3 s",
+        "125 s",
+    ]
+    assert [span(s) for s in (0.04, 9.94, 9.96, 59.4, 59.6, 187.0, 3599.6, 7500.0, 360000.0, math.inf, -1.0)] == [
+        "0.0 s",
+        "9.9 s",
+        "10 s",
+        "59 s",
+        "1m 00s",
+        "3m 07s",
+        "1h 00m",
+        "2h 05m",
+        "4d 04h",
+        "∞",
+        "0.0 s",
+    ]
+    assert [rate(r) for r in (0.25, 6.519, 9.999, 81.25, 99.96, 812.4, 12400.0)] == [
+        "0.25",
+        "6.52",
+        "10.0",
+        "81.2",
+        "100",
+        "812",
+        "12,400",
+    ]

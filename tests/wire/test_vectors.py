@@ -1,0 +1,76 @@
+"""Vectors and images: one for each input, in order, whole and usable."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from typing import Any
+
+import pytest
+from support.conformance import read
+from support.wirefiles import load
+
+from batcher.failures import AttemptError, FailureClass
+from batcher.model import Api, Job, Kind
+from batcher.wire.dialects import call_for
+from batcher.wire.dialects.vectors import Sizes, check_vectors, inputs_of
+
+
+def test_vectors_stand_in_the_order_of_the_inputs() -> None:
+    """Items are placed by their index, in either encoding."""
+    assert read(load("openai-embeddings-out-of-order")).vectors == [[0.1, 1.0], [0.2, 2.0], [0.3, 3]]
+    vectors = read(load("ollama-v1-embeddings-base64")).vectors
+    assert vectors is not None
+    assert struct.unpack("<3f", base64.b64decode(vectors[0])) == pytest.approx((0.1, -0.2, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("content", "count"), [("a", 1), (["a", "b"], 2), ([1, 2, 3], 1), ([[1, 2], [3]], 2), ([[1, 2]], 1)]
+)
+def test_inputs_are_counted(content: Any, count: int) -> None:
+    """A list of numbers is one input; a list of anything else is as many as it holds."""
+    job = Job(id="a", seq=0, kind=Kind.EMBED, content=content)
+    assert len(inputs_of(job)) == count
+    assert len(inputs_of(Job(id="a", seq=0, kind=Kind.EMBED, body={"input": content}))) == count
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        *([], None, "", "AAA", "!!!!", {}, ["a"], [[1.0]], [math.nan, 1.0], [math.inf], [None], 3, [10**400]),
+        *([0.0, 0], "AAAAAAAAAAA="),
+    ],
+)
+def test_unusable_vectors_are_refused(vector: Any) -> None:
+    """A vector that is none, holds anything but finite numbers, or nothing but zeros, is malformed."""
+    with pytest.raises(AttemptError, match="malformed"):
+        check_vectors([vector], 1)
+
+
+def test_all_vectors_of_a_run_have_one_length() -> None:
+    """A length that changes under one name is another model; what was asked for by length is compared with its like."""
+    sizes = Sizes()
+
+    def differs(vector: Any, model: str = "m", **fields: Any) -> bool:
+        job = Job(id="a", seq=0, kind=Kind.EMBED, model=model, content="a", **fields)
+        return sizes.differs(call_for((job,), Api.OPENAI, stream=False), [vector]) is not None
+
+    packed = base64.b64encode(struct.pack("<3f", 1, 2, 3)).decode()
+    assert not any(map(differs, ([1, 2, 3], [4, 5, 6], packed)))
+    assert differs([1, 2])
+    assert differs(base64.b64encode(struct.pack("<2f", 1, 2)).decode())
+    assert not differs([1, 2], model="n")
+    assert not differs([1, 2], params={"dimensions": 2})
+    assert differs([1, 2, 3], extra={"dimensions": 2})
+    assert not differs([1, 2, 3])
+
+
+def test_images_come_as_base64() -> None:
+    """Every image of an answer is taken, and a link is refused for good with what to do."""
+    pictures = read(load("openai-images")).images
+    assert pictures is not None
+    assert len(pictures) == 2
+    with pytest.raises(AttemptError, match="response_format") as caught:
+        read(load("openai-images-url"))
+    assert caught.value.failure.kind is FailureClass.PERMANENT
