@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from support.commandline import Desk, read_lines
@@ -18,8 +19,8 @@ from batcher.servers.local import default_model, parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
+TESTS = Path(__file__).parents[1]
 SLOTS = 4
 CONTEXT = 512
 MODEL = "demo"  # llama.cpp answers whatever the name
@@ -35,8 +36,9 @@ def serving(template: str = "") -> Iterator[str]:
 @contextmanager
 def server_process(template: str = "") -> Iterator[tuple[str, int]]:
     """The same, with the id of its process."""
-    command = [sys.executable, __file__, template]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+    command = [sys.executable, "-m", "support.realserver", template]
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=TESTS, stdin=pipe, stdout=pipe, stderr=nowhere) as child:
         assert child.stdout is not None
         try:
             # The address comes in one write, without a line end.

@@ -1,9 +1,9 @@
 """Records what the real llama.cpp server answers, byte by byte, into tests/recordings/. Run by hand after `make demo`:
 
-    .venv/bin/python tests/record_wire.py [NAME-PREFIX …]
+    cd tests && ../.venv/bin/python -m support.record_wire [NAME-PREFIX …]
 
 Each request below goes to a server with a slot of 512 tokens, and its answer becomes `tests/recordings/NAME.http`, in
-format of `wirefiles.py`. Sampling is greedy, so a recording changes with llama.cpp and the model, not from run to run
+the format of `wirefiles.py`. Sampling is greedy, so a recording changes with llama.cpp and the model, not from run to run
 (but for ids and times). The tests only read the files.
 """
 

@@ -19,7 +19,7 @@ from torture.scene import shelf
 from torture.surgery import surgery, truncations
 from torture.syscalls import strace_works, syscalls
 
-from batcher.ledger import disk, recovery
+from batcher.ledger import disk, repair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ def test_power_cuts_of_whole_runs(place: Path) -> None:
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(disk, "sync"), (disk, "sync_directory"), (recovery, "_set_aside")],
+    [(disk, "sync"), (disk, "sync_directory"), (repair, "_set_aside")],
     ids=["no sync", "no sync of the directory", "no quarantine"],
 )
 def test_the_power_cuts_would_show_it(
