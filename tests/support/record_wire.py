@@ -3,8 +3,8 @@
     cd tests && ../.venv/bin/python -m support.record_wire [NAME-PREFIX …]
 
 Each request below goes to a server with a slot of 512 tokens, and its answer becomes `tests/recordings/NAME.http`, in
-the format of `wirefiles.py`. Sampling is greedy, so a recording changes with llama.cpp and the model, not from run to run
-(but for ids and times). The tests only read the files.
+the format of `wirefiles.py`. Sampling is greedy, so a recording changes with llama.cpp and the model, not from run to
+run (but for ids and times). The tests only read the files.
 """
 
 from __future__ import annotations
