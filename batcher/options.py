@@ -123,7 +123,13 @@ class Options:
     model: str | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     endpoint: str | None = None
+    prompt: str | None = None
+    messages: str | None = None
+    embed: str | None = None
     system: str | None = None
+    id_field: str | None = None
+    model_field: str | None = None
+    image_field: str | None = None
     params: Mapping[str, Json] = field(default_factory=dict)
     option: Mapping[str, Json] = field(default_factory=dict)
     stream: bool = True

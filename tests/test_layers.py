@@ -62,7 +62,7 @@ ROOMS: dict[str, Room] = {
         may=set(),
         doors={
             "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.parameters", "identity",
-            "intake", "lineset", "source",
+            "intake", "lineset", "recipe", "source", "templates",
         },
     ),
     "wire": Room(
@@ -109,19 +109,22 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "done": set(),
         "formats": {"formats.defaults", "formats.jsonl", "formats.lines", "identity"},
         "formats.content": {"formats.parameters"},
-        "formats.defaults": {"formats.endpoints"},
-        "formats.endpoints": set(),
+        "formats.defaults": {"formats.endpoints", "recipe"},
+        "formats.endpoints": {"formats.shapes"},
         "formats.images": set(),
         "formats.jsonl": {"formats.defaults", "formats.lines", "formats.records", "identity"},
         "formats.lines": set(),
         "formats.parameters": set(),
         "formats.records": {
             "formats.content", "formats.defaults", "formats.endpoints", "formats.images", "formats.parameters",
-            "identity",
+            "formats.shapes", "identity",
         },
+        "formats.shapes": {"formats.parameters"},
         "identity": set(),
         "intake": {"changes", "done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset"},
         "lineset": set(),
+        "recipe": {"formats.content", "identity", "templates"},
+        "templates": set(),
         "source": {"formats", "formats.lines"},
     },
     "ledger": {
@@ -291,6 +294,7 @@ OWNERS: dict[str, set[str]] = {
     "aiohttp": {"wire.transport"},
     "yarl": {"wire.transport"},
     "click": {"cli", "commands"},
+    "jinja2": {"inputs.templates"},
     "dotenv": {"commands"},
     "rich": {"view", "commands"},
     "uvloop": {"commands", "cli"},
@@ -483,7 +487,7 @@ def test_policy_and_meaning_are_pure() -> None:
     assert wrong == []
 
 
-HEAVY = {"aiohttp", "rich", "xllamacpp", "batcher.running.engine", "batcher.simulator"}
+HEAVY = {"aiohttp", "jinja2", "rich", "xllamacpp", "batcher.running.engine", "batcher.simulator"}
 
 
 @pytest.mark.parametrize("script", ["import batcher", "from batcher.cli import main; main()"])

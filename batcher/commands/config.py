@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from batcher.commands.values import Duration, KeyValue, LocalModel
+from batcher.commands.values import Duration, KeyValue, LocalModel, Template
 from batcher.failures import ConfigError
 from batcher.options import nearest
 
@@ -110,6 +110,8 @@ def _value(path: Path, key: str, value: Any, param: click.Parameter, ctx: click.
     kind = param.type
     if isinstance(shaped, str) and isinstance(kind, click.Path | LocalModel) and shaped not in ("-", "default"):
         shaped = _from_the_file(path, key, shaped)
+    if isinstance(shaped, str) and isinstance(kind, Template) and shaped[:1] == "@" != shaped[1:2]:
+        shaped = f"@{_from_the_file(path, key, shaped[1:])}"
     try:
         param.type_cast_value(ctx, shaped)
     except click.BadParameter as error:
@@ -142,7 +144,7 @@ def _shaped(param: click.Parameter, value: Any) -> tuple[str, Any]:
         is_whole = isinstance(kind, click.types.IntParamType)
         fits = is_number and not (is_whole and isinstance(value, float))
         return ("", value) if fits else ("a whole number" if is_whole else "a number", None)
-    if isinstance(kind, click.types.StringParamType | click.Choice | click.Path):
+    if isinstance(kind, click.types.StringParamType | click.Choice | click.Path | Template):
         return ("", value) if is_text else ("a text", None)
     return ("", str(value)) if is_text or is_number else ("a text or a number", None)
 

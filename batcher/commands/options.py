@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from batcher.commands.values import Duration, KeyValue, LocalModel
+from batcher.commands.values import Duration, KeyValue, LocalModel, Template
 from batcher.failures import ConfigError
 from batcher.model import Api
 from batcher.options import Options
@@ -174,6 +174,15 @@ _REQUEST = (
         help="Use one model for another: gpt-3.5-turbo=llama3.2. Repeatable.",
     ),
     option("--endpoint", metavar="PATH", help="Send lines that name no url to this API path, such as /v1/completions."),
+    option("--prompt", type=Template(), help="What to ask of each row: 'Classify: {{ text }}', or @FILE."),
+    option("--system", type=Template(), help="The system prompt for rows that have none; may name columns too."),
+    option(
+        "--messages", type=Template(), help="The same as a conversation: JSON messages with {{ columns }}, or @FILE."
+    ),
+    option("--embed", type=Template(), help="What to embed of each row: '{{ title }} {{ text }}'."),
+    option("--id-field", metavar="COLUMN", help="The column that holds the id (default: id, else a hash)."),
+    option("--model-field", metavar="COLUMN", help="The column that names the model."),
+    option("--image-field", metavar="COLUMN", help="The column that holds the image: a path, base64, or a list."),
     option("--input-format", metavar="NAME", help="jsonl; else told by the file's extension."),
     option("-n", "--limit", type=click.IntRange(1), help="Take the first N lines as the whole input."),
 )

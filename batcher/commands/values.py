@@ -55,6 +55,16 @@ class KeyValue(click.ParamType[tuple[str, Any]]):
         return (key, value.partition("=")[2]) if self.plain else (key, parsed)
 
 
+class Template(click.ParamType[str]):
+    """A text, or the file behind an `@` that holds it; the file is read where the template is made."""
+
+    name = "text|@file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        del param, ctx
+        return str(value)
+
+
 class LocalModel(click.ParamType[bool | Path]):
     """The embedded model: the one that is installed, or a file."""
 

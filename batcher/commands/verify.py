@@ -46,7 +46,6 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @option("--errors", type=_FILE, help="The errors file (default: beside the results, RESULTS.errors.jsonl).")
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 @request_options
-@option("--system", metavar="TEXT", help="The system prompt of the run.")
 @option("--param", "params", multiple=True, type=KeyValue(), help="A parameter of the run: temperature=0.")
 @option("--option", "option", multiple=True, type=KeyValue(), help="An Ollama option of the run: num_ctx=8192.")
 @click.pass_context
@@ -114,11 +113,15 @@ def examine(path: str, results: Path, options: Options, environ: Mapping[str, st
 
 def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
     """Fill in what is not said with what the last run on these results was told, by its state file."""
+    from batcher.inputs.recipe import Recipe
+
     told = {name: run.get(name) for name in ("model", "system", "aliases")} | {"path": run.get("endpoint")}
     if not (said.params or said.extra):
         told |= {"params": run.get("params"), "extra": run.get("extra")}
     if not said.options:
         told["options"] = run.get("options")
+    if run.get("recipe"):
+        told["recipe"] = Recipe.again(run["recipe"])
     return replace(said, **{name: value for name, value in told.items() if value and not getattr(said, name)})
 
 

@@ -34,8 +34,16 @@ def canonical_id(value: Json) -> str | None:
     raise LineError("input_invalid", f"the id must be a non-empty string or an integer, not {_name(value)}")
 
 
+def own_id(record: Mapping[str, Json]) -> str | None:
+    """A line's own id. An OpenAI batch line means `custom_id`, whatever else it carries. Raises LineError."""
+    own, custom = record.get("id"), record.get("custom_id")
+    if custom is not None and (own is None or "body" in record):
+        return canonical_id(custom)
+    return canonical_id(own)
+
+
 def derived_id(data: bytes) -> str:
-    """The id of a line that has none: the hash of its own bytes."""
+    """The id of a line that has none: the hash of its own bytes, or of the values that it is asked for."""
     return f"h:{blake2b(data, digest_size=16).hexdigest()}"
 
 

@@ -110,6 +110,7 @@ def parameters(defaults: Defaults) -> dict[str, Json]:
         "params": dict(defaults.params),
         "options": dict(defaults.options),
         "extra": dict(defaults.extra),
+        "recipe": dict(defaults.recipe.said) if defaults.recipe else {},
     }
     return {name: value for name, value in said.items() if value not in (None, {})}
 

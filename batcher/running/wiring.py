@@ -13,6 +13,8 @@ from batcher.exchange.workers import Workers
 from batcher.failures import ConfigError, Failure, FailureClass, LineError, UsageError
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
+from batcher.inputs.recipe import TEXTS, Recipe
+from batcher.inputs.templates import is_template, text_or_file
 from batcher.model import Api, Result
 from batcher.options import AUTO, Concurrency
 from batcher.policy.backlog import STRETCH, Backlog
@@ -53,9 +55,11 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         params, extra = split_parameters(options.params)
     except LineError as error:
         raise UsageError(f"--param: {error.message}") from error
+    system = None if options.system is None else text_or_file(options.system, "--system")
     return Defaults(
         model=options.model or environ.get("MODEL") or local_model,
-        system=options.system,
+        system=None if system is None or is_template(system) else system,
+        recipe=recipe_of(options),
         aliases=options.aliases,
         params=params,
         options=options.option,
@@ -64,6 +68,12 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         path=options.endpoint,
         files_root=Path(source_path).absolute().parent if source_path != "-" else Path.cwd(),
     )
+
+
+def recipe_of(options: Options) -> Recipe | None:
+    """What the run makes of a row, if not what a line of a job file says. Raises UsageError on a wrong template."""
+    texts = {name: getattr(options, name) for name in TEXTS}
+    return Recipe.of(texts, {name: getattr(options, name) for name in ("id_field", "model_field", "image_field")})
 
 
 def scheduler_for(

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from batcher.inputs.recipe import Recipe
     from batcher.model import Json
 
+ANY = "*"
+"""The alias that stands for every model that a line may name."""
 _LATEST = ":latest"
 _DISTINCT_KEYS = 1000
 
@@ -27,7 +30,8 @@ class Defaults:
     `keep_alive` is said on Ollama's own API alone, "" not at all. `path` is the API path for lines that name none.
     Paths of images are relative to `files_root` and must stay below it; `None` refuses them. `files` counts the images
     that lines named, which may become others while the lines stay as they are. `unknown_keys` counts the keys that no
-    part of batcher reads, for one warning a run. Raises `UsageError` if `path` is no endpoint.
+    part of batcher reads, for one warning a run, `shapes` the lines in the shapes of others. `recipe` says what is made
+    of a row; without one it is read as a line of a job file. Raises `UsageError` if `path` is no endpoint.
     """
 
     model: str | None = None
@@ -38,9 +42,11 @@ class Defaults:
     extra: Mapping[str, Json] = field(default_factory=dict)
     keep_alive: str = ""
     path: str | None = None
+    recipe: Recipe | None = None
     files_root: Path | None = None
     files: Counter[str] = field(default_factory=Counter, compare=False)
     unknown_keys: Counter[str] = field(default_factory=Counter, compare=False)
+    shapes: Counter[str] = field(default_factory=Counter, compare=False)
 
     def __post_init__(self) -> None:
         if self.path is not None:
@@ -54,6 +60,8 @@ class Defaults:
         name = model or self.model
         if not self.aliases or name is None:
             return name
+        if ANY in self.aliases and name not in self.aliases:
+            return self.aliases[ANY]
         twin = name.removesuffix(_LATEST) if name.endswith(_LATEST) else name + _LATEST
         return self.aliases.get(name) or self.aliases.get(twin) or name
 

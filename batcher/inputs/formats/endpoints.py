@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from batcher.failures import LineError
+from batcher.inputs.formats.shapes import unspoken
 from batcher.model import Kind
 
 ENDPOINTS: dict[str, Kind] = {
@@ -30,6 +31,8 @@ def kind_of(path: object) -> Kind:
 def _unknown(path: object) -> str:
     if not isinstance(path, str):
         return f'"url" must be the path of an endpoint as text, such as "/v1/chat/completions", not {path!r:.40}'
+    if what := unspoken(path):
+        return f'"{path:.200}" is for {what}, which batcher does not speak; it speaks {", ".join(ENDPOINTS)}'
     nearest = get_close_matches(path, ENDPOINTS, n=1, cutoff=0.5)
     if nearest:
         return f'there is no endpoint "{path:.200}"; did you mean "{nearest[0]}"?'

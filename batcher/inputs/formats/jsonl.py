@@ -18,12 +18,13 @@ import orjson
 from batcher.failures import Failure, FailureClass, LineError
 from batcher.inputs.formats.lines import LINE_LIMIT
 from batcher.inputs.formats.records import read_record
-from batcher.inputs.identity import Ids, canonical_id, derived_id
+from batcher.inputs.identity import derived_id, own_id
 from batcher.model import Result
 
 if TYPE_CHECKING:
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.formats.lines import Line
+    from batcher.inputs.identity import Ids
     from batcher.model import Job, Json
 
 _DEPTH = 250
@@ -41,21 +42,23 @@ def parse_job(data: bytes, seq: int, defaults: Defaults, ids: Ids | None = None)
 
     Raises `LineError`, with the id if the line has one. Reads image files that the line names.
     """
-    record = read_object(data)
-    explicit = _explicit_id(record)
+    return job_of(read_object(data), data, seq, defaults, ids)
+
+
+def job_of(row: dict[str, Json], raw: bytes, seq: int, defaults: Defaults, ids: Ids | None = None) -> Job:
+    """The job that a row stands for. `raw` is by what the whole row is known again. Raises `LineError`, as above."""
+    recipe = defaults.recipe
+    explicit = own_id(row) if recipe is None else recipe.own_id(row)
     try:
-        return read_record(record, explicit or (ids.derive(data, seq) if ids else derived_id(data)), seq, defaults)
+        if explicit is not None:
+            name = explicit
+        else:
+            known = raw if recipe is None else recipe.identity(row) or raw
+            name = ids.derive(known, seq) if ids else derived_id(known)
+        return read_record(row if recipe is None else recipe.record(row), name, seq, defaults)
     except LineError as error:
         error.id = explicit
         raise
-
-
-def _explicit_id(record: dict[str, Json]) -> str | None:
-    """The line's own id. An OpenAI batch line means `custom_id`, whatever else it carries."""
-    own, custom = record.get("id"), record.get("custom_id")
-    if custom is not None and (own is None or "body" in record):
-        return canonical_id(custom)
-    return canonical_id(own)
 
 
 def refused(error: LineError, line: Line) -> Result:

@@ -193,6 +193,7 @@ OTHER_KEYS = frozenset(
         "images",
         "tools",
         "meta",
+        "metadata",
         "options",
         "params",
     ]

@@ -9,6 +9,7 @@ from batcher.inputs.formats.content import check_input, check_items, check_messa
 from batcher.inputs.formats.endpoints import kind_of
 from batcher.inputs.formats.images import load_image, load_uri
 from batcher.inputs.formats.parameters import OTHER_KEYS, PARAMETERS, nearest_key, put, wrong
+from batcher.inputs.formats.shapes import familiar, path_of_body, refuse_others
 from batcher.inputs.identity import body_hash, request_hash
 from batcher.model import Job, Kind
 
@@ -30,7 +31,7 @@ _CONTENT: dict[Kind, tuple[str, ...]] = {
 _RECOGNISED = {"messages": Kind.CHAT, "prompt": Kind.GENERATE, "input": Kind.EMBED, "text": Kind.EMBED}
 """What a key makes of a line that names no endpoint, in this order."""
 
-_BARE = frozenset({"id", "custom_id", "model", "messages", "prompt", "input", "text", "meta"})
+_BARE = frozenset({"id", "custom_id", "model", "messages", "prompt", "input", "text", "meta", "metadata"})
 """Keys that set no parameter and bring nothing along: a line with no others has the run's parameters."""
 
 
@@ -38,6 +39,8 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
     """The job that a record stands for, under the id `name`. Raises `LineError`."""
     if record.get("body") is not None:
         return _read_body(record, name, seq, defaults)
+    if "prompt" not in record and "messages" not in record:
+        record = _of_others(record, defaults)
     path, kind = _recognise(record, defaults)
     content = _content(record, kind, path)
     params, options, extra = defaults.params, defaults.options, defaults.extra
@@ -72,13 +75,24 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
         options=options,
         extra=extra,
         keep_alive="" if "keep_alive" in record else defaults.keep_alive,
-        meta=record.get("meta"),
+        meta=record.get("meta", record.get("metadata")),
     )
+
+
+def _of_others(record: dict[str, Json], defaults: Defaults) -> dict[str, Json]:
+    """A line that asks in the way of other programs, as ours would. Raises LineError for one that asks nothing."""
+    refuse_others(record)
+    if defaults.path is None or kind_of(defaults.path) is not Kind.EMBED:
+        found = familiar(record)
+        if found is not None:
+            record, shape = found
+            defaults.shapes[shape] += 1
+    return record
 
 
 def _read_body(record: dict[str, Json], name: str, seq: int, defaults: Defaults) -> Job:
     """A line with a whole body. Only the model is touched: the run's if there is none, and its alias."""
-    path = record.get("url") or defaults.path
+    path = record.get("url") or defaults.path or path_of_body(record["body"])
     if path is None:
         raise LineError("input_invalid", 'the line has a "body" but no "url"; name the endpoint, or give --endpoint')
     kind = kind_of(path)
@@ -101,7 +115,7 @@ def _read_body(record: dict[str, Json], name: str, seq: int, defaults: Defaults)
         path=path,
         body=body,
         keep_alive=defaults.keep_alive,
-        meta=record.get("meta"),
+        meta=record.get("meta", body.get("metadata")),
     )
 
 

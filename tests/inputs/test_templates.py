@@ -1,0 +1,144 @@
+"""Templates: what is filled in, what fails the row, and what is refused before any row is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from batcher.failures import LineError, UsageError
+from batcher.inputs.templates import Template, canonical
+
+ROW: dict[str, Any] = {
+    "text": "good",
+    "n": 3,
+    "share": 0.5,
+    "yes": True,
+    "nothing": None,
+    "list": ["a", None],
+    "deep": {"a": {"b": 2}, "none": None, "items": 7},
+    "Review text": "fine",
+    "prompt": "a column",
+}
+
+
+def fill(source: str, row: dict[str, Any] = ROW) -> str:
+    return Template(source, "--prompt").fill(row)
+
+
+@pytest.mark.parametrize(
+    ("source", "filled"),
+    [
+        ("Is {{ text }} good?", "Is good good?"),
+        ("no column", "no column"),
+        ("{{ prompt }}", "a column"),
+        ("{{ n }} {{ share }} {{ yes }}", "3 0.5 true"),
+        ("{{ deep }}", '{"a": {"b": 2}, "none": null, "items": 7}'),
+        ("{{ list }}", '["a", null]'),
+        ("{{ deep.a.b }}", "2"),
+        ("{{ deep.items }}", "7"),
+        ("{{ deep | tojson }}", '{"a": {"b": 2}, "none": null, "items": 7}'),
+        ("{{ '<é>' | tojson }}", '"<é>"'),
+        ("{{ row['Review text'] }}", "fine"),
+        ("{{ row.text }}{{ row['Review text'] | upper }}", "goodFINE"),
+        ("{{ text | upper | replace('O', '0') }}", "G00D"),
+        ("{% if n > 2 %}many{% else %}few{% endif %}", "many"),
+        ("{{ nothing | default('none given') }}", "none given"),
+        ("{{ absent | default('none given') }}", "none given"),
+        ("{{ deep.none | default('x') }}", "x"),
+        ("{% if nothing %}a{% else %}b{% endif %}", "b"),
+        ("{{ 'a' if nothing is none else 'b' }}", "a"),
+        ("{{ 'a' if nothing == none else 'b' }}{{ nothing == 'x' }}", "afalse"),
+        ("{% for x in list if x %}{{ x }}{% endfor %}", "a"),
+        ("{# a remark #}{{ text }}\n", "good"),
+    ],
+)
+def test_a_row_is_filled_in(source: str, filled: str) -> None:
+    """Text as it is, other values as JSON; columns by name, by `row`, and through whatever Jinja can do."""
+    assert fill(source) == filled
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "words"),
+    [
+        ("{{ txt }}", "template_column", 'did you mean "text"?'),
+        ("{{ txt | upper }}", "template_column", 'did you mean "text"?'),
+        ("{{ row['Reviewtext'] }}", "template_column", 'did you mean "Review text"?'),
+        ("{% if absent %}x{% endif %}", "template_column", 'no column "absent"'),
+        ("{{ deep.gone }}", "template_column", "no attribute 'gone'"),
+        ("{{ nothing }}", "template_null", '"nothing"'),
+        ("{{ text }} {{ nothing }}", "template_null", "{{ nothing | default('…') }}"),
+        ("{{ nothing | upper }}", "template_null", '"nothing"'),
+        ("{{ nothing ~ 'x' }}", "template_null", '"nothing"'),
+        ("{{ nothing + 1 }}", "template_null", '"nothing"'),
+        ("{{ nothing.part }}", "template_null", '"nothing"'),
+        ("{{ deep.none }}", "template_null", '"none"'),
+        ("{{ list | join(', ') }}", "template_null", '"list"'),
+        ("{{ row.nothing }}", "template_null", '"nothing"'),
+        ("{{ 1 / 0 }}", "template_failed", "division by zero"),
+        ("{{ text.__class__ }}", "template_failed", "unsafe"),
+        ("{{ list.append(1) }}", "template_failed", "unsafe"),
+        ("{{ 'a' * 10000000000 }}", "template_failed", "more than a prompt can be"),
+        ("{{ 9 ** 9 ** 9 }}{{ 2 ** 10000 }}", "template_failed", "too large"),
+        ("{{ range(10000000) | list }}", "template_failed", "Range too big"),
+    ],
+)
+def test_what_a_row_lacks_is_its_own_error(source: str, code: str, words: str) -> None:
+    """A missing column, a null that is used, and whatever an expression raises: said in words that help."""
+    with pytest.raises(LineError) as caught:
+        fill(source)
+    assert (caught.value.code, words in caught.value.message) == (code, True), caught.value.message
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{{ text", "{% if %}", "{% foo %}", "{{ text | nosuch }}", "{% include 'x' %}", "{% extends 'x' %}", "{{ }}"],
+)
+def test_a_wrong_template_is_told_before_any_row(source: str) -> None:
+    """What is no template, or wants another one, is a usage error that says where it stands."""
+    with pytest.raises(UsageError, match=r"--prompt: .*line 1"):
+        Template(source, "--prompt")
+
+
+@pytest.mark.parametrize(
+    ("source", "columns"),
+    [
+        ("{{ b }} {{ a }} {{ b }}", ("a", "b")),
+        ("{% for x in list %}{{ x }}{{ a }}{% endfor %}", ("a", "list")),
+        ("{{ row['A b'] }} {{ row.c }} {{ d | upper }}", ("A b", "c", "d")),
+        ("{{ row }}", None),
+        ("{{ row[a] }}", None),
+        ("{{ range(3) | list }}", ()),
+    ],
+)
+def test_the_columns_that_a_template_names(source: str, columns: tuple[str, ...] | None) -> None:
+    """By these a row without an id is known; `None` where any may be used."""
+    assert Template(source, "--prompt").columns == columns
+
+
+TEXTS = st.text("ab{}% é\n\0", max_size=4)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "c"]), VALUES))
+def test_the_short_way_says_what_the_long_one_says(row: dict[str, Any]) -> None:
+    """A template of columns alone is filled in without Jinja, and nobody can tell."""
+
+    def outcome(source: str) -> str:
+        try:
+            return fill(source, row)
+        except LineError as error:
+            return f"{error.code}: {error.message}"
+
+    assert outcome("x {{ a }}\n{{ b }} y") == outcome("x {{ a }}\n{{ b }} y{% if false %}{% endif %}")
+
+
+@given(st.dictionaries(TEXTS, VALUES))
+def test_columns_are_known_again_in_any_order(row: dict[str, Any]) -> None:
+    """The same columns give the same bytes, whatever their order and however large their numbers."""
+    assert canonical(row) == canonical(dict(reversed(row.items())))
