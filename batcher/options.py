@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import orjson
 
 from batcher.failures import FLAGS, UsageError
+from batcher.inputs.selection import Shard
 from batcher.model import Api
 
 if TYPE_CHECKING:
@@ -24,6 +25,16 @@ _CHOICES: Final = {
     "durability": ("off", "batch", "each"),
     "on_change": ("error", "rerun", "keep"),
     "runaway": ("cut", "keep"),
+}
+_LEAST: Final = {
+    "pack": 1,
+    "retries": 0,
+    "slots": 1,
+    "limit": 1,
+    "limit_new": 1,
+    "sample": 1,
+    "repeat": 1,
+    "estimate": 1,
 }
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
 _THOUSANDS: Final = {"": 1.0, "k": 1e3, "m": 1e6}
@@ -135,6 +146,13 @@ class Options:
     stream: bool = True
     pack: int = 1
     limit: int | None = None
+    limit_new: int | None = None
+    sample: int | None = None
+    seed: int = 0
+    shard: Shard | None = None
+    done_from: tuple[Path, ...] = ()
+    repeat: int = 1
+    estimate: int | None = None
     input_format: str | None = None
 
     # how fast, how often, how long
@@ -176,6 +194,8 @@ class Options:
                 raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
         if unknown := sorted(self.fail_on - FLAGS.keys()):
             raise UsageError(f"fail_on does not know {', '.join(unknown)}; it knows {', '.join(FLAGS)}")
+        if self.sample is not None and self.estimate is not None:
+            raise UsageError("sample and estimate both draw rows: say one of the two")
         if self.local and self.base_url:
             raise UsageError("local starts a server and base_url names one: say one of the two")
 
@@ -192,7 +212,7 @@ class Options:
             )
 
     def _check_numbers(self) -> None:
-        for name, least in (("pack", 1), ("retries", 0), ("limit", 1), ("slots", 1)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} must be at least {least}, not {value}")
@@ -224,6 +244,8 @@ def _typed(name: str, value: Any) -> Any:
         return Path(value)
     if name == "base_url":
         return (value,) if isinstance(value, str) else tuple(value or ())
+    if name == "done_from":
+        return tuple(map(Path, [value] if isinstance(value, str | Path) else value or ()))
     if name in _READ and isinstance(value, str | int | float):
         try:
             return _READ[name](value)
@@ -265,6 +287,7 @@ def amount(value: str | float) -> float:
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "concurrency": Concurrency.of,
     "max_errors": MaxErrors.of,
+    "shard": Shard.read,
     "rpm": amount,
     "tpm": amount,
     "keep_alive": str,

@@ -62,7 +62,7 @@ ROOMS: dict[str, Room] = {
         may=set(),
         doors={
             "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.parameters", "identity",
-            "intake", "lineset", "recipe", "source", "templates",
+            "intake", "lineset", "recipe", "selection", "source", "templates",
         },
     ),
     "wire": Room(
@@ -121,9 +121,13 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         },
         "formats.shapes": {"formats.parameters"},
         "identity": set(),
-        "intake": {"changes", "done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset"},
+        "intake": {
+            "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.shapes", "identity", "lineset",
+            "selection",
+        },
         "lineset": set(),
         "recipe": {"formats.content", "identity", "templates"},
+        "selection": {"done", "formats", "identity", "lineset"},
         "templates": set(),
         "source": {"formats", "formats.lines"},
     },
@@ -170,13 +174,16 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "running": {
         "__init__": set(),
+        "announcement": set(),
         "destination": set(),
         "engine": set(),
+        "estimate": set(),
         "holds": set(),
         "recorder": set(),
         "resumption": set(),
         "runner": {
-            "destination", "engine", "holds", "recorder", "resumption", "signals", "statekeeper", "stops", "wiring",
+            "announcement", "destination", "engine", "estimate", "holds", "recorder", "resumption", "signals",
+            "statekeeper", "stops", "wiring",
         },
         "signals": set(),
         "statekeeper": set(),

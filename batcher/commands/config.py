@@ -110,6 +110,8 @@ def _value(path: Path, key: str, value: Any, param: click.Parameter, ctx: click.
     kind = param.type
     if isinstance(shaped, str) and isinstance(kind, click.Path | LocalModel) and shaped not in ("-", "default"):
         shaped = _from_the_file(path, key, shaped)
+    if isinstance(shaped, list) and isinstance(kind, click.Path):
+        shaped = [_from_the_file(path, key, name) for name in shaped]
     if isinstance(shaped, str) and isinstance(kind, Template) and shaped[:1] == "@" != shaped[1:2]:
         shaped = f"@{_from_the_file(path, key, shaped[1:])}"
     try:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from batcher.commands.values import Duration, KeyValue, LocalModel, Template
+from batcher.commands.values import Duration, KeyValue, LocalModel, Parsed, Template
 from batcher.failures import ConfigError
+from batcher.inputs.selection import Shard
 from batcher.model import Api
 from batcher.options import Options
 
@@ -184,6 +185,19 @@ _REQUEST = (
     option("--model-field", metavar="COLUMN", help="The column that names the model."),
     option("--image-field", metavar="COLUMN", help="The column that holds the image: a path, base64, or a list."),
     option("--input-format", metavar="NAME", help="jsonl; else told by the file's extension."),
+    option(
+        "--sample", type=click.IntRange(1), metavar="N", help="Take N rows, drawn by --seed; more N add to the fewer."
+    ),
+    option("--seed", type=int, default=0, show_default=True, help="Which sample."),
+    option("--shard", type=Parsed("shard", Shard.read), metavar="I/N", help="Take the I-th of N parts, told by id."),
+    option(
+        "--done-from",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Leave out what these results (or OpenAI batch outputs) have an answer to. Repeatable.",
+    ),
+    option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Ask each row so many times."),
     option("-n", "--limit", type=click.IntRange(1), help="Take the first N lines as the whole input."),
 )
 

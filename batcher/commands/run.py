@@ -38,6 +38,18 @@ _FILE = click.Path(path_type=Path)
 @option("--skip-failed", is_flag=True, help="Leave the jobs in the errors file alone.")
 @option("--ordered", is_flag=True, help="Put the results in the order of the input when the run is complete.")
 @option("--atomic", is_flag=True, help="Leave OUT as it is until every job has a result; work on OUT.part till then.")
+@option(
+    "--limit-new",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Ask at most N that have no result yet, and end with 4 while there are more.",
+)
+@option(
+    "--estimate",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Run N rows, drawn by --seed, keep their results, and say what the rest will take.",
+)
 @option("--dry-run", is_flag=True, help="Show the first requests and send nothing.")
 @server_options
 @option(

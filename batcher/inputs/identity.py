@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from batcher.failures import LineError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from batcher.model import Json, Kind
+    from batcher.model import Job, Json, Kind
 
 LATEST = ":latest"
 """The tag that Ollama adds to a name without one; both are one model."""
@@ -56,6 +57,8 @@ class Ids:
 
     def __init__(self, seen: Callable[[str], bool] = lambda _: False) -> None:
         self._seen = seen
+        self.derived = 0
+        """Ids that were made."""
         self._numbers = array("I")
         """By line, up to the last that repeats an earlier one: its number, 0 if it is the first of its kind."""
         self._replaying = False
@@ -63,6 +66,7 @@ class Ids:
     def derive(self, data: bytes, seq: int = 0) -> str:
         """The id of the line `seq` without one."""
         derived = derived_id(data)
+        self.derived += 1
         if self._replaying:
             number = self._numbers[seq] if seq < len(self._numbers) else 0
         elif number := self._next(derived) if self._seen(derived) else 0:
@@ -128,6 +132,24 @@ def body_hash(kind: Kind, body: Mapping[str, Json]) -> str:
     if asked and isinstance(model := asked.get("model"), str) and model.endswith(LATEST):
         asked = {**asked, "model": model.removesuffix(LATEST)}
     return _digest([kind, asked])
+
+
+def rehashed(job: Job) -> Job:
+    """The job with the hash of what it asks by now."""
+    if job.body is not None:
+        return replace(job, hash=body_hash(job.kind, job.body))
+    digest = request_hash(
+        job.kind,
+        job.model,
+        job.content,
+        system=job.system,
+        tools=job.tools,
+        params=job.params,
+        options=job.options,
+        extra=job.extra,
+        images=job.images,
+    )
+    return replace(job, hash=digest)
 
 
 def _common(params: Mapping[str, Json] | None) -> Mapping[str, Json] | None:

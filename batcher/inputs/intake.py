@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from batcher.failures import LineError
+from batcher.failures import InputError, LineError
 from batcher.inputs.changes import contradiction
 from batcher.inputs.done import Sight
 from batcher.inputs.formats.jsonl import refused, too_large
+from batcher.inputs.formats.shapes import OWN_RESULT
 from batcher.inputs.identity import Ids
 from batcher.inputs.lineset import LineSet
+from batcher.inputs.selection import name_of, turn_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from batcher.inputs.done import DoneIds
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
+    from batcher.inputs.selection import Selection
     from batcher.model import Job, Result
 
 TURN: Final = 2000
@@ -48,6 +52,10 @@ class Intake:
     reject: Callable[[Result], None]
     at_most: int | None = None
     needs_model: bool = False
+    selection: Selection | None = None
+    """Which rows are taken, if not all."""
+    limit_new: int | None = None
+    """Jobs that are taken at most, of those that have no result."""
     order: OrderKeeper | None = None
     """Where to note which job stands on which line."""
     on_change: str = "error"
@@ -61,6 +69,11 @@ class Intake:
     left: int = 0
     """Jobs left alone since they failed before."""
     refused: int = 0
+    more: bool = False
+    """There is more to do than `limit_new` allows."""
+    matched: int = 0
+    """Jobs whose id has a result, whatever it is of."""
+    judged: int = 0
     changed: int = 0
     """Jobs that ask for something else than the result of their id is of."""
     examples: list[Job] = field(default_factory=list)
@@ -72,19 +85,22 @@ class Intake:
     _proven: LineSet = field(default_factory=LineSet)
     _alone: bool = False
     _clashed: bool = False
-    _ids: Ids = field(init=False)
+    _ids: tuple[Ids, ...] = field(init=False)
+    """For each turn of a row."""
     _checked: bool = False
     _passed: LineSet = field(default_factory=LineSet)
     """Lines that `check` found to need nothing."""
     _clashes: LineSet = field(default_factory=LineSet)
 
     def __post_init__(self) -> None:
-        self._ids = Ids(self.finished.seen)
+        turns = self.selection.repeat if self.selection else 1
+        seen = self.finished.seen
+        self._ids = (Ids(seen),) if turns == 1 else tuple(Ids(partial(_seen, seen, turn)) for turn in range(turns))
 
     @property
     def plain(self) -> bool:
         """What a line asks was told by that line alone so far: by no other line, and no file."""
-        return not self._ids.repeated and not self.defaults.files
+        return not any(ids.repeated for ids in self._ids) and not self.defaults.files
 
     @property
     def alone(self) -> bool:
@@ -95,6 +111,13 @@ class Intake:
         """Take lines for answered, without looking at them; `alone` is what an earlier run found to be true."""
         self._proven, self.answered, self._alone = lines, lines.copy(), alone
 
+    def prepare(self, lines: Callable[[], Iterable[Line | None]], checkpoint: Callable[[], object] = bool) -> None:
+        """Draw the sample, and read what is done elsewhere. Raises InputError if that cannot be read."""
+        if self.selection is not None:
+            self.selection.read_done(checkpoint)
+            if self.selection.sample is not None:
+                self.selection.draw(self._first_lines(lines()), checkpoint)
+
     def jobs(self, lines: Iterable[Line | None]) -> Iterator[Job | None]:
         """Yield what is to be done; None where nothing has arrived yet. Raises InputError when a job has changed."""
         passed = 0
@@ -103,6 +126,9 @@ class Intake:
             if line is None:
                 yield None
             elif (job := wanted(line)) is not None:
+                if self.taken == self.limit_new:
+                    self.more = True
+                    return
                 self.taken += 1
                 yield job
             else:
@@ -132,8 +158,15 @@ class Intake:
                 self._clashes.add(line.seq)
             except LineError:
                 continue
-        self._ids.replay()
+        for ids in self._ids:
+            ids.replay()
         self._checked = True
+
+    @property
+    def strange(self) -> bool:
+        """Whether the whole input was compared, no row of it has an id of its own, and no result is of any of them."""
+        is_whole = self.at_most is None and (self.selection is None or not self.selection.leaves_out)
+        return is_whole and 0 < self.judged <= sum(ids.derived for ids in self._ids) and not self.matched
 
     def names_model(self, lines: Iterable[Line | None]) -> bool:
         """Whether the first job says which model it wants; true if there is none to tell by."""
@@ -144,6 +177,11 @@ class Intake:
         return True
 
     def _within_limit(self, lines: Iterable[Line | None]) -> Iterator[Line | None]:
+        if self.selection is None:
+            return self._first_lines(lines)
+        return self.selection.lines(self._first_lines(lines))
+
+    def _first_lines(self, lines: Iterable[Line | None]) -> Iterator[Line | None]:
         read = 0
         for line in lines:
             if line is not None:
@@ -151,7 +189,7 @@ class Intake:
                     return
                 read += 1
             yield line
-        self._alone = True
+        self._alone = self.selection is None
 
     def _wanted(self, line: Line) -> Job | None:
         """The job on a line if there is one and it is to be done."""
@@ -165,6 +203,8 @@ class Intake:
         try:
             return self._looked_at(line)
         except LineError as error:
+            if error.code == OWN_RESULT and not self.judged and not self.refused:
+                raise InputError(f"the input is not one of jobs: {error.message}") from error
             self.refused += 1
             self.reject(refused(error, line))
             return None
@@ -183,16 +223,23 @@ class Intake:
 
     def _judge(self, line: Line, job: Job) -> bool:
         """Whether a job is to be done; counts it if not. Raises LineError if an earlier job has its id."""
+        self.judged += 1
+        if self.selection is not None and not self.selection.takes(job.id):
+            self.matched += job.id in self.finished
+            return False
         sight = self.finished.see(job.id, job.hash)
         if self.order is not None:
             is_job = sight is not Sight.REPEATED and sight is not Sight.CLASH
             self.order.note(line.seq, job.id if is_job else "")
         match sight:
+            case Sight.NEW if self.selection is not None and self.selection.is_done(job):
+                return False
             case Sight.NEW:
                 if self.failed is None or not self.failed(job.id):
                     return True
                 self.left += 1
             case Sight.DONE:
+                self.matched += 1
                 self.skipped += 1
                 self.answered.add(line.seq)
             case Sight.CHANGED:
@@ -206,6 +253,7 @@ class Intake:
 
     def _judge_changed(self, job: Job) -> bool:
         self.changed += 1
+        self.matched += 1
         if len(self.examples) < SHOWN:
             self.examples.append(job)
         if self.on_change == "keep":
@@ -217,10 +265,23 @@ class Intake:
             self.order.note(line.seq, "")
         if line.data is None:
             raise too_large()
-        job = self.parse(line.data, line.seq, self.defaults, self._ids)
+        if len(self._ids) == 1:
+            job = self.parse(line.data, line.seq, self.defaults, self._ids[0])
+        else:
+            job = self._turn(line, line.data)
         if self.needs_model and not _has_model(job):
             raise LineError("no_model", "no model: name one on the line, with -m, or in the variable MODEL", id=job.id)
         return job
+
+    def _turn(self, line: Line, data: bytes) -> Job:
+        """The job of a row that is asked several times."""
+        assert self.selection is not None
+        row, turn = self.selection.row_of(line.seq)
+        return turn_of(self.parse(data, row, self.defaults, self._ids[turn]), line.seq, turn)
+
+
+def _seen(seen: Callable[[str], bool], turn: int, ident: str) -> bool:
+    return seen(name_of(ident, turn))
 
 
 class DuplicateError(LineError):

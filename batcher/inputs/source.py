@@ -42,6 +42,8 @@ class Source:
         self.fingerprint: dict[str, Json] = (
             {**_fingerprint(path, status), "format": form.name} if self.is_regular else {}
         )
+        self.size = status.st_size
+        """In bytes, of a file."""
         self.on_arrival: Callable[[], None] = lambda: None
 
     def lines(self) -> Iterator[Line | None]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.inputs.formats.defaults import Defaults
+    from batcher.inputs.selection import Selection
     from batcher.model import Json
 
 VERSION: Final = 1
@@ -56,6 +57,8 @@ class State:
     status: Status
     run: dict[str, Json] = field(default_factory=dict)
     input: dict[str, Json] = field(default_factory=dict)
+    selection: dict[str, Json] = field(default_factory=dict)
+    """Which rows of it were taken, if not all (`Selection.said`), and after how many lines it ended (`limit`)."""
     counts: dict[str, int] = field(default_factory=dict)
     synced: int = 0
     """Bytes of the results file that are known to be on the disk."""
@@ -100,8 +103,8 @@ def write(path: Path, state: State, clean: Callable[[bytes], bytes] | None = Non
     return None
 
 
-def parameters(defaults: Defaults) -> dict[str, Json]:
-    """What a run says for all its lines, and what makes requests differ, without what is not said."""
+def parameters(defaults: Defaults, selection: Selection | None = None) -> dict[str, Json]:
+    """What a run says for all its lines, and what makes requests and their numbers differ, without what is not said."""
     said: dict[str, Any] = {
         "model": defaults.model,
         "system": defaults.system,
@@ -111,6 +114,7 @@ def parameters(defaults: Defaults) -> dict[str, Json]:
         "options": dict(defaults.options),
         "extra": dict(defaults.extra),
         "recipe": dict(defaults.recipe.said) if defaults.recipe else {},
+        "repeat": selection.repeat if selection is not None and selection.repeat > 1 else None,
     }
     return {name: value for name, value in said.items() if value not in (None, {})}
 
@@ -122,6 +126,8 @@ def _state(record: Mapping[str, Json]) -> State:
     for name, kind in (("run", dict), ("input", dict), ("counts", dict), ("synced", int), ("sync_failed", bool)):
         if not isinstance(record[name], kind):
             raise TypeError(f"{name} is not what it should be")
+    if not isinstance(record.get("selection", {}), dict):
+        raise TypeError("selection is not what it should be")
     return State(**{**record, "status": Status(record["status"]), "seal": _seal(record.get("seal"))})
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from batcher.failures import OutputIOError, UsageError
+from batcher.failures import InputError, OutputIOError, UsageError
 from batcher.figures import count
 from batcher.inputs.changes import contradiction, run_changes
 from batcher.ledger import disk
@@ -56,6 +56,12 @@ def compare(
         ledger.prefixes.proven = None
         ledger.read_ids(checkpoint)
     intake.check(source.lines(), checkpoint)
+    if intake.strange:
+        raise InputError(
+            f"none of the rows has an id of its own, and not one of the {count(len(ledger), 'results')} in "
+            f"{ledger.path} is of any of them: other columns are used now, or this is another input. Nothing was sent. "
+            "Name the column that holds the ids with --id-field, write to another file, or begin anew with --overwrite"
+        )
     if not intake.changed or intake.on_change == "keep":
         return
     if intake.on_change == "rerun":

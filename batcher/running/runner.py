@@ -15,7 +15,7 @@ from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.clock import now
-from batcher.failures import Exit, Failure, FailureClass, ungrouped
+from batcher.failures import Exit, Failure, FailureClass, UsageError, ungrouped
 from batcher.inputs.formats import format_of
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.inputs.intake import Intake
@@ -23,15 +23,17 @@ from batcher.inputs.source import Source
 from batcher.ledger.state import EVERY, parameters
 from batcher.ledger.writer import Writer
 from batcher.policy.limit.concurrency import FixedLimit
+from batcher.running.announcement import announced
 from batcher.running.destination import Destination
 from batcher.running.engine import Engine
+from batcher.running.estimate import Estimate
 from batcher.running.holds import Holds
 from batcher.running.recorder import Recorder
 from batcher.running.resumption import compare, seal_of
 from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import EARLY, stops, too_many
-from batcher.running.wiring import defaults_for, exchanges_for, said, scheduler_for
+from batcher.running.wiring import defaults_for, exchanges_for, said, said_selection, scheduler_for, selection_of
 from batcher.servers.contact import contact, learn_slots, only_model
 from batcher.view.observer import Silent
 from batcher.view.progress import Snapshot
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from batcher.view.observer import Observer
 
 TICK: Final = 0.2
+COUNTED: Final = 16 << 20
+"""Bytes of an input whose rows are counted though nobody watches."""
 
 
 @dataclass(slots=True)
@@ -68,9 +72,12 @@ class Run:
     """Lines of the input, where they could be counted."""
     destination: Destination = field(init=False)
     _state: StateKeeper = field(init=False)
+    _estimate: Estimate | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.destination = Destination(self.output, self.options, self.observer.note)
+        if self.options.estimate is not None:
+            self._estimate = Estimate()
 
     async def run(self) -> Summary:
         """Do it and return the sums.
@@ -159,7 +166,7 @@ class Run:
             redactor=server.redactor,
             images=self.destination.images_directory,
             base64=self.options.embedding_format == "base64",
-            finished=self.observer.finished,
+            finished=self._finished,
         )
 
         self.observer.redact = server.redactor.text
@@ -167,15 +174,29 @@ class Run:
         if source.is_regular and server.model is None and not intake.names_model(source.lines()):
             model = await only_model(server, self.observer)
             intake.defaults = replace(intake.defaults, model=model)
-        asked = parameters(intake.defaults)
+        if intake.selection is not None:
+            if intake.selection.sample is not None and not source.is_regular:
+                raise UsageError("--sample and --estimate draw among all rows: give the input as a file")
+            await to_thread.run_sync(partial(intake.prepare, source.lines, check_cancelled))
+        asked = parameters(intake.defaults, intake.selection)
         before = self._state.before(ledger)
         comparison = partial(compare, intake, source, ledger, self.observer.note, before=before, parameters=asked)
         await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
-        self._state.begin(ledger, asked, source.fingerprint, server.redactor.data, partial(seal_of, ledger, intake))
-        if source.is_regular and self.observer.wants_total:
+        self._state.begin(
+            ledger,
+            asked,
+            source.fingerprint,
+            server.redactor.data,
+            partial(seal_of, ledger, intake),
+            selection=said_selection(self.options),
+        )
+        if source.is_regular and (self.observer.wants_total or source.size <= COUNTED):
             lines = await to_thread.run_sync(source.count, check_cancelled)
             self.total = min(lines, self.options.limit or sys.maxsize)
-        jobs = said(intake.jobs(source.lines()), server.endpoint.api, self.observer.note)
+            if intake.selection is not None:
+                self.total = intake.selection.count_of(self.total)
+        api, note = server.endpoint.api, self.observer.note
+        jobs = announced(said(intake.jobs(source.lines()), api, note), api, intake.defaults, note, self.total)
         scheduler = self.scheduler = scheduler_for(self.options, server, jobs, recorder.reject)
         scheduler.proven = len(ledger) > 0
         engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw)
@@ -197,6 +218,7 @@ class Run:
                     if why := too_many(self.options, self.summary.failed, self.summary.ok + self.summary.failed):
                         engine.stop(why)
                 helpers.cancel_scope.cancel()
+            await self._tell_estimate(source, ledger, scheduler)
         finally:
             await recorder.record_last(engine.take())
             self._take_stock(intake, scheduler, server)
@@ -212,6 +234,9 @@ class Run:
         summary.pending = intake.taken - (summary.ok + summary.failed - intake.refused)
         if summary.stop is not None and summary.stop.code in EARLY and scheduler.exhausted and not summary.pending:
             summary.stop = None  # nothing was left to stop
+        if intake.more and summary.stop is None:
+            words = f"--limit-new {self.options.limit_new}: there is more to do, and the same command does the next"
+            summary.stop = Failure(FailureClass.FATAL, "limit_new", words, exit=Exit.STOPPED)
         if summary.stop is not None and summary.stop.exit is Exit.STOPPED and summary.stop.retry_after:
             summary.come_back = time.time() + summary.stop.retry_after
         for lane in scheduler.lanes:
@@ -236,11 +261,27 @@ class Run:
             finished=ledger.done,
             reject=reject,
             at_most=self.options.limit,
+            selection=selection_of(self.options),
+            limit_new=self.options.limit_new,
             needs_model=server.model is None,
             order=self.destination.order,
             on_change=self.options.on_change,
             failed=failed.__contains__ if failed else None,
         )
+
+    def _finished(self, result: Result) -> None:
+        self.observer.finished(result)
+        if self._estimate is not None:
+            self._estimate.add(result)
+
+    async def _tell_estimate(self, source: Source, ledger: AnyLedger, scheduler: Scheduler) -> None:
+        """Say what the rows that have no result will take."""
+        if self._estimate is None:
+            return
+        rows = min(await to_thread.run_sync(source.count, check_cancelled), self.options.limit or sys.maxsize)
+        left = max(0, rows * self.options.repeat - len(ledger))
+        took = now() - self.summary.started
+        self.observer.note(self._estimate.words(left, took, sum(lane.limit.allowed for lane in scheduler.lanes)))
 
     async def _tick(self) -> None:
         """Show the state now and then, and say what is waited for."""

@@ -31,6 +31,7 @@ class StateKeeper:
         self._ledger: Ledger | None = None
         self._run: dict[str, Json] = {}
         self._input: dict[str, Json] = {}
+        self._selection: dict[str, Json] = {}
         self._clean: Callable[[bytes], bytes] | None = None
         self._seal: Callable[[], Seal | None] = lambda: None
 
@@ -49,10 +50,13 @@ class StateKeeper:
         input_file: dict[str, Json],
         clean: Callable[[bytes], bytes],
         seal: Callable[[], Seal | None] = lambda: None,
+        *,
+        selection: dict[str, Json] | None = None,
     ) -> None:
         """Write that a run is at work. `clean` takes secrets out of what is written; `seal` is asked each time."""
         if isinstance(ledger, Ledger):
             self._ledger, self._run, self._input, self._clean, self._seal = ledger, run, input_file, clean, seal
+            self._selection = selection or {}
             self.keep()
 
     def keep(self, status: Status = Status.RUNNING) -> None:
@@ -64,6 +68,7 @@ class StateKeeper:
             status=status,
             run=self._run,
             input=self._input,
+            selection=self._selection,
             counts={name: getattr(summary, name) for name in ("ok", "skipped", "failed", "left", "pending")},
             synced=ledger.synced,
             seal=self._seal(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import resource
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ from batcher.failures import ConfigError, Failure, FailureClass, LineError, Usag
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
 from batcher.inputs.recipe import TEXTS, Recipe
+from batcher.inputs.selection import Selection
 from batcher.inputs.templates import is_template, text_or_file
 from batcher.model import Api, Result
 from batcher.options import AUTO, Concurrency
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from batcher.exchange.seam import Exchanges
-    from batcher.model import Endpoint, Job
+    from batcher.model import Endpoint, Job, Json
     from batcher.options import Options
     from batcher.policy.limit.concurrency import Limit
     from batcher.servers.contact import Contact
@@ -74,6 +76,25 @@ def recipe_of(options: Options) -> Recipe | None:
     """What the run makes of a row, if not what a line of a job file says. Raises UsageError on a wrong template."""
     texts = {name: getattr(options, name) for name in TEXTS}
     return Recipe.of(texts, {name: getattr(options, name) for name in ("id_field", "model_field", "image_field")})
+
+
+def selection_of(options: Options) -> Selection | None:
+    """Which rows a run takes, if not all; `chosen` makes it ready."""
+    found = Selection(
+        sample=options.sample or options.estimate,
+        seed=options.seed,
+        shard=options.shard,
+        done_from=tuple(map(str, options.done_from)),
+        repeat=options.repeat,
+    )
+    return found if found.said() else None
+
+
+def said_selection(options: Options) -> dict[str, Json]:
+    """Which rows are the whole job, for the state file: a sample that was drawn to estimate is not."""
+    chosen = selection_of(replace(options, estimate=None))
+    said = chosen.said() if chosen is not None else {}
+    return said if options.limit is None else {**said, "limit": options.limit}
 
 
 def scheduler_for(

@@ -25,6 +25,10 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(tmp_path, monkeypatch)
 
 
+SPECIAL = {"fail_on": '["length"]', "local": '"a.gguf"', "ca_file": f'"{__file__}"', "shard": '"2/8"'}
+"""Options that take no value but of their own kind, and one of these as TOML."""
+
+
 def _example(param: click.Parameter) -> str:
     """Some value of the right kind, as TOML."""
     if isinstance(param.type, click.types.BoolParamType):
@@ -35,12 +39,8 @@ def _example(param: click.Parameter) -> str:
         return f'"{param.type.choices[-1]}"'
     if param.type.name == "key=value":
         return '{ a = "b" }'
-    if param.name == "fail_on":
-        return '["length"]'
-    if param.name == "local":
-        return '"a.gguf"'
-    if param.name == "ca_file":
-        return f'"{__file__}"'
+    if param.name in SPECIAL:
+        return SPECIAL[param.name]
     if isinstance(param.type, Parsed):
         return '"20"'
     if isinstance(param.type, click.types.FloatParamType):

@@ -1,0 +1,214 @@
+"""Which rows of an input a run takes: a sample, a share by id, what no other run has done, each of them so many times.
+
+    -n         the first lines, and no others: cut off by `Intake`
+    sample     N of these, drawn by the hash of their numbers: a larger sample holds the smaller one
+    done-from  off go the jobs that other results have
+    shard      the part of n that an id falls into, wherever its row stands; equal rows fall into one
+    repeat     each row K times: `seq` counts these, so that row r is asked as r·K, r·K + 1 …
+
+`seq` stays that of the whole input, and so `verify`, which chooses alike, finds what a run left out.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from batcher.failures import InputError
+from batcher.inputs.done import DoneIds, id_hash
+from batcher.inputs.identity import rehashed
+from batcher.inputs.lineset import LineSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from batcher.inputs.formats import Line
+    from batcher.model import Job, Json
+
+_DERIVED: Final = re.compile(r"(h:[0-9a-f]{32})#\d+")
+_TURN: Final = 1 << 16
+_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of `of` parts of the jobs, counted from 1."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def read(cls, text: str) -> Shard:
+        """Read `2/8`. Raises ValueError."""
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+        if not match:
+            raise ValueError("must be a part of so many, such as 2/8")
+        number, of = int(match[1]), int(match[2])
+        if not 1 <= number <= of:
+            raise ValueError(f"must be one of 1/{max(of, 1)} to {max(of, 1)}/{max(of, 1)}, not {number}/{of}")
+        return cls(number, of)
+
+    def has(self, ident: str) -> bool:
+        """Whether a job is of this part. Rows without ids that are equal are of the same one."""
+        repeat = _DERIVED.fullmatch(ident)
+        return id_hash(repeat[1] if repeat else ident) % self.of == self.number - 1
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Selection:
+    """What is taken of an input. Ask `draw` once before `lines` if there is a sample."""
+
+    sample: int | None = None
+    seed: int = 0
+    shard: Shard | None = None
+    done_from: tuple[str, ...] = ()
+    repeat: int = 1
+    taken_off: int = 0
+    """Jobs that are done elsewhere."""
+    _drawn: LineSet | None = None
+    _elsewhere: DoneIds | None = field(default=None, compare=False)
+
+    def said(self) -> dict[str, Json]:
+        """What was chosen, for the state file."""
+        told: dict[str, Json] = {"sample": self.sample, "seed": self.seed if self.sample else None}
+        told |= {"shard": str(self.shard) if self.shard else None, "done_from": list(self.done_from)}
+        return {name: value for name, value in told.items() if value not in (None, [])} | (
+            {"repeat": self.repeat} if self.repeat > 1 else {}
+        )
+
+    @classmethod
+    def again(cls, said: Mapping[str, Any]) -> Selection:
+        """As it was said."""
+        shard = Shard.read(said["shard"]) if "shard" in said else None
+        return cls(**{**said, "shard": shard, "done_from": tuple(said.get("done_from", ()))})
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether there are lines that are never looked at."""
+        return self.sample is not None
+
+    def draw(self, lines: Iterable[Line | None], checkpoint: Callable[[], object] = bool) -> None:
+        """Choose the sample among all lines, which takes reading them once, and memory for as many as are chosen."""
+        if self.sample is None:
+            return
+        chosen: list[tuple[int, int]] = []
+        key = self.seed.to_bytes(16, "little", signed=True)
+        for read, line in enumerate(lines):
+            if not read % _TURN:
+                checkpoint()
+            if line is None:
+                continue
+            lot = int.from_bytes(blake2b(line.seq.to_bytes(8, "little"), digest_size=8, key=key).digest(), "little")
+            if len(chosen) < self.sample:
+                heapq.heappush(chosen, (-lot, line.seq))
+            elif -lot > chosen[0][0]:
+                heapq.heapreplace(chosen, (-lot, line.seq))
+        self._drawn = LineSet()
+        self._drawn.update([seq for _, seq in chosen])
+
+    def read_done(self, checkpoint: Callable[[], object] = bool) -> None:
+        """Read the results that other runs have. Raises InputError if one of them cannot be read."""
+        if not self.done_from:
+            return
+        self._elsewhere = DoneIds()
+        for name in self.done_from:
+            try:
+                with Path(name).open("rb") as file:
+                    for read, line in enumerate(file):
+                        if not read % _TURN:
+                            checkpoint()
+                        if (found := answered(line)) is not None:
+                            self._elsewhere.add(*found)
+            except OSError as error:
+                raise InputError(f"--done-from: {name} cannot be read: {error.strerror}") from error
+
+    def lines(self, lines: Iterable[Line | None]) -> Iterator[Line | None]:
+        """Those of the sample, each as often as it is asked."""
+        for line in lines:
+            if line is None:
+                yield None
+            elif self._drawn is None or line.seq in self._drawn:
+                if self.repeat == 1:
+                    yield line
+                else:
+                    first = line.seq * self.repeat
+                    yield from (line._replace(seq=first + turn) for turn in range(self.repeat))
+
+    def row_of(self, seq: int) -> tuple[int, int]:
+        """(the number of the row in the input, the turn from 0) of what is numbered `seq` here."""
+        return divmod(seq, self.repeat)
+
+    def count_of(self, rows: int) -> int:
+        """How many jobs there are at most, of so many rows."""
+        return (rows if self.sample is None else min(rows, self.sample)) * self.repeat
+
+    def takes(self, ident: str) -> bool:
+        """Whether a job is of this shard; all turns of a row are."""
+        return self.shard is None or self.shard.has(ident if self.repeat == 1 else ident.rpartition("~")[0])
+
+    def is_done(self, job: Job) -> bool:
+        """Whether another run has the result of this very request, or one of this id that does not say of which."""
+        if self._elsewhere is None or self._elsewhere.get(job.id) not in ("", job.hash):
+            return False
+        self.taken_off += 1
+        return True
+
+
+def turn_of(job: Job, seq: int, turn: int) -> Job:
+    """A job as it is asked for the `turn`-th time from 0: under an id of its own, and with a seed counted on."""
+    named = replace(job, id=name_of(job.id, turn), seq=seq)
+    if not turn:
+        return named
+    counted = replace(
+        named,
+        params=_seeded(job.params, turn),
+        options=_seeded(job.options, turn),
+        extra=_seeded(job.extra, turn),
+        body=None if job.body is None else dict(_seeded(job.body, turn)),
+    )
+    return named if counted == named else rehashed(counted)
+
+
+def name_of(ident: str, turn: int) -> str:
+    """The id of a job that is asked for the `turn`-th time from 0."""
+    return f"{ident}~{turn + 1}"
+
+
+def _seeded(values: Mapping[str, Json], turn: int) -> Mapping[str, Json]:
+    """Some parameters with another seed, if they have one."""
+    seed = values.get("seed")
+    return {**values, "seed": seed + turn} if type(seed) is int else values
+
+
+def answered(line: bytes) -> tuple[str, str | None] | None:
+    """(id, hash of the request if it is told) of a line with an answer on it, ours or OpenAI's; `None` otherwise."""
+    try:
+        record: Json = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(record, dict) or record.get("error") is not None:
+        return None
+    ident = record.get("custom_id", record.get("id"))
+    if isinstance(ident, bool) or not isinstance(ident, str | int):
+        return None
+    response = record.get("response")
+    if isinstance(response, dict):
+        return (str(ident), None) if response.get("status_code", _OK) == _OK else None
+    digest = record.get("hash")
+    return (str(ident), digest) if isinstance(digest, str) else (str(ident), None) if _has_answer(record) else None
+
+
+def _has_answer(record: Mapping[str, Json]) -> bool:
+    """Whether a line of another program holds what was answered."""
+    return any(
+        record.get(key) is not None for key in ("text", "output", "output_text", "embedding", "response_message")
+    )

@@ -1,0 +1,56 @@
+"""Says what a run takes its input for before the first of it is sent: `500 prompts to /api/chat`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batcher.figures import count
+from batcher.model import Kind
+from batcher.wire.dialects import path_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from batcher.inputs.formats.defaults import Defaults
+    from batcher.model import Api, Job
+
+_NOUNS = {
+    Kind.CHAT: "conversations",
+    Kind.GENERATE: "prompts",
+    Kind.EMBED: "texts to embed",
+    Kind.RESPONSES: "prompts",
+    Kind.IMAGE: "prompts for images",
+}
+MOST = 20
+"""Kinds of lines that are told; a file of more is no surprise to its author."""
+
+
+def announced(
+    jobs: Iterable[Job | None], api: Api, defaults: Defaults, note: Callable[[str], None], total: int | None
+) -> Iterator[Job | None]:
+    """Pass jobs on, and note what they are: of the first how many, of other kinds on which line they begin."""
+    told: set[tuple[str, str]] = set()
+    shaped = 0
+    for job in jobs:
+        if job is not None and len(told) < MOST:
+            is_shaped = defaults.shapes.total() > shaped
+            shaped = defaults.shapes.total()
+            what = (next(reversed(defaults.shapes)) if is_shaped else _noun(job), path_for(job, api))
+            if what not in told:
+                note(_words(*what, job, defaults, total) if not told else f"line {job.seq + 1}: {what[0]} to {what[1]}")
+                told.add(what)
+        yield job
+
+
+def _words(noun: str, path: str, job: Job, defaults: Defaults, total: int | None) -> str:
+    made = ", made by the template" if defaults.recipe is not None and defaults.recipe.asks else ""
+    with_images = " with images" if job.images else ""
+    return f"{noun if total is None else count(total, noun)}{with_images} to {path}{made}"
+
+
+def _noun(job: Job) -> str:
+    if job.body is not None:
+        return "batch lines"
+    if job.kind is Kind.CHAT and len(job.content) == 1:
+        return "prompts"
+    return _NOUNS[job.kind]

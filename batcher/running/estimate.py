@@ -1,0 +1,92 @@
+"""What the rest of an input will take, told by a sample of its rows that was run (`--estimate`). Pure but for counting.
+
+tokens   the mean of the sample, give or take two of its standard errors, times the rows that are left
+time     at least all calls in flight busy all the time; at most as slowly as the sample went, its start and end too
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from batcher.figures import count, span
+
+if TYPE_CHECKING:
+    from batcher.model import Result
+
+SURE: Final = 2.0
+"""Standard errors to either side: 95 %, as far as the mean of a sample is normal."""
+
+
+@dataclass(slots=True)
+class Spread:
+    """The mean of numbers that come one by one, and how far theirs may be from it (Welford's method)."""
+
+    count: int = 0
+    mean: float = 0.0
+    _squares: float = 0.0
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        change = value - self.mean
+        self.mean += change / self.count
+        self._squares += change * (value - self.mean)
+
+    def bounds(self) -> tuple[float, float]:
+        """Between which two the mean of all probably lies; of one number nothing is known but that."""
+        if self.count < 2:
+            return self.mean / 2, self.mean * 2
+        error = SURE * math.sqrt(self._squares / (self.count - 1) / self.count)
+        return max(0.0, self.mean - error), self.mean + error
+
+
+@dataclass(slots=True)
+class Estimate:
+    """What the rows of the sample took. Rows that were answered by another's answer count as nothing."""
+
+    latency: Spread = field(default_factory=Spread)
+    prompt: Spread = field(default_factory=Spread)
+    completion: Spread = field(default_factory=Spread)
+    done: int = 0
+    failed: int = 0
+
+    def add(self, result: Result) -> None:
+        """Take in a finished job."""
+        self.done += 1
+        self.failed += not result.ok
+        if not result.ok or result.timing is None:
+            return
+        self.latency.add(result.timing.total)
+        usage = result.completion.usage if result.completion is not None else None
+        if usage is None and result.pack_usage is not None:
+            usage = result.pack_usage
+        self.prompt.add((usage and usage.prompt_tokens) or 0)
+        self.completion.add((usage and usage.completion_tokens) or 0)
+
+    def words(self, left: int, elapsed: float, in_flight: float) -> str:
+        """Say what so many rows will take. The sample took `elapsed` seconds; `in_flight` calls may go at once."""
+        if not self.latency.count:
+            return "estimate: none of the sampled rows was answered now, so nothing can be said of the rest"
+        low, high = self.latency.bounds()
+        at_most = elapsed / self.done * high / self.latency.mean if self.latency.mean else elapsed / self.done
+        at_least = min(low / max(in_flight, 1.0), at_most)
+        parts = [f"{_between(span(left * at_least), span(left * at_most))}"]
+        for spread, noun in ((self.prompt, "tokens in"), (self.completion, "out")):
+            if spread.mean:
+                less, more = spread.bounds()
+                parts.append(f"{_between(_rough(left * less), _rough(left * more))} {noun}")
+        failing = f"; {count(self.failed)} of {count(self.done)} failed" if self.failed else ""
+        return f"estimate: {count(left, 'rows')} are left: {', '.join(parts)} (by {count(self.done, 'rows')}{failing})"
+
+
+def _between(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
+
+
+def _rough(number: float) -> str:
+    """A count with two digits that mean something."""
+    if number < 1:
+        return "0"
+    size = 10 ** max(0, int(math.log10(number)) - 1)
+    return f"{round(number / size) * size:,}"
