@@ -53,8 +53,8 @@ ROOMS: dict[str, Room] = {
     "ledger": Room(
         may={"inputs"},
         doors={
-            "disk", "errors", "ledger", "lines", "names", "ordering", "publication", "recovery", "repair", "seal",
-            "state", "stream", "verification", "writer",
+            "disk", "errors", "ledger", "lines", "names", "neighbours", "ordering", "publication", "recovery", "repair",
+            "seal", "state", "stream", "verification", "writer",
         },
     ),
     "view": Room(may=set(), doors={"observer", "progress", "summary"}),
@@ -62,7 +62,7 @@ ROOMS: dict[str, Room] = {
         may=set(),
         doors={
             "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.parameters", "identity",
-            "intake", "lineset", "recipe", "selection", "source", "templates",
+            "intake", "lineset", "opening", "recipe", "selection", "source", "templates",
         },
     ),
     "wire": Room(
@@ -126,6 +126,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "selection",
         },
         "lineset": set(),
+        "opening": set(),
         "recipe": {"formats.content", "identity", "templates"},
         "selection": {"done", "formats", "identity", "lineset"},
         "templates": set(),
@@ -134,21 +135,24 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "ledger": {
         "__init__": set(),
         "disk": set(),
-        "errors": {"disk"},
+        "errors": {"disk", "lock", "recovery"},
         "fallback": set(),
-        "ledger": {"disk", "lines", "lock", "names", "recovery", "repair", "seal", "state", "stream"},
+        "ledger": {
+            "disk", "lines", "lock", "names", "neighbours", "recovery", "repair", "seal", "state", "stream",
+        },
         "lines": {"fallback", "vectors"},
         "lock": {"disk"},
         "names": set(),
+        "neighbours": {"lock", "names", "recovery"},
         "ordering": {"disk", "ledger", "recovery"},
         "publication": {"disk", "ledger", "lock", "names", "recovery"},
         "recovery": {"disk", "repair", "seal"},
         "repair": {"disk"},
         "seal": set(),
-        "state": {"disk", "seal"},
+        "state": {"disk", "neighbours", "recovery", "seal"},
         "stream": {"disk", "lines", "repair"},
         "vectors": set(),
-        "verification": {"recovery"},
+        "verification": {"errors", "lock", "recovery"},
         "writer": {"disk", "ledger", "lines"},
     },
     "policy": {

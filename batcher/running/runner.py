@@ -66,6 +66,8 @@ class Run:
     environ: Mapping[str, str]
     observer: Observer = field(default_factory=Silent)
     handle_signals: bool = False
+    typed: bool = True
+    """Whether the user named `output`."""
     summary: Summary = field(init=False)
     scheduler: Scheduler | None = None
     total: int | None = None
@@ -75,7 +77,7 @@ class Run:
     _estimate: Estimate | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.destination = Destination(self.output, self.options, self.observer.note)
+        self.destination = Destination(self.output, self.options, self.observer.note, self.typed)
         if self.options.estimate is not None:
             self._estimate = Estimate()
 
@@ -186,7 +188,7 @@ class Run:
             ledger,
             asked,
             source.fingerprint,
-            server.redactor.data,
+            server.redactor.value,
             partial(seal_of, ledger, intake),
             selection=said_selection(self.options),
         )

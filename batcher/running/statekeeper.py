@@ -32,7 +32,7 @@ class StateKeeper:
         self._run: dict[str, Json] = {}
         self._input: dict[str, Json] = {}
         self._selection: dict[str, Json] = {}
-        self._clean: Callable[[bytes], bytes] | None = None
+        self._clean: Callable[[Json], Json] | None = None
         self._seal: Callable[[], Seal | None] = lambda: None
 
     def before(self, ledger: AnyLedger) -> dict[str, Json]:
@@ -48,7 +48,7 @@ class StateKeeper:
         ledger: AnyLedger,
         run: dict[str, Json],
         input_file: dict[str, Json],
-        clean: Callable[[bytes], bytes],
+        clean: Callable[[Json], Json],
         seal: Callable[[], Seal | None] = lambda: None,
         *,
         selection: dict[str, Json] | None = None,
