@@ -152,6 +152,7 @@ class Options:
     shard: Shard | None = None
     done_from: tuple[Path, ...] = ()
     repeat: int = 1
+    dedupe: bool | None = None
     estimate: int | None = None
     input_format: str | None = None
 

@@ -83,7 +83,7 @@ async def look(input_path: str | None, options: Options, environ: Mapping[str, s
     from batcher.commands.console import Console
     from batcher.inputs.formats import format_of
     from batcher.inputs.source import Source
-    from batcher.running.wiring import defaults_for
+    from batcher.running.wiring import defaults_for, ready
     from batcher.servers.contact import all_described, contact, models_of
 
     async with contact(options, environ, Console(quiet=False, verbose=False, progress=False)) as server:
@@ -102,6 +102,7 @@ async def look(input_path: str | None, options: Options, environ: Mapping[str, s
                 parse=form.parse,
                 defaults=defaults,
                 at_most=options.limit,
+                selection=ready(options, source),
                 needs_model=server.model is None,
             )
             source.close()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
+    from batcher.inputs.selection import Selection
     from batcher.model import Api, Job, Json, Result
 
 SHOWN = 10
@@ -48,10 +49,19 @@ class Checkup:
         parse: Parser,
         defaults: Defaults,
         at_most: int | None = None,
+        selection: Selection | None = None,
         needs_model: bool = True,
     ) -> None:
         """Read every line as a run would, encode it for the API, and send nothing."""
-        intake = Intake(parse, defaults, DoneIds(), self._refuse_line, at_most=at_most, needs_model=needs_model)
+        intake = Intake(
+            parse,
+            defaults,
+            DoneIds(),
+            self._refuse_line,
+            at_most=at_most,
+            selection=selection,
+            needs_model=needs_model,
+        )
         contexts = Contexts()
         for job in intake.jobs(lines):
             if job is not None:

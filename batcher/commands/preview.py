@@ -16,7 +16,7 @@ from batcher.inputs.intake import Intake
 from batcher.inputs.source import Source
 from batcher.model import Api
 from batcher.redaction import printable
-from batcher.running.wiring import defaults_for
+from batcher.running.wiring import defaults_for, ready
 from batcher.servers.urls import find_servers, one_api
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def preview(path: str, options: Options, environ: Mapping[str, str]) -> None:
         finished=DoneIds(),
         reject=_tell,
         at_most=options.limit,
+        selection=ready(options, source),
         needs_model=False,
     )
     calls = packing.calls(intake.jobs(source.all_lines()), api, _tell_job, stream=options.stream, size=options.pack)

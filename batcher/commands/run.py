@@ -50,6 +50,11 @@ _FILE = click.Path(path_type=Path)
     metavar="N",
     help="Run N rows, drawn by --seed, keep their results, and say what the rest will take.",
 )
+@option(
+    "--dedupe/--no-dedupe",
+    default=None,
+    help="Ask equal requests once and answer all with it (default: embeddings alone).",
+)
 @option("--dry-run", is_flag=True, help="Show the first requests and send nothing.")
 @server_options
 @option(

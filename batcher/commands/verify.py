@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from batcher.inputs.formats import Line
     from batcher.inputs.formats.defaults import Defaults
+    from batcher.inputs.selection import Selection
     from batcher.inputs.source import Source
+    from batcher.ledger.state import State
     from batcher.ledger.verification import Finding, Verdict
     from batcher.model import Json
     from batcher.options import Options
@@ -100,17 +102,36 @@ def examine(path: str, results: Path, options: Options, environ: Mapping[str, st
         if os.path.lexists(errors):  # a run without failures leaves none
             with _open(errors, follow=options.errors is not None) as failures:
                 check.read_errors(failures)
+        at_most, selection = chosen(options, state)
+        if selection is not None:
+            selection.prepare(source, at_most)
         check.read_input(
             _arrived(source),
             parse=form.parse,
             defaults=replace(defaults, model=defaults.model or guessed),
-            at_most=options.limit,
+            at_most=at_most,
+            selection=selection,
             unfinished=state is not None and state.status is not Status.COMPLETE,
         )
         check.find_extra(file)
     if guessed is not None and check.verdict.changed.count:
         say(f"no model was named, so that of the first result was taken: {guessed}. Name the run's with -m")
     return check.verdict
+
+
+def chosen(options: Options, state: State | None) -> tuple[int | None, Selection | None]:
+    """After how many lines the input ends, and which rows of it are taken: as is said, else as the last run did."""
+    from batcher.inputs.selection import Selection
+    from batcher.running.wiring import selection_of
+
+    run = dict(state.selection) if state is not None else {}
+    limit = run.pop("limit", None)
+    try:
+        selection = selection_of(options) or (Selection.again(run) if run else None)
+    except (TypeError, ValueError, KeyError):
+        say("which rows the last run took cannot be read in its state file: say it again if it did not take all")
+        selection = None
+    return options.limit or (limit if type(limit) is int else None), selection
 
 
 def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from batcher.failures import InputError, LineError
 from batcher.inputs.changes import contradiction
 from batcher.inputs.done import Sight
-from batcher.inputs.formats.jsonl import refused, too_large
+from batcher.inputs.formats.jsonl import refused
 from batcher.inputs.formats.shapes import OWN_RESULT
 from batcher.inputs.identity import Ids
 from batcher.inputs.lineset import LineSet
-from batcher.inputs.selection import name_of, turn_of
+from batcher.inputs.selection import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -80,27 +79,26 @@ class Intake:
     """The first of these."""
     answered: LineSet = field(default_factory=LineSet)
     """Lines that were met, or taken for met, and whose result is of what they ask."""
+    met: Callable[[Job], object] | None = None
+    """Told of each job that is looked at and has its result."""
     rest: Callable[[], object] | None = None
     """Called where `jobs` yields None though there is more, so that others have their turn; without it, none have."""
     _proven: LineSet = field(default_factory=LineSet)
     _alone: bool = False
     _clashed: bool = False
-    _ids: tuple[Ids, ...] = field(init=False)
-    """For each turn of a row."""
+    _turns: Turns = field(init=False)
     _checked: bool = False
     _passed: LineSet = field(default_factory=LineSet)
     """Lines that `check` found to need nothing."""
     _clashes: LineSet = field(default_factory=LineSet)
 
     def __post_init__(self) -> None:
-        turns = self.selection.repeat if self.selection else 1
-        seen = self.finished.seen
-        self._ids = (Ids(seen),) if turns == 1 else tuple(Ids(partial(_seen, seen, turn)) for turn in range(turns))
+        self._turns = Turns(self.finished.seen, self.selection.repeat if self.selection else 1)
 
     @property
     def plain(self) -> bool:
         """What a line asks was told by that line alone so far: by no other line, and no file."""
-        return not any(ids.repeated for ids in self._ids) and not self.defaults.files
+        return not self._turns.repeated and not self.defaults.files
 
     @property
     def alone(self) -> bool:
@@ -110,13 +108,6 @@ class Intake:
     def take_over(self, lines: LineSet, *, alone: bool) -> None:
         """Take lines for answered, without looking at them; `alone` is what an earlier run found to be true."""
         self._proven, self.answered, self._alone = lines, lines.copy(), alone
-
-    def prepare(self, lines: Callable[[], Iterable[Line | None]], checkpoint: Callable[[], object] = bool) -> None:
-        """Draw the sample, and read what is done elsewhere. Raises InputError if that cannot be read."""
-        if self.selection is not None:
-            self.selection.read_done(checkpoint)
-            if self.selection.sample is not None:
-                self.selection.draw(self._first_lines(lines()), checkpoint)
 
     def jobs(self, lines: Iterable[Line | None]) -> Iterator[Job | None]:
         """Yield what is to be done; None where nothing has arrived yet. Raises InputError when a job has changed."""
@@ -158,15 +149,14 @@ class Intake:
                 self._clashes.add(line.seq)
             except LineError:
                 continue
-        for ids in self._ids:
-            ids.replay()
+        self._turns.replay()
         self._checked = True
 
     @property
     def strange(self) -> bool:
         """Whether the whole input was compared, no row of it has an id of its own, and no result is of any of them."""
         is_whole = self.at_most is None and (self.selection is None or not self.selection.leaves_out)
-        return is_whole and 0 < self.judged <= sum(ids.derived for ids in self._ids) and not self.matched
+        return is_whole and 0 < self.judged <= self._turns.derived and not self.matched
 
     def names_model(self, lines: Iterable[Line | None]) -> bool:
         """Whether the first job says which model it wants; true if there is none to tell by."""
@@ -232,16 +222,10 @@ class Intake:
             is_job = sight is not Sight.REPEATED and sight is not Sight.CLASH
             self.order.note(line.seq, job.id if is_job else "")
         match sight:
-            case Sight.NEW if self.selection is not None and self.selection.is_done(job):
-                return False
             case Sight.NEW:
-                if self.failed is None or not self.failed(job.id):
-                    return True
-                self.left += 1
+                return self._judge_new(job)
             case Sight.DONE:
-                self.matched += 1
-                self.skipped += 1
-                self.answered.add(line.seq)
+                self._pass_over(line, job)
             case Sight.CHANGED:
                 return self._judge_changed(job)
             case Sight.REPEATED:
@@ -250,6 +234,21 @@ class Intake:
                 self._clashed = True
                 raise DuplicateError(job.id)
         return False
+
+    def _judge_new(self, job: Job) -> bool:
+        if self.selection is not None and self.selection.is_done(job):
+            return False
+        if self.failed is None or not self.failed(job.id):
+            return True
+        self.left += 1
+        return False
+
+    def _pass_over(self, line: Line, job: Job) -> None:
+        self.matched += 1
+        self.skipped += 1
+        self.answered.add(line.seq)
+        if self.met is not None:
+            self.met(job)
 
     def _judge_changed(self, job: Job) -> bool:
         self.changed += 1
@@ -263,25 +262,10 @@ class Intake:
     def _parse(self, line: Line) -> Job:
         if self.order is not None and not self._checked:
             self.order.note(line.seq, "")
-        if line.data is None:
-            raise too_large()
-        if len(self._ids) == 1:
-            job = self.parse(line.data, line.seq, self.defaults, self._ids[0])
-        else:
-            job = self._turn(line, line.data)
+        job = self._turns.job(self.parse, line, self.defaults)
         if self.needs_model and not _has_model(job):
             raise LineError("no_model", "no model: name one on the line, with -m, or in the variable MODEL", id=job.id)
         return job
-
-    def _turn(self, line: Line, data: bytes) -> Job:
-        """The job of a row that is asked several times."""
-        assert self.selection is not None
-        row, turn = self.selection.row_of(line.seq)
-        return turn_of(self.parse(data, row, self.defaults, self._ids[turn]), line.seq, turn)
-
-
-def _seen(seen: Callable[[str], bool], turn: int, ident: str) -> bool:
-    return seen(name_of(ident, turn))
 
 
 class DuplicateError(LineError):

@@ -14,22 +14,35 @@ from __future__ import annotations
 import heapq
 import re
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
 from batcher.failures import InputError
 from batcher.inputs.done import DoneIds, id_hash
-from batcher.inputs.identity import rehashed
+from batcher.inputs.formats.jsonl import too_large
+from batcher.inputs.identity import Ids, rehashed
 from batcher.inputs.lineset import LineSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from batcher.inputs.formats import Line
+    from batcher.inputs.formats import Line, Parser
+    from batcher.inputs.formats.defaults import Defaults
     from batcher.model import Job, Json
+
+
+class Lines(Protocol):
+    """An input: `is_regular` if it can be read more than once."""
+
+    is_regular: bool
+
+    def all_lines(self) -> Iterator[Line]: ...
+
 
 _DERIVED: Final = re.compile(r"(h:[0-9a-f]{32})#\d+")
 _TURN: Final = 1 << 16
@@ -65,7 +78,7 @@ class Shard:
 
 @dataclass(slots=True, kw_only=True)
 class Selection:
-    """What is taken of an input. Ask `draw` once before `lines` if there is a sample."""
+    """What is taken of an input. `prepare` it once before it is asked."""
 
     sample: int | None = None
     seed: int = 0
@@ -95,6 +108,14 @@ class Selection:
     def leaves_out(self) -> bool:
         """Whether there are lines that are never looked at."""
         return self.sample is not None
+
+    def prepare(self, source: Lines, at_most: int | None, checkpoint: Callable[[], object] = bool) -> None:
+        """Read what is done elsewhere, and draw the sample. Raises InputError if one of them cannot be read twice."""
+        self.read_done(checkpoint)
+        if self.sample is not None:
+            if not source.is_regular:
+                raise InputError("a sample is drawn among all rows: give the input as a file")
+            self.draw(islice(source.all_lines(), at_most), checkpoint)
 
     def draw(self, lines: Iterable[Line | None], checkpoint: Callable[[], object] = bool) -> None:
         """Choose the sample among all lines, which takes reading them once, and memory for as many as are chosen."""
@@ -143,10 +164,6 @@ class Selection:
                     first = line.seq * self.repeat
                     yield from (line._replace(seq=first + turn) for turn in range(self.repeat))
 
-    def row_of(self, seq: int) -> tuple[int, int]:
-        """(the number of the row in the input, the turn from 0) of what is numbered `seq` here."""
-        return divmod(seq, self.repeat)
-
     def count_of(self, rows: int) -> int:
         """How many jobs there are at most, of so many rows."""
         return (rows if self.sample is None else min(rows, self.sample)) * self.repeat
@@ -163,9 +180,45 @@ class Selection:
         return True
 
 
-def turn_of(job: Job, seq: int, turn: int) -> Job:
+class Turns:
+    """Makes jobs of rows that are asked so many times, for one pass over the input; `seen` as `Ids` has it."""
+
+    def __init__(self, seen: Callable[[str], bool], repeat: int = 1) -> None:
+        self._turns = (Ids(seen),) if repeat == 1 else tuple(Ids(partial(_seen, seen, turn)) for turn in range(repeat))
+
+    def job(self, parse: Parser, line: Line, defaults: Defaults) -> Job:
+        """The job on a line. Raises LineError if there is none."""
+        if line.data is None:
+            raise too_large()
+        turns = self._turns
+        if len(turns) == 1:
+            return parse(line.data, line.seq, defaults, turns[0])
+        row, turn = divmod(line.seq, len(turns))
+        return _turn_of(parse(line.data, row, defaults, turns[turn]), line.seq, turn)
+
+    @property
+    def derived(self) -> int:
+        """How many rows had no id."""
+        return sum(ids.derived for ids in self._turns)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether one of these was like another."""
+        return any(ids.repeated for ids in self._turns)
+
+    def replay(self) -> None:
+        """From now on give each row the id that it got before."""
+        for ids in self._turns:
+            ids.replay()
+
+
+def _seen(seen: Callable[[str], bool], turn: int, ident: str) -> bool:
+    return seen(_name_of(ident, turn))
+
+
+def _turn_of(job: Job, seq: int, turn: int) -> Job:
     """A job as it is asked for the `turn`-th time from 0: under an id of its own, and with a seed counted on."""
-    named = replace(job, id=name_of(job.id, turn), seq=seq)
+    named = replace(job, id=_name_of(job.id, turn), seq=seq)
     if not turn:
         return named
     counted = replace(
@@ -178,7 +231,7 @@ def turn_of(job: Job, seq: int, turn: int) -> Job:
     return named if counted == named else rehashed(counted)
 
 
-def name_of(ident: str, turn: int) -> str:
+def _name_of(ident: str, turn: int) -> str:
     """The id of a job that is asked for the `turn`-th time from 0."""
     return f"{ident}~{turn + 1}"
 

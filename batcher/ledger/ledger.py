@@ -11,7 +11,7 @@ would be ahead of the results or behind them.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeAlias
 
 from batcher.failures import OutputIOError
 from batcher.inputs.opening import UnfitError, real
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from batcher.ledger.stream import StreamLedger
     from batcher.model import Json
 
+_PIECE: Final = 1 << 16
+"""Bytes that are read at a time to find the end of a line."""
+
 AnyLedger: TypeAlias = "Ledger | StreamLedger"
 """Where results go; both are asked and told the same."""
 
@@ -45,6 +48,7 @@ class Ledger:
     were not written because their id has one; `end` and `synced` are bytes: what is in the file, and how much of that
     is known to be on the disk. After a failed sync the next run has to distrust what comes after it.
     `changed`: it may hold something else than when it was opened. `before` is the state that the last run left.
+    `placed` is called with the id of each line that is in, and where it begins.
     `stale`: what it holds is to be overwritten, and that has not begun; `emptied` is called when it does.
     """
 
@@ -62,6 +66,7 @@ class Ledger:
         self.stale = stale
         self.emptied: Callable[[], object] = bool
         self.changed = False
+        self.placed: Callable[[str, int], object] | None = None
         self._fd = back.fd
         self._done = back.done
         self._unread = back.unread
@@ -116,8 +121,7 @@ class Ledger:
         if not self._unread:
             return
         try:
-            with open(self._fd, "rb", buffering=disk.BLOCK, closefd=False) as file:
-                file.seek(0)
+            with self.opened() as file:
                 scan(file, self._unread, self._done, checkpoint)
         except OSError as error:
             raise OutputIOError(complaint(self.path, "cannot be read back", error)) from error
@@ -155,9 +159,28 @@ class Ledger:
             raise OutputIOError(
                 complaint(self.path, f"cannot be written; {len(self)} results are safe in it", error)
             ) from error
+        if self.placed is not None:
+            self._tell_places(fresh, self.placed)
         self.end += len(data)
         self.prefixes.add([line[2] for line in fresh])
         return len(fresh)
+
+    def line_at(self, offset: int) -> bytes:
+        """Read the line that begins there. Raises `OutputIOError`."""
+        pieces: list[bytes] = []
+        try:
+            while (piece := os.pread(self._fd, _PIECE, offset)) and b"\n" not in piece:
+                pieces.append(piece)
+                offset += len(piece)
+        except OSError as error:
+            raise OutputIOError(complaint(self.path, "cannot be read back", error)) from error
+        return b"".join([*pieces, piece.partition(b"\n")[0]])
+
+    def opened(self) -> BinaryIO:
+        """Open the file for reading from its start; to be closed."""
+        file = open(self._fd, "rb", buffering=disk.BLOCK, closefd=False)  # noqa: SIM115 - it is the caller's
+        file.seek(0)
+        return file
 
     def empty(self) -> None:
         """Let go of what is to be overwritten, if it is still there; `append` does so before its first line.
@@ -228,6 +251,12 @@ class Ledger:
     ) -> None:
         self.close()
 
+    def _tell_places(self, lines: Sequence[Entry], placed: Callable[[str, int], object]) -> None:
+        offset = self.end
+        for ident, _, data in lines:
+            placed(ident, offset)
+            offset += len(data)
+
     def _check_sound(self) -> None:
         if self._fault is not None:
             raise self._fault
@@ -251,6 +280,8 @@ class Ledger:
                 if room < 0:
                     self._done.discard(ident)
                 else:
+                    if self.placed is not None:
+                        self.placed(ident, self.end)
                     self.end += len(data)
                     self.prefixes.add([data])
             os.ftruncate(self._fd, self.end)

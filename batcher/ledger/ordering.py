@@ -57,7 +57,7 @@ class InputOrder:
         offsets = array("Q", [0]) * len(self._keys)  # each plus 1: 0 is a place without a result
         moved: dict[int, int] = {}
         last: list[int] = []
-        for offset, ident, seq in _places(file):
+        for offset, ident, seq in places(file):
             key = _key(ident)
             if 0 <= seq < len(offsets) and self._keys[seq] in (key, _UNSEEN) and not offsets[seq]:
                 offsets[seq] = offset + 1
@@ -128,7 +128,7 @@ def _close_gaps(offsets: array[int]) -> None:
     del offsets[kept:]
 
 
-def _places(file: BinaryIO) -> Iterator[tuple[int, str | bytes, int]]:
+def places(file: BinaryIO) -> Iterator[tuple[int, str | bytes, int]]:
     """The offset, the id and the `seq` of each line of a mended results file; `_NOWHERE` for lines without one."""
     offset = 0
     for line in file:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from batcher.failures import LineError
 from batcher.inputs.done import DoneIds, Sight
-from batcher.inputs.formats.jsonl import refused, too_large
-from batcher.inputs.identity import Ids
+from batcher.inputs.formats.jsonl import refused
+from batcher.inputs.selection import Selection, Turns
 from batcher.ledger.errors import failed_id
 from batcher.ledger.lock import is_locked
 from batcher.ledger.recovery import could_be_ours, none_of_ours, parse, read_record
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
+    from batcher.model import Job
 
 SHOWN: Final = 5
 """Places that a finding names; the others are counted."""
@@ -132,16 +134,21 @@ class Verification:
         parse: Parser,
         defaults: Defaults,
         at_most: int | None = None,
+        selection: Selection | None = None,
         unfinished: bool = False,
     ) -> None:
-        """Read the jobs as a run with these defaults does. `unfinished`: a job without a line may still get one."""
-        ids, verdict = Ids(self._results.seen), self.verdict
+        """Read the jobs as a run with these defaults does. `unfinished`: a job without a line may still get one.
+
+        Of the first `at_most` lines `selection` takes those that the run took.
+        """
+        chosen = selection or Selection()
+        turns, verdict = Turns(self._results.seen, chosen.repeat), self.verdict
         without = verdict.pending if unfinished or verdict.writing else verdict.missing
-        for read, line in enumerate(lines):
-            if at_most is not None and read >= at_most:
-                break
+        for line in chosen.lines(islice(lines, at_most)):
+            if line is None:
+                continue
             try:
-                ident = self._judge(line, parse, defaults, ids)
+                ident = self._judge(line, turns.job(parse, line, defaults), chosen)
             except LineError as error:
                 verdict.jobs += 1
                 ident = refused(error, line).id
@@ -159,17 +166,19 @@ class Verification:
             if identity is not None and not self._results.seen(identity[0]) and seen.add(*identity):
                 self.verdict.extra.add(number, identity[0])
 
-    def _judge(self, line: Line, parse: Parser, defaults: Defaults, ids: Ids) -> str | None:
+    def _judge(self, line: Line, job: Job, chosen: Selection) -> str | None:
         """Count a job that has a result; give the id of one that has none. Raises LineError where a run does."""
-        if line.data is None:
-            raise too_large()
-        job = parse(line.data, line.seq, defaults, ids)
         verdict = self.verdict
+        if not chosen.takes(job.id):
+            self._matched += job.id in self._results
+            return None
         sight = self._results.see(job.id, job.hash)
         if sight is Sight.REPEATED:
             return None
         if sight is Sight.CLASH:
             raise LineError("duplicate_id", "an earlier line has this id and asks for something else")
+        if sight is Sight.NEW and chosen.is_done(job):
+            return None
         verdict.jobs += 1
         if sight is Sight.NEW:
             return job.id

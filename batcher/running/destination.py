@@ -100,12 +100,15 @@ class Destination:
         if self.output is None:
             if self.options.ordered or self.options.atomic:
                 raise UsageError("--ordered and --atomic need a results file: name one with -o FILE")
+            if self.options.dedupe:
+                raise UsageError("--dedupe reads answers back from a results file: name one with -o FILE")
             return StreamLedger()
         opener = partial(
             Ledger.open,
             overwrite=self.options.overwrite,
             follow=self.typed and not self.options.atomic,
-            fingerprint=None if self.options.ordered else source.fingerprint,  # order wants the id of each line
+            # order wants the id of each line, and so does who looks for equal requests among those that are answered
+            fingerprint=None if self.options.ordered or self.options.dedupe else source.fingerprint,
             checkpoint=check_cancelled,
         )
         neighbours.check(self.output)

@@ -37,6 +37,8 @@ class Engine:
     _outbox: list[Result] = field(default_factory=list)
     _untaken: int = 0
     """Calls that have ended and whose results stand in the outbox."""
+    _poked: bool = False
+    """Whoever takes results is to have his turn, though there may be none."""
     _is_over: bool = False
     """Nothing more will be sent."""
     _error: BaseException | None = None
@@ -61,7 +63,7 @@ class Engine:
         return await self._stack.__aexit__(kind, error, trace)
 
     async def batches(self) -> AsyncIterator[list[Result]]:
-        """Yield results as they finish, all that are there at a time; ends when the scheduler is done.
+        """Yield results as they finish, all that are there at a time; none after `poke`. Ends with the scheduler.
 
         Raises what the input raised.
         """
@@ -69,7 +71,8 @@ class Engine:
         while True:
             if self._error is not None:
                 raise self._error
-            if self._outbox:
+            if self._outbox or self._poked:
+                self._poked = False
                 batch = self.take()
                 loop.call_soon(self._fill)  # whoever takes them has his turn first
                 yield batch
@@ -83,6 +86,11 @@ class Engine:
         """Send nothing more, for the reason given; what is in flight may finish."""
         self.scheduler.stop(failure)
         self._fill()
+
+    def poke(self) -> None:
+        """Have `batches` yield, though nothing may have finished."""
+        self._poked = True
+        self._wake_consumer()
 
     def hold(self) -> None:
         """Send nothing until `release`; what is in flight may finish."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batcher.ledger.writer import Writer
     from batcher.model import Result
     from batcher.redaction import Redactor
+    from batcher.running.copies import Copies
     from batcher.view.summary import Summary
 
 
@@ -40,6 +41,8 @@ class Recorder:
     images: Path
     base64: bool = False
     finished: Callable[[Result], None] | None = None
+    copies: Copies | None = None
+    """What waits for the answers to other jobs."""
     _held: Sequence[Result] = ()
     """What is being written just now."""
     _complained: bool = False
@@ -67,6 +70,14 @@ class Recorder:
         if left and await self.writer.append_last(lines):
             self._count([result for result in left if not result.ok or result.id in ledger])
 
+    async def record_copies(self, lines: list[Entry], copied: Sequence[Result], failed: Sequence[Result]) -> None:
+        """Write and count jobs that have the answer, or the failure, of another. Raises as `record` does."""
+        if lines:
+            await self.writer.append(lines)
+        for result in failed:
+            self._fail(result)
+        self._count([*copied, *failed])
+
     def reject(self, result: Result) -> None:
         """Write and count a failure that nothing was sent for."""
         self._fail(result)
@@ -88,6 +99,10 @@ class Recorder:
             self.summary.add(result)
             if self.finished is not None:
                 self.finished(result)
+            if self.copies is not None and result.failure is not None:
+                for copy in self.copies.failed(result):
+                    self._fail(copy)
+                    self._count([copy])
 
     def _fail(self, result: Result) -> None:
         assert result.failure is not None

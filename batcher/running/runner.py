@@ -15,7 +15,7 @@ from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.clock import now
-from batcher.failures import Exit, Failure, FailureClass, UsageError, ungrouped
+from batcher.failures import Exit, Failure, FailureClass, ungrouped
 from batcher.inputs.formats import format_of
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.inputs.intake import Intake
@@ -24,6 +24,7 @@ from batcher.ledger.state import EVERY, parameters
 from batcher.ledger.writer import Writer
 from batcher.policy.limit.concurrency import FixedLimit
 from batcher.running.announcement import announced
+from batcher.running.copies import Copies
 from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
@@ -40,12 +41,12 @@ from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.ledger import AnyLedger
-    from batcher.model import Result
+    from batcher.model import Job, Result
     from batcher.options import Options
     from batcher.policy.scheduler import Scheduler
     from batcher.servers.contact import Contact
@@ -173,13 +174,49 @@ class Run:
 
         self.observer.redact = server.redactor.text
         intake = self._intake(source, ledger, errors, server, recorder.reject)
+        copies = recorder.copies = Copies.of(ledger, wanted=self.options.dedupe, repeat=self.options.repeat)
+        if self.options.dedupe:  # else no results of earlier runs are looked at for it
+            intake.met = copies.met
+        await self._prepare(intake, source, ledger, server)
+        await to_thread.run_sync(copies.find)
+        scheduler = self.scheduler = scheduler_for(
+            self.options, server, copies.distinct(self._jobs(intake, source, server)), recorder.reject
+        )
+        scheduler.proven = len(ledger) > 0
+        engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw)
+        source.on_arrival = intake.rest = copies.wake = engine.waker()
+        copies.due, copies.idle = engine.poke, lambda: not scheduler.in_flight and not scheduler.parked
+        writer.hold, writer.release = engine.hold, engine.release
+        self.summary.started = now()  # speeds are those of the work, not of the start
+        try:
+            # the engine is left first: after an error nobody goes on sending while the helpers end
+            async with anyio.create_task_group() as helpers, engine:
+                signals.drain = engine.stop
+                helpers.start_soon(writer.watch)
+                helpers.start_soon(self._tick)
+                helpers.start_soon(_keep_now_and_then, self._state)
+                if server.gone is not None:
+                    helpers.start_soon(_stop_with, server.gone, engine)
+                async for batch in engine.batches():
+                    await recorder.record(batch)
+                    batch.clear()  # nobody holds an answer while the next one is waited for
+                    await copies.flush(recorder)
+                    if why := too_many(self.options, self.summary.failed, self.summary.ok + self.summary.failed):
+                        engine.stop(why)
+                await copies.flush(recorder)
+                helpers.cancel_scope.cancel()
+            await self._tell_estimate(source, ledger, scheduler)
+        finally:
+            await recorder.record_last(engine.take())
+            self._take_stock(intake, scheduler, server)
+
+    async def _prepare(self, intake: Intake, source: Source, ledger: AnyLedger, server: Contact) -> None:
+        """Have all that is done told apart from what is to do, and the state written, before anything is sent."""
         if source.is_regular and server.model is None and not intake.names_model(source.lines()):
             model = await only_model(server, self.observer)
             intake.defaults = replace(intake.defaults, model=model)
         if intake.selection is not None:
-            if intake.selection.sample is not None and not source.is_regular:
-                raise UsageError("--sample and --estimate draw among all rows: give the input as a file")
-            await to_thread.run_sync(partial(intake.prepare, source.lines, check_cancelled))
+            await to_thread.run_sync(intake.selection.prepare, source, self.options.limit, check_cancelled)
         asked = parameters(intake.defaults, intake.selection)
         before = self._state.before(ledger)
         comparison = partial(compare, intake, source, ledger, self.observer.note, before=before, parameters=asked)
@@ -197,33 +234,11 @@ class Run:
             self.total = min(lines, self.options.limit or sys.maxsize)
             if intake.selection is not None:
                 self.total = intake.selection.count_of(self.total)
+
+    def _jobs(self, intake: Intake, source: Source, server: Contact) -> Iterator[Job | None]:
+        """The jobs that are to do, with what there is to say of them."""
         api, note = server.endpoint.api, self.observer.note
-        jobs = announced(said(intake.jobs(source.lines()), api, note), api, intake.defaults, note, self.total)
-        scheduler = self.scheduler = scheduler_for(self.options, server, jobs, recorder.reject)
-        scheduler.proven = len(ledger) > 0
-        engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw)
-        source.on_arrival = intake.rest = engine.waker()
-        writer.hold, writer.release = engine.hold, engine.release
-        self.summary.started = now()  # speeds are those of the work, not of the start
-        try:
-            # the engine is left first: after an error nobody goes on sending while the helpers end
-            async with anyio.create_task_group() as helpers, engine:
-                signals.drain = engine.stop
-                helpers.start_soon(writer.watch)
-                helpers.start_soon(self._tick)
-                helpers.start_soon(_keep_now_and_then, self._state)
-                if server.gone is not None:
-                    helpers.start_soon(_stop_with, server.gone, engine)
-                async for batch in engine.batches():
-                    await recorder.record(batch)
-                    batch.clear()  # nobody holds an answer while the next one is waited for
-                    if why := too_many(self.options, self.summary.failed, self.summary.ok + self.summary.failed):
-                        engine.stop(why)
-                helpers.cancel_scope.cancel()
-            await self._tell_estimate(source, ledger, scheduler)
-        finally:
-            await recorder.record_last(engine.take())
-            self._take_stock(intake, scheduler, server)
+        return announced(said(intake.jobs(source.lines()), api, note), api, intake.defaults, note, self.total)
 
     def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact) -> None:
         """Note in the summary what no single result tells."""

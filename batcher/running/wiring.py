@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from batcher.exchange.seam import Exchanges
+    from batcher.inputs.source import Source
     from batcher.model import Endpoint, Job, Json
     from batcher.options import Options
     from batcher.policy.limit.concurrency import Limit
@@ -88,6 +89,14 @@ def selection_of(options: Options) -> Selection | None:
         repeat=options.repeat,
     )
     return found if found.said() else None
+
+
+def ready(options: Options, source: Source) -> Selection | None:
+    """As `selection_of`, ready to be asked about this input. Raises InputError."""
+    selection = selection_of(options)
+    if selection is not None:
+        selection.prepare(source, options.limit)
+    return selection
 
 
 def said_selection(options: Options) -> dict[str, Json]:

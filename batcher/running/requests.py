@@ -1,0 +1,86 @@
+"""Which requests were met, by 128 bits of what they ask, and where their answers stand: 24 bytes each and an index.
+
+The key is long since two requests that share one would share an answer: of a billion, by chance one in 10^20 runs.
+"""
+
+from __future__ import annotations
+
+from array import array
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+if TYPE_CHECKING:
+    from batcher.model import Job
+
+_LEAST: Final = 12
+_LOAD: Final = 0.65
+"""As for ids (`inputs/done`)."""
+
+
+class Requests:
+    """Entries are numbered from 1 in the order in which they came; `places` is what is noted about each."""
+
+    __slots__ = ("_high", "_index", "_low", "places")
+
+    def __init__(self) -> None:
+        self._low = array("Q", [0])
+        self._high = array("Q", [0])
+        self.places = array("Q", [0])
+        self._index = array("I", [0]) * (1 << _LEAST)
+
+    def __len__(self) -> int:
+        return len(self._low) - 1
+
+    def entry(self, key: bytes) -> tuple[int, bool]:
+        """(the number of a request by its key, whether it is new); a new one has the place 0."""
+        low, high = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")
+        index, mask = self._index, len(self._index) - 1
+        slot = low & mask
+        while number := index[slot]:
+            if self._low[number] == low and self._high[number] == high:
+                return number, False
+            slot = (slot + 1) & mask
+        number = len(self._low)
+        self._low.append(low)
+        self._high.append(high)
+        self.places.append(0)
+        index[slot] = number
+        if number > len(index) * _LOAD:
+            self._grow()
+        return number, True
+
+    def _grow(self) -> None:
+        size = 2 * len(self._index)
+        self._index = array("I")  # the old one goes before the new one comes
+        index = array("I", [0]) * size
+        for number in range(1, len(self._low)):
+            slot = self._low[number] & (size - 1)
+            while index[slot]:
+                slot = (slot + 1) & (size - 1)
+            index[slot] = number
+        self._index = index
+
+
+def key_of(job: Job, turn: int = 0) -> bytes:
+    """128 bits over all that a job asks, and of whom; `turn` keeps apart what is asked several times on purpose."""
+    asked = [
+        turn,
+        job.path,
+        job.kind,
+        job.model,
+        job.body,
+        job.content,
+        job.system,
+        job.images,
+        job.tools,
+        dict(job.params),
+        dict(job.options),
+        dict(job.extra),
+    ]
+    try:
+        data = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # an integer beyond 64 bits
+        data = repr(asked).encode("utf-8", "surrogatepass")
+    return blake2b(data, digest_size=16).digest()
