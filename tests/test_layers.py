@@ -53,15 +53,15 @@ ROOMS: dict[str, Room] = {
     "ledger": Room(
         may={"inputs"},
         doors={
-            "disk", "errors", "ledger", "lines", "names", "neighbours", "ordering", "publication", "recovery", "repair",
-            "seal", "state", "stream", "verification", "writer",
+            "copying", "disk", "errors", "ledger", "lines", "names", "neighbours", "ordering", "publication",
+            "recovery", "repair", "seal", "state", "stream", "verification", "writer",
         },
     ),
     "view": Room(may=set(), doors={"observer", "progress", "summary"}),
     "inputs": Room(
         may=set(),
         doors={
-            "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.parameters", "identity",
+            "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.parameters",
             "intake", "lineset", "opening", "recipe", "selection", "source", "templates",
         },
     ),
@@ -128,12 +128,13 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "lineset": set(),
         "opening": set(),
         "recipe": {"formats.content", "identity", "templates"},
-        "selection": {"done", "formats", "identity", "lineset"},
+        "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset"},
         "templates": set(),
         "source": {"formats", "formats.lines"},
     },
     "ledger": {
         "__init__": set(),
+        "copying": {"fallback"},
         "disk": set(),
         "errors": {"disk", "lock", "recovery"},
         "fallback": set(),
@@ -179,14 +180,16 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "running": {
         "__init__": set(),
         "announcement": set(),
+        "copies": {"requests"},
         "destination": set(),
         "engine": set(),
         "estimate": set(),
         "holds": set(),
-        "recorder": set(),
+        "recorder": {"copies"},
+        "requests": set(),
         "resumption": set(),
         "runner": {
-            "announcement", "destination", "engine", "estimate", "holds", "recorder", "resumption", "signals",
+            "announcement", "copies", "destination", "engine", "estimate", "holds", "recorder", "resumption", "signals",
             "statekeeper", "stops", "wiring",
         },
         "signals": set(),

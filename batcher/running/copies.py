@@ -9,15 +9,12 @@ A copy's line has its own id, `seq` and hash, `copy_of` in the place of what onl
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-import orjson
+from typing import TYPE_CHECKING, Final
 
 from batcher.inputs.done import id_hash
-from batcher.ledger.fallback import dump_anything
+from batcher.ledger.copying import Copy, copied_line
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.ordering import places
 from batcher.model import Job, Kind, Result
@@ -28,8 +25,7 @@ if TYPE_CHECKING:
 
     from batcher.failures import Failure
     from batcher.ledger.ledger import AnyLedger
-    from batcher.model import Json
-    from batcher.running.recorder import Recorder
+    from batcher.ledger.lines import Entry
 
 WAITING: Final = 10_000
 """Copies that may wait for answers, 0.5 KB each and what a row brings as `meta`."""
@@ -40,26 +36,14 @@ FAILURES: Final = 10_000
 _ASKED: Final = 0
 _FAILED: Final = 1 << 63
 """A place from here on is the number of a failure; below it, an offset in the results file and 1."""
-_NOT_COPIED: Final = ("id", "seq", "hash", "usage", "timing", "attempts", "pack", "meta", "copy_of")
-"""What a line says of its own job, or of its request."""
-_LONG_NUMBER: Final = re.compile(rb"[:,\[ ]-?\d{19,}")
-
-
-class Copy(NamedTuple):
-    """A job that is not asked: its answer is another's."""
-
-    id: str
-    seq: int
-    hash: str
-    meta: Json
 
 
 @dataclass(slots=True)
 class Copies:
     """One for a run. `kinds` are those of requests that are asked once; `repeat` as `Selection` has it.
 
-    `due` is called when copies can be written, by `flush`; `wake` has whoever asks for jobs come back after it, and
-    `idle` says whether nothing is on its way that copies could wait for.
+    `due` is called when there is a `batch` to write; `wake` has whoever asks for jobs come back after it, and `idle`
+    says whether nothing is on its way that copies could wait for.
     """
 
     ledger: Ledger | None
@@ -69,8 +53,6 @@ class Copies:
     due: Callable[[], object] = bool
     wake: Callable[[], object] = bool
     idle: Callable[[], bool] = bool
-    count: int = 0
-    """Rows that have the answer of another."""
     _requests: Requests = field(default_factory=Requests)
     _leaders: dict[str, int] = field(default_factory=dict)
     """Which entry is asked for by the job of an id, until it ends."""
@@ -78,7 +60,7 @@ class Copies:
     _held: int = 0
     """Copies that wait for an answer."""
     _ready: deque[tuple[Copy, int]] = field(default_factory=deque)
-    _failures: list[tuple[Failure, str]] = field(default_factory=list)
+    _failures: list[tuple[Failure, Result]] = field(default_factory=list)
     _earlier: dict[int, int] = field(default_factory=dict)
 
     @classmethod
@@ -127,27 +109,29 @@ class Copies:
             return []
         if len(self._failures) < FAILURES:
             self._requests.places[number] = _FAILED + len(self._failures)
-            self._failures.append((result.failure, result.id))
+            self._failures.append((result.failure, Result(id=result.id, seq=0, model=result.model, path=result.path)))
         followers = self._waiting.pop(number, [])
         self._held -= len(followers)
         self.due()  # there is room for others
         return [_failure(copy, result.failure, result) for copy in followers]
 
-    async def flush(self, recorder: Recorder) -> None:
-        """Write the copies whose answers are there. Raises as `Recorder.record` does."""
-        while self._ready and self.ledger is not None:
-            batch = [self._ready.popleft() for _ in range(min(READY, len(self._ready)))]
-            lines, copied, failing = [], [], []
-            for copy, place in batch:
-                if place >= _FAILED:
-                    failure, ident = self._failures[place - _FAILED]
-                    failing.append(_failure(copy, failure, Result(id=ident, seq=copy.seq, failure=failure)))
-                elif (line := copied_line(self.ledger.line_at(place - 1), copy)) is not None:
-                    lines.append((copy.id, copy.hash, line))
-                    copied.append(Result(id=copy.id, seq=copy.seq, hash=copy.hash, meta=copy.meta))
-            await recorder.record_copies(lines, copied, failing)
-            self.count += len(copied)
-            self.wake()
+    def batch(self) -> tuple[list[Entry], list[Result], list[Result]]:
+        """Take some copies whose answers are there: their lines, the same as results, and those that failed.
+
+        Raises OutputIOError if the answers cannot be read back.
+        """
+        lines: list[Entry] = []
+        copied, failed = [], []
+        ledger = self.ledger
+        while ledger is not None and self._ready and len(copied) + len(failed) < READY:
+            copy, place = self._ready.popleft()
+            if place >= _FAILED:
+                failure, first = self._failures[place - _FAILED]
+                failed.append(_failure(copy, failure, first))
+            elif (line := copied_line(ledger.line_at(place - 1), copy)) is not None:
+                lines.append((copy.id, copy.hash, line))
+                copied.append(Result(id=copy.id, seq=copy.seq, hash=copy.hash, meta=copy.meta))
+        return lines, copied, failed
 
     def _key(self, job: Job) -> bytes:
         return key_of(job, job.seq % self.repeat)
@@ -186,30 +170,6 @@ class Copies:
     def _put(self, copy: Copy, place: int) -> None:
         self._ready.append((copy, place))
         self.due()
-
-
-def copied_line(line: bytes, copy: Copy) -> bytes | None:
-    """The line of a copy, made of the line with the answer; `None` if that is of another request."""
-    record: dict[str, Json] = _read(line)
-    if record.get("hash") != copy.hash:
-        return None
-    made = {"id": copy.id, "seq": copy.seq, "hash": copy.hash}
-    made |= {name: value for name, value in record.items() if name not in _NOT_COPIED}
-    made["copy_of"] = record.get("copy_of", record["id"])
-    if copy.meta is not None:
-        made["meta"] = copy.meta
-    try:
-        return orjson.dumps(made, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # as in `ledger/lines`
-        return dump_anything(made) + b"\n"
-
-
-def _read(line: bytes) -> dict[str, Json]:
-    import json
-
-    # orjson makes a fraction of an integer that is beyond 64 bits
-    found: dict[str, Json] = json.loads(line) if _LONG_NUMBER.search(line) else orjson.loads(line)
-    return found
 
 
 def _failure(copy: Copy, failure: Failure, first: Result) -> Result:

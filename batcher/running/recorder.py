@@ -70,13 +70,18 @@ class Recorder:
         if left and await self.writer.append_last(lines):
             self._count([result for result in left if not result.ok or result.id in ledger])
 
-    async def record_copies(self, lines: list[Entry], copied: Sequence[Result], failed: Sequence[Result]) -> None:
-        """Write and count jobs that have the answer, or the failure, of another. Raises as `record` does."""
-        if lines:
-            await self.writer.append(lines)
-        for result in failed:
-            self._fail(result)
-        self._count([*copied, *failed])
+    async def record_copies(self) -> None:
+        """Write and count the jobs that have the answer, or the failure, of another. Raises as `record` does."""
+        while self.copies is not None:
+            lines, copied, failed = self.copies.batch()
+            if not copied and not failed:
+                return
+            if lines:
+                await self.writer.append(lines)
+            for result in failed:
+                self._fail(result)
+            self._count([*copied, *failed])
+            self.copies.wake()
 
     def reject(self, result: Result) -> None:
         """Write and count a failure that nothing was sent for."""

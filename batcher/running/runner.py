@@ -34,7 +34,15 @@ from batcher.running.resumption import compare, seal_of
 from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import EARLY, stops, too_many
-from batcher.running.wiring import defaults_for, exchanges_for, said, said_selection, scheduler_for, selection_of
+from batcher.running.wiring import (
+    defaults_for,
+    exchanges_for,
+    recipe_of,
+    said,
+    said_selection,
+    scheduler_for,
+    selection_of,
+)
 from batcher.servers.contact import contact, learn_slots, only_model
 from batcher.view.observer import Silent
 from batcher.view.progress import Snapshot
@@ -89,6 +97,7 @@ class Run:
         the summary's `stop` says why, `signal` which signal ended it.
         """
         self.summary = Summary(started=now())
+        recipe_of(self.options)  # a template that is wrong is told before there is a file
         with ungrouped(), ExitStack() as stack:
             source = Source(self.input, format_of(self.input, self.options.input_format))
             stack.callback(source.close)
@@ -200,10 +209,10 @@ class Run:
                 async for batch in engine.batches():
                     await recorder.record(batch)
                     batch.clear()  # nobody holds an answer while the next one is waited for
-                    await copies.flush(recorder)
+                    await recorder.record_copies()
                     if why := too_many(self.options, self.summary.failed, self.summary.ok + self.summary.failed):
                         engine.stop(why)
-                await copies.flush(recorder)
+                await recorder.record_copies()
                 helpers.cancel_scope.cancel()
             await self._tell_estimate(source, ledger, scheduler)
         finally:
