@@ -16,9 +16,7 @@ from batcher.failures import LineError
 from batcher.inputs.formats.jsonl import read_object
 
 if TYPE_CHECKING:
-    from batcher.inputs.formats.defaults import Defaults
-    from batcher.inputs.identity import Ids
-    from batcher.model import Job, Json
+    from batcher.model import Json
 
 
 class Row(Protocol):
@@ -36,12 +34,6 @@ class Row(Protocol):
 
 Data: TypeAlias = "bytes | Row"
 """What stands on a line of the input (`Line.data`)."""
-
-
-class Recipe(Protocol):
-    """Makes a job of a row; raises `LineError` if it is none, with the id if it has one."""
-
-    def __call__(self, data: Data, seq: int, defaults: Defaults, ids: Ids | None = ...) -> Job: ...
 
 
 class Refused:

@@ -1,4 +1,4 @@
-"""Reads one line of a JSONL file as a job: our own fields, or an OpenAI batch line.
+"""Reads one line of a JSONL file as a job, and a row as the line it stands for: our fields, or an OpenAI batch line.
 
     custom_id + url + body   that endpoint, that body
     messages                 chat
@@ -24,6 +24,7 @@ from batcher.model import Result
 if TYPE_CHECKING:
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.formats.lines import Line
+    from batcher.inputs.rows import Data
     from batcher.model import Job, Json
 
 _DEPTH = 250
@@ -41,7 +42,18 @@ def parse_job(data: bytes, seq: int, defaults: Defaults, ids: Ids | None = None)
 
     Raises `LineError`, with the id if the line has one. Reads image files that the line names.
     """
-    record = read_object(data)
+    return _job(read_object(data), data, seq, defaults, ids)
+
+
+def parse_row(data: Data, seq: int, defaults: Defaults, ids: Ids | None = None) -> Job:
+    """As `parse_job`, of any row; one that is no line of JSON, and has no id, gets one from what its columns hold."""
+    if type(data) is bytes:
+        return _job(read_object(data), data, seq, defaults, ids)
+    record = data.record()
+    return _job(record, orjson.dumps(record, option=orjson.OPT_SORT_KEYS), seq, defaults, ids)
+
+
+def _job(record: dict[str, Json], data: bytes, seq: int, defaults: Defaults, ids: Ids | None) -> Job:
     explicit = _explicit_id(record)
     try:
         return read_record(record, explicit or (ids.derive(data, seq) if ids else derived_id(data)), seq, defaults)
@@ -60,7 +72,12 @@ def _explicit_id(record: dict[str, Json]) -> str | None:
 
 def refused(error: LineError, line: Line) -> Result:
     """What a line that is no job leaves behind: a failure, under an id made from its bytes or number if it has none."""
-    name = error.id or (derived_id(line.data) if line.data is not None else f"line:{line.seq + 1}")
+    if error.id is not None:
+        name = error.id
+    elif line.data is None:
+        name = f"line:{line.seq + 1}"
+    else:
+        name = derived_id(line.data if type(line.data) is bytes else line.data.raw())
     return Result(id=name, seq=line.seq, failure=Failure(FailureClass.PERMANENT, error.code, error.message))
 
 
