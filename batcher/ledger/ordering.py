@@ -136,7 +136,7 @@ def _places(file: BinaryIO) -> Iterator[tuple[int, str | bytes, int]]:
         if match:
             yield offset, match[1], int(match[2])
         else:
-            ident, _ = parse(line) or ("", None)
+            ident, _ = parse(line) or ("", "")
             yield offset, ident, _NOWHERE
         offset += len(line)
 

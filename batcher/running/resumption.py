@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import orjson
-
 from batcher.failures import OutputIOError, UsageError
 from batcher.figures import count
 from batcher.inputs.changes import contradiction, run_changes
 from batcher.ledger import disk
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.names import superseded_path
-from batcher.ledger.recovery import identify
+from batcher.ledger.recovery import identify, read_record
 from batcher.ledger.repair import Findings, mend
 
 if TYPE_CHECKING:
@@ -126,7 +124,7 @@ def _records(path: Path, idents: Collection[str]) -> dict[str, dict[str, Json]]:
             ident = identity[0] if identity else ""
             name = ident.decode() if isinstance(ident, bytes) else ident
             if name in idents:
-                found[name] = orjson.loads(line)
+                found[name] = read_record(line) or {}
                 if len(found) == len(idents):
                     break
     return found

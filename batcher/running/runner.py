@@ -62,6 +62,8 @@ class Run:
     environ: Mapping[str, str]
     observer: Observer = field(default_factory=Silent)
     handle_signals: bool = False
+    typed: bool = True
+    """Whether the user named `output`."""
     summary: Summary = field(init=False)
     scheduler: Scheduler | None = None
     total: int | None = None
@@ -70,7 +72,7 @@ class Run:
     _state: StateKeeper = field(init=False)
 
     def __post_init__(self) -> None:
-        self.destination = Destination(self.output, self.options, self.observer.note)
+        self.destination = Destination(self.output, self.options, self.observer.note, self.typed)
 
     async def run(self) -> Summary:
         """Do it and return the sums.
@@ -171,7 +173,7 @@ class Run:
         before = self._state.before(ledger)
         comparison = partial(compare, intake, source, ledger, self.observer.note, before=before, parameters=asked)
         await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
-        self._state.begin(ledger, asked, source.fingerprint, server.redactor.data, partial(seal_of, ledger, intake))
+        self._state.begin(ledger, asked, source.fingerprint, server.redactor.value, partial(seal_of, ledger, intake))
         if source.is_regular and self.observer.wants_total:
             lines = await to_thread.run_sync(source.count, check_cancelled)
             self.total = min(lines, self.options.limit or sys.maxsize)

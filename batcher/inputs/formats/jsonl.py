@@ -110,9 +110,14 @@ def _read_again(data: bytes, error: orjson.JSONDecodeError) -> Json:
     if b"\\u" not in data:
         raise _broken(error) from error
     try:
-        return orjson.loads(_ESCAPES.sub(_mended, data))
+        return orjson.loads(without_lone_escapes(data))
     except orjson.JSONDecodeError as again:
         raise _broken(again) from again
+
+
+def without_lone_escapes(data: bytes) -> bytes:
+    """JSON in which escapes of half a surrogate pair, which no strict parser reads, are U+FFFD."""
+    return _ESCAPES.sub(_mended, data)
 
 
 def _mended(escape: re.Match[bytes]) -> bytes:
