@@ -1,4 +1,4 @@
-"""Unpacks gzip, bzip2, xz and zstd as they are read, in bounded memory: what is readable is given before damage is told.
+"""Unpacks gzip, bzip2, xz and zstd as they are read, in bounded memory; what is readable comes before damage is told.
 
 A file that unpacks to more than a thousand times its size is no data set (gzip cannot do more than 1,032 times, RFC
 1951), and reading ends there.

@@ -3,7 +3,7 @@
     bytes   a line of JSON, as JSONL and JSON arrays have it: the short way, which is taken by most
     Row     anything else that has columns
 
-A row says nothing of where it stands: its `seq` does, through all inputs in the order of the arguments (`Source.place`).
+Where a row stands is told by its `seq`, which counts through all inputs in the order of the arguments (`Source.place`).
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class Refused:
 
 def values_of(data: Data) -> dict[str, Json]:
     """Give the columns of a row, whatever it is. Raises `LineError`."""
-    return read_object(data) if type(data) is bytes else data.values()
+    return read_object(data) if isinstance(data, bytes) else data.values()
 
 
 def raw_of(data: Data) -> bytes:
     """Give the bytes that a row is known again by."""
-    return data if type(data) is bytes else data.raw()
+    return data if isinstance(data, bytes) else data.raw()
 
 
 def canonical(record: dict[str, Json]) -> bytes:

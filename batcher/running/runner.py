@@ -16,10 +16,8 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.clock import now
 from batcher.failures import Exit, Failure, FailureClass, ungrouped
-from batcher.inputs.formats import format_of
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.inputs.intake import Intake
-from batcher.inputs.source import Source
 from batcher.ledger.state import EVERY, parameters
 from batcher.ledger.writer import Writer
 from batcher.policy.limit.concurrency import FixedLimit
@@ -31,16 +29,17 @@ from batcher.running.resumption import compare, seal_of
 from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import EARLY, stops, too_many
-from batcher.running.wiring import defaults_for, exchanges_for, said, scheduler_for
+from batcher.running.wiring import defaults_for, exchanges_for, recipe_for, said, scheduler_for, source_for
 from batcher.servers.contact import contact, learn_slots, only_model
 from batcher.view.observer import Silent
 from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from batcher.inputs.source import Source
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.ledger import AnyLedger
     from batcher.model import Result
@@ -54,9 +53,9 @@ TICK: Final = 0.2
 
 @dataclass(slots=True)
 class Run:
-    """One run over one input. `output` None means standard output. Ask it for `run()` once."""
+    """One run over one input or several. `output` None means standard output. Ask it for `run()` once."""
 
-    input: str
+    input: str | Sequence[str]
     output: Path | None
     options: Options
     environ: Mapping[str, str]
@@ -82,7 +81,7 @@ class Run:
         """
         self.summary = Summary(started=now())
         with ungrouped(), ExitStack() as stack:
-            source = Source(self.input, format_of(self.input, self.options.input_format))
+            source = await to_thread.run_sync(source_for, self.input, self.options, self.observer.note)
             stack.callback(source.close)
             ledger: AnyLedger | None = None
             self._state = stack.enter_context(StateKeeper(self.summary, self.observer.note))
@@ -162,6 +161,7 @@ class Run:
             images=self.destination.images_directory,
             base64=self.options.embedding_format == "base64",
             finished=self.observer.finished,
+            place=source.place,
         )
 
         self.observer.redact = server.redactor.text
@@ -201,9 +201,9 @@ class Run:
                 helpers.cancel_scope.cancel()
         finally:
             await recorder.record_last(engine.take())
-            self._take_stock(intake, scheduler, server)
+            self._take_stock(intake, scheduler, server, source.damage)
 
-    def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact) -> None:
+    def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact, damage: list[str]) -> None:
         """Note in the summary what no single result tells."""
         summary = self.summary
         summary.stop, summary.refused = stops(scheduler, server.redactor.text)
@@ -214,6 +214,8 @@ class Run:
         summary.pending = intake.taken - (summary.ok + summary.failed - intake.refused)
         if summary.stop is not None and summary.stop.code in EARLY and scheduler.exhausted and not summary.pending:
             summary.stop = None  # nothing was left to stop
+        if damage and summary.stop is None:
+            summary.stop = Failure(FailureClass.PERMANENT, "input_damaged", "; ".join(damage), exit=Exit.INPUT)
         if summary.stop is not None and summary.stop.exit is Exit.STOPPED and summary.stop.retry_after:
             summary.come_back = time.time() + summary.stop.retry_after
         for lane in scheduler.lanes:
@@ -233,7 +235,7 @@ class Run:
     ) -> Intake:
         failed = errors.standing() if errors is not None and self.options.skip_failed else None
         return Intake(
-            parse=format_of(source.path, self.options.input_format).parse,
+            parse=recipe_for(self.options),
             defaults=defaults_for(self.options, self.environ, server.model, source.path),
             finished=ledger.done,
             reject=reject,
@@ -242,6 +244,7 @@ class Run:
             order=self.destination.order,
             on_change=self.options.on_change,
             failed=failed.__contains__ if failed else None,
+            where=source.place,
         )
 
     async def _tick(self) -> None:

@@ -11,8 +11,11 @@ from batcher.exchange import packing
 from batcher.exchange.timeouts import Timeouts
 from batcher.exchange.workers import Workers
 from batcher.failures import ConfigError, Failure, FailureClass, LineError, UsageError
+from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
+from batcher.inputs.formats.reading import Reading
+from batcher.inputs.source import Source
 from batcher.model import Api, Result
 from batcher.options import AUTO, Concurrency
 from batcher.policy.backlog import STRETCH, Backlog
@@ -31,9 +34,10 @@ from batcher.wire.dialects.loading import Contexts
 from batcher.wire.dialects.parameters import left_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from batcher.exchange.seam import Exchanges
+    from batcher.inputs.formats import Parser
     from batcher.model import Endpoint, Job
     from batcher.options import Options
     from batcher.policy.limit.concurrency import Limit
@@ -64,6 +68,30 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         path=options.endpoint,
         files_root=Path(source_path).absolute().parent if source_path != "-" else Path.cwd(),
     )
+
+
+def columns_of(options: Options) -> tuple[str, ...] | None:  # noqa: ARG001 - without templates every column may be used
+    """The columns that are used of a row; `None` for all."""
+    return None
+
+
+def recipe_for(options: Options) -> Parser:  # noqa: ARG001 - as above
+    """What makes a job of a row."""
+    return parse_job
+
+
+def source_for(
+    inputs: str | Sequence[str], options: Options, note: Callable[[str], object] = bool, fallback: Reading | None = None
+) -> Source:
+    """The inputs as they are to be read, opened; `fallback` says what the options do not. Raises as `Source` does."""
+    said = fallback or Reading()
+    reading = Reading(
+        encoding=options.encoding or said.encoding,
+        sql=options.sql or said.sql,
+        columns=columns_of(options),
+        note=note,
+    )
+    return Source(inputs, options.input_format, reading)
 
 
 def scheduler_for(

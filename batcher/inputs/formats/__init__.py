@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from batcher.failures import UsageError
-from batcher.inputs.formats.jsonl import parse_job, parse_row
+from batcher.inputs.formats.jsonl import parse_job
 from batcher.inputs.formats.lines import LINE_LIMIT, Line, read_lines
 
 if TYPE_CHECKING:
@@ -31,28 +31,28 @@ def _jsonl(file: BinaryIO, _reading: Reading, first: int) -> Rows:
     return read_lines(file, first=first)
 
 
-def _json(file: BinaryIO, reading: Reading, first: int) -> Rows:
+def _json(file: BinaryIO, _reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.jsonarray import read_json
 
-    return read_json(file, reading, first)
+    return read_json(file, first)
 
 
-def _csv(file: BinaryIO, reading: Reading, first: int) -> Rows:
+def _csv(file: BinaryIO, _reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.delimited import read_csv
 
-    return read_csv(file, reading, first)
+    return read_csv(file, first)
 
 
-def _tsv(file: BinaryIO, reading: Reading, first: int) -> Rows:
+def _tsv(file: BinaryIO, _reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.delimited import read_tsv
 
-    return read_tsv(file, reading, first)
+    return read_tsv(file, first)
 
 
-def _text(file: BinaryIO, reading: Reading, first: int) -> Rows:
+def _text(file: BinaryIO, _reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.text import read_text
 
-    return read_text(file, reading, first)
+    return read_text(file, first)
 
 
 def _parquet(file: BinaryIO, reading: Reading, first: int) -> Rows:
@@ -61,10 +61,10 @@ def _parquet(file: BinaryIO, reading: Reading, first: int) -> Rows:
     return read_parquet(file, reading, first)
 
 
-def _arrow(file: BinaryIO, reading: Reading, first: int) -> Rows:
+def _arrow(file: BinaryIO, _reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.columnar import read_arrow
 
-    return read_arrow(file, reading, first)
+    return read_arrow(file, first)
 
 
 def _xlsx(file: BinaryIO, reading: Reading, first: int) -> Rows:
@@ -83,6 +83,8 @@ class Format:
     unit: str = "row"
     is_text: bool = True
     """It has an encoding; what has none is read from places all over the file, and by no pipe."""
+    is_whole: bool = False
+    """It is loaded whole."""
     magic: tuple[bytes, ...] = ()
     """How its files begin."""
 
@@ -95,9 +97,18 @@ FORMATS: Final[dict[str, Format]] = {
         Format("csv", (".csv",), _csv),
         Format("tsv", (".tsv", ".tab"), _tsv),
         Format("text", (".txt",), _text, unit="line"),
-        Format("xlsx", (".xlsx", ".xlsm", ".xls", ".ods"), _xlsx, is_text=False, magic=(b"PK\x03\x04", b"\xd0\xcf\x11\xe0")),
+        Format(
+            "xlsx",
+            (".xlsx", ".xlsm", ".xls", ".ods"),
+            _xlsx,
+            is_text=False,
+            is_whole=True,
+            magic=(b"PK\x03\x04", b"\xd0\xcf\x11\xe0"),
+        ),
         Format("parquet", (".parquet", ".pq"), _parquet, is_text=False, magic=(b"PAR1",)),
-        Format("arrow", (".arrow", ".feather", ".arrows"), _arrow, is_text=False, magic=(b"ARROW1", b"\xff\xff\xff\xff")),
+        Format(
+            "arrow", (".arrow", ".feather", ".arrows"), _arrow, is_text=False, magic=(b"ARROW1", b"\xff\xff\xff\xff")
+        ),
     )
 }
 FILES: Final = "files"
@@ -131,6 +142,16 @@ def by_look(head: bytes) -> Format:
 
 
 __all__ = [
-    "FILES", "FORMATS", "HEAD", "LINE_LIMIT", "Format", "Line", "Parser", "by_extension", "by_look", "named", "parse_job",
-    "parse_row", "read_lines",
+    "FILES",
+    "FORMATS",
+    "HEAD",
+    "LINE_LIMIT",
+    "Format",
+    "Line",
+    "Parser",
+    "by_extension",
+    "by_look",
+    "named",
+    "parse_job",
+    "read_lines",
 ]

@@ -1,23 +1,15 @@
-"""Reads Parquet, and Arrow files and streams (Feather too): a batch at a time, and only if one of its rows is wanted.
-
-What JSON lacks becomes text or what is nearest: dates and times as ISO 8601, decimals with all their digits, durations
-as seconds, bytes as base64 (which for those of an image is what a server takes), maps as objects, and what is no number
-(NaN, infinity) as null.
-"""
+"""Reads Parquet, and Arrow files and streams (Feather too): by batches, and only if one of its rows is wanted."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from contextlib import suppress
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from functools import partial
-from math import isfinite
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from batcher.failures import InputError, LineError
 from batcher.inputs.formats.lines import Line
 from batcher.inputs.formats.reading import missing
+from batcher.inputs.formats.values import plain
 from batcher.inputs.rows import canonical
 
 if TYPE_CHECKING:
@@ -54,7 +46,7 @@ def read_parquet(file: BinaryIO, reading: Reading, first: int) -> Rows:
     return seq
 
 
-def read_arrow(file: BinaryIO, reading: Reading, first: int) -> Rows:
+def read_arrow(file: BinaryIO, first: int) -> Rows:
     """The rows of an Arrow file or stream. Raises as `read_parquet`."""
     ipc = _library("pyarrow.ipc", "Arrow")
     magic = file.read(6)
@@ -116,6 +108,7 @@ class _Stretch:
         try:
             if self._batches is None or place < self._begin:
                 self._batches, self._end = self._open(), 0
+            batch = None
             while place >= self._end:
                 batch = next(self._batches)
                 self._begin, self._end = self._end, self._end + batch.num_rows
@@ -145,33 +138,6 @@ class Record:
 
     def raw(self) -> bytes:
         return canonical(self.values())
-
-
-def plain(value: Any) -> Json:
-    """A value of Arrow, Excel or SQLite as JSON has it; see the module. Raises `LineError` for what is none."""
-    if value is None or isinstance(value, str | bool | int):
-        return value if not isinstance(value, int) or -(1 << 63) <= value < 1 << 64 else str(value)
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, dict):
-        if value.keys() == {"bytes", "path"} and isinstance(value["bytes"], bytes):  # an image of Hugging Face's datasets
-            return plain(value["bytes"])
-        return {str(plain(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        if value and all(type(item) is tuple and len(item) == 2 for item in value):  # a map
-            return {str(plain(key)): plain(item) for key, item in value}
-        return [plain(item) for item in value]
-    if isinstance(value, bytes):
-        return b64encode(value).decode()
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, Decimal):
-        return str(value)
-    if isinstance(value, tuple):
-        return [plain(item) for item in value]
-    raise LineError("row_unreadable", f"a value of the type {type(value).__name__} cannot be told in JSON")
 
 
 def _pylist(batch: Any) -> list[dict[str, Any]]:

@@ -17,14 +17,14 @@ from urllib.parse import quote
 import orjson
 
 from batcher.failures import InputError, LineError, UsageError
-from batcher.inputs.formats.columnar import plain
-from batcher.inputs.formats.lines import Line, read_lines
 from batcher.inputs.formats.jsonl import read_object
+from batcher.inputs.formats.lines import Line, read_lines
+from batcher.inputs.formats.values import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batcher.inputs.formats.reading import Reading, Rows
+    from batcher.inputs.formats.reading import Rows
     from batcher.model import Json
 
 _MANY: Final = 1000
@@ -34,7 +34,7 @@ _REFUSED: Final = "\0refused"
 
 
 def query(path: Path, sql: str) -> tuple[BinaryIO, str]:
-    """The rows of a query as lines, and a digest of them. Raises `UsageError` for a query that is wrong, `InputError`."""
+    """The rows of a query as lines, and a digest of them. Raises `UsageError` for a wrong query, and `InputError`."""
     aside: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - whoever asked closes it
     digest = blake2b(digest_size=16)
     try:
@@ -95,7 +95,7 @@ def _line(names: list[str], row: tuple[Any, ...]) -> bytes:
     return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def read_aside(file: BinaryIO, reading: Reading, first: int) -> Rows:
+def read_aside(file: BinaryIO, first: int) -> Rows:
     """The rows that `query` set aside."""
     lines = read_lines(file, first=first)
     while True:
@@ -103,7 +103,7 @@ def read_aside(file: BinaryIO, reading: Reading, first: int) -> Rows:
             line = next(lines)
         except StopIteration as end:
             return int(end.value)
-        yield line if type(line.data) is not bytes else Line(line.seq, line.offset, Selected(line.data))
+        yield Line(line.seq, line.offset, Selected(line.data)) if isinstance(line.data, bytes) else line
 
 
 class Selected:

@@ -1,6 +1,6 @@
 """Cuts CSV and TSV into rows, and rows into cells when they are asked for (RFC 4180, and what spreadsheets make of it).
 
-A row that is wrong costs itself: a quote that never ends well is told of its own line, and the next line is a row again.
+A row that is wrong costs itself: a quote that never ends well is told of its own line, and the next line is a row.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import orjson
 
 from batcher.failures import InputError, LineError
+from batcher.inputs.formats.encodings import complaint
 from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, Line
 from batcher.inputs.formats.parameters import TEXT_KEYS
 from batcher.inputs.rows import Refused
@@ -20,7 +21,7 @@ from batcher.inputs.rows import Refused
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from batcher.inputs.formats.reading import Reading, Rows
+    from batcher.inputs.formats.reading import Rows
     from batcher.inputs.rows import Data
     from batcher.model import Json
 
@@ -30,12 +31,12 @@ _DELIMITERS: Final = (b",", b";", b"\t", b"|")
 """What may stand between cells, best first: where the comma is for decimals, spreadsheets write semicolons."""
 
 
-def read_csv(file: BinaryIO, reading: Reading, first: int) -> Rows:
+def read_csv(file: BinaryIO, first: int) -> Rows:
     """The rows below the header. Raises `InputError` if there is none."""
     return (yield from _read(file, first, _DELIMITERS))
 
 
-def read_tsv(file: BinaryIO, reading: Reading, first: int) -> Rows:
+def read_tsv(file: BinaryIO, first: int) -> Rows:
     """As `read_csv`, with tabs."""
     return (yield from _read(file, first, (b"\t",)))
 
@@ -96,8 +97,9 @@ class Table:
         cells = self.cells(record)
         if len(cells) != len(self._names):
             raise LineError(
-                "row_ragged", f"the row has {len(cells)} cells, and the header {len(self._names)}; quote cells that "
-                f"hold {'a tab' if self._text == chr(9) else self._text!r}"
+                "row_ragged",
+                f"the row has {len(cells)} cells, and the header {len(self._names)}; quote cells that "
+                f"hold {'a tab' if self._text == chr(9) else self._text!r}",
             )
         return dict(zip(self._names, cells, strict=True))
 
@@ -138,8 +140,9 @@ class Table:
             match = self._cell.match(text, place)
             if match is None:
                 raise LineError(
-                    "row_quotes", f"the quotes of the row make no sense from character {place + 1} on; double those "
-                    "that stand inside of a quoted cell"
+                    "row_quotes",
+                    f"the quotes of the row make no sense from character {place + 1} on; double those "
+                    "that stand inside of a quoted cell",
                 )
             quoted = match[1]
             cells.append(match[2] or "" if quoted is None else quoted.replace('""', '"'))
@@ -180,11 +183,7 @@ def decoded(record: bytes) -> str:
     try:
         text = record.decode()
     except UnicodeDecodeError as error:
-        raise LineError(
-            "input_encoding",
-            f"the row is not UTF-8: byte {error.start + 1} is 0x{record[error.start]:02x}; say what it is with "
-            "--encoding, such as cp1252",
-        ) from error
+        raise LineError("input_encoding", f"the row is {complaint(record, error)}") from error
     if "\0" in text:
         raise LineError("input_nul", f"the row holds a NUL (character {text.index(chr(0)) + 1}), which is no text")
     return text
@@ -242,7 +241,9 @@ def _records(blocks: Iterator[list[bytes]], delimiters: Sequence[bytes]) -> Iter
                 plain = 0 if state is None else len(held) - 1
             else:
                 plain = len(held) - 1
-            yield Refused("row_quotes", "a quote opens a cell here and does not end it; the next line is a row", held[0])
+            yield Refused(
+                "row_quotes", "a quote opens a cell here and does not end it; the next line is a row", held[0]
+            )
             lines, place = [*held[1:], *lines[place:]], 0
             held, size = [], 0
 

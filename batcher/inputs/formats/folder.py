@@ -50,10 +50,6 @@ def matched(pattern: str) -> tuple[Path, list[str]]:
     return root, sorted(set(found), key=os.fsencode)
 
 
-def is_pattern(name: str) -> bool:
-    return any(mark in name for mark in "*?[") and not os.path.lexists(name)
-
-
 def root_of(pattern: str) -> Path:
     """The directory in front of the first part with a mark in it."""
     parts = Path(pattern).parts

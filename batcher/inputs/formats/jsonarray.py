@@ -13,7 +13,9 @@ from batcher.failures import InputError
 from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, Line
 
 if TYPE_CHECKING:
-    from batcher.inputs.formats.reading import Reading, Rows
+    from collections.abc import Iterator
+
+    from batcher.inputs.formats.reading import Rows
 
 _BLOCK: Final = 256 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
@@ -24,51 +26,73 @@ _WITHIN: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+([\[\]{}])", 
 """Up to the next bracket in one."""
 
 
-def read_json(file: BinaryIO, reading: Reading, first: int) -> Rows:
+def read_json(file: BinaryIO, first: int) -> Rows:
     """The elements of an array, or objects one behind another. Raises `InputError` where it breaks off."""
-    buffer = file.read(_BLOCK)
-    for mark, what in FOREIGN_MARKS.items():
-        if buffer.startswith(mark):
-            raise InputError(f"the input is not UTF-8 text but {what}")
-    buffer = buffer.removeprefix(_BOM).lstrip()
-    while not buffer and (more := file.read(_BLOCK)):
-        buffer = more.lstrip()
-    is_array = buffer.startswith(b"[")
-    among = 1 if is_array else 0
-    seq, start, place, depth = first, among, among, among
-    while True:
-        match = (_AMONG if depth == among else _WITHIN).match(buffer, place)
-        if match is None:
-            rest = len(buffer) - start
-            if rest > LINE_LIMIT + _BLOCK:
-                raise InputError(f"row {seq - first + 1} is longer than {LINE_LIMIT >> 20} MiB; nothing behind it was read")
-            more = file.read(max(_BLOCK, rest))  # twice as much, so that a long element is not looked at too often
-            if not more:
-                if not is_array and not buffer[start:].strip():
-                    return seq
-                raise InputError(f"the JSON breaks off in row {seq - first + 1}; nothing behind it was read")
-            buffer, place, start = buffer[start:] + more, place - start, 0
-            continue
-        mark, place = match[1], match.end()
-        if mark in b"[{":
-            depth += 1
-            continue
-        ends = is_array
-        if mark != b",":
-            depth -= 1
-            ends = depth < among if is_array else depth <= among
-        if not ends:
-            continue
-        data = buffer[start : place - 1 if is_array else place].strip()
-        if data or mark == b",":
-            yield Line(seq, 0, data if len(data) <= LINE_LIMIT else None)
-            seq += 1
-        start = place
-        if depth < 0 or (is_array and depth == 0):
-            return _ended(buffer[place:], file, seq)
-
-
-def _ended(rest: bytes, file: BinaryIO, seq: int) -> int:
-    if rest.strip() or file.read(_BLOCK).strip():
-        raise InputError("there is more behind the end of the JSON array; it was not read")
+    seq = first
+    for element in _Elements(file):
+        yield Line(seq, 0, element if len(element) <= LINE_LIMIT else None)
+        seq += 1
     return seq
+
+
+class _Elements:
+    """What is cut out of a file, in order."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        buffer = file.read(_BLOCK)
+        for mark, what in FOREIGN_MARKS.items():
+            if buffer.startswith(mark):
+                raise InputError(f"the input is not UTF-8 text but {what}")
+        buffer = buffer.removeprefix(_BOM).lstrip()
+        while not buffer and (more := file.read(_BLOCK)):
+            buffer = more.lstrip()
+        self._buffer = buffer
+        self._is_array = buffer.startswith(b"[")
+        self._start = self._place = self._depth = int(self._is_array)
+        self._count = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Raises `InputError` where the file breaks off, or goes on behind the array."""
+        among = self._depth
+        while (mark := self._mark(_AMONG if self._depth == among else _WITHIN)) is not None:
+            if mark == b",":
+                ends = self._is_array
+            elif mark in b"[{":
+                self._depth += 1
+                continue
+            else:
+                self._depth = max(self._depth - 1, 0)
+                ends = self._depth == 0
+            if not ends:
+                continue
+            element = self._buffer[self._start : self._place - self._is_array].strip()
+            self._start = self._place
+            if element or mark == b",":
+                self._count += 1
+                yield element
+            if self._is_array and mark != b",":
+                self._end()
+                return
+
+    def _mark(self, pattern: re.Pattern[bytes]) -> bytes | None:
+        """The next mark; `None` at the end of objects that stand in no array."""
+        while (match := pattern.match(self._buffer, self._place)) is None:
+            held = len(self._buffer) - self._start
+            if held > LINE_LIMIT + _BLOCK:
+                raise InputError(
+                    f"row {self._count + 1} is longer than {LINE_LIMIT >> 20} MiB; nothing behind it is read"
+                )
+            more = self._file.read(max(_BLOCK, held))  # twice as much, so that a long one is not looked at too often
+            if not more:
+                if not self._is_array and not self._buffer[self._start :].strip():
+                    return None
+                raise InputError(f"the JSON breaks off in row {self._count + 1}; what is before it was read")
+            self._buffer, self._place, self._start = self._buffer[self._start :] + more, self._place - self._start, 0
+        self._place = match.end()
+        mark: bytes = match[1]
+        return mark
+
+    def _end(self) -> None:
+        if self._buffer[self._place :].strip() or self._file.read(_BLOCK).strip():
+            raise InputError("there is more behind the end of the JSON array; it was not read")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from batcher.failures import Failure, FailureClass, LineError
+from batcher.inputs.formats.encodings import complaint
 from batcher.inputs.formats.lines import LINE_LIMIT
 from batcher.inputs.formats.records import read_record
 from batcher.inputs.identity import Ids, canonical_id, derived_id
@@ -37,23 +38,16 @@ _ESCAPES = re.compile(
 _CONSTANTS = ("NaN", "Infinity", "-Infinity")
 
 
-def parse_job(data: bytes, seq: int, defaults: Defaults, ids: Ids | None = None) -> Job:
-    """The job on a line. A line without an id gets one from its bytes; `ids` tells repeats apart.
+def parse_job(data: Data, seq: int, defaults: Defaults, ids: Ids | None = None) -> Job:
+    """The job on a line, or of another row. One without an id gets one from its bytes, or from what its columns hold.
 
-    Raises `LineError`, with the id if the line has one. Reads image files that the line names.
+    `ids` tells repeats apart. Raises `LineError`, with the id if the line has one. Reads image files that it names.
     """
-    return _job(read_object(data), data, seq, defaults, ids)
-
-
-def parse_row(data: Data, seq: int, defaults: Defaults, ids: Ids | None = None) -> Job:
-    """As `parse_job`, of any row; one that is no line of JSON, and has no id, gets one from what its columns hold."""
-    if type(data) is bytes:
-        return _job(read_object(data), data, seq, defaults, ids)
-    record = data.record()
-    return _job(record, orjson.dumps(record, option=orjson.OPT_SORT_KEYS), seq, defaults, ids)
-
-
-def _job(record: dict[str, Json], data: bytes, seq: int, defaults: Defaults, ids: Ids | None) -> Job:
+    if isinstance(data, bytes):
+        record = read_object(data)
+    else:
+        record = data.record()
+        data = orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
     explicit = _explicit_id(record)
     try:
         return read_record(record, explicit or (ids.derive(data, seq) if ids else derived_id(data)), seq, defaults)
@@ -77,7 +71,7 @@ def refused(error: LineError, line: Line) -> Result:
     elif line.data is None:
         name = f"line:{line.seq + 1}"
     else:
-        name = derived_id(line.data if type(line.data) is bytes else line.data.raw())
+        name = derived_id(line.data if isinstance(line.data, bytes) else line.data.raw())
     return Result(id=name, seq=line.seq, failure=Failure(FailureClass.PERMANENT, error.code, error.message))
 
 
@@ -103,10 +97,7 @@ def _read_again(data: bytes, error: orjson.JSONDecodeError) -> Json:
     try:
         data.decode()
     except UnicodeDecodeError as bad:
-        raise LineError(
-            "input_encoding",
-            f"the line is not UTF-8: byte {bad.start + 1} is 0x{data[bad.start]:02x}; convert the file",
-        ) from error
+        raise LineError("input_encoding", f"the line is {complaint(data, bad)}") from error
     if b"\\u" not in data:
         raise _broken(error) from error
     try:

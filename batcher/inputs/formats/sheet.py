@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from batcher.failures import InputError, LineError
-from batcher.inputs.formats.columnar import plain
 from batcher.inputs.formats.lines import Line
 from batcher.inputs.formats.reading import missing
+from batcher.inputs.formats.values import plain
 from batcher.inputs.rows import canonical
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def read_sheet(file: BinaryIO, reading: Reading, first: int) -> Rows:
     except ImportError:
         raise missing("Excel", "python-calamine", "data") from None
     try:
-        book = CalamineWorkbook.from_filelike(file)  # type: ignore[arg-type]  # any file that can be sought in will do
+        book = CalamineWorkbook.from_filelike(file)
         names = book.sheet_names
         name = reading.sheet if reading.sheet is not None else names[0]
         if name not in names:

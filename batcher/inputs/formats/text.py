@@ -8,11 +8,11 @@ from batcher.inputs.formats.delimited import decoded
 from batcher.inputs.formats.lines import Line, read_lines
 
 if TYPE_CHECKING:
-    from batcher.inputs.formats.reading import Reading, Rows
+    from batcher.inputs.formats.reading import Rows
     from batcher.model import Json
 
 
-def read_text(file: BinaryIO, reading: Reading, first: int) -> Rows:
+def read_text(file: BinaryIO, first: int) -> Rows:
     """The lines that are not blank, numbered with those that are."""
     lines = read_lines(file, first=first)
     while True:
@@ -20,7 +20,7 @@ def read_text(file: BinaryIO, reading: Reading, first: int) -> Rows:
             line = next(lines)
         except StopIteration as end:
             return int(end.value)
-        yield line if line.data is None else Line(line.seq, line.offset, Prompt(line.data))
+        yield Line(line.seq, line.offset, Prompt(line.data)) if isinstance(line.data, bytes) else line
 
 
 class Prompt:
