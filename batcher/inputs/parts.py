@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from batcher.failures import InputError, UsageError
 from batcher.inputs import compression
@@ -21,56 +21,15 @@ from batcher.inputs.pipe import Arriving
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from _typeshed import WriteableBuffer
-
     from batcher.inputs.formats import Line
     from batcher.inputs.formats.reading import Reading, Rows
+    from batcher.inputs.part import Part
     from batcher.model import Json
 
 _CHUNK: Final = 256 * 1024
 _SQLITE: Final = "sqlite:"
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _SHEETS: Final = (".xlsx", ".xlsm", ".xls", ".ods")
-
-
-class Place(NamedTuple):
-    """Where a row stands: the file, where there are several or it is no JSONL; what its rows are called; from 1 on."""
-
-    file: str | None
-    unit: str
-    number: int
-
-    def fields(self) -> dict[str, Json]:
-        """As it stands on an error line."""
-        found: dict[str, Json] = {"file": self.file} if self.file is not None else {}
-        return found if self.unit == "file" else {**found, self.unit: self.number}
-
-    def __str__(self) -> str:
-        if self.unit == "file":
-            return self.file or ""
-        return f"{self.file}, {self.unit} {self.number}" if self.file else f"{self.unit} {self.number}"
-
-
-class Part(Protocol):
-    """One input. `fingerprint` is by what it is known again, empty if it cannot be told."""
-
-    name: str
-    is_regular: bool
-    """It can be read again."""
-    is_near: bool
-    """Reading it waits for nothing but a disk of this machine."""
-    fingerprint: dict[str, Json]
-
-    def identities(self) -> Sequence[tuple[int, int]]:
-        """Devices and inodes of what is read."""
-
-    def rows(self, first: int, checkpoint: Callable[[], object] = ..., /) -> Rows:
-        """Every row once, numbered from `first` on. Raises InputError."""
-
-    def place(self, number: int) -> tuple[str, str, int]:
-        """Where its row stands that has this number, from 0."""
-
-    def close(self) -> None: ...
 
 
 class FilePart:
@@ -86,6 +45,7 @@ class FilePart:
         self.is_regular = stat.S_ISREG(status.st_mode)
         self._start = os.lseek(self._file.fileno(), 0, os.SEEK_CUR) if self.is_regular and name == "-" else 0
         self._is_ours = name != "-"
+        self._is_arriving = False
         self._packing = None if name == "-" else compression.EXTENSIONS.get(Path(name).suffix.lower())
         inner = name.removesuffix(Path(name).suffix) if self._packing else name
         self._form = form or (None if name == "-" else by_extension(inner))
@@ -117,7 +77,7 @@ class FilePart:
         return self.name, self._form.unit if self._form is not None else "line", number + 1
 
     def close(self) -> None:
-        if self.is_regular and self._is_ours:
+        if self._is_ours and not self._is_arriving:  # a read that waits for a writer is not to be disturbed
             self._file.close()
 
     def _read(self, file: BinaryIO, packing: str | None, form: Format, first: int) -> Rows:
@@ -148,6 +108,7 @@ class FilePart:
 
     def _arriving(self, first: int) -> Rows:
         """As `rows`, of a pipe, whose beginning can be looked at but as it comes."""
+        self._is_arriving = True
         file = _Begun(cast("BinaryIO", io.BufferedReader(Arriving(self._file.fileno()), _CHUNK)))
         packing, form = self._packing, self._form
         if packing is None and form is None:
@@ -290,7 +251,7 @@ class _Window(io.RawIOBase):
     def tell(self) -> int:
         return self._place - self._start
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         self._checkpoint()
         try:
             count = os.preadv(self._fd, [buffer], self._place)

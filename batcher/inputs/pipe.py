@@ -7,14 +7,12 @@ import os
 import select
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from batcher.failures import BatcherError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from _typeshed import WriteableBuffer
 
     from batcher.inputs.formats import Line
 
@@ -106,7 +104,7 @@ class Arriving(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         if not self._awaited:
             self._awaited = True
             _await_writer(self._fd)

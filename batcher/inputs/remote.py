@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from batcher.inputs.formats import Format
     from batcher.inputs.formats.reading import Reading, Rows
-    from batcher.inputs.parts import Part
+    from batcher.inputs.part import Part
     from batcher.model import Json
 
 _MARKS: Final = ("ETag", "etag", "mtime", "LastModified", "last_modified", "sha256", "blob_id", "md5Hash", "generation")

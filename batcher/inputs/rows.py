@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import orjson
 
 from batcher.failures import LineError
-from batcher.inputs.formats.jsonl import read_object
+from batcher.inputs.formats.objects import read_object
 
 if TYPE_CHECKING:
     from batcher.model import Json

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from batcher.failures import InputError
 from batcher.inputs.formats import FORMATS
 from batcher.inputs.formats.reading import Reading
-from batcher.inputs.parts import Place, parts_of
+from batcher.inputs.part import Place
+from batcher.inputs.parts import parts_of
 from batcher.inputs.pipe import Pipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from batcher.inputs.formats import Format, Line
-    from batcher.inputs.parts import Part
+    from batcher.inputs.part import Part
     from batcher.model import Json
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from batcher.inputs.parts import Place
+    from batcher.inputs.part import Place
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.lines import Entry
     from batcher.ledger.writer import Writer

@@ -17,8 +17,8 @@ from urllib.parse import quote
 import orjson
 
 from batcher.failures import InputError, LineError, UsageError
-from batcher.inputs.formats.jsonl import read_object
 from batcher.inputs.formats.lines import Line, read_lines
+from batcher.inputs.formats.objects import read_object
 from batcher.inputs.formats.values import plain
 
 if TYPE_CHECKING:
