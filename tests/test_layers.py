@@ -62,7 +62,8 @@ ROOMS: dict[str, Room] = {
         may=set(),
         doors={
             "changes", "compression", "done", "formats", "formats.defaults", "formats.jsonl", "formats.objects",
-            "formats.parameters", "formats.reading", "identity", "intake", "lineset", "opening", "part", "parts", "source",
+            "formats.parameters", "formats.reading", "identity", "intake", "lineset", "opening", "part", "parts",
+            "source",
         },
     ),
     "wire": Room(
