@@ -28,7 +28,7 @@ from batcher.servers.contact import contact, learn_slots
 from batcher.view.observer import Silent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from batcher.failures import Failure
     from batcher.model import Json, Result
@@ -41,14 +41,19 @@ AHEAD = 2
 """Jobs of an asynchronous source that are taken ahead of being sent, for each that may be in flight."""
 
 
-def run(input: str | os.PathLike[str], output: str | os.PathLike[str], **options: Any) -> Summary:  # noqa: A002 - what it is
-    """Run a file of jobs, write results beside what is there already, and return the sums.
+def run(
+    input: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],  # noqa: A002 - what it is
+    output: str | os.PathLike[str],
+    **options: Any,
+) -> Summary:
+    """Run a file of jobs, or several as one, write results beside what is there already, and return the sums.
 
     `options` are the fields of `batcher.options.Options`. Raises BatcherError (see `batcher.failures`): UsageError for
     options that are wrong, InputError, OutputError, UnavailableError, ConfigError. Jobs that fail raise nothing: they
     are in the summary and in the errors file. No signal handlers are installed.
     """
-    job_run = Run(os.fspath(input), Path(output), Options.of(options), os.environ)
+    inputs = (input,) if isinstance(input, str | os.PathLike) else tuple(input)
+    job_run = Run(tuple(os.fspath(one) for one in inputs), Path(output), Options.of(options), os.environ)
     return anyio.run(job_run.run, backend_options={"use_uvloop": uses_uvloop()})
 
 

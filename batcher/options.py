@@ -115,7 +115,7 @@ class Options:
     second, 0 for none; `runaway` is whether an answer that only repeats itself is "cut" off or "keep"s coming;
     `keep_alive` is Ollama's ("" leaves it to the server). `errors` defaults to a file beside the results, `max_wait` to
     15 s before the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say
-    otherwise.
+    otherwise. `input_format`, `encoding` (of text) and `sql` (for a database) say how inputs are read.
     """
 
     # which server, and how to be let in
@@ -155,6 +155,8 @@ class Options:
     dedupe: bool | None = None
     estimate: int | None = None
     input_format: str | None = None
+    encoding: str | None = None
+    sql: str | None = None
 
     # how fast, how often, how long
     concurrency: Concurrency = AUTO

@@ -61,8 +61,9 @@ ROOMS: dict[str, Room] = {
     "inputs": Room(
         may=set(),
         doors={
-            "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.parameters",
-            "intake", "lineset", "opening", "recipe", "selection", "source", "templates",
+            "changes", "compression", "done", "formats", "formats.defaults", "formats.jsonl", "formats.objects",
+            "formats.parameters", "formats.reading", "intake", "lineset", "opening", "part", "parts", "recipe",
+            "selection", "source", "templates",
         },
     ),
     "wire": Room(
@@ -106,20 +107,37 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "inputs": {
         "__init__": set(),
         "changes": set(),
+        "compression": {"formats.reading"},
         "done": set(),
-        "formats": {"formats.defaults", "formats.jsonl", "formats.lines", "identity"},
+        "formats": {
+            "formats.columnar", "formats.defaults", "formats.delimited", "formats.jsonarray", "formats.jsonl",
+            "formats.lines", "formats.reading", "formats.sheet", "formats.text", "identity", "rows",
+        },
+        "formats.columnar": {"formats.lines", "formats.reading", "formats.values", "rows"},
         "formats.content": {"formats.parameters"},
+        "formats.database": {"formats.lines", "formats.objects", "formats.reading", "formats.values"},
         "formats.defaults": {"formats.endpoints", "recipe"},
+        "formats.delimited": {"formats.encodings", "formats.lines", "formats.parameters", "formats.reading", "rows"},
+        "formats.encodings": set(),
         "formats.endpoints": {"formats.shapes"},
+        "formats.folder": {"formats.delimited", "formats.images", "formats.lines", "formats.reading"},
         "formats.images": set(),
-        "formats.jsonl": {"formats.defaults", "formats.lines", "formats.records", "identity"},
-        "formats.lines": set(),
+        "formats.jsonarray": {"formats.lines", "formats.reading"},
+        "formats.jsonl": {
+            "formats.defaults", "formats.lines", "formats.objects", "formats.records", "identity", "rows",
+        },
+        "formats.lines": {"rows"},
+        "formats.objects": {"formats.encodings"},
         "formats.parameters": set(),
+        "formats.reading": {"formats.lines"},
         "formats.records": {
             "formats.content", "formats.defaults", "formats.endpoints", "formats.images", "formats.parameters",
             "formats.shapes", "identity",
         },
         "formats.shapes": {"formats.parameters"},
+        "formats.sheet": {"formats.lines", "formats.parameters", "formats.reading", "formats.values", "rows"},
+        "formats.text": {"formats.delimited", "formats.lines", "formats.reading"},
+        "formats.values": set(),
         "identity": set(),
         "intake": {
             "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.shapes", "identity", "lineset",
@@ -127,10 +145,18 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         },
         "lineset": set(),
         "opening": set(),
+        "part": {"formats.reading"},
+        "parts": {
+            "compression", "formats", "formats.database", "formats.encodings", "formats.folder", "formats.reading",
+            "opening", "part", "pipe", "remote",
+        },
+        "pipe": {"formats"},
+        "remote": {"compression", "formats", "formats.encodings", "formats.reading", "part"},
+        "rows": {"formats.objects"},
+        "source": {"formats", "formats.reading", "part", "parts", "pipe"},
         "recipe": {"formats.content", "identity", "templates"},
         "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset"},
         "templates": set(),
-        "source": {"formats", "formats.lines"},
     },
     "ledger": {
         "__init__": set(),
@@ -311,6 +337,10 @@ OWNERS: dict[str, set[str]] = {
     "jinja2": {"inputs.templates"},
     "dotenv": {"commands"},
     "rich": {"view", "commands"},
+    "fsspec": {"inputs.remote"},
+    "pyarrow": {"inputs.formats.columnar"},
+    "python_calamine": {"inputs.formats.sheet"},
+    "zstandard": {"inputs.compression"},
     "uvloop": {"commands", "cli"},
     "xllamacpp": {"servers.local"},
     "anyio": {"api", "commands", "exchange", "ledger.writer", "running", "servers"},
@@ -501,7 +531,10 @@ def test_policy_and_meaning_are_pure() -> None:
     assert wrong == []
 
 
-HEAVY = {"aiohttp", "jinja2", "rich", "xllamacpp", "batcher.running.engine", "batcher.simulator"}
+HEAVY = {
+    *("aiohttp", "fsspec", "jinja2", "pyarrow", "rich", "sqlite3", "xllamacpp"),
+    *("batcher.running.engine", "batcher.simulator"),
+}
 
 
 @pytest.mark.parametrize("script", ["import batcher", "from batcher.cli import main; main()"])

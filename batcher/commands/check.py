@@ -9,7 +9,7 @@ import anyio
 import click
 import orjson
 
-from batcher.commands.options import environ_of, option, options_from, server_options
+from batcher.commands.options import Inputs, environ_of, option, options_from, server_options
 from batcher.failures import Exit, UnavailableError
 from batcher.figures import count
 from batcher.model import Api
@@ -52,17 +52,17 @@ class Findings:
 
     @property
     def exit(self) -> Exit:
-        if self.checkup is not None and self.checkup.refused_count:
+        if self.checkup is not None and (self.checkup.refused_count or self.checkup.damage):
             return Exit.INPUT
         return Exit.OK if all(found.is_fit for found in self.servers) else Exit.CONFIG
 
 
 @click.command("check")
-@click.argument("input", required=False, type=click.Path(allow_dash=True), metavar="[INPUT]")
+@click.argument("input", cls=Inputs, required=False, metavar="[INPUT]...")
 @server_options
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def command(ctx: click.Context, /, input: str | None, *, as_json: bool, **values: Any) -> None:  # noqa: A002 - as run
+def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, *, as_json: bool, **values: Any) -> None:  # noqa: A002 - as run
     """Say whether the servers are up and of which kind, which models they have, and whether the jobs in INPUT can run.
 
     Exit codes: 0 ready, 65 lines would be refused, 69 no server, 77 key refused, 78 a model is missing or cannot do
@@ -77,34 +77,33 @@ def command(ctx: click.Context, /, input: str | None, *, as_json: bool, **values
     ctx.exit(findings.exit)
 
 
-async def look(input_path: str | None, options: Options, environ: Mapping[str, str]) -> Findings:
+async def look(inputs: str | tuple[str, ...] | None, options: Options, environ: Mapping[str, str]) -> Findings:
     """Ask the servers and read the input. Raises BatcherError."""
     from batcher.commands.checkup import Checkup
     from batcher.commands.console import Console
-    from batcher.inputs.formats import format_of
-    from batcher.inputs.source import Source
-    from batcher.running.wiring import defaults_for, ready
+    from batcher.inputs.formats import parse_job
+    from batcher.running.wiring import defaults_for, ready, source_for
     from batcher.servers.contact import all_described, contact, models_of
 
     async with contact(options, environ, Console(quiet=False, verbose=False, progress=False)) as server:
         checkup = None
         wanted: list[str] = [name for name in (options.model or environ.get("MODEL"),) if name]
-        if input_path is not None:
-            form = format_of(input_path, options.input_format)
-            checkup = Checkup()
-            source = Source(input_path, form)
-            defaults = defaults_for(options, environ, server.model, input_path)
+        if inputs is not None:
+            source = source_for(inputs, options)
+            checkup = Checkup(source.place)
+            defaults = defaults_for(options, environ, server.model, source.path)
             if defaults.model is None and len(only := models_of(await all_described(server))) == 1:
                 defaults = replace(defaults, model=only[0])  # as a run does
             checkup.read(
                 source.all_lines(),
                 server.endpoint.api,
-                parse=form.parse,
+                parse=parse_job,
                 defaults=defaults,
                 at_most=options.limit,
                 selection=ready(options, source),
                 needs_model=server.model is None,
             )
+            checkup.damage = source.damage
             source.close()
             wanted = list(checkup.models)
         servers = await all_described(server, wanted)
@@ -132,11 +131,11 @@ def held_against(root: str, about: About | UnavailableError, wanted: list[str], 
     )
 
 
-def screen(input_path: str | None, findings: Findings) -> list[str]:
+def screen(inputs: str | tuple[str, ...] | None, findings: Findings) -> list[str]:
     """The findings on one screen."""
     lines = [line for found in findings.servers for line in _server_lines(found, findings.source)]
     if findings.checkup is not None:
-        lines += _input_lines(input_path or "", findings.checkup)
+        lines += _input_lines(inputs if isinstance(inputs, str) else ", ".join(inputs or ()), findings.checkup)
     several = len(findings.servers) > 1
     for found in findings.servers:
         lines += _lines_of_lacks(found, found.server if several else "the server")
@@ -183,9 +182,10 @@ def _input_lines(path: str, checkup: Checkup) -> list[str]:
     if models:
         lines.append(f"asks     {models}")
     lines += [f"note     {note}" for note in checkup.notes]
-    lines += [f"refused  line {number}: {message} [{code}]" for number, code, message in checkup.refused]
+    lines += [f"refused  {checkup.where(number - 1)}: {message} [{code}]" for number, code, message in checkup.refused]
     if checkup.refused_count > len(checkup.refused):
         lines.append(f"refused  … {checkup.refused_count} lines in all")
+    lines += [f"damaged  {damage}" for damage in checkup.damage]
     return lines
 
 
@@ -198,7 +198,9 @@ def as_dict(findings: Findings) -> dict[str, Any]:
         "source": findings.source,
         "servers": [_server_dict(found) for found in findings.servers],
         # `asdict` would count the entries of a Counter anew.
-        "input": {name: getattr(checkup, name) for name in checkup.__slots__} if checkup is not None else None,
+        "input": {name: getattr(checkup, name) for name in checkup.__slots__ if name != "where"}
+        if checkup is not None
+        else None,
     }
 
 

@@ -14,7 +14,7 @@ from batcher.wire.dialects import call_for
 from batcher.wire.dialects.loading import Contexts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
@@ -30,6 +30,8 @@ _KINDS = {Kind.EMBED: "embedding", Kind.IMAGE: "image"}
 class Checkup:
     """The sums over an input. `refused` holds (line number from 1, code, message)."""
 
+    where: Callable[[int], object] = field(default=lambda seq: f"line {seq + 1}")
+    """In which place of the inputs a row stands."""
     jobs: int = 0
     refused_count: int = 0
     duplicates: int = 0
@@ -40,6 +42,8 @@ class Checkup:
     """Model → what it has to be able to do, in Ollama's words, for how many jobs."""
     notes: list[str] = field(default_factory=list)
     """What will cost a run time."""
+    damage: list[str] = field(default_factory=list)
+    """What could not be read of the inputs."""
 
     def read(
         self,

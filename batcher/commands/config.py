@@ -108,10 +108,10 @@ def _value(path: Path, key: str, value: Any, param: click.Parameter, ctx: click.
     if shaped is None:
         return None
     kind = param.type
-    if isinstance(shaped, str) and isinstance(kind, click.Path | LocalModel) and shaped not in ("-", "default"):
-        shaped = _from_the_file(path, key, shaped)
-    if isinstance(shaped, list) and isinstance(kind, click.Path):
-        shaped = [_from_the_file(path, key, name) for name in shaped]
+    if isinstance(kind, click.Path | LocalModel):
+        shaped = (
+            [_located(path, key, one) for one in shaped] if isinstance(shaped, list) else _located(path, key, shaped)
+        )
     if isinstance(shaped, str) and isinstance(kind, Template) and shaped[:1] == "@" != shaped[1:2]:
         shaped = f"@{_from_the_file(path, key, shaped[1:])}"
     try:
@@ -138,7 +138,7 @@ def _shaped(param: click.Parameter, value: Any) -> tuple[str, Any]:
         return ("", value) if is_text or is_number else ("a duration such as 30s, or seconds", None)
     if isinstance(param, click.Option) and param.is_flag:
         return ("", value) if is_switch else ("true or false", None)
-    if getattr(param, "multiple", False):
+    if getattr(param, "multiple", False) or param.nargs == -1:
         entries = [value] if is_text else value
         fits = isinstance(entries, list) and all(isinstance(entry, str) for entry in entries)
         return ("", entries) if fits else ("a list of texts", None)
@@ -149,6 +149,13 @@ def _shaped(param: click.Parameter, value: Any) -> tuple[str, Any]:
     if isinstance(kind, click.types.StringParamType | click.Choice | click.Path | Template):
         return ("", value) if is_text else ("a text", None)
     return ("", str(value)) if is_text or is_number else ("a text or a number", None)
+
+
+def _located(path: Path, key: str, name: Any) -> Any:
+    """A file's name as it is meant from the config file's directory; what is none stays."""
+    is_file = isinstance(name, str) and name not in ("-", "default") and "://" not in name
+    scheme, colon, rest = name.partition(":") if is_file and name.startswith("sqlite:") else ("", "", name)
+    return f"{scheme}{colon}{_from_the_file(path, key, rest)}" if is_file else name
 
 
 def _from_the_file(path: Path, key: str, name: str) -> str:

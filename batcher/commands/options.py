@@ -21,7 +21,7 @@ from batcher.model import Api
 from batcher.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 _ENVIRON = "batcher.environ"
 _CONFIG = "batcher.config"
@@ -46,6 +46,25 @@ class Setting(click.Option):
         names = [self.envvar] if isinstance(self.envvar, str) else self.envvar or ()
         environ = environ_of(ctx)
         return next((environ[name] for name in names if environ.get(name)), None)
+
+
+class Inputs(click.Argument):
+    """The inputs of a command: one, or several as a tuple; a config file may name them instead."""
+
+    def __init__(self, names: Sequence[str], **settings: Any) -> None:
+        super().__init__(names, nargs=-1, type=click.Path(allow_dash=True), callback=_one_or_all, **settings)
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
+        named = ctx.default_map.get(self.name) if ctx.default_map and self.name else None
+        if not opts.get(self.name or "") and named:
+            return ((named,) if isinstance(named, str) else tuple(named)), ParameterSource.DEFAULT_MAP
+        return super().consume_value(ctx, opts)
+
+
+def _one_or_all(
+    _ctx: click.Context, _argument: click.Parameter, value: tuple[str, ...]
+) -> str | tuple[str, ...] | None:
+    return (value[0] if len(value) == 1 else value) if value else None
 
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
@@ -184,7 +203,16 @@ _REQUEST = (
     option("--id-field", metavar="COLUMN", help="The column that holds the id (default: id, else a hash)."),
     option("--model-field", metavar="COLUMN", help="The column that names the model."),
     option("--image-field", metavar="COLUMN", help="The column that holds the image: a path, base64, or a list."),
-    option("--input-format", metavar="NAME", help="jsonl; else told by the file's extension."),
+    option(
+        "--input-format",
+        metavar="NAME",
+        help="jsonl, json, csv, tsv, text, xlsx, parquet, arrow, or files for a job a file; else told by the name and"
+        " the first bytes.",
+    ),
+    option("--encoding", metavar="NAME", help="The encoding of text that is not UTF-8: cp1252, utf-16, shift_jis."),
+    option(
+        "--sql", metavar="SELECT", help="The rows of a database: sqlite:notes.db --sql 'SELECT id, text FROM notes'."
+    ),
     option(
         "--sample", type=click.IntRange(1), metavar="N", help="Take N rows, drawn by --seed; more N add to the fewer."
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -11,25 +12,25 @@ import orjson
 from batcher.commands.console import say
 from batcher.exchange import packing
 from batcher.inputs.done import DoneIds
-from batcher.inputs.formats import format_of
+from batcher.inputs.formats import parse_job
 from batcher.inputs.intake import Intake
-from batcher.inputs.source import Source
 from batcher.model import Api
 from batcher.redaction import printable
-from batcher.running.wiring import defaults_for, ready
+from batcher.running.wiring import defaults_for, ready, source_for
 from batcher.servers.urls import find_servers, one_api
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batcher.failures import LineError
+    from batcher.inputs.source import Source
     from batcher.model import Job, Result
     from batcher.options import Options
 
 SHOWN = 3
 
 
-def preview(path: str, options: Options, environ: Mapping[str, str]) -> None:
+def preview(inputs: str | tuple[str, ...], options: Options, environ: Mapping[str, str]) -> None:
     """Print the first requests to stdout. Nothing is sent: a server that would have to be asked is taken for Ollama."""
     servers = find_servers(base_urls=options.base_url, dialect=options.dialect, environ=environ)
     roots = ", ".join(server.root for server in servers)
@@ -40,29 +41,33 @@ def preview(path: str, options: Options, environ: Mapping[str, str]) -> None:
     if len(servers) > 1:
         say(f"the requests are shared among {roots}")
     local_model = "(the local model)" if options.local else None
-    source = Source(path, format_of(path, options.input_format))
+    source = source_for(inputs, options, say)
     intake = Intake(
-        parse=format_of(path, options.input_format).parse,
-        defaults=defaults_for(options, environ, local_model, path),
+        parse=parse_job,
+        defaults=defaults_for(options, environ, local_model, source.path),
         finished=DoneIds(),
-        reject=_tell,
+        reject=partial(_tell, source),
         at_most=options.limit,
         selection=ready(options, source),
         needs_model=False,
     )
-    calls = packing.calls(intake.jobs(source.all_lines()), api, _tell_job, stream=options.stream, size=options.pack)
+    calls = packing.calls(
+        intake.jobs(source.all_lines()), api, partial(_tell_job, source), stream=options.stream, size=options.pack
+    )
     endpoint = servers[0].endpoint(api, {})
     for call in islice((call for call in calls if call is not None), SHOWN):
         url = call.path if options.local else endpoint.url(call.path)
         click.echo(f"POST {url}  # {', '.join(printable(job.id) for job in call.jobs)}")
         click.echo(orjson.dumps(orjson.loads(call.body), option=orjson.OPT_INDENT_2).decode())
+    for damage in source.damage:
+        say(damage)
     source.close()
 
 
-def _tell(result: Result) -> None:
+def _tell(source: Source, result: Result) -> None:
     assert result.failure is not None
-    say(f"line {result.seq + 1} would be refused: {result.failure.message}")
+    say(f"{source.place(result.seq)} would be refused: {result.failure.message}")
 
 
-def _tell_job(job: Job, error: LineError) -> None:
-    say(f"line {job.seq + 1} would be refused: {error.message}")
+def _tell_job(source: Source, job: Job, error: LineError) -> None:
+    say(f"{source.place(job.seq)} would be refused: {error.message}")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from batcher.commands.options import environ_of, notes_of, option, options_from, server_options
+from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, server_options
 from batcher.commands.values import Duration, KeyValue, Parsed
-from batcher.failures import FLAGS, Exit, InputError, LockedError, OutputError, UsageError
+from batcher.failures import FLAGS, Exit, LockedError, OutputError, UsageError
 from batcher.options import Concurrency, MaxErrors, amount
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _FILE = click.Path(path_type=Path)
 
 
 @click.command("run")
-@click.argument("input", type=click.Path(allow_dash=True), metavar="INPUT")
+@click.argument("input", cls=Inputs, required=True, metavar="INPUT...")
 @option("-o", "--output", type=click.Path(allow_dash=True), metavar="OUT", help="The results file; - for stdout.")
 @option("--errors", type=_FILE, help="The errors file (default: beside the results, OUT.errors.jsonl).")
 @option("--overwrite", is_flag=True, help="Start anew instead of resuming.")
@@ -135,8 +135,11 @@ _FILE = click.Path(path_type=Path)
 @option("-q", "--quiet", is_flag=True, help="Say nothing unless something went wrong.")
 @option("-v", "--verbose", is_flag=True, help="Show each answer as it comes.")
 @click.pass_context
-def command(ctx: click.Context, /, input: str, output: str | None, **values: Any) -> None:  # noqa: A002 - the argument's name
-    """Run the jobs in INPUT (a JSONL file, or - for stdin) and write their results.
+def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | None, **values: Any) -> None:  # noqa: A002 - the argument's name
+    """Run the jobs in INPUT and write their results.
+
+    INPUT is a file of JSONL, JSON, CSV, TSV, text, Excel, Parquet or Arrow, also packed (.gz .bz2 .xz .zst); a
+    directory or a 'pattern*' whose files are a job each; sqlite:FILE with --sql; a URL; or - for stdin.
 
     A run that was interrupted is taken up again by the same command: what has a result is not asked twice.
 
@@ -203,24 +206,31 @@ def _calm_the_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _results_path(input_name: str, output: str | None) -> Path | None:
+def _results_path(inputs: str | tuple[str, ...], output: str | None) -> Path | None:
     """Where the results go; None is standard output."""
+    from batcher.inputs.compression import EXTENSIONS
+    from batcher.inputs.parts import is_pattern
+
+    input_name = inputs if isinstance(inputs, str) else ""
     if output == "-":
         return None
     if output is not None:
         return Path(output)
-    if not Path(input_name).name:
-        raise InputError(f"{input_name} is a directory; name a file of jobs, or - for standard input")
     if input_name == "-":
         raise UsageError("with input from stdin, say where the results go: -o FILE, or -o - for stdout")
-    return Path(input_name).with_suffix(".results.jsonl")
+    path = Path(input_name)
+    if not path.name or ":" in input_name.partition("/")[0] or path.is_dir() or is_pattern(input_name):
+        what = input_name or "several inputs"
+        raise UsageError(f"with {what}, say where the results go: -o FILE, or -o - for stdout")
+    return (path.with_suffix("") if path.suffix.lower() in EXTENSIONS else path).with_suffix(".results.jsonl")
 
 
-def _check_summary(path: Path, input_name: str, destination: Destination) -> None:
+def _check_summary(path: Path, inputs: str | tuple[str, ...], destination: Destination) -> None:
     """Raise UsageError if the summary would replace another file of the run, OutputError if it cannot be written."""
     from batcher.running.destination import same_as
 
-    files = {Path("/dev/stdin" if input_name == "-" else input_name): "the input", **destination.files()}
+    names = [inputs] if isinstance(inputs, str) else inputs
+    files = {Path("/dev/stdin" if name == "-" else name): "the input" for name in names} | destination.files()
     if destination.errors_path is not None:
         files[destination.errors_path] = "the errors file"
     if not _is_device(path) and (what := same_as(path, files)):

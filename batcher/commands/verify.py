@@ -13,16 +13,17 @@ import click
 import orjson
 
 from batcher.commands.console import say
-from batcher.commands.options import environ_of, notes_of, option, options_from, request_options
+from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, request_options
 from batcher.commands.values import KeyValue
 from batcher.failures import Exit, InputError, OutputError
 from batcher.redaction import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from batcher.inputs.formats import Line
     from batcher.inputs.formats.defaults import Defaults
+    from batcher.inputs.formats.reading import Reading
     from batcher.inputs.selection import Selection
     from batcher.inputs.source import Source
     from batcher.ledger.state import State
@@ -40,11 +41,12 @@ FINDINGS: Final = {
     "extra": "a result for an id that the input does not have (no fault)",
 }
 """Finding → what it means; lines are those of the input for the first four, else those of the results file."""
+OF_THE_INPUT: Final = ("missing", "pending", "failed", "changed")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("verify")
-@click.argument("input", type=click.Path(allow_dash=True), metavar="INPUT")
+@click.argument("input", cls=Inputs, required=True, metavar="INPUT...")
 @click.argument("results", type=click.Path(path_type=Path), metavar="RESULTS")
 @option("--errors", type=_FILE, help="The errors file (default: beside the results, RESULTS.errors.jsonl).")
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -52,7 +54,15 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @option("--param", "params", multiple=True, type=KeyValue(), help="A parameter of the run: temperature=0.")
 @option("--option", "option", multiple=True, type=KeyValue(), help="An Ollama option of the run: num_ctx=8192.")
 @click.pass_context
-def command(ctx: click.Context, /, input: str, results: Path, *, as_json: bool, **values: Any) -> None:  # noqa: A002 - as run
+def command(
+    ctx: click.Context,
+    /,
+    input: str | tuple[str, ...],  # noqa: A002 - as run
+    results: Path,
+    *,
+    as_json: bool,
+    **values: Any,
+) -> None:
     """Say whether RESULTS has exactly one result for each job in INPUT, and nothing that is none.
 
     A result counts for the request that it answers. What the last run was told (model, parameters) stands in the state
@@ -68,30 +78,28 @@ def command(ctx: click.Context, /, input: str, results: Path, *, as_json: bool, 
     if as_json:
         click.echo(orjson.dumps(as_dict(verdict)).decode())
     else:
-        for line in screen(verdict, input, results):
+        for line in screen(verdict, input if isinstance(input, str) else ", ".join(input), results):
             click.echo(line)
     ctx.exit(_exit(verdict))
 
 
-def examine(path: str, results: Path, options: Options, environ: Mapping[str, str]) -> Verdict:
+def examine(inputs: str | tuple[str, ...], results: Path, options: Options, environ: Mapping[str, str]) -> Verdict:
     """Compare the files. Raises InputError if the input cannot be read, OutputError if the results cannot."""
-    from batcher.inputs.formats import format_of
-    from batcher.inputs.source import Source
+    from batcher.inputs.formats import parse_job
     from batcher.ledger.names import state_path
     from batcher.ledger.neighbours import former_errors
     from batcher.ledger.state import Status, read
     from batcher.ledger.verification import Verification, first_model
-    from batcher.running.wiring import defaults_for
+    from batcher.running.wiring import defaults_for, source_for
 
-    form = format_of(path, options.input_format)
     with ExitStack() as stack:
-        source = Source(path, form)
-        stack.callback(source.close)
-        file = stack.enter_context(_open(results))
         state, note = read(state_path(results))
         if note:
             say(note)
-        defaults = defaults_for(options, environ, None, path)
+        source = source_for(inputs, options, fallback=reading_of(state.input) if state is not None else None)
+        stack.callback(source.close)
+        file = stack.enter_context(_open(results))
+        defaults = defaults_for(options, environ, None, source.path)
         if state is not None:
             defaults = as_the_run(defaults, state.run)
         guessed = first_model(file) if defaults.model is None else None
@@ -104,16 +112,20 @@ def examine(path: str, results: Path, options: Options, environ: Mapping[str, st
                 check.read_errors(failures)
         at_most, selection = chosen(options, state)
         if selection is not None:
+            source.repeat = selection.repeat
             selection.prepare(source, at_most)
         check.read_input(
             _arrived(source),
-            parse=form.parse,
+            parse=parse_job,
             defaults=replace(defaults, model=defaults.model or guessed),
             at_most=at_most,
             selection=selection,
             unfinished=state is not None and state.status is not Status.COMPLETE,
         )
         check.find_extra(file)
+        if source.damage:
+            raise InputError("; ".join(source.damage))
+        check.verdict.where = source.place
     if guessed is not None and check.verdict.changed.count:
         say(f"no model was named, so that of the first result was taken: {guessed}. Name the run's with -m")
     return check.verdict
@@ -132,6 +144,15 @@ def chosen(options: Options, state: State | None) -> tuple[int | None, Selection
         say("which rows the last run took cannot be read in its state file: say it again if it did not take all")
         selection = None
     return options.limit or (limit if type(limit) is int else None), selection
+
+
+def reading_of(fingerprint: Mapping[str, Json]) -> Reading:
+    """How the last run read its inputs, by its state file."""
+    from batcher.inputs.formats.reading import Reading
+
+    parts = fingerprint.get("inputs") or [fingerprint]
+    encoding, sql = (next((part[name] for part in parts if part.get(name)), None) for name in ("encoding", "sql"))
+    return Reading(encoding=encoding, sql=sql)
 
 
 def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
@@ -184,7 +205,8 @@ def screen(verdict: Verdict, path: str, results: Path) -> list[str]:
         finding: Finding = getattr(verdict, name)
         if finding.count:
             lines.append(f"{name:<10} {finding.count}: {meaning}")
-            lines.append(f"{'':<10} {_where(finding)}")
+            where = verdict.where if name in OF_THE_INPUT else _line
+            lines.append(f"{'':<10} {_where(finding, where)}")
     if verdict.writing:
         lines.append("A run is writing to this file now; this is what it held a moment ago.")
     code = _exit(verdict)
@@ -192,8 +214,14 @@ def screen(verdict: Verdict, path: str, results: Path) -> list[str]:
     return [printable(line) for line in lines]
 
 
-def _where(finding: Finding) -> str:
-    places = [f"line {place.line}" + (f" ({place.id})" if place.id is not None else "") for place in finding.first]
+def _line(seq: int) -> str:
+    return f"line {seq + 1}"
+
+
+def _where(finding: Finding, where: Callable[[int], object]) -> str:
+    places = [
+        f"{where(place.line - 1)}" + (f" ({place.id})" if place.id is not None else "") for place in finding.first
+    ]
     more = finding.count - len(places)
     return ", ".join(places) + (f" and {more} more" if more else "")
 

@@ -8,7 +8,7 @@ from batcher.failures import InputError
 from batcher.redaction import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from batcher.model import Job, Json
 
@@ -22,12 +22,14 @@ def contradiction(
     *,
     records: Mapping[str, Mapping[str, Json]] | None = None,
     parameters: Sequence[str] = (),
+    where: Callable[[int], object] | None = None,
 ) -> InputError:
     """Make the error for an input that asks for something else under ids that have a result.
 
-    `records` holds the results of the examples by id, `parameters` what the run says otherwise than the one before.
+    `records` holds the results of the examples by id, `parameters` what the run says otherwise than the one before,
+    `where` in which place of the inputs a job stands.
     """
-    shown = ", ".join(_example(job, (records or {}).get(job.id, {})) for job in examples)
+    shown = ", ".join(_example(job, (records or {}).get(job.id, {}), where) for job in examples)
     more = f" and {count - len(examples)} more" if count > len(examples) else ""
     run = f" The run itself differs from the one before: {', '.join(parameters)}." if parameters else ""
     return InputError(
@@ -60,9 +62,10 @@ def run_changes(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[s
     return changes
 
 
-def _example(job: Job, record: Mapping[str, Json]) -> str:
+def _example(job: Job, record: Mapping[str, Json], where: Callable[[int], object] | None) -> str:
     what = "; ".join(job_changes(job, record))
-    return f"line {job.seq + 1} (id {job.id!r}{f': {what}' if what else ''})"
+    place = where(job.seq) if where is not None else f"line {job.seq + 1}"
+    return f"{place} (id {job.id!r}{f': {what}' if what else ''})"
 
 
 def _arrow(name: str, old: Json, new: Json) -> str:

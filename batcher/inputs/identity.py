@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from dataclasses import replace
 from hashlib import blake2b
@@ -41,6 +42,14 @@ def own_id(record: Mapping[str, Json]) -> str | None:
     if custom is not None and (own is None or "body" in record):
         return canonical_id(custom)
     return canonical_id(own)
+
+
+def canonical(values: Mapping[str, Json]) -> bytes:
+    """Some columns of a row as bytes, the same whatever their order."""
+    try:
+        return orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # an integer beyond 64 bits, a date
+        return json.dumps(values, ensure_ascii=False, sort_keys=True, default=str).encode("utf-8", "surrogatepass")
 
 
 def derived_id(data: bytes) -> str:

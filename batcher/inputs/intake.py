@@ -81,6 +81,8 @@ class Intake:
     """Lines that were met, or taken for met, and whose result is of what they ask."""
     met: Callable[[Job], object] | None = None
     """Told of each job that is looked at and has its result."""
+    where: Callable[[int], object] | None = None
+    """In which place of the inputs a row stands, for messages."""
     rest: Callable[[], object] | None = None
     """Called where `jobs` yields None though there is more, so that others have their turn; without it, none have."""
     _proven: LineSet = field(default_factory=LineSet)
@@ -208,7 +210,7 @@ class Intake:
             return job
         wanted = self._judge(line, job)
         if self.changed and self.on_change == "error":
-            raise contradiction(self.examples, self.changed)
+            raise contradiction(self.examples, self.changed, where=self.where)
         return job if wanted else None
 
     def _judge(self, line: Line, job: Job) -> bool:

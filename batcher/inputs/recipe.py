@@ -12,8 +12,8 @@ import orjson
 
 from batcher.failures import LineError, UsageError
 from batcher.inputs.formats.content import check_messages
-from batcher.inputs.identity import canonical_id, own_id
-from batcher.inputs.templates import Template, canonical, is_template, missing_column, text_or_file
+from batcher.inputs.identity import canonical, canonical_id, own_id
+from batcher.inputs.templates import Template, is_template, missing_column, text_or_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,157 +1,144 @@
-"""Where input lines come from: a file, read as it is needed, or a pipe, read by a thread so that nothing waits."""
+"""Where rows come from: one input after another, read as they are needed, or by a thread so that nothing waits."""
 
 from __future__ import annotations
 
-import os
-import stat
-import sys
-import threading
-from collections import deque
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from bisect import bisect_right
+from typing import TYPE_CHECKING
 
-from batcher.failures import BatcherError, InputError
-from batcher.inputs.formats.lines import LineSplitter
+from batcher.failures import InputError
+from batcher.inputs.formats import FORMATS
+from batcher.inputs.formats.reading import Reading
+from batcher.inputs.part import Place
+from batcher.inputs.parts import parts_of
+from batcher.inputs.pipe import Pipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from batcher.inputs.formats import Format, Line
+    from batcher.inputs.part import Part
     from batcher.model import Json
-
-_CHUNK: Final = 256 * 1024
-_STRETCH: Final = 1 << 16
-_HELD: Final = 4096
-"""Lines of a pipe held in memory; past that the thread waits, and so does whoever writes into the pipe."""
 
 
 class Source:
-    """An input file or pipe. `lines()` yields None where nothing has arrived yet and `on_arrival` will be called.
+    """The inputs of a run. `lines()` yields None where nothing has arrived yet and `on_arrival` will be called.
 
-    Raises InputError when the input cannot be opened.
+    A file is read from its start, as standard input from where whoever opened it left off. A FIFO is waited for where
+    it is read. `damage` tells what could not be read of inputs that could be read in part. Raises InputError when an
+    input cannot be opened, and when nothing can be read.
     """
 
-    def __init__(self, path: str, form: Format) -> None:
-        self.path = path
-        self._format = form
-        self._file: BinaryIO = sys.stdin.buffer if path == "-" else _open(Path(path))
-        status = os.fstat(self._file.fileno())
-        self.is_regular = stat.S_ISREG(status.st_mode)
-        self.identity = (status.st_dev, status.st_ino) if self.is_regular else None
-        self.fingerprint: dict[str, Json] = (
-            {**_fingerprint(path, status), "format": form.name} if self.is_regular else {}
-        )
-        self.size = status.st_size
-        """In bytes, of a file."""
+    def __init__(
+        self, inputs: str | Sequence[str], form: Format | str | None = None, reading: Reading | None = None
+    ) -> None:
+        self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        self._parts = parts_of(self.inputs, form, reading or Reading())
+        self._first = [0]
+        """The number of the first row of each part, as far as they were read."""
+        self.is_regular = all(part.is_regular for part in self._parts)
         self.on_arrival: Callable[[], None] = lambda: None
+        self.damage: list[str] = []
+        self.repeat = 1
+        """How often each row is counted (`Selection.repeat`)."""
+
+    @property
+    def path(self) -> str:
+        """The first input, as it was named."""
+        return self.inputs[0]
+
+    @property
+    def identities(self) -> set[tuple[int, int]]:
+        """Devices and inodes of the files that are read."""
+        return {identity for part in self._parts for identity in part.identities()}
+
+    @property
+    def fingerprint(self) -> dict[str, Json]:
+        """By what the inputs are known again; empty if that cannot be told of one of them."""
+        if not self.is_regular or not all(part.fingerprint for part in self._parts):
+            return {}
+        if len(self._parts) == 1:
+            return self._parts[0].fingerprint
+        return {"inputs": [part.fingerprint for part in self._parts]}
+
+    @property
+    def size(self) -> int | None:
+        """The bytes of the files that are read; `None` if that is not known of one of them."""
+        sizes = [part.fingerprint["size"] for part in self._parts if "size" in part.fingerprint]
+        return sum(sizes) if len(sizes) == len(self._parts) else None
 
     def lines(self) -> Iterator[Line | None]:
         """Every line once, from the start."""
-        if not self.is_regular:
-            return self._arriving()
-        self._file.seek(0)
-        return self._format.read(self._file)
+        if self.is_regular and all(part.is_near for part in self._parts):
+            return self.all_lines()
+        return self._arriving()
 
     def all_lines(self) -> Iterator[Line]:
         """As `lines`, and it waits for what a pipe has yet to bring."""
-        if self.is_regular:
-            self._file.seek(0)
-        return self._format.read(self._file)
+        if len(self._parts) == 1:
+            return self._of_one(self._parts[0])
+        return self._of_all()
 
     def count(self, checkpoint: Callable[[], object]) -> int:
-        """Count the lines of a file; `checkpoint` is called now and then, and what it raises ends the counting."""
-        lines = self.all_lines()
-        total = 0
-        while read := sum(1 for _ in islice(lines, _STRETCH)):
-            checkpoint()
-            total += read
-        return total
+        """Count the lines of files; `checkpoint` is called now and then, and what it raises ends the counting.
+
+        Others may read the lines meanwhile.
+        """
+        return sum(1 for part in self._parts for _ in part.rows(0, checkpoint))
+
+    def place(self, seq: int) -> Place:
+        """Where a row that was read stands."""
+        seq //= self.repeat
+        number = bisect_right(self._first, seq) - 1
+        file, unit, place = self._parts[number].place(seq - self._first[number])
+        is_plain = len(self._parts) == 1 and unit == FORMATS["jsonl"].unit
+        return Place(None if is_plain else file, unit, place)
 
     def close(self) -> None:
-        if self.is_regular:
-            self._file.close()
+        for part in self._parts:
+            part.close()
 
-    def _arrived(self) -> None:
-        self.on_arrival()
+    def _of_one(self, part: Part) -> Iterator[Line]:
+        begun = False
+        try:
+            for line in part.rows(0):
+                begun = True
+                yield line
+        except InputError as error:
+            self._tell(part, error, begun=begun)
+
+    def _of_all(self) -> Iterator[Line]:
+        seq, begun = 0, False
+        for number, part in enumerate(self._parts):
+            if number == len(self._first):
+                self._first.append(seq)
+            rows = part.rows(seq)
+            while True:
+                try:
+                    line = next(rows)
+                except StopIteration as end:
+                    seq = end.value
+                    break
+                except InputError as error:
+                    self._tell(part, error, begun=begun)
+                    break
+                begun, seq = True, line.seq + 1
+                yield line
+
+    def _tell(self, part: Part, error: InputError, *, begun: bool) -> None:
+        """Note damage; raise it if it is all that there is."""
+        name = "" if str(error).startswith(part.name) else f"{part.name}: "
+        if not begun and part is self._parts[-1]:
+            raise InputError(f"{name}{error}") from error
+        if f"{name}{error}" not in self.damage:
+            self.damage.append(f"{name}{error}")
 
     def _arriving(self) -> Iterator[Line | None]:
-        pipe = _Pipe(self._file, self._arrived)
+        pipe = Pipe(self.all_lines(), self._arrived)
         while True:
             line = pipe.take()
             if line is None and pipe.ended:
                 return
             yield line
 
-
-class _Pipe:
-    """A thread that cuts a pipe into lines; bounded by count, so that a fast writer is held back."""
-
-    def __init__(self, file: BinaryIO, notify: Callable[[], None]) -> None:
-        self._lines: deque[Line] = deque()
-        self._room = threading.Semaphore(_HELD)
-        self._notify = notify
-        self._over = False
-        self._error: BatcherError | None = None
-        self._file = file
-        # A daemon: a read from a pipe that nobody writes to cannot be interrupted, and must not hold up the exit.
-        threading.Thread(target=self._read, name="input", daemon=True).start()
-
-    @property
-    def ended(self) -> bool:
-        """Nothing is held and nothing will come. Raises what ended the reading, if it was an error."""
-        if not self._over or self._lines:
-            return False
-        if self._error is not None:
-            raise self._error
-        return True
-
-    def take(self) -> Line | None:
-        if not self._lines:
-            return None
-        line = self._lines.popleft()
-        self._room.release()
-        return line
-
-    def _read(self) -> None:
-        splitter = LineSplitter()
-        descriptor = self._file.fileno()
-        try:
-            while chunk := os.read(descriptor, _CHUNK):
-                self._put(splitter.feed(chunk))
-            self._put(splitter.close())
-        except BatcherError as error:
-            self._error = error
-        except OSError as error:
-            self._error = InputError(f"the input broke off: {error.strerror}")
-        self._over = True
-        self._notify()
-
-    def _put(self, lines: list[Line]) -> None:
-        for line in lines:
-            if not self._room.acquire(blocking=False):
-                self._notify()  # whoever waits for a line must not wait for the rest of the chunk, which waits for room
-                self._room.acquire()
-            self._lines.append(line)
-        if lines:
-            self._notify()
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except IsADirectoryError:
-        raise InputError(f"{path} is a directory; name a file of jobs, or - for standard input") from None
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; the current directory is {Path.cwd()}") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _fingerprint(path: str, status: os.stat_result) -> dict[str, Json]:
-    """By what an input file is known again: name, size in bytes, time of its last change in ns, and its inode.
-
-    Anyone can set back `mtime`, and nobody `ctime`.
-    """
-    times = {"mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns}
-    return {"path": path, "size": status.st_size, **times, "inode": status.st_ino}
+    def _arrived(self) -> None:
+        self.on_arrival()

@@ -13,8 +13,6 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from batcher.failures import LineError, UsageError
 
 if TYPE_CHECKING:
@@ -307,14 +305,6 @@ def _to_json(value: Json, indent: int | None = None) -> str:
 def _as_null(value: Any) -> None:
     if value != None:  # noqa: E711 - what stands for a null is equal to it, and not the same
         raise TypeError(f"{type(value).__name__} is nothing that JSON has")
-
-
-def canonical(values: Mapping[str, Json]) -> bytes:
-    """Some columns of a row as bytes, the same whatever their order."""
-    try:
-        return orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # an integer beyond 64 bits, a date
-        return json.dumps(values, ensure_ascii=False, sort_keys=True, default=str).encode("utf-8", "surrogatepass")
 
 
 def text_or_file(text: str, name: str) -> str:

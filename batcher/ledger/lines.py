@@ -17,6 +17,8 @@ from batcher.ledger.vectors import to_base64, to_floats
 from batcher.redaction import Redactor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batcher.failures import Failure
     from batcher.model import Choice, Completion, Json, Result, ServerTimes, Timing, Usage
 
@@ -63,9 +65,18 @@ def result_line(result: Result, *, base64: bool = False, redactor: Redactor = KE
     return _line(record, result, redactor)
 
 
-def error_line(result: Result, *, at: float | None = None, redactor: Redactor = KEYLESS) -> bytes:
-    """The line of a job that failed, newline included. `at` is Unix time; else the end of the last attempt is taken."""
-    record: dict[str, Json] = {"id": result.id, "seq": result.seq, "line": result.seq + 1}
+def error_line(
+    result: Result,
+    *,
+    at: float | None = None,
+    redactor: Redactor = KEYLESS,
+    place: Mapping[str, Json] | None = None,
+) -> bytes:
+    """The line of a job that failed, newline included. `at` is Unix time; else the end of the last attempt is taken.
+
+    `place` says where its row stands in the inputs, if that is no line of one file.
+    """
+    record: dict[str, Json] = {"id": result.id, "seq": result.seq, **(place or {"line": result.seq + 1})}
     if result.failure is not None:
         record["error"] = _error(result.failure)
     _put_target(record, result)

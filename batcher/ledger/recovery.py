@@ -22,7 +22,7 @@ import orjson
 
 from batcher.failures import OutputError
 from batcher.inputs.done import DoneIds
-from batcher.inputs.formats.jsonl import without_lone_escapes
+from batcher.inputs.formats.objects import without_lone_escapes
 from batcher.ledger import disk
 from batcher.ledger.repair import Findings, Repair, mend
 from batcher.ledger.seal import Prefixes

@@ -19,7 +19,7 @@ from batcher.ledger.lock import is_locked
 from batcher.ledger.recovery import could_be_ours, none_of_ours, parse, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from batcher.inputs.formats import Line, Parser
@@ -76,6 +76,8 @@ class Verdict:
     """Lines that are no result."""
     extra: Finding = field(default_factory=Finding)
     """Results for ids that the input does not have: told, and no fault, since lines may leave an input."""
+    where: Callable[[int], object] = field(default=lambda seq: f"line {seq + 1}", compare=False)
+    """In which place of the inputs a row stands."""
     writing: bool = False
     """A run has the file; the last line may be half written."""
 

@@ -26,7 +26,13 @@ MOST = 20
 
 
 def announced(
-    jobs: Iterable[Job | None], api: Api, defaults: Defaults, note: Callable[[str], None], total: int | None
+    jobs: Iterable[Job | None],
+    api: Api,
+    defaults: Defaults,
+    *,
+    note: Callable[[str], None],
+    total: int | None,
+    place: Callable[[int], object],
 ) -> Iterator[Job | None]:
     """Pass jobs on, and note what they are: of the first how many, of other kinds on which line they begin."""
     told: set[tuple[str, str]] = set()
@@ -37,7 +43,7 @@ def announced(
             shaped = defaults.shapes.total()
             what = (next(reversed(defaults.shapes)) if is_shaped else _noun(job), path_for(job, api))
             if what not in told:
-                note(_words(*what, job, defaults, total) if not told else f"line {job.seq + 1}: {what[0]} to {what[1]}")
+                note(_words(*what, job, defaults, total) if not told else f"{place(job.seq)}: {what[0]} to {what[1]}")
                 told.add(what)
         yield job
 

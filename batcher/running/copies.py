@@ -121,7 +121,8 @@ class Copies:
         Raises OutputIOError if the answers cannot be read back.
         """
         lines: list[Entry] = []
-        copied, failed = [], []
+        copied: list[Result] = []
+        failed: list[Result] = []
         ledger = self.ledger
         while ledger is not None and self._ready and len(copied) + len(failed) < READY:
             copy, place = self._ready.popleft()

@@ -18,13 +18,14 @@ from batcher.ledger.writer import Executor
 from batcher.media import media_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from batcher.inputs.part import Place
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.lines import Entry
     from batcher.ledger.writer import Writer
-    from batcher.model import Result
+    from batcher.model import Json, Result
     from batcher.redaction import Redactor
     from batcher.running.copies import Copies
     from batcher.view.summary import Summary
@@ -43,6 +44,8 @@ class Recorder:
     finished: Callable[[Result], None] | None = None
     copies: Copies | None = None
     """What waits for the answers to other jobs."""
+    place: Callable[[int], Place] | None = None
+    """Where the row of a job stands in the inputs."""
     _held: Sequence[Result] = ()
     """What is being written just now."""
     _complained: bool = False
@@ -116,12 +119,15 @@ class Recorder:
             return
         try:
             at = None if result.timing else time.time()
-            self.errors.append(error_line(result, at=at, redactor=self.redactor))
+            self.errors.append(error_line(result, at=at, redactor=self.redactor, place=self._place(result)))
         except OutputError as error:
             # results are worth more than the list of what is missing among them: that can be had again
             if not self._complained:
                 self._complained = True
                 self.writer.note(f"{error}; the run goes on, and tries again with the next failure")
+
+    def _place(self, result: Result) -> Mapping[str, Json] | None:
+        return None if self.place is None else self.place(result.seq).fields()
 
     async def _save_with_room(self, result: Result) -> None:
         if result.ok:

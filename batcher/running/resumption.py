@@ -68,7 +68,11 @@ def compare(
         return
     records = _records(ledger.path, {job.id for job in intake.examples})
     raise contradiction(
-        intake.examples, intake.changed, records=records, parameters=run_changes(before, parameters) if before else ()
+        intake.examples,
+        intake.changed,
+        records=records,
+        parameters=run_changes(before, parameters) if before else (),
+        where=source.place,
     )
 
 

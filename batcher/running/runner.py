@@ -16,10 +16,9 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.clock import now
 from batcher.failures import Exit, Failure, FailureClass, ungrouped
-from batcher.inputs.formats import format_of
+from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.inputs.intake import Intake
-from batcher.inputs.source import Source
 from batcher.ledger.state import EVERY, parameters
 from batcher.ledger.writer import Writer
 from batcher.policy.limit.concurrency import FixedLimit
@@ -42,6 +41,7 @@ from batcher.running.wiring import (
     said_selection,
     scheduler_for,
     selection_of,
+    source_for,
 )
 from batcher.servers.contact import contact, learn_slots, only_model
 from batcher.view.observer import Silent
@@ -49,9 +49,10 @@ from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from batcher.inputs.source import Source
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.ledger import AnyLedger
     from batcher.model import Job, Result
@@ -61,15 +62,15 @@ if TYPE_CHECKING:
     from batcher.view.observer import Observer
 
 TICK: Final = 0.2
-COUNTED: Final = 16 << 20
+COUNTED: Final = 4 << 20
 """Bytes of an input whose rows are counted though nobody watches."""
 
 
 @dataclass(slots=True)
 class Run:
-    """One run over one input. `output` None means standard output. Ask it for `run()` once."""
+    """One run over one input or several. `output` None means standard output. Ask it for `run()` once."""
 
-    input: str
+    input: str | Sequence[str]
     output: Path | None
     options: Options
     environ: Mapping[str, str]
@@ -99,7 +100,7 @@ class Run:
         self.summary = Summary(started=now())
         recipe_of(self.options)  # a template that is wrong is told before there is a file
         with ungrouped(), ExitStack() as stack:
-            source = Source(self.input, format_of(self.input, self.options.input_format))
+            source = await to_thread.run_sync(source_for, self.input, self.options, self.observer.note)
             stack.callback(source.close)
             ledger: AnyLedger | None = None
             self._state = stack.enter_context(StateKeeper(self.summary, self.observer.note))
@@ -179,6 +180,7 @@ class Run:
             images=self.destination.images_directory,
             base64=self.options.embedding_format == "base64",
             finished=self._finished,
+            place=source.place,
         )
 
         self.observer.redact = server.redactor.text
@@ -217,7 +219,7 @@ class Run:
             await self._tell_estimate(source, ledger, scheduler)
         finally:
             await recorder.record_last(engine.take())
-            self._take_stock(intake, scheduler, server)
+            self._take_stock(intake, scheduler, server, source.damage)
 
     async def _prepare(self, intake: Intake, source: Source, ledger: AnyLedger, server: Contact) -> None:
         """Have all that is done told apart from what is to do, and the state written, before anything is sent."""
@@ -238,7 +240,7 @@ class Run:
             partial(seal_of, ledger, intake),
             selection=said_selection(self.options),
         )
-        if source.is_regular and (self.observer.wants_total or source.size <= COUNTED):
+        if source.is_regular and (self.observer.wants_total or _is_small(source)):
             lines = await to_thread.run_sync(source.count, check_cancelled)
             self.total = min(lines, self.options.limit or sys.maxsize)
             if intake.selection is not None:
@@ -247,9 +249,10 @@ class Run:
     def _jobs(self, intake: Intake, source: Source, server: Contact) -> Iterator[Job | None]:
         """The jobs that are to do, with what there is to say of them."""
         api, note = server.endpoint.api, self.observer.note
-        return announced(said(intake.jobs(source.lines()), api, note), api, intake.defaults, note, self.total)
+        jobs = said(intake.jobs(source.lines()), api, note)
+        return announced(jobs, api, intake.defaults, note=note, total=self.total, place=source.place)
 
-    def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact) -> None:
+    def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact, damage: list[str]) -> None:
         """Note in the summary what no single result tells."""
         summary = self.summary
         summary.stop, summary.refused = stops(scheduler, server.redactor.text)
@@ -263,6 +266,8 @@ class Run:
         if intake.more and summary.stop is None:
             words = f"--limit-new {self.options.limit_new}: there is more to do, and the same command does the next"
             summary.stop = Failure(FailureClass.FATAL, "limit_new", words, exit=Exit.STOPPED)
+        if damage and summary.stop is None:
+            summary.stop = Failure(FailureClass.PERMANENT, "input_damaged", "; ".join(damage), exit=Exit.INPUT)
         if summary.stop is not None and summary.stop.exit is Exit.STOPPED and summary.stop.retry_after:
             summary.come_back = time.time() + summary.stop.retry_after
         for lane in scheduler.lanes:
@@ -282,7 +287,7 @@ class Run:
     ) -> Intake:
         failed = errors.standing() if errors is not None and self.options.skip_failed else None
         return Intake(
-            parse=format_of(source.path, self.options.input_format).parse,
+            parse=parse_job,
             defaults=defaults_for(self.options, self.environ, server.model, source.path),
             finished=ledger.done,
             reject=reject,
@@ -293,6 +298,7 @@ class Run:
             order=self.destination.order,
             on_change=self.options.on_change,
             failed=failed.__contains__ if failed else None,
+            where=source.place,
         )
 
     def _finished(self, result: Result) -> None:
@@ -321,6 +327,10 @@ class Run:
         finally:
             if self.scheduler is not None:
                 holds.look(self.scheduler, now())  # a wait may have ended just before the run did
+
+
+def _is_small(source: Source) -> bool:
+    return source.size is not None and source.size <= COUNTED
 
 
 async def _keep_now_and_then(state: StateKeeper) -> None:

@@ -14,8 +14,10 @@ from batcher.exchange.workers import Workers
 from batcher.failures import ConfigError, Failure, FailureClass, LineError, UsageError
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
+from batcher.inputs.formats.reading import Reading
 from batcher.inputs.recipe import TEXTS, Recipe
 from batcher.inputs.selection import Selection
+from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template, text_or_file
 from batcher.model import Api, Result
 from batcher.options import AUTO, Concurrency
@@ -35,10 +37,9 @@ from batcher.wire.dialects.loading import Contexts
 from batcher.wire.dialects.parameters import left_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from batcher.exchange.seam import Exchanges
-    from batcher.inputs.source import Source
     from batcher.model import Endpoint, Job, Json
     from batcher.options import Options
     from batcher.policy.limit.concurrency import Limit
@@ -104,6 +105,31 @@ def said_selection(options: Options) -> dict[str, Json]:
     chosen = selection_of(replace(options, estimate=None))
     said = chosen.said() if chosen is not None else {}
     return said if options.limit is None else {**said, "limit": options.limit}
+
+
+def columns_of(options: Options) -> tuple[str, ...] | None:
+    """The columns that are used of a row; `None` for all."""
+    recipe = recipe_of(options)
+    if recipe is None or not recipe.asks or recipe.columns is None:
+        return None
+    ids = (recipe.id_field,) if recipe.id_field is not None else ("id", "custom_id")
+    return tuple({*recipe.columns, *ids, "images"})
+
+
+def source_for(
+    inputs: str | Sequence[str], options: Options, note: Callable[[str], object] = bool, fallback: Reading | None = None
+) -> Source:
+    """The inputs as they are to be read, opened; `fallback` says what the options do not. Raises as `Source` does."""
+    said = fallback or Reading()
+    reading = Reading(
+        encoding=options.encoding or said.encoding,
+        sql=options.sql or said.sql,
+        columns=columns_of(options),
+        note=note,
+    )
+    source = Source(inputs, options.input_format, reading)
+    source.repeat = options.repeat
+    return source
 
 
 def scheduler_for(

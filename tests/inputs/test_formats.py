@@ -11,7 +11,7 @@ from support.job_lines import USER, job_of, refusal
 
 from batcher.exchange.answers import asks_many, judge
 from batcher.failures import LineError, UsageError
-from batcher.inputs.formats import FORMATS, format_of
+from batcher.inputs.formats import FORMATS, by_extension, by_look, named
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.endpoints import ENDPOINTS, kind_of
 from batcher.inputs.formats.jsonl import parse_job
@@ -167,11 +167,12 @@ def test_system(record: dict[str, Any], system: str | None) -> None:
 
 
 def test_formats() -> None:
-    """A format is found by its name, else by the extension, else it is JSONL."""
+    """A format is found by its name, by the extension, and by how a file begins."""
     jsonl = FORMATS["jsonl"]
-    assert format_of("a.NDJSON") is format_of("-") is format_of("a.txt", "jsonl") is jsonl
+    assert by_extension("a.NDJSON") is named("jsonl") is by_look(b"") is by_look(b' \n{"prompt"') is jsonl
+    assert by_extension("a.dat") is None
     with pytest.raises(UsageError, match="jsonl"):
-        format_of("a.jsonl", "yaml")
+        named("yaml")
 
 
 @pytest.mark.parametrize("name", FORMATS)

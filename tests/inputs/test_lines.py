@@ -77,8 +77,8 @@ def test_mark_is_dropped() -> None:
 @pytest.mark.parametrize(
     ("start", "hint"),
     [
-        (b"\xff\xfe{\x00", "iconv"),
-        (b"\xfe\xff\x00{", "iconv"),
+        (b"\xff\xfe{\x00", "--encoding"),
+        (b"\xfe\xff\x00{", "--encoding"),
         (b"\x1f\x8b\x08\x00", ".gz"),
         (b"\x28\xb5\x2f\xfd", ".zst"),
     ],

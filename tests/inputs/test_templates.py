@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from batcher.failures import LineError, UsageError
-from batcher.inputs.templates import Template, canonical
+from batcher.inputs.identity import canonical
+from batcher.inputs.templates import Template
 
 ROW: dict[str, Any] = {
     "text": "good",

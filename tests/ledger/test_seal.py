@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.inputs.identity import Ids
+    from batcher.inputs.rows import Data
     from batcher.model import Job, Result
 
 MODEL = Defaults(model="m")
@@ -132,7 +133,7 @@ class Desk:
         return found.seal if found else None
 
     def _intake(self, ledger: Ledger, refused: list[Result], defaults: Defaults, settings: dict[str, Any]) -> Intake:
-        def parse(data: bytes, seq: int, defaults: Defaults, ids: Ids | None = None) -> Job:
+        def parse(data: Data, seq: int, defaults: Defaults, ids: Ids | None = None) -> Job:
             self.parsed += 1
             return parse_job(data, seq, defaults, ids)
 

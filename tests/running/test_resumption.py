@@ -58,7 +58,7 @@ class Desk:
             compare(intake, source, ledger, self.notes.append, before=before, parameters=after)
             return [job.id for job in intake.jobs(source.lines()) if job is not None]
         finally:
-            source._file.close()
+            source.close()
 
 
 @pytest.fixture

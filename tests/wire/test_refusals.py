@@ -10,7 +10,8 @@ from hypothesis import given, strategies as st
 from support.job_lines import ENCODED, USER, job_of, refusal, tried
 
 from batcher.failures import LineError
-from batcher.inputs.formats.jsonl import read_object, too_large
+from batcher.inputs.formats.jsonl import too_large
+from batcher.inputs.formats.objects import read_object
 from batcher.inputs.formats.parameters import OTHER_KEYS, PARAMETERS
 from batcher.model import Job
 

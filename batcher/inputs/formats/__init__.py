@@ -1,4 +1,4 @@
-"""The table of input formats: how each cuts a file into lines and makes jobs of them.
+"""The table of input formats: how each cuts a file into rows, and how a row becomes a job.
 
 A new format is one new file here and one line in `FORMATS`.
 """
@@ -7,61 +7,151 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from batcher.failures import UsageError
 from batcher.inputs.formats.jsonl import parse_job
 from batcher.inputs.formats.lines import LINE_LIMIT, Line, read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from batcher.inputs.formats.defaults import Defaults
+    from batcher.inputs.formats.reading import Reader, Reading, Rows
     from batcher.inputs.identity import Ids
+    from batcher.inputs.rows import Data
     from batcher.model import Job
 
 
-class Reader(Protocol):
-    """Cuts a file into lines; raises `InputError` if it is no such file."""
-
-    def __call__(self, file: BinaryIO, longest: int = ...) -> Iterator[Line]: ...
-
-
 class Parser(Protocol):
-    """Makes a job of a line; raises `LineError` if it is none."""
+    """Makes a job of a row; raises `LineError` if it is none, with the id if it has one."""
 
-    def __call__(self, data: bytes, seq: int, defaults: Defaults, ids: Ids | None = ...) -> Job: ...
+    def __call__(self, data: Data, seq: int, defaults: Defaults, ids: Ids | None = ...) -> Job: ...
+
+
+def _jsonl(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+    return read_lines(file, first=first)
+
+
+def _json(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+    from batcher.inputs.formats.jsonarray import read_json
+
+    return read_json(file, first)
+
+
+def _csv(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+    from batcher.inputs.formats.delimited import read_csv
+
+    return read_csv(file, first)
+
+
+def _tsv(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+    from batcher.inputs.formats.delimited import read_tsv
+
+    return read_tsv(file, first)
+
+
+def _text(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+    from batcher.inputs.formats.text import read_text
+
+    return read_text(file, first)
+
+
+def _parquet(file: BinaryIO, reading: Reading, first: int) -> Rows:
+    from batcher.inputs.formats.columnar import read_parquet
+
+    return read_parquet(file, reading, first)
+
+
+def _arrow(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+    from batcher.inputs.formats.columnar import read_arrow
+
+    return read_arrow(file, first)
+
+
+def _xlsx(file: BinaryIO, reading: Reading, first: int) -> Rows:
+    from batcher.inputs.formats.sheet import read_sheet
+
+    return read_sheet(file, reading, first)
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One input format: its name, its file extensions, and how it is read."""
+    """One input format: its name, its file extensions, how it is read, and what its rows are called."""
 
     name: str
     extensions: tuple[str, ...]
     read: Reader
-    parse: Parser
+    unit: str = "row"
+    is_text: bool = True
+    """It has an encoding; what has none is read from places all over the file, and by no pipe."""
+    is_whole: bool = False
+    """It is loaded whole."""
+    magic: tuple[bytes, ...] = ()
+    """How its files begin."""
 
 
-FORMATS: dict[str, Format] = {
-    "jsonl": Format("jsonl", (".jsonl", ".ndjson"), read_lines, parse_job),
+FORMATS: Final[dict[str, Format]] = {
+    form.name: form
+    for form in (
+        Format("jsonl", (".jsonl", ".ndjson"), _jsonl, unit="line"),
+        Format("json", (".json",), _json),
+        Format("csv", (".csv",), _csv),
+        Format("tsv", (".tsv", ".tab"), _tsv),
+        Format("text", (".txt",), _text, unit="line"),
+        Format(
+            "xlsx",
+            (".xlsx", ".xlsm", ".xls", ".ods"),
+            _xlsx,
+            is_text=False,
+            is_whole=True,
+            magic=(b"PK\x03\x04", b"\xd0\xcf\x11\xe0"),
+        ),
+        Format("parquet", (".parquet", ".pq"), _parquet, is_text=False, magic=(b"PAR1",)),
+        Format(
+            "arrow", (".arrow", ".feather", ".arrows"), _arrow, is_text=False, magic=(b"ARROW1", b"\xff\xff\xff\xff")
+        ),
+    )
 }
+FILES: Final = "files"
+"""Said in place of a format: a directory or a pattern is a job a file, whatever the files are."""
+HEAD: Final = 64 * 1024
+"""Bytes of a file that are looked at where neither its name nor anybody says what it is."""
 
 
-FOREIGN = frozenset({".csv", ".tsv", ".txt", ".parquet", ".xlsx", ".gz", ".zst", ".bz2", ".zip"})
-"""Extensions of files that are no JSONL, whatever their name promises."""
+def named(name: str) -> Format:
+    """The format of a name. Raises `UsageError` on an unknown one."""
+    if name not in FORMATS:
+        raise UsageError(f'there is no input format "{name}"; known are {", ".join([*FORMATS, FILES])}')
+    return FORMATS[name]
 
 
-def format_of(path: str, name: str | None = None) -> Format:
-    """The format by its name, else by the file's extension, else JSONL. Raises `UsageError` on an unknown name."""
-    if name is not None:
-        if name not in FORMATS:
-            raise UsageError(f'there is no input format "{name}"; known are {", ".join(FORMATS)}')
-        return FORMATS[name]
+def by_extension(path: str) -> Format | None:
+    """The format that the end of a file's name tells."""
     extension = PurePath(path).suffix.lower()
-    if extension in FOREIGN:
-        raise UsageError(f"{path}: {extension} files cannot be read yet; make it JSONL (or say --input-format jsonl)")
-    return next((known for known in FORMATS.values() if extension in known.extensions), FORMATS["jsonl"])
+    return next((form for form in FORMATS.values() if extension in form.extensions), None)
 
 
-__all__ = ["FORMATS", "LINE_LIMIT", "Format", "Line", "Parser", "Reader", "format_of", "parse_job", "read_lines"]
+def by_look(head: bytes) -> Format:
+    """The format that the beginning of a file tells: its magic bytes, else JSON or text."""
+    for form in FORMATS.values():
+        if head.startswith(form.magic):
+            return form
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"["):
+        return FORMATS["json"]
+    return FORMATS["jsonl" if not text or text.startswith(b"{") or b"\n{" in text else "text"]
+
+
+__all__ = [
+    "FILES",
+    "FORMATS",
+    "HEAD",
+    "LINE_LIMIT",
+    "Format",
+    "Line",
+    "Parser",
+    "by_extension",
+    "by_look",
+    "named",
+    "parse_job",
+    "read_lines",
+]

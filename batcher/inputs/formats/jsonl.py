@@ -1,4 +1,4 @@
-"""Reads one line of a JSONL file as a job: our own fields, or an OpenAI batch line.
+"""Reads one line of a JSONL file as a job, and a row as the line it stands for: our fields, or an OpenAI batch line.
 
     custom_id + url + body   that endpoint, that body
     messages                 chat
@@ -10,50 +10,41 @@ A `url` without a body, or else the run's endpoint, says instead what the line's
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
-
-import orjson
 
 from batcher.failures import Failure, FailureClass, LineError
 from batcher.inputs.formats.lines import LINE_LIMIT
+from batcher.inputs.formats.objects import read_object
 from batcher.inputs.formats.records import read_record
-from batcher.inputs.identity import derived_id, own_id
+from batcher.inputs.identity import canonical, derived_id, own_id
 from batcher.model import Result
 
 if TYPE_CHECKING:
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.formats.lines import Line
     from batcher.inputs.identity import Ids
-    from batcher.model import Job, Json
-
-_DEPTH = 250
-"""orjson reads deeper than it writes, so what could not be written again is told here."""
-
-# Escapes are taken one by one from the left, so that the second half of `\\` never begins one.
-_ESCAPES = re.compile(
-    rb"(?P<pair>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
-)
-_CONSTANTS = ("NaN", "Infinity", "-Infinity")
+    from batcher.inputs.rows import Data
+    from batcher.model import Job
 
 
-def parse_job(data: bytes, seq: int, defaults: Defaults, ids: Ids | None = None) -> Job:
-    """The job on a line. A line without an id gets one from its bytes; `ids` tells repeats apart.
+def parse_job(data: Data, seq: int, defaults: Defaults, ids: Ids | None = None) -> Job:
+    """The job on a line, or of another row. One without an id gets one from its bytes, or from what its columns hold.
 
-    Raises `LineError`, with the id if the line has one. Reads image files that the line names.
+    `ids` tells repeats apart. Raises `LineError`, with the id if the line has one. Reads image files that it names.
     """
-    return job_of(read_object(data), data, seq, defaults, ids)
-
-
-def job_of(row: dict[str, Json], raw: bytes, seq: int, defaults: Defaults, ids: Ids | None = None) -> Job:
-    """The job that a row stands for. `raw` is by what the whole row is known again. Raises `LineError`, as above."""
     recipe = defaults.recipe
+    if isinstance(data, bytes):
+        row = read_object(data)
+    else:
+        row = data.values() if recipe is not None and recipe.asks else data.record()
     explicit = own_id(row) if recipe is None else recipe.own_id(row)
     try:
         if explicit is not None:
             name = explicit
         else:
-            known = raw if recipe is None else recipe.identity(row) or raw
+            known = None if recipe is None else recipe.identity(row)
+            if known is None:
+                known = data if isinstance(data, bytes) else canonical(row)
             name = ids.derive(known, seq) if ids else derived_id(known)
         return read_record(row if recipe is None else recipe.record(row), name, seq, defaults)
     except LineError as error:
@@ -63,66 +54,15 @@ def job_of(row: dict[str, Json], raw: bytes, seq: int, defaults: Defaults, ids: 
 
 def refused(error: LineError, line: Line) -> Result:
     """What a line that is no job leaves behind: a failure, under an id made from its bytes or number if it has none."""
-    name = error.id or (derived_id(line.data) if line.data is not None else f"line:{line.seq + 1}")
+    if error.id is not None:
+        name = error.id
+    elif line.data is None:
+        name = f"line:{line.seq + 1}"
+    else:
+        name = derived_id(line.data if isinstance(line.data, bytes) else line.data.raw())
     return Result(id=name, seq=line.seq, failure=Failure(FailureClass.PERMANENT, error.code, error.message))
 
 
 def too_large(longest: int = LINE_LIMIT) -> LineError:
     """The error for a line whose `data` is `None`."""
     return LineError("line_too_large", f"the line is longer than {longest / 2**20:g} MiB; split it")
-
-
-def read_object(data: bytes) -> dict[str, Json]:
-    """One JSON object. A lone surrogate becomes U+FFFD, as it would on any server. Raises `LineError`."""
-    try:
-        record = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        record = _read_again(data, error)
-    if type(record) is not dict:
-        raise LineError("input_invalid", f"the line is {_shape(record)}, not a JSON object; write it as {{…}}")
-    if data.count(b"{") + data.count(b"[") > _DEPTH:
-        _check_depth(record)
-    return record
-
-
-def _read_again(data: bytes, error: orjson.JSONDecodeError) -> Json:
-    try:
-        data.decode()
-    except UnicodeDecodeError as bad:
-        raise LineError(
-            "input_encoding",
-            f"the line is not UTF-8: byte {bad.start + 1} is 0x{data[bad.start]:02x}; convert the file",
-        ) from error
-    if b"\\u" not in data:
-        raise _broken(error) from error
-    try:
-        return orjson.loads(without_lone_escapes(data))
-    except orjson.JSONDecodeError as again:
-        raise _broken(again) from again
-
-
-def without_lone_escapes(data: bytes) -> bytes:
-    """JSON in which escapes of half a surrogate pair, which no strict parser reads, are U+FFFD."""
-    return _ESCAPES.sub(_mended, data)
-
-
-def _mended(escape: re.Match[bytes]) -> bytes:
-    return rb"\ufffd" if escape["lone"] else escape[0]
-
-
-def _broken(error: orjson.JSONDecodeError) -> LineError:
-    if error.doc[max(error.pos - 1, 0) :].startswith(_CONSTANTS) or error.doc[error.pos :].startswith(_CONSTANTS):
-        return LineError("input_invalid", f"NaN and Infinity are not JSON (column {error.colno}); use null")
-    return LineError("input_invalid", f"broken JSON at column {error.colno}: {error.msg}")
-
-
-def _check_depth(record: dict[str, Json]) -> None:
-    try:
-        orjson.dumps(record)
-    except TypeError as error:
-        raise LineError("input_invalid", f"the line nests deeper than {_DEPTH} levels") from error
-
-
-def _shape(value: Json) -> str:
-    names = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from batcher.failures import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
+
+    from batcher.inputs.rows import Data
 
 LINE_LIMIT = 64 * 1024 * 1024
 """The longest line taken, in bytes; longer ones are passed over in constant memory."""
@@ -19,20 +21,24 @@ _BLOCK = 256 * 1024
 _BOM = b"\xef\xbb\xbf"
 _LONGEST_MARK = 4
 
-_FOREIGN = {
-    b"\xff\xfe": "UTF-16; convert it, for example: iconv -f UTF-16 -t UTF-8",
-    b"\xfe\xff": "UTF-16; convert it, for example: iconv -f UTF-16 -t UTF-8",
+FOREIGN_MARKS = {
+    b"\xff\xfe": "UTF-16; say --encoding utf-16",
+    b"\xfe\xff": "UTF-16; say --encoding utf-16",
     b"\x1f\x8b": "gzip data; name it .gz, or unpack it: gzip -dc",
     b"\x28\xb5\x2f\xfd": "zstd data; name it .zst, or unpack it: zstd -dc",
 }
+"""How files begin that are no UTF-8 text."""
 
 
 class Line(NamedTuple):
-    """One physical line. `seq` counts from 0, `offset` is in bytes; `data` is `None` if the line was too long."""
+    """One physical line, or one row of a table. `seq` counts from 0 through all inputs, `offset` is in bytes.
+
+    `data` is `None` if the line was too long, and no bytes if the input is no JSON.
+    """
 
     seq: int
     offset: int
-    data: bytes | None
+    data: Data | None
 
 
 class LineSplitter:
@@ -41,13 +47,18 @@ class LineSplitter:
     A UTF-8 byte order mark at the start is dropped. Raises `InputError` if the start shows that this is no UTF-8 text.
     """
 
-    def __init__(self, longest: int = LINE_LIMIT) -> None:
+    def __init__(self, longest: int = LINE_LIMIT, first: int = 0) -> None:
         self._longest = longest
-        self._seq = 0
+        self._seq = first
         self._offset = 0
         self._pending: list[bytes] = []
         self._length = 0  # of the unfinished line, bytes dropped from it included
         self._start: bytes | None = b""  # the first bytes, held until a mark can be told; `None` afterwards
+
+    @property
+    def seq(self) -> int:
+        """The number of the next line."""
+        return self._seq
 
     def feed(self, chunk: bytes) -> list[Line]:
         """The lines that `chunk` completes."""
@@ -82,7 +93,7 @@ class LineSplitter:
     def _begin(self) -> bytes:
         """The text after the byte order mark."""
         text, self._start = self._start or b"", None
-        for mark, what in _FOREIGN.items():
+        for mark, what in FOREIGN_MARKS.items():
             if text.startswith(mark):
                 raise InputError(f"the input is not UTF-8 text but {what}")
         if text.startswith(_BOM):
@@ -128,14 +139,15 @@ class LineSplitter:
         self._pending.clear()
 
 
-def read_lines(file: BinaryIO, longest: int = LINE_LIMIT) -> Iterator[Line]:
-    """The lines of a file or pipe, as they come.
+def read_lines(file: BinaryIO, longest: int = LINE_LIMIT, first: int = 0) -> Generator[Line, None, int]:
+    """The lines of a file or pipe, as they come, numbered from `first` on; returns the number of the next line.
 
     Raises `InputError` if the file is no UTF-8 text, and what `file.read` raises.
     """
-    splitter = LineSplitter(longest)
+    splitter = LineSplitter(longest, first)
     # `read1` gives what a pipe holds now; `read` would wait until the block is full
     read: Callable[[int], bytes] = getattr(file, "read1", file.read)
     while block := read(_BLOCK):
         yield from splitter.feed(block)
     yield from splitter.close()
+    return splitter.seq

@@ -200,6 +200,11 @@ OTHER_KEYS = frozenset(
 )
 """What else a line may hold."""
 
+TEXT_KEYS = frozenset(
+    ["id", "custom_id", "method", "url", "model", "prompt", "input", "text", "system", "instructions", "suffix", "user"]
+)
+"""What is text on a line, however much it may look like a number or a list."""
+
 
 def split_parameters(values: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, Json]]:
     """(common parameters, the rest as it is): what `--param k=v` gave. Raises `LineError`."""

@@ -1,0 +1,264 @@
+"""Cuts CSV and TSV into rows, and rows into cells when they are asked for (RFC 4180, and what spreadsheets make of it).
+
+A row that is wrong costs itself: a quote that never ends well is told of its own line, and the next line is a row.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from itertools import chain
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import orjson
+
+from batcher.failures import InputError, LineError
+from batcher.inputs.formats.encodings import complaint
+from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, Line
+from batcher.inputs.formats.parameters import TEXT_KEYS
+from batcher.inputs.rows import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batcher.inputs.formats.reading import Rows
+    from batcher.inputs.rows import Data
+    from batcher.model import Json
+
+_BLOCK: Final = 256 * 1024
+_BOM: Final = b"\xef\xbb\xbf"
+_DELIMITERS: Final = (b",", b";", b"\t", b"|")
+"""What may stand between cells, best first: where the comma is for decimals, spreadsheets write semicolons."""
+
+
+def read_csv(file: BinaryIO, first: int) -> Rows:
+    """The rows below the header. Raises `InputError` if there is none."""
+    return (yield from _read(file, first, _DELIMITERS))
+
+
+def read_tsv(file: BinaryIO, first: int) -> Rows:
+    """As `read_csv`, with tabs."""
+    return (yield from _read(file, first, (b"\t",)))
+
+
+def _read(file: BinaryIO, first: int, delimiters: Sequence[bytes]) -> Rows:
+    table: Table | None = None
+    seq, between = first, [*delimiters]
+    for record in _records(_physical(file), between):
+        if table is None:
+            if type(record) is not bytes:
+                raise InputError("the header row has a quote that never ends")
+            table = Table.of(record, delimiters)
+            between[:] = [table.delimiter]
+            continue
+        data: Data = table.row(record) if type(record) is bytes else record
+        yield Line(seq, 0, data)
+        seq += 1
+    if table is None:
+        raise InputError("the input is empty: a table begins with a row of column names")
+    return seq
+
+
+class Table:
+    """The header of a table: what its columns are called, and what stands between cells."""
+
+    __slots__ = ("_cell", "_names", "_text", "delimiter")
+
+    def __init__(self, names: Sequence[str], delimiter: bytes) -> None:
+        self._names = names
+        self._text = delimiter.decode()
+        mark = re.escape(self._text)
+        self._cell = re.compile(rf'(?:"((?:[^"]++|"")*+)"|([^"{mark}][^{mark}]*+)?+)(?={mark}|\Z)')
+        self.delimiter = delimiter
+
+    @classmethod
+    def of(cls, record: bytes, delimiters: Sequence[bytes]) -> Table:
+        """Read a header; of several delimiters, the one that makes most of it. Raises `InputError`."""
+        if b"\0" in record:
+            raise InputError("the header row holds a NUL; if the file is UTF-16, say --encoding utf-16")
+        found = []
+        for delimiter in delimiters:
+            with suppress(LineError):
+                found.append((cls((), delimiter).cells(record), delimiter))
+        if not found:
+            raise InputError("the header row cannot be read as UTF-8 text with quotes that make sense; see --encoding")
+        cells, delimiter = max(found, key=lambda pair: len(pair[0]))
+        names = [cell.strip() for cell in cells]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"two columns are called {name!r:.60}; give each a name of its own")
+        return cls(tuple(names), delimiter)
+
+    def row(self, record: bytes) -> Cells:
+        return Cells(self, record)
+
+    def columns(self, record: bytes) -> dict[str, str]:
+        """The cells of a row under their columns' names. Raises `LineError`."""
+        cells = self.cells(record)
+        if len(cells) != len(self._names):
+            raise LineError(
+                "row_ragged",
+                f"the row has {len(cells)} cells, and the header {len(self._names)}; quote cells that "
+                f"hold {'a tab' if self._text == chr(9) else self._text!r}",
+            )
+        return dict(zip(self._names, cells, strict=True))
+
+    def cells(self, record: bytes) -> list[str]:
+        """Raises `LineError`."""
+        text = decoded(record)
+        if '"' not in text:
+            return text.split(self._text)
+        return self._quoted(text) or self._escaped(text)
+
+    def _quoted(self, text: str) -> list[str] | None:
+        """Cells in which quotes stand around whole cells alone, which is usual, and ten times as fast."""
+        delimiter = self._text
+        *pairs, last = text.split('"')
+        if len(pairs) % 2:
+            return None
+        cells: list[str] = []
+        for place in range(0, len(pairs), 2):
+            outside = pairs[place]
+            if place and (len(outside) < 1 or outside[0] != delimiter):
+                return None
+            if outside:
+                if outside[-1] != delimiter:
+                    return None
+                if outside != delimiter or not place:
+                    cells += outside.split(delimiter)[1 if place else 0 : -1]
+            cells.append(pairs[place + 1])
+        if last:
+            if last[0] != delimiter:
+                return None
+            cells += last.split(delimiter)[1:]
+        return cells
+
+    def _escaped(self, text: str) -> list[str]:
+        cells: list[str] = []
+        place = 0
+        while True:
+            match = self._cell.match(text, place)
+            if match is None:
+                raise LineError(
+                    "row_quotes",
+                    f"the quotes of the row make no sense from character {place + 1} on; double those "
+                    "that stand inside of a quoted cell",
+                )
+            quoted = match[1]
+            cells.append(match[2] or "" if quoted is None else quoted.replace('""', '"'))
+            place = match.end()
+            if place == len(text):
+                return cells
+            place += 1
+
+
+class Cells:
+    """A row of a table, as it stands there. See `rows.Row`."""
+
+    __slots__ = ("_record", "_table")
+
+    def __init__(self, table: Table, record: bytes) -> None:
+        self._table, self._record = table, record
+
+    def values(self) -> dict[str, Json]:
+        return self._table.columns(self._record)
+
+    def record(self) -> dict[str, Json]:
+        """Cells of text as they are; the others read as JSON where they are; none for an empty cell."""
+        return {name: cell if name in TEXT_KEYS else _json(cell) for name, cell in self.values().items() if cell}
+
+    def raw(self) -> bytes:
+        return self._record
+
+
+def _json(cell: str) -> Json:
+    try:
+        return orjson.loads(cell)
+    except orjson.JSONDecodeError:
+        return cell
+
+
+def decoded(record: bytes) -> str:
+    """The text of a row. Raises `LineError` that says which byte is none."""
+    try:
+        text = record.decode()
+    except UnicodeDecodeError as error:
+        raise LineError("input_encoding", f"the row is {complaint(record, error)}") from error
+    if "\0" in text:
+        raise LineError("input_nul", f"the row holds a NUL (character {text.index(chr(0)) + 1}), which is no text")
+    return text
+
+
+def _physical(file: BinaryIO) -> Iterator[list[bytes]]:
+    """The lines of a file as they come, without their ends, the mark at its start taken off."""
+    read = getattr(file, "read1", file.read)
+    tail: list[bytes] = []
+    begun = False
+    while block := read(_BLOCK):
+        if not begun:
+            while len(block) < len(_BOM) and (more := read(_BLOCK)):
+                block += more
+            begun = True
+            for mark, what in FOREIGN_MARKS.items():
+                if block.startswith(mark):
+                    raise InputError(f"the input is not UTF-8 text but {what}")
+            block = block.removeprefix(_BOM)
+        lines = block.split(b"\n")
+        tail.append(lines[0])
+        if len(lines) > 1:
+            lines[0] = b"".join(tail)
+            tail = [lines.pop()]
+            yield lines
+    if last := b"".join(tail):
+        yield [last]
+
+
+def _records(blocks: Iterator[list[bytes]], delimiters: Sequence[bytes]) -> Iterator[bytes | Refused]:
+    """Whole rows, blank lines left out: a line, or several where a quoted cell goes on over its end."""
+    held: list[bytes] = []
+    size = plain = 0  # `plain`: lines that are taken for a row each, though they have quotes
+    for block in chain(blocks, ([],)):
+        lines, place, last = block, 0, not block
+        while place < len(lines) or (last and held):
+            if place < len(lines):
+                line = lines[place]
+                place += 1
+                quoted = b'"' in line
+                if not held and (not quoted or plain):
+                    plain -= plain > 0
+                    if line and line != b"\r":
+                        yield line if line[-1] != 13 else line[:-1]
+                    continue
+                state = _state(line, delimiters, inside=bool(held)) if quoted else True
+                held.append(line)
+                size += len(line) + 1
+                if state is False or (state is None and len(held) == 1):
+                    yield b"\n".join(held).removesuffix(b"\r")  # what is odd in itself is told when it is read
+                    held, size = [], 0
+                    continue
+                if state is True and size <= LINE_LIMIT:
+                    continue
+                plain = 0 if state is None else len(held) - 1
+            else:
+                plain = len(held) - 1
+            yield Refused(
+                "row_quotes", "a quote opens a cell here and does not end it; the next line is a row", held[0]
+            )
+            lines, place = [*held[1:], *lines[place:]], 0
+            held, size = [], 0
+
+
+def _state(line: bytes, delimiters: Sequence[bytes], *, inside: bool) -> bool | None:
+    """Whether a cell is open at the end of a line; `None` if its quotes do not stand where quotes of a table do."""
+    parts = line.removesuffix(b"\r").split(b'"')
+    ends_inside = inside == (len(parts) % 2 == 1)
+    outside = parts[1::2] if inside else parts[::2]
+    last = len(outside) - 1
+    for place, part in enumerate(outside):
+        if not part:
+            continue  # a quote that is doubled, or the edge of the line
+        begins = place > 0 or inside
+        ends = place < last or ends_inside
+        if (begins and not part.startswith(tuple(delimiters))) or (ends and not part.endswith(tuple(delimiters))):
+            return None
+    return ends_inside

@@ -1,0 +1,64 @@
+"""Makes UTF-8 of other encodings as it is read, so that what is none of it costs its own row and no more."""
+
+from __future__ import annotations
+
+import codecs
+from typing import BinaryIO, Final
+
+from batcher.failures import UsageError
+
+_NAME: Final = "batcher.bad"
+_BAD: Final = 0xDC00
+"""A byte that is none stands as this plus its value: half a surrogate pair, which no encoding has, and no UTF-8."""
+
+
+class Recoded:
+    """A file of another encoding, to be read as UTF-8. Raises `UsageError` if nobody knows the encoding."""
+
+    def __init__(self, file: BinaryIO, encoding: str) -> None:
+        self._file = file
+        codecs.register_error(_NAME, _bad)
+        self._decoder = codecs.getincrementaldecoder(checked(encoding))(_NAME)
+        self._ready = b""
+        self._over = False
+
+    def read(self, size: int = -1) -> bytes:
+        """At most so many bytes, and all there are without a size; none at the end."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(1 << 18), b""))
+        while not self._ready and not self._over:
+            chunk = self._file.read(size)
+            self._over = not chunk
+            self._ready = self._decoder.decode(chunk, self._over).encode("utf-8", "surrogatepass")
+        piece, self._ready = self._ready[:size], self._ready[size:]
+        return piece
+
+    read1 = read
+
+
+def checked(encoding: str) -> str:
+    """The encoding. Raises `UsageError` if it is none of text."""
+    try:
+        "".encode(encoding)
+    except (LookupError, ValueError, UnicodeError) as error:
+        raise UsageError(f"--encoding: {error}; usual ones are cp1252, utf-16 and shift_jis") from None
+    return encoding
+
+
+def _bad(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(_BAD + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+def complaint(data: bytes, error: UnicodeDecodeError) -> str:
+    """Say which byte of a row is none of its encoding."""
+    found = int.from_bytes(data[error.start : error.start + 3], "big")
+    code = (found & 0x0F0000) >> 4 | (found & 0x3F00) >> 2 | found & 0x3F
+    if found >> 20 == 0xE and _BAD <= code <= _BAD + 0xFF:
+        place = len(data[: error.start].decode()) + 1
+        return (
+            f"no text: character {place} is the byte 0x{code - _BAD:02x}, which is none in the encoding of --encoding"
+        )
+    byte = f"byte {error.start + 1} is 0x{data[error.start]:02x}"
+    return f"not UTF-8: {byte}; say what it is with --encoding, such as cp1252"

@@ -1,0 +1,76 @@
+"""Reads one JSON object, and says what is wrong with what is none."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import orjson
+
+from batcher.failures import LineError
+from batcher.inputs.formats.encodings import complaint
+
+if TYPE_CHECKING:
+    from batcher.model import Json
+
+_DEPTH = 250
+"""orjson reads deeper than it writes, so what could not be written again is told here."""
+
+# Escapes are taken one by one from the left, so that the second half of `\\` never begins one.
+_ESCAPES = re.compile(
+    rb"(?P<pair>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+_CONSTANTS = ("NaN", "Infinity", "-Infinity")
+
+
+def read_object(data: bytes) -> dict[str, Json]:
+    """One JSON object. A lone surrogate becomes U+FFFD, as it would on any server. Raises `LineError`."""
+    try:
+        record = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        record = _read_again(data, error)
+    if type(record) is not dict:
+        raise LineError("input_invalid", f"the line is {_shape(record)}, not a JSON object; write it as {{…}}")
+    if data.count(b"{") + data.count(b"[") > _DEPTH:
+        _check_depth(record)
+    return record
+
+
+def _read_again(data: bytes, error: orjson.JSONDecodeError) -> Json:
+    try:
+        data.decode()
+    except UnicodeDecodeError as bad:
+        raise LineError("input_encoding", f"the line is {complaint(data, bad)}") from error
+    if b"\\u" not in data:
+        raise _broken(error) from error
+    try:
+        return orjson.loads(without_lone_escapes(data))
+    except orjson.JSONDecodeError as again:
+        raise _broken(again) from again
+
+
+def without_lone_escapes(data: bytes) -> bytes:
+    """JSON in which escapes of half a surrogate pair, which no strict parser reads, are U+FFFD."""
+    return _ESCAPES.sub(_mended, data)
+
+
+def _mended(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if escape["lone"] else escape[0]
+
+
+def _broken(error: orjson.JSONDecodeError) -> LineError:
+    if error.doc[max(error.pos - 1, 0) :].startswith(_CONSTANTS) or error.doc[error.pos :].startswith(_CONSTANTS):
+        return LineError("input_invalid", f"NaN and Infinity are not JSON (column {error.colno}); use null")
+    return LineError("input_invalid", f"broken JSON at column {error.colno}: {error.msg}")
+
+
+def _check_depth(record: dict[str, Json]) -> None:
+    try:
+        orjson.dumps(record)
+    except TypeError as error:
+        raise LineError("input_invalid", f"the line nests deeper than {_DEPTH} levels") from error
+
+
+def _shape(value: Json) -> str:
+    names = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
