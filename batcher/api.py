@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import orjson
 
-from batcher.failures import AccountError, BatcherError, ConfigError, UnavailableError, ungrouped
+from batcher.failures import AccountError, BatcherError, ConfigError, UnavailableError, UsageError, ungrouped
 from batcher.inputs.done import DoneIds
 from batcher.inputs.formats import Line, parse_job
 from batcher.inputs.intake import Intake
@@ -23,7 +23,7 @@ from batcher.running.engine import Engine
 from batcher.running.runner import Run
 from batcher.running.signals import out_of_time
 from batcher.running.stops import stops, too_many
-from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for
+from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for, selection_of
 from batcher.servers.contact import contact, learn_slots
 from batcher.view.observer import Silent
 
@@ -72,6 +72,11 @@ async def stream(
     here; when it is over nothing more is sent, and what is in flight gets `grace`.
     """
     chosen = Options.of(options)
+    if chosen.sample or chosen.estimate or chosen.dedupe:
+        raise UsageError("sample, estimate and dedupe want a file that can be read again: use run")
+    selection = selection_of(chosen)
+    if selection is not None:
+        selection.read_done()
     rejected: list[Result] = []
     raised: list[Exception] = []
     allowed = math.inf if chosen.max_duration is None else chosen.max_duration
@@ -86,6 +91,8 @@ async def stream(
                 finished=DoneIds(),
                 reject=rejected.append,
                 at_most=chosen.limit,
+                selection=selection,
+                limit_new=chosen.limit_new,
                 needs_model=server.model is None,
             )
             scheduler = scheduler_for(chosen, server, intake.jobs(feed.lines()), rejected.append)

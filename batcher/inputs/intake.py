@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from batcher.failures import InputError, LineError
+from batcher.failures import InputError, LineError, UsageError
 from batcher.inputs.changes import contradiction
 from batcher.inputs.done import Sight
 from batcher.inputs.formats.jsonl import refused
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TURN: Final = 2000
 """Lines that are passed over or compared at a stretch: 60 ms at most."""
+LACKING: Final = 20
+"""Rows without a column, from the first on, that show a template to be wrong."""
 SHOWN = 3
 """Changed jobs that are kept as examples."""
 
@@ -88,6 +90,7 @@ class Intake:
     _proven: LineSet = field(default_factory=LineSet)
     _alone: bool = False
     _clashed: bool = False
+    _lacking: int = 0
     _turns: Turns = field(init=False)
     _checked: bool = False
     _passed: LineSet = field(default_factory=LineSet)
@@ -198,8 +201,15 @@ class Intake:
             if error.code == OWN_RESULT and not self.judged and not self.refused:
                 raise InputError(f"the input is not one of jobs: {error.message}") from error
             self.refused += 1
+            self._give_up_on(error)
             self.reject(refused(error, line))
             return None
+
+    def _give_up_on(self, error: LineError) -> None:
+        """Raise UsageError if it is the template that is wrong: not one row so far has the column that it names."""
+        self._lacking += error.code == "template_column"
+        if self._lacking == self.refused == LACKING and not self.judged:
+            raise UsageError(f"each of the first {LACKING} rows fails alike: {error.message}. Nothing was sent")
 
     def _looked_at(self, line: Line) -> Job | None:
         """As `_unknown`. Raises LineError for a line that is no job."""

@@ -92,6 +92,18 @@ def test_a_wrong_template_sends_nothing(desk: Desk, sim: Simulator) -> None:
     assert not (desk.path / "results.jsonl").exists()
 
 
+def test_a_template_that_fits_no_row_stops_the_run(desk: Desk, sim: Simulator) -> None:
+    """After 20 rows that lack what it names it is the template that is wrong; before, each row has its own error."""
+    desk.write("rows.jsonl", *ROWS)
+    ran = run(desk, sim, "--prompt", "{{ txt }}")
+    assert (ran.code, requests(sim)) == (2, 0)
+    assert 'did you mean "text"?' in ran.err
+    desk.write("rows.jsonl", *ROWS[:19])
+    assert run(desk, sim, "--prompt", "{{ txt }}").code == 3
+    desk.write("rows.jsonl", {"txt": "has it"}, *ROWS)
+    assert run(desk, sim, "--prompt", "{{ txt }}").code == 3
+
+
 def test_results_are_no_jobs_but_can_be_asked_about(desk: Desk, sim: Simulator) -> None:
     """Given as input they are refused; with a template they are rows of a second step."""
     desk.write("rows.jsonl", *ROWS)

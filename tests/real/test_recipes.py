@@ -1,0 +1,66 @@
+"""The recipes of the README on the real llama.cpp server, word for word but for where the server is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+from support.commandline import PROJECT, Desk
+from support.realserver import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.timeout(180)]
+
+SECTION = (PROJECT / "README.md").read_text().split("\n## Datasets\n", 1)[1].split("\n## ", 1)[0]
+RECIPES = [shlex.split(line) for line in re.findall(r"^batcher (run .*)$", SECTION, re.MULTILINE)]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """One server for all recipes: to start it takes longer than they do."""
+    with serving() as address:
+        yield address
+
+
+def here(recipe: list[str], url: str) -> list[str]:
+    """A recipe's command on that server, with a few tokens an answer."""
+    words = [word for word in recipe if word not in ("--local", "-m", "all-minilm")]
+    return [*words, "--base-url", url, "--no-stream", *([] if "--embed" in words else ["--param", "max_tokens=4"])]
+
+
+def test_the_recipes_run_one_after_the_other(url: str, tmp_path: Path) -> None:
+    """Classify, translate, judge what was classified, name the notes of a folder, embed a table night by night."""
+    desk = Desk(tmp_path)
+    shutil.copytree(PROJECT / "jobs", tmp_path / "jobs")
+    (tmp_path / "docs").mkdir()
+    for name in ("bees", "ants"):
+        (tmp_path / "docs" / f"{name}.md").write_text(f"# {name}\n\nThey live together.\n")
+    with sqlite3.connect(tmp_path / "notes.db") as database:
+        database.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT)")
+        database.executemany("INSERT INTO notes (body) VALUES (?)", [("one",), ("two",), ("one",)])
+    database.close()
+    classify, translate, judge, name_them, embed = (here(recipe, url) for recipe in RECIPES)
+    assert desk.run(*classify).code == 0
+    labels = desk.lines("labels.jsonl")
+    assert [len(labels), all(line["id"].startswith("h:") for line in labels)] == [4, True]
+    assert desk.run("verify", "jobs/reviews.csv", "labels.jsonl").code == 0
+    assert desk.run(*translate).code == 0
+    translated = {line["id"]: line for line in desk.lines("translated.jsonl")}
+    assert set(translated) == {"greet.1", "greet.2", "greet.3", "bye.1"}
+    assert {translated["greet.1"].get("copy_of"), translated["greet.3"].get("copy_of")} & {"greet.1", "greet.3"}
+    assert desk.run(*judge).code == 0
+    assert desk.ids("judged.jsonl") == desk.ids("labels.jsonl")
+    assert desk.run(*name_them).code == 0
+    assert {line["id"].rpartition("/")[2] for line in desk.lines("titles.jsonl")} == {"ants.md", "bees.md"}
+    nightly = [word if word != "500" else "2" for word in embed]
+    assert [desk.run(*nightly).code for _ in range(2)] == [4, 0]
+    vectors = {line["id"]: line for line in desk.lines("vectors.jsonl")}
+    assert set(vectors) == {"1", "2", "3"}
+    assert vectors["1"]["embedding"] == pytest.approx(vectors["3"]["embedding"], abs=1e-3)
