@@ -95,12 +95,21 @@ class Copies:
             yield from jobs
             return
         for job in jobs:
-            if job is not None and job.kind in self.kinds and self._is_copy(job):
-                while len(self._ready) >= READY or (self._held >= WAITING and not self.idle()):
-                    self.due()
-                    yield None
-            else:
+            if job is None or job.kind not in self.kinds:
                 yield job
+                continue
+            number, _ = self._requests.entry(self._key(job))
+            while self._is_full(number):
+                self.due()
+                yield None
+                if not self._ready and self._held >= WAITING and self.idle():
+                    break
+            if self._requests.places[number] == _ASKED and number not in self._waiting:
+                self._leaders[job.id] = number
+                self._waiting[number] = []
+                yield job
+            elif not self._is_full(number):  # else nobody will answer, and it stays pending with what it waits for
+                self._file(Copy(job.id, job.seq, job.hash, job.meta), number)
 
     def failed(self, result: Result) -> list[Result]:
         """Note that a request failed for good; returns the failures of those that wait for it."""
@@ -137,25 +146,17 @@ class Copies:
     def _key(self, job: Job) -> bytes:
         return key_of(job, job.seq % self.repeat)
 
-    def _is_copy(self, job: Job) -> bool:
-        """Whether another job asks the same; it waits then, or is ready to be written."""
-        number, is_new = self._requests.entry(self._key(job))
+    def _is_full(self, number: int) -> bool:
+        """Whether a copy of a request has to wait for room."""
+        return len(self._ready) >= READY or (self._held >= WAITING and number in self._waiting)
+
+    def _file(self, copy: Copy, number: int) -> None:
         place = self._requests.places[number]
-        if is_new or (place == _ASKED and not self._is_asked(number)):
-            self._leaders[job.id] = number
-            self._waiting[number] = []
-            return False
-        copy = Copy(job.id, job.seq, job.hash, job.meta)
         if place == _ASKED:
-            if self._held < 2 * WAITING:  # more are there only where nothing comes: they stay pending
-                self._waiting[number].append(copy)
-                self._held += 1
+            self._waiting[number].append(copy)
+            self._held += 1
         else:
             self._put(copy, place)
-        return True
-
-    def _is_asked(self, number: int) -> bool:
-        return number in self._waiting
 
     def _answered(self, ident: str, offset: int) -> None:
         """Note where the answer to a request was put, and let its copies go."""

@@ -9,7 +9,7 @@ from batcher.inputs.formats.content import check_input, check_items, check_messa
 from batcher.inputs.formats.endpoints import kind_of
 from batcher.inputs.formats.images import load_image, load_uri
 from batcher.inputs.formats.parameters import OTHER_KEYS, PARAMETERS, nearest_key, put, wrong
-from batcher.inputs.formats.shapes import familiar, path_of_body, refuse_others
+from batcher.inputs.formats.shapes import FOREIGN_KEYS, familiar, path_of_body, refuse_others
 from batcher.inputs.identity import body_hash, request_hash
 from batcher.model import Job, Kind
 
@@ -39,7 +39,7 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
     """The job that a record stands for, under the id `name`. Raises `LineError`."""
     if record.get("body") is not None:
         return _read_body(record, name, seq, defaults)
-    if "prompt" not in record and "messages" not in record:
+    if "prompt" not in record and "messages" not in record and not FOREIGN_KEYS.isdisjoint(record):
         record = _of_others(record, defaults)
     path, kind = _recognise(record, defaults)
     content = _content(record, kind, path)

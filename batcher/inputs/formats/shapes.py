@@ -109,6 +109,12 @@ _UNSPOKEN: Final = (
 """What stands in the path of an API that is not spoken, and its name."""
 
 
+FOREIGN_KEYS: Final = frozenset(
+    {"instruction", "conversations", "question", "seq", "response"}.union(*(foreign.keys for foreign in _FOREIGN))
+) - {"custom_id", "key"}
+"""A line without any of these is none of other programs."""
+
+
 def unspoken(path: str) -> str | None:
     """What a path is for, if that is known and nothing that batcher does."""
     return next((what for part, what in _UNSPOKEN if part in path), None)

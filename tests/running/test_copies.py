@@ -1,0 +1,129 @@
+"""Equal requests in one run: who waits for whom, what is remembered, and that nobody waits for ever."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, strategies as st
+
+from batcher.inputs.formats import parse_job
+from batcher.inputs.formats.defaults import Defaults
+from batcher.ledger.copying import Copy, copied_line
+from batcher.running import copies
+from batcher.running.requests import Requests, key_of
+from batcher.simulator import simulator_thread
+
+if TYPE_CHECKING:
+    from support.commandline import Desk, Ran
+
+    from batcher.simulator import Simulator
+
+
+def run(desk: Desk, sim: Simulator, *args: str) -> Ran:
+    return desk.call("run", "rows.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "--dedupe", *args)
+
+
+@given(st.lists(st.integers(0, 40)))
+def test_a_request_is_known_again(numbers: list[int]) -> None:
+    """Entries are numbered as they come, and a key has one whatever came before it."""
+    table, known = Requests(), dict[int, int]()
+    for number in numbers:
+        entry, is_new = table.entry(number.to_bytes(16, "big"))
+        assert is_new == (number not in known)
+        assert known.setdefault(number, entry) == entry
+    assert len(table) == len(known)
+
+
+def test_many_requests_are_known_again() -> None:
+    """Also when the index has grown, and of keys that agree in one half."""
+    table = Requests()
+    keys = [half.to_bytes(8, "little") + other.to_bytes(8, "little") for half in range(100) for other in range(100)]
+    assert [table.entry(key) for key in keys] == [(number, True) for number in range(1, len(keys) + 1)]
+    assert [table.entry(key) for key in keys] == [(number, False) for number in range(1, len(keys) + 1)]
+
+
+def test_a_key_is_of_all_that_is_asked() -> None:
+    """Ids, line numbers and what comes back untouched make no difference; whatever is sent does."""
+
+    def key(turn: int = 0, **line: object) -> bytes:
+        return key_of(parse_job(json.dumps(line).encode(), 0, Defaults(model="m")), turn)
+
+    same = key(id="a", prompt="Hi")
+    assert key(id="b", prompt="Hi", meta=1) == same
+    others = [
+        key(prompt="Ho"),
+        key(prompt="Hi", model="n"),
+        key(prompt="Hi", system="s"),
+        key(prompt="Hi", temperature=0),
+        key(prompt="Hi", truncate=True),
+        key(prompt="Hi", options={"num_ctx": 1}),
+        key(prompt="Hi", params={"x": 2**70}),
+        key(prompt="Hi", url="/api/chat"),
+        key(input="Hi"),
+        key(1, prompt="Hi"),
+    ]
+    assert len({same, *others}) == len(others) + 1
+
+
+def test_the_line_of_a_copy() -> None:
+    """It says whose answer it is, and nothing of a request that was not made; large numbers keep their digits."""
+    digits = 123456789012345678901234567890
+    line = json.dumps(
+        {"id": "a", "seq": 0, "hash": "0" * 16, "text": "é", "parsed": {"n": digits}, "usage": {}, "meta": 1}
+    ).encode()
+    made = copied_line(line, Copy("b", 7, "0" * 16, None))
+    assert made is not None
+    assert json.loads(made) == {
+        "id": "b",
+        "seq": 7,
+        "hash": "0" * 16,
+        "text": "é",
+        "parsed": {"n": digits},
+        "copy_of": "a",
+    }
+    again = copied_line(made, Copy("c", 8, "0" * 16, {"x": 1}))
+    assert again is not None
+    assert (json.loads(again)["copy_of"], json.loads(again)["meta"]) == ("a", {"x": 1})
+    assert copied_line(line, Copy("b", 7, "1" * 16, None)) is None
+
+
+@pytest.mark.parametrize(("waiting", "ready"), [(3, 256), (10_000, 2), (1, 1)])
+def test_few_copies_at_a_time(desk: Desk, monkeypatch: pytest.MonkeyPatch, waiting: int, ready: int) -> None:
+    """However few may wait or be written at a stretch, each row gets its answer, and the input waits for room."""
+    monkeypatch.setattr(copies, "WAITING", waiting)
+    monkeypatch.setattr(copies, "READY", ready)
+    rows = [{"id": f"r{number}", "model": "simulator", "prompt": f"question {number % 3}"} for number in range(60)]
+    desk.write("rows.jsonl", *rows)
+    with simulator_thread() as sim:
+        assert run(desk, sim, "-c", "2").code == 0
+        assert sim.tally.paths["/api/generate"] == 3
+    assert len(desk.lines()) == 60
+
+
+def test_copies_of_what_stays_pending_hold_up_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is missing leaves its jobs pending, and their copies; the others get their answers."""
+    monkeypatch.setattr(copies, "WAITING", 4)
+    gone = [{"id": f"g{number}", "model": "gone", "prompt": "same"} for number in range(30)]
+    good = [{"id": f"r{number}", "model": "simulator", "prompt": f"question {number % 2}"} for number in range(10)]
+    desk.write("rows.jsonl", *gone, *good)
+    with simulator_thread(models=("simulator",)) as sim:
+        ran = run(desk, sim, "-c", "1", "--summary-json", "sums.json")
+    assert ran.code == 78, ran.err
+    assert desk.ids() == sorted(str(row["id"]) for row in good)
+    assert json.loads((desk.path / "sums.json").read_text())["jobs"]["pending"] == 30
+
+
+def test_more_failures_than_are_remembered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later copy of one that is forgotten is asked again, and fails by itself."""
+    monkeypatch.setattr(copies, "FAILURES", 1)
+    bad = [{"id": f"b{number}", "prompt": f"[[sim id=no{number} do=bad]]"} for number in range(3)]
+    good = [{"id": f"g{number}", "prompt": f"question {number}"} for number in range(40)]
+    late = [{"id": f"l{number}", "prompt": f"[[sim id=no{number} do=bad]]"} for number in range(3)]
+    desk.write("rows.jsonl", *bad, *good, *late)
+    with simulator_thread() as sim:
+        assert run(desk, sim, "-c", "1", "-m", "simulator").code == 3
+        asked = sum(sim.counts[f"no{number}"] for number in range(3))
+    assert set(desk.errors()) == {"b0", "b1", "b2", "l0", "l1", "l2"}
+    assert asked == 5
