@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-import orjson
-
 from batcher.failures import FLAGS, UsageError
 from batcher.inputs.selection import Shard
 from batcher.model import Api
@@ -296,14 +294,3 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "keep_alive": str,
 }
 """Options that may be given as text or as a number, and how they are read."""
-
-
-def setting(text: str) -> tuple[str, Json]:
-    """Read `key=value`; the value is JSON if it reads as JSON, else the text itself. Raises ValueError."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ValueError(f"{text!r} is not key=value")
-    try:
-        return key.strip(), orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return key.strip(), value

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from batcher.commands.values import setting
 from batcher.failures import Exit, UsageError
-from batcher.options import AUTO, Concurrency, MaxErrors, Options, amount, duration, nearest, setting
+from batcher.options import AUTO, Concurrency, MaxErrors, Options, amount, duration, nearest
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import orjson
 
-from batcher.options import duration, setting
+from batcher.options import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from batcher.model import Json
 
 
 class Duration(click.ParamType[float]):
@@ -82,3 +85,14 @@ class LocalModel(click.ParamType[bool | Path]):
 def _is_gguf(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(4) == b"GGUF"
+
+
+def setting(text: str) -> tuple[str, Json]:
+    """Read `key=value`; the value is JSON if it reads as JSON, else the text itself. Raises ValueError."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"{text!r} is not key=value")
+    try:
+        return key.strip(), orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return key.strip(), value

@@ -6,6 +6,7 @@ Without a template a row is read as a line of a job file is, and the named colum
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -13,7 +14,7 @@ import orjson
 from batcher.failures import LineError, UsageError
 from batcher.inputs.formats.content import check_messages
 from batcher.inputs.identity import canonical, canonical_id, own_id
-from batcher.inputs.templates import Template, is_template, missing_column, text_or_file
+from batcher.inputs.templates import Template, is_template, missing_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -188,3 +189,18 @@ def _texts(value: Json) -> Iterator[str]:
     elif type(value) is list:
         for item in value:
             yield from _texts(item)
+
+
+def text_or_file(text: str, name: str) -> str:
+    """The text itself, or what the file behind an `@` holds; `@@` stands for an `@`. Raises UsageError."""
+    if not text.startswith("@"):
+        return text
+    if text.startswith("@@"):
+        return text[1:]
+    try:
+        return Path(text[1:]).expanduser().read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name}: {text[1:]} is not UTF-8: byte {error.start + 1}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"{name}: {text[1:]} cannot be read: {reason}") from error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -19,7 +17,7 @@ from batcher.failures import Exit, Failure, FailureClass, ungrouped
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.inputs.intake import Intake
-from batcher.ledger.state import EVERY, parameters
+from batcher.ledger.state import EVERY
 from batcher.ledger.writer import Writer
 from batcher.policy.limit.concurrency import FixedLimit
 from batcher.running.announcement import announced
@@ -28,8 +26,8 @@ from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
 from batcher.running.holds import Holds
+from batcher.running.preparation import left_of, prepare
 from batcher.running.recorder import Recorder
-from batcher.running.resumption import compare, seal_of
 from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import EARLY, stops, too_many
@@ -38,12 +36,11 @@ from batcher.running.wiring import (
     exchanges_for,
     recipe_of,
     said,
-    said_selection,
     scheduler_for,
     selection_of,
     source_for,
 )
-from batcher.servers.contact import contact, learn_slots, only_model
+from batcher.servers.contact import contact, learn_slots
 from batcher.view.observer import Silent
 from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
@@ -62,8 +59,6 @@ if TYPE_CHECKING:
     from batcher.view.observer import Observer
 
 TICK: Final = 0.2
-COUNTED: Final = 4 << 20
-"""Bytes of an input whose rows are counted though nobody watches."""
 
 
 @dataclass(slots=True)
@@ -188,7 +183,9 @@ class Run:
         copies = recorder.copies = Copies.of(ledger, wanted=self.options.dedupe, repeat=self.options.repeat)
         if self.options.dedupe:  # else no results of earlier runs are looked at for it
             intake.met = copies.met
-        await self._prepare(intake, source, ledger, server)
+        self.total = await prepare(
+            intake, source, ledger, server, self._state, options=self.options, observer=self.observer
+        )
         await to_thread.run_sync(copies.find)
         scheduler = self.scheduler = scheduler_for(
             self.options, server, copies.distinct(self._jobs(intake, source, server)), recorder.reject
@@ -216,35 +213,13 @@ class Run:
                         engine.stop(why)
                 await recorder.record_copies()
                 helpers.cancel_scope.cancel()
-            await self._tell_estimate(source, ledger, scheduler)
+            if self._estimate is not None:
+                left = await to_thread.run_sync(left_of, source, self.options, ledger, check_cancelled)
+                allowed = sum(lane.limit.allowed for lane in scheduler.lanes)
+                self.observer.note(self._estimate.words(left, now() - self.summary.started, allowed))
         finally:
             await recorder.record_last(engine.take())
             self._take_stock(intake, scheduler, server, source.damage)
-
-    async def _prepare(self, intake: Intake, source: Source, ledger: AnyLedger, server: Contact) -> None:
-        """Have all that is done told apart from what is to do, and the state written, before anything is sent."""
-        if source.is_regular and server.model is None and not intake.names_model(source.lines()):
-            model = await only_model(server, self.observer)
-            intake.defaults = replace(intake.defaults, model=model)
-        if intake.selection is not None:
-            await to_thread.run_sync(intake.selection.prepare, source, self.options.limit, check_cancelled)
-        asked = parameters(intake.defaults, intake.selection)
-        before = self._state.before(ledger)
-        comparison = partial(compare, intake, source, ledger, self.observer.note, before=before, parameters=asked)
-        await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
-        self._state.begin(
-            ledger,
-            asked,
-            source.fingerprint,
-            server.redactor.value,
-            partial(seal_of, ledger, intake),
-            selection=said_selection(self.options),
-        )
-        if source.is_regular and (self.observer.wants_total or _is_small(source)):
-            lines = await to_thread.run_sync(source.count, check_cancelled)
-            self.total = min(lines, self.options.limit or sys.maxsize)
-            if intake.selection is not None:
-                self.total = intake.selection.count_of(self.total)
 
     def _jobs(self, intake: Intake, source: Source, server: Contact) -> Iterator[Job | None]:
         """The jobs that are to do, with what there is to say of them."""
@@ -306,15 +281,6 @@ class Run:
         if self._estimate is not None:
             self._estimate.add(result)
 
-    async def _tell_estimate(self, source: Source, ledger: AnyLedger, scheduler: Scheduler) -> None:
-        """Say what the rows that have no result will take."""
-        if self._estimate is None:
-            return
-        rows = min(await to_thread.run_sync(source.count, check_cancelled), self.options.limit or sys.maxsize)
-        left = max(0, rows * self.options.repeat - len(ledger))
-        took = now() - self.summary.started
-        self.observer.note(self._estimate.words(left, took, sum(lane.limit.allowed for lane in scheduler.lanes)))
-
     async def _tick(self) -> None:
         """Show the state now and then, and say what is waited for."""
         holds = Holds(self.observer.note, self.summary)
@@ -327,10 +293,6 @@ class Run:
         finally:
             if self.scheduler is not None:
                 holds.look(self.scheduler, now())  # a wait may have ended just before the run did
-
-
-def _is_small(source: Source) -> bool:
-    return source.size is not None and source.size <= COUNTED
 
 
 async def _keep_now_and_then(state: StateKeeper) -> None:

@@ -15,10 +15,10 @@ from batcher.failures import ConfigError, Failure, FailureClass, LineError, Usag
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
 from batcher.inputs.formats.reading import Reading
-from batcher.inputs.recipe import TEXTS, Recipe
+from batcher.inputs.recipe import TEXTS, Recipe, text_or_file
 from batcher.inputs.selection import Selection
 from batcher.inputs.source import Source
-from batcher.inputs.templates import is_template, text_or_file
+from batcher.inputs.templates import is_template
 from batcher.model import Api, Result
 from batcher.options import AUTO, Concurrency
 from batcher.policy.backlog import STRETCH, Backlog

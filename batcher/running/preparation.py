@@ -1,0 +1,76 @@
+"""What a run does before it sends anything: it chooses rows, tells what is done from what is to do, and counts."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from anyio import to_thread
+from anyio.from_thread import check_cancelled
+
+from batcher.ledger.state import parameters
+from batcher.running.resumption import compare, seal_of
+from batcher.running.wiring import said_selection
+from batcher.servers.contact import only_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batcher.inputs.intake import Intake
+    from batcher.inputs.source import Source
+    from batcher.ledger.ledger import AnyLedger
+    from batcher.options import Options
+    from batcher.running.statekeeper import StateKeeper
+    from batcher.servers.contact import Contact
+    from batcher.view.observer import Observer
+
+COUNTED: Final = 4 << 20
+"""Bytes of an input whose rows are counted though nobody watches."""
+
+
+async def prepare(
+    intake: Intake,
+    source: Source,
+    ledger: AnyLedger,
+    server: Contact,
+    state: StateKeeper,
+    *,
+    options: Options,
+    observer: Observer,
+) -> int | None:
+    """Have all that is done told apart, and the state written; returns how many jobs there are, if that was counted.
+
+    Raises BatcherError where the run cannot go on from the results as they are.
+    """
+    if source.is_regular and server.model is None and not intake.names_model(source.lines()):
+        intake.defaults = replace(intake.defaults, model=await only_model(server, observer))
+    if intake.selection is not None:
+        await to_thread.run_sync(intake.selection.prepare, source, options.limit, check_cancelled)
+    asked = parameters(intake.defaults, intake.selection)
+    before = state.before(ledger)
+    comparison = partial(compare, intake, source, ledger, observer.note, before=before, parameters=asked)
+    await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
+    state.begin(
+        ledger,
+        asked,
+        source.fingerprint,
+        server.redactor.value,
+        partial(seal_of, ledger, intake),
+        selection=said_selection(options),
+    )
+    if not source.is_regular or not (observer.wants_total or (source.size is not None and source.size <= COUNTED)):
+        return None
+    rows = await to_thread.run_sync(rows_of, source, options, check_cancelled)
+    return rows if intake.selection is None else intake.selection.count_of(rows)
+
+
+def rows_of(source: Source, options: Options, checkpoint: Callable[[], object]) -> int:
+    """Count the rows of an input, as far as it is taken."""
+    return min(source.count(checkpoint), options.limit or sys.maxsize)
+
+
+def left_of(source: Source, options: Options, ledger: AnyLedger, checkpoint: Callable[[], object]) -> int:
+    """Count the jobs of an input that have no result."""
+    return max(0, rows_of(source, options, checkpoint) * options.repeat - len(ledger))
