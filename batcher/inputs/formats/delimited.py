@@ -29,6 +29,8 @@ _BLOCK: Final = 256 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 _DELIMITERS: Final = (b",", b";", b"\t", b"|")
 """What may stand between cells, best first: where the comma is for decimals, spreadsheets write semicolons."""
+_JSON: Final = frozenset('{["-0123456789tfn')
+"""What JSON begins with."""
 
 
 def read_csv(file: BinaryIO, first: int) -> Rows:
@@ -111,7 +113,7 @@ class Table:
         return self._quoted(text) or self._escaped(text)
 
     def _quoted(self, text: str) -> list[str] | None:
-        """Cells in which quotes stand around whole cells alone, which is usual, and ten times as fast."""
+        """Cells whose quotes stand around them, or are doubled in them, which is usual, and five times as fast."""
         delimiter = self._text
         *pairs, last = text.split('"')
         if len(pairs) % 2:
@@ -119,13 +121,14 @@ class Table:
         cells: list[str] = []
         for place in range(0, len(pairs), 2):
             outside = pairs[place]
-            if place and (len(outside) < 1 or outside[0] != delimiter):
-                return None
             if outside:
-                if outside[-1] != delimiter:
+                if outside[-1] != delimiter or (place and outside[0] != delimiter):
                     return None
                 if outside != delimiter or not place:
                     cells += outside.split(delimiter)[1 if place else 0 : -1]
+            elif place:
+                cells[-1] += f'"{pairs[place + 1]}'
+                continue
             cells.append(pairs[place + 1])
         if last:
             if last[0] != delimiter:
@@ -165,7 +168,10 @@ class Cells:
 
     def record(self) -> dict[str, Json]:
         """Cells of text as they are; the others read as JSON where they are; none for an empty cell."""
-        return {name: cell if name in TEXT_KEYS else _json(cell) for name, cell in self.values().items() if cell}
+        cells = self.values().items()
+        return {
+            name: cell if name in TEXT_KEYS or cell[0] not in _JSON else _json(cell) for name, cell in cells if cell
+        }
 
     def raw(self) -> bytes:
         return self._record

@@ -33,17 +33,19 @@ def parse_job(data: Data, seq: int, defaults: Defaults, ids: Ids | None = None) 
 
     `ids` tells repeats apart. Raises `LineError`, with the id if the line has one. Reads image files that it names.
     """
-    if isinstance(data, bytes):
-        record = read_object(data)
-    else:
-        record = data.record()
-        data = orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+    record = read_object(data) if isinstance(data, bytes) else data.record()
     explicit = _explicit_id(record)
     try:
-        return read_record(record, explicit or (ids.derive(data, seq) if ids else derived_id(data)), seq, defaults)
+        return read_record(record, explicit or _derived(data, record, seq, ids), seq, defaults)
     except LineError as error:
         error.id = explicit
         raise
+
+
+def _derived(data: Data, record: dict[str, Json], seq: int, ids: Ids | None) -> str:
+    """The id of a row without one."""
+    known = data if isinstance(data, bytes) else orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+    return ids.derive(known, seq) if ids else derived_id(known)
 
 
 def _explicit_id(record: dict[str, Json]) -> str | None:
