@@ -61,7 +61,8 @@ ROOMS: dict[str, Room] = {
     "inputs": Room(
         may=set(),
         doors={
-            "changes", "compression", "done", "formats", "formats.defaults", "formats.jsonl", "formats.objects",
+            "blocks", "changes", "compression", "done", "formats", "formats.defaults", "formats.jsonl",
+            "formats.objects",
             "formats.parameters", "formats.reading", "identity", "intake", "lineset", "opening", "part", "parts",
             "source",
         },
@@ -106,6 +107,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "inputs": {
         "__init__": set(),
+        "blocks": {"formats", "lineset", "rows"},
         "changes": set(),
         "compression": {"formats.reading"},
         "done": set(),
@@ -113,7 +115,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "formats.columnar", "formats.defaults", "formats.delimited", "formats.jsonarray", "formats.jsonl",
             "formats.lines", "formats.reading", "formats.sheet", "formats.text", "identity", "rows",
         },
-        "formats.columnar": {"formats.lines", "formats.reading", "formats.values", "rows"},
+        "formats.columnar": {"formats.lines", "formats.reading", "formats.values"},
         "formats.content": {"formats.parameters"},
         "formats.database": {"formats.lines", "formats.objects", "formats.reading", "formats.values"},
         "formats.defaults": {"formats.endpoints"},
@@ -134,11 +136,13 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "formats.content", "formats.defaults", "formats.endpoints", "formats.images", "formats.parameters",
             "identity",
         },
-        "formats.sheet": {"formats.lines", "formats.parameters", "formats.reading", "formats.values", "rows"},
+        "formats.sheet": {"formats.lines", "formats.parameters", "formats.reading", "formats.values"},
         "formats.text": {"formats.delimited", "formats.lines", "formats.reading"},
         "formats.values": set(),
         "identity": set(),
-        "intake": {"changes", "done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset"},
+        "intake": {
+            "blocks", "changes", "done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset",
+        },
         "lineset": set(),
         "opening": set(),
         "part": {"formats.reading"},

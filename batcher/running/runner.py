@@ -25,7 +25,7 @@ from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.holds import Holds
 from batcher.running.recorder import Recorder
-from batcher.running.resumption import compare, seal_of
+from batcher.running.resumption import blocks_of, compare, seal_of
 from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import EARLY, stops, too_many
@@ -173,7 +173,10 @@ class Run:
         before = self._state.before(ledger)
         comparison = partial(compare, intake, source, ledger, self.observer.note, before=before, parameters=asked)
         await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
-        self._state.begin(ledger, asked, source.fingerprint, server.redactor.value, partial(seal_of, ledger, intake))
+        intake.blocks = blocks_of(ledger, source)
+        seal = partial(seal_of, ledger, intake)
+        blocks = intake.blocks.blocks if intake.blocks is not None else ()
+        self._state.begin(ledger, asked, source.fingerprint, server.redactor.value, seal, blocks=blocks)
         if source.is_regular and self.observer.wants_total:
             lines = await to_thread.run_sync(source.count, check_cancelled)
             self.total = min(lines, self.options.limit or sys.maxsize)

@@ -10,7 +10,6 @@ from batcher.failures import InputError, LineError
 from batcher.inputs.formats.lines import Line
 from batcher.inputs.formats.reading import missing
 from batcher.inputs.formats.values import plain
-from batcher.inputs.rows import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -110,10 +109,11 @@ class _Stretch:
         try:
             if self._batches is None or place < self._begin:
                 self._batches, self._end = self._open(), 0
-            batch = None
-            while place >= self._end:
+            while True:
                 batch = next(self._batches)
                 self._begin, self._end = self._end, self._end + batch.num_rows
+                if place < self._end:
+                    break
             self._rows = list(zip(*map(_column, batch.columns), strict=True)) or [()] * batch.num_rows
         except StopIteration:
             self._batches, self._begin, self._end = None, 0, 0
@@ -162,8 +162,8 @@ class Record:
         """All but what is null."""
         return {name: value for name, value in self.values().items() if value is not None}
 
-    def raw(self) -> bytes:
-        return canonical(self.values())
+    def raw(self) -> None:
+        return None
 
 
 def _columns(schema: Any, reading: Reading) -> list[str] | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from hashlib import blake2b
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -64,7 +65,7 @@ def _read(file: BinaryIO, first: int, delimiters: Sequence[bytes]) -> Rows:
 class Table:
     """The header of a table: what its columns are called, and what stands between cells."""
 
-    __slots__ = ("_cell", "_names", "_text", "delimiter")
+    __slots__ = ("_cell", "_names", "_text", "delimiter", "mark")
 
     def __init__(self, names: Sequence[str], delimiter: bytes) -> None:
         self._names = names
@@ -72,6 +73,8 @@ class Table:
         mark = re.escape(self._text)
         self._cell = re.compile(rf'(?:"((?:[^"]++|"")*+)"|([^"{mark}][^{mark}]*+)?+)(?={mark}|\Z)')
         self.delimiter = delimiter
+        self.mark = blake2b("\0".join([self._text, *names]).encode(), digest_size=8).digest()
+        """By it a row under another header is another row."""
 
     @classmethod
     def of(cls, record: bytes, delimiters: Sequence[bytes]) -> Table:
@@ -174,7 +177,7 @@ class Cells:
         }
 
     def raw(self) -> bytes:
-        return self._record
+        return self._table.mark + self._record
 
 
 def _json(cell: str) -> Json:

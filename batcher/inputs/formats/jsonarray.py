@@ -67,20 +67,14 @@ class _Elements:
     def __iter__(self) -> Iterator[bytes]:
         """Raises `InputError` where the file breaks off, or goes on behind the array."""
         among = self._depth
-        if self._is_array:
-            for element in self._objects():
-                self._count += 1
-                yield element
+        yield from self._objects()
         while (mark := self._mark(_AMONG if self._depth == among else _WITHIN)) is not None:
-            if mark == b",":
-                ends = self._is_array
-            elif mark in b"[{":
+            if mark in b"[{":
                 self._depth += 1
                 continue
-            else:
+            if mark != b",":
                 self._depth = max(self._depth - 1, 0)
-                ends = self._depth == 0
-            if not ends:
+            if not (self._is_array if mark == b"," else self._depth == 0):
                 continue
             element = self._buffer[self._start : self._place - self._is_array].strip()
             self._start = self._place
@@ -91,9 +85,7 @@ class _Elements:
                 if mark != b",":
                     self._end()
                     return
-                for element in self._objects():
-                    self._count += 1
-                    yield element
+                yield from self._objects()
 
     def read(self, size: int) -> bytes:
         """As a file that begins again."""
@@ -102,7 +94,8 @@ class _Elements:
 
     def _objects(self) -> Iterator[bytes]:
         """Those that follow next and are small and sound: found by reading them, which is ten times as fast."""
-        while (found := self._object()) is not None:
+        while self._is_array and (found := self._object()) is not None:
+            self._count += 1
             yield found
 
     def _object(self) -> bytes | None:
