@@ -41,9 +41,9 @@ class Blocks:
     __slots__ = ("_held", "_unknown", "blocks")
 
     def __init__(self, known: Iterable[Sequence[int]] = ()) -> None:
-        self.blocks = [Block(*block) for block in known]
+        self.blocks: list[Sequence[int]] = [*known]
         self._held: list[Line] = []
-        self._unknown = self.blocks[-1].end if self.blocks else 0
+        self._unknown = Block(*self.blocks[-1]).end if self.blocks else 0
         """The number of the first row that no block has."""
 
     def add(self, line: Line) -> None:
@@ -57,7 +57,7 @@ class Blocks:
             if (found := checksum(held)) is None:
                 self._unknown = 1 << 62  # there are no checksums of such rows
             else:
-                self.blocks.append(Block(self._unknown, *found))
+                self.blocks.append((self._unknown, *found))
             held.clear()
 
 
