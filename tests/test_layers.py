@@ -61,9 +61,9 @@ ROOMS: dict[str, Room] = {
     "inputs": Room(
         may=set(),
         doors={
-            "changes", "compression", "done", "formats", "formats.defaults", "formats.jsonl", "formats.objects",
-            "formats.parameters", "formats.reading", "intake", "lineset", "opening", "part", "parts", "recipe",
-            "selection", "source", "templates",
+            "blocks", "changes", "compression", "done", "formats", "formats.defaults", "formats.jsonl",
+            "formats.objects", "formats.parameters", "formats.reading", "intake", "lineset", "opening", "part", "parts",
+            "recipe", "selection", "source", "templates",
         },
     ),
     "wire": Room(
@@ -106,6 +106,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "inputs": {
         "__init__": set(),
+        "blocks": {"formats", "lineset", "rows"},
         "changes": set(),
         "compression": {"formats.reading"},
         "done": set(),
@@ -113,7 +114,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "formats.columnar", "formats.defaults", "formats.delimited", "formats.jsonarray", "formats.jsonl",
             "formats.lines", "formats.reading", "formats.sheet", "formats.text", "identity", "rows",
         },
-        "formats.columnar": {"formats.lines", "formats.reading", "formats.values", "rows"},
+        "formats.columnar": {"formats.lines", "formats.reading", "formats.values"},
         "formats.content": {"formats.parameters"},
         "formats.database": {"formats.lines", "formats.objects", "formats.reading", "formats.values"},
         "formats.defaults": {"formats.endpoints", "recipe"},
@@ -135,13 +136,13 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "formats.shapes", "identity",
         },
         "formats.shapes": {"formats.parameters"},
-        "formats.sheet": {"formats.lines", "formats.parameters", "formats.reading", "formats.values", "rows"},
+        "formats.sheet": {"formats.lines", "formats.parameters", "formats.reading", "formats.values"},
         "formats.text": {"formats.delimited", "formats.lines", "formats.reading"},
         "formats.values": set(),
         "identity": set(),
         "intake": {
-            "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.shapes", "identity", "lineset",
-            "selection",
+            "blocks", "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.shapes", "identity",
+            "lineset", "selection",
         },
         "lineset": set(),
         "opening": set(),
@@ -217,8 +218,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "requests": set(),
         "resumption": set(),
         "runner": {
-            "announcement", "copies", "destination", "engine", "estimate", "holds", "preparation", "recorder", "signals",
-            "statekeeper", "stops", "wiring",
+            "announcement", "copies", "destination", "engine", "estimate", "holds", "preparation", "recorder",
+            "signals", "statekeeper", "stops", "wiring",
         },
         "signals": set(),
         "statekeeper": set(),

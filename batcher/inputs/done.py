@@ -14,6 +14,7 @@ from array import array
 from binascii import unhexlify
 from enum import Enum, auto
 from hashlib import blake2b
+from operator import or_
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _CHANGED: Final = 8
 _RESULT: Final = _DONE | _UNKNOWN | _CHANGED
 _UNCHANGED: Final = bytes(marks & ~_RESULT if marks & _CHANGED else marks for marks in range(256))
 """What is left of each mark when the results that have changed are forgotten."""
+_SEEN_WHERE: Final = bytes([0]) + bytes([_SEEN]) * 255
 
 
 class Sight(Enum):
@@ -128,6 +130,11 @@ class DoneIds:
     def see_first(self, count: int) -> None:
         """Note that the first `count` results that were added are those of lines of the input."""
         self._marks[1 : count + 1] = self._marks[1 : count + 1].replace(bytes([_DONE]), bytes([_DONE | _SEEN]))
+
+    def see_these(self, which: bytes) -> None:
+        """As `see_first`, of those of the first results for which there is a 1 and not a 0."""
+        end = len(which) + 1
+        self._marks[1:end] = bytes(map(or_, self._marks[1:end], which.translate(_SEEN_WHERE)))
 
     def seen(self, ident: str | bytes) -> bool:
         """Whether a line of the input with this id was noted."""

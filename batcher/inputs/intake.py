@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from batcher.failures import InputError, LineError, UsageError
 from batcher.inputs.changes import contradiction
@@ -18,6 +18,7 @@ from batcher.inputs.selection import Turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from batcher.inputs.blocks import Blocks, Unchanged
     from batcher.inputs.done import DoneIds
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
@@ -85,6 +86,8 @@ class Intake:
     """Told of each job that is looked at and has its result."""
     where: Callable[[int], object] | None = None
     """In which place of the inputs a row stands, for messages."""
+    blocks: Blocks | None = None
+    """Where to sum up the rows that are read, if that will be asked for."""
     rest: Callable[[], object] | None = None
     """Called where `jobs` yields None though there is more, so that others have their turn; without it, none have."""
     _proven: LineSet = field(default_factory=LineSet)
@@ -93,6 +96,8 @@ class Intake:
     _lacking: int = 0
     _turns: Turns = field(init=False)
     _checked: bool = False
+    _reads: bool = False
+    """The jobs are being read, and not looked at beforehand."""
     _passed: LineSet = field(default_factory=LineSet)
     """Lines that `check` found to need nothing."""
     _clashes: LineSet = field(default_factory=LineSet)
@@ -114,9 +119,20 @@ class Intake:
         """Take lines for answered, without looking at them; `alone` is what an earlier run found to be true."""
         self._proven, self.answered, self._alone = lines, lines.copy(), alone
 
+    def take_in_part(self, found: Unchanged, lines: Callable[[], Iterable[Line | None]], **settings: Any) -> None:
+        """Take over the lines that are unchanged, and `check` the rest; `lines` reads all, if they are too many."""
+        self.take_over(found.lines, alone=False)
+        if found.rest is None:
+            self.check(lines(), **settings)
+            return
+        self.check(found.rest, **settings)
+        self.skipped += len(found.lines)
+        self._alone = self._alone and found.read != self.at_most
+
     def jobs(self, lines: Iterable[Line | None]) -> Iterator[Job | None]:
         """Yield what is to be done; None where nothing has arrived yet. Raises InputError when a job has changed."""
         passed = 0
+        self._reads = True
         wanted = self._wanted if self._proven or self._passed else self._unknown  # len() takes long: once is enough
         for line in self._within_limit(lines):
             if line is None:
@@ -183,6 +199,8 @@ class Intake:
                 if self.at_most is not None and read >= self.at_most:
                     return
                 read += 1
+                if self.blocks is not None and self._reads:
+                    self.blocks.add(line)
             yield line
         self._alone = self.selection is None
 

@@ -32,6 +32,13 @@ class LineSet:
         for seq in seqs:
             marks[seq] = 1
 
+    def among(self, seqs: Sequence[int]) -> bytes:
+        """Say of each number whether it is here: 1, or 0."""
+        marks = self._marks
+        if seqs and max(seqs) >= len(marks):
+            marks = marks + bytes(max(seqs) + 1 - len(marks))
+        return bytes(map(marks.__getitem__, seqs))
+
     def copy(self) -> LineSet:
         twin = LineSet()
         twin._marks = self._marks[:]

@@ -28,8 +28,8 @@ class Row(Protocol):
     def record(self) -> dict[str, Json]:
         """Give what a line of JSONL would hold that asks for the same, without a template. Raises `LineError`."""
 
-    def raw(self) -> bytes:
-        """Give the bytes that it is known again by: rows with the same bytes have the same columns."""
+    def raw(self) -> bytes | None:
+        """Give bytes that it is known again by: with the same, it has the same columns. `None` if it must be read."""
 
 
 Data: TypeAlias = "bytes | Row"
@@ -58,8 +58,8 @@ def values_of(data: Data) -> dict[str, Json]:
     return read_object(data) if isinstance(data, bytes) else data.values()
 
 
-def raw_of(data: Data) -> bytes:
-    """Give the bytes that a row is known again by."""
+def raw_of(data: Data) -> bytes | None:
+    """Give the bytes that a row is known again by, if it has some."""
     return data if isinstance(data, bytes) else data.raw()
 
 

@@ -84,8 +84,9 @@ class Ledger:
     ) -> Self:
         """Create or reopen a results file, lock it, mend it, and read what is done, or have `overwrite` await `empty`.
 
-        `fingerprint` is that of the input: if the last run had the same, its seal tells what is done. `checkpoint` is
-        called now and then; what it raises ends the reading. What a failed sync left in doubt is written anew.
+        `fingerprint` is that of the input: if the last run had the same, its seal tells what is done, and if that was
+        of the same kind, what was. `checkpoint` is called now and then; what it raises ends the reading. What a failed
+        sync left in doubt is written anew.
         `follow`: the path was typed, and may be a link.
         Raises `LockedError` (75) if another run has it, `OutputError` (73) if it cannot be created, written or locked
         or holds something else than results, `OutputIOError` (74) if it cannot be read or mended.
@@ -96,9 +97,10 @@ class Ledger:
             take_up(path)
             before, _ = state.read(state_path(path))
             if not overwrite:
-                back.read(
-                    quarantine_path(path), before.seal_for(fingerprint) if before and fingerprint else None, checkpoint
-                )
+                seal = before.seal_for(fingerprint) if before and fingerprint else None
+                if before is not None and before.input != fingerprint:
+                    back.keep_order()
+                back.read(quarantine_path(path), seal, checkpoint)
                 if before is not None and before.untrusted is not None:
                     back.fd = renew(back.fd, path)
             disk.sync_directory(path.parent)

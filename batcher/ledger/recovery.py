@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
@@ -215,6 +216,10 @@ class Readback:
     """So many bytes at its start hold results whose ids are not in `done`, since `prefixes` tells of them."""
     repaired: Repair | None = None
 
+    def keep_order(self) -> None:
+        """Remember which results are of which lines of the input, in their order."""
+        self.prefixes.order = array("I")
+
     def read(self, aside: Path, earlier: Seal | None, checkpoint: Callable[[], object]) -> None:
         """Read it, trusting `earlier` as far as that holds, and mend it, with what is no result moved to `aside`.
 
@@ -227,7 +232,7 @@ class Readback:
                 self.unread = size
                 return
         if self._recover(aside, checkpoint) and earlier is not None:
-            self.prefixes = Prefixes()
+            self.prefixes = Prefixes(order=None if self.prefixes.order is None else array("I"))
             self._is_proven(earlier, checkpoint)
         with self._opened() as file:
             self.prefixes.read_on(file, os.fstat(self.fd).st_size, checkpoint)

@@ -18,6 +18,7 @@ from zlib import crc32
 from batcher.inputs.lineset import LineSet
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Sequence
 
 HEAD: Final = 160
@@ -51,6 +52,8 @@ class Prefixes:
     proven: Seal | None = None
     """The part that an earlier run sealed."""
     proven_lines: LineSet = field(default_factory=LineSet)
+    order: array[int] | None = None
+    """The lines of the input in the order of their results, if that will be asked for."""
 
     def add(self, lines: Sequence[bytes]) -> None:
         """Take in lines that were appended."""
@@ -90,7 +93,10 @@ class Prefixes:
             if len(seqs) != len(lines) or b"\0" in piece:
                 self.seal = None
                 return
-            self.lines.update([*map(int, seqs)])
+            numbers = [*map(int, seqs)]
+            self.lines.update(numbers)
+            if self.order is not None:
+                self.order.extend(numbers)
             count += len(lines)
             seal = self.seal = Seal(seal.size + len(piece), crc32(prefixes, seal.crc))
         if count != len(self.lines):  # two results of one line

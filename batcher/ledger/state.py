@@ -22,7 +22,7 @@ from batcher.ledger.recovery import unmarked
 from batcher.ledger.seal import Seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from batcher.inputs.formats.defaults import Defaults
@@ -67,6 +67,8 @@ class State:
     """Bytes of the results file that are known to be on the disk."""
     seal: Seal | None = None
     """By which the next run knows the results again, if it is for the same `run` and `input`."""
+    blocks: list[Sequence[int]] = field(default_factory=list)
+    """By which unchanged rows are known again in an input that has changed (`inputs.blocks`)."""
     batcher: str = field(default_factory=program)
     """The version that wrote this; another one may make other requests of the same lines."""
     sync_failed: bool = False
@@ -79,9 +81,12 @@ class State:
         return self.synced if self.sync_failed else None
 
     def seal_for(self, fingerprint: Mapping[str, Json]) -> Seal | None:
-        """Give the seal if it is this version's, for the input of that fingerprint, and of results that are trusted."""
-        known = self.input == fingerprint and self.batcher == program() and self.untrusted is None
-        return self.seal if known else None
+        """Give the seal if it is this version's, and of results that are trusted.
+
+        It is for the input of that fingerprint, or for what that was before it changed.
+        """
+        known = self.input == fingerprint or (self.blocks and _kind(self.input) == _kind(fingerprint))
+        return self.seal if known and self.batcher == program() and self.untrusted is None else None
 
 
 def read(path: Path) -> tuple[State | None, str | None]:
@@ -125,6 +130,12 @@ def parameters(defaults: Defaults, selection: Selection | None = None) -> dict[s
         "repeat": selection.repeat if selection is not None and selection.repeat > 1 else None,
     }
     return {name: value for name, value in said.items() if value not in (None, {})}
+
+
+def _kind(fingerprint: Mapping[str, Json]) -> list[tuple[Json, ...]]:
+    """How inputs are read: rows of another format, or with another encoding, may have the same bytes."""
+    parts = fingerprint.get("inputs") or [fingerprint]
+    return [tuple(part.get(name) for name in ("format", "encoding", "sheet", "sql")) for part in parts]
 
 
 def _state(record: Mapping[str, Json]) -> State:

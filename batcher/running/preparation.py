@@ -11,7 +11,7 @@ from anyio import to_thread
 from anyio.from_thread import check_cancelled
 
 from batcher.ledger.state import parameters
-from batcher.running.resumption import compare, seal_of
+from batcher.running.resumption import blocks_of, compare, seal_of
 from batcher.running.wiring import said_selection
 from batcher.servers.contact import only_model
 
@@ -52,6 +52,7 @@ async def prepare(
     before = state.before(ledger)
     comparison = partial(compare, intake, source, ledger, observer.note, before=before, parameters=asked)
     await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
+    intake.blocks = blocks_of(ledger, source) if options.repeat == 1 else None  # their rows are numbered otherwise
     state.begin(
         ledger,
         asked,
@@ -59,6 +60,7 @@ async def prepare(
         server.redactor.value,
         partial(seal_of, ledger, intake),
         selection=said_selection(options),
+        blocks=intake.blocks.blocks if intake.blocks is not None else (),
     )
     if not source.is_regular or not (observer.wants_total or (source.size is not None and source.size <= COUNTED)):
         return None

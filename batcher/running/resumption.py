@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batcher.failures import InputError, OutputIOError, UsageError
 from batcher.figures import count
+from batcher.inputs.blocks import Blocks, unchanged
 from batcher.inputs.changes import contradiction, run_changes
 from batcher.ledger import disk
 from batcher.ledger.ledger import Ledger
@@ -47,19 +48,21 @@ def compare(
         if intake.on_change == "rerun":
             raise UsageError("--on-change rerun compares the whole input before it sends: give it as a file")
         return
-    if _is_proven(intake, ledger, parameters):
+    last, prefixes = ledger.before, ledger.prefixes
+    if prefixes.proven is None or not _is_proven(ledger, parameters):
+        prefixes.order = prefixes.proven = None
+        ledger.read_ids(checkpoint)
+        intake.check(source.lines(), checkpoint)
+        if intake.strange:
+            raise _strange(ledger)
+    elif last is not None and last.input != source.fingerprint:
+        _compare_in_part(intake, source, ledger, checkpoint)
+    else:
+        intake.take_over(prefixes.proven_lines, alone=prefixes.proven.alone)
+        ledger.done.see_first(len(prefixes.proven_lines))
         if intake.on_change != "rerun":
             return  # what the last run wrote after its seal is compared as it comes by
-    else:
-        ledger.prefixes.proven = None
-        ledger.read_ids(checkpoint)
-    intake.check(source.lines(), checkpoint)
-    if intake.strange:
-        raise InputError(
-            f"none of the rows has an id of its own, and not one of the {count(len(ledger), 'results')} in "
-            f"{ledger.path} is of any of them: other columns are used now, or this is another input. Nothing was sent. "
-            "Name the column that holds the ids with --id-field, write to another file, or begin anew with --overwrite"
-        )
+        intake.check(source.lines(), checkpoint)
     if not intake.changed or intake.on_change == "keep":
         return
     if intake.on_change == "rerun":
@@ -74,6 +77,14 @@ def compare(
         parameters=run_changes(before, parameters) if before else (),
         where=source.place,
     )
+
+
+def blocks_of(ledger: AnyLedger, source: Source) -> Blocks | None:
+    """Where to sum up the rows of an input that can be known again, beginning with what an earlier run knew of it."""
+    if not isinstance(ledger, Ledger) or not source.fingerprint:
+        return None
+    before = ledger.before
+    return Blocks(before.blocks if before is not None and before.input == source.fingerprint else ())
 
 
 def seal_of(ledger: AnyLedger, intake: Intake) -> Seal | None:
@@ -115,14 +126,32 @@ def supersede(ledger: Ledger, changed: Callable[[str | bytes], bool]) -> int:
     return ledger.done.discard_changed()
 
 
-def _is_proven(intake: Intake, ledger: Ledger, parameters: Mapping[str, Json]) -> bool:
-    """Whether the results that were sealed are of what this run asks; their lines of the input are passed over then."""
-    prefixes = ledger.prefixes
-    if prefixes.proven is None or not prefixes.proven.size or ledger.before is None or ledger.before.run != parameters:
-        return False
-    intake.take_over(prefixes.proven_lines, alone=prefixes.proven.alone)
-    ledger.done.see_first(len(prefixes.proven_lines))
-    return True
+def _strange(ledger: Ledger) -> InputError:
+    return InputError(
+        f"none of the rows has an id of its own, and not one of the {count(len(ledger), 'results')} in {ledger.path} "
+        "is of any of them: other columns are used now, or this is another input. Nothing was sent. Name the column "
+        "that holds the ids with --id-field, write to another file, or begin anew with --overwrite"
+    )
+
+
+def _is_proven(ledger: Ledger, parameters: Mapping[str, Json]) -> bool:
+    """Whether the results that were sealed are of what this run asks, of lines that are as they were."""
+    proven, before = ledger.prefixes.proven, ledger.before
+    return proven is not None and bool(proven.size) and before is not None and before.run == parameters
+
+
+def _compare_in_part(intake: Intake, source: Source, ledger: Ledger, checkpoint: Callable[[], object]) -> None:
+    """Compare lines of an input that has changed since its results were sealed, but for those that have not."""
+    prefixes, before = ledger.prefixes, ledger.before
+    assert before is not None
+    assert prefixes.order is not None
+    found = unchanged(
+        source.lines(), before.blocks, prefixes.proven_lines, at_most=intake.at_most, checkpoint=checkpoint
+    )
+    ledger.read_ids(checkpoint)
+    ledger.done.see_these(found.lines.among(prefixes.order[: len(prefixes.proven_lines)]))
+    prefixes.order = prefixes.proven = None  # what it says of lines is true no longer
+    intake.take_in_part(found, source.lines, checkpoint=checkpoint)
 
 
 def _records(path: Path, idents: Collection[str]) -> dict[str, dict[str, Json]]:

@@ -9,7 +9,7 @@ from batcher.ledger.names import state_path
 from batcher.ledger.state import State, Status, read, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from batcher.ledger.ledger import AnyLedger
@@ -34,6 +34,7 @@ class StateKeeper:
         self._selection: dict[str, Json] = {}
         self._clean: Callable[[Json], Json] | None = None
         self._seal: Callable[[], Seal | None] = lambda: None
+        self._blocks: Sequence[Sequence[int]] = ()
 
     def before(self, ledger: AnyLedger) -> dict[str, Json]:
         """Give the parameters of the last run, as far as they are known."""
@@ -52,11 +53,16 @@ class StateKeeper:
         seal: Callable[[], Seal | None] = lambda: None,
         *,
         selection: dict[str, Json] | None = None,
+        blocks: Sequence[Sequence[int]] = (),
     ) -> None:
-        """Write that a run is at work. `clean` takes secrets out of what is written; `seal` is asked each time."""
+        """Write that a run is at work. `clean` takes secrets out of what is written; `seal` is asked each time.
+
+        `blocks` may grow.
+        """
         if isinstance(ledger, Ledger):
             self._ledger, self._run, self._input, self._clean, self._seal = ledger, run, input_file, clean, seal
             self._selection = selection or {}
+            self._blocks = blocks
             self.keep()
 
     def keep(self, status: Status = Status.RUNNING) -> None:
@@ -72,6 +78,7 @@ class StateKeeper:
             counts={name: getattr(summary, name) for name in ("ok", "skipped", "failed", "left", "pending")},
             synced=ledger.synced,
             seal=self._seal(),
+            blocks=[*self._blocks],
             sync_failed=status is not Status.RUNNING and ledger.synced < ledger.end,
         )
         self._tell(write(state_path(ledger.path), state, self._clean))

@@ -1,4 +1,4 @@
-"""Every input by the command, with all that is promised of JSONL: taken up again, changes, verify, check, dry run, errors."""
+"""Every input by the command, with what is promised of JSONL: resume, changes, verify, check, dry run, errors."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def table(rows: Rows) -> pa.Table:
 def write_sheet(path: Path, rows: Rows, name: str = "Sheet1") -> None:
     """An Excel workbook with one sheet, by hand (ECMA-376, part 1, 18.3)."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [[*names], *([row.get(name) for name in names] for row in rows)]
+    lines: list[list[Any]] = [[*names], *([row.get(name) for name in names] for row in rows)]
     cells = "".join(f"<row>{''.join(map(_sheet_cell, line))}</row>" for line in lines)
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -136,6 +136,8 @@ def _written(make: Callable[[Rows], bytes]) -> Callable[[Path, Rows], object]:
     return lambda path, rows: path.write_bytes(make(rows))
 
 
+BOM = b"\xef\xbb\xbf"
+UTF_16 = ("jobs.csv", "--encoding", "utf-16")
 SQL = ("sqlite:jobs.db", "--sql", "SELECT * FROM jobs ORDER BY id")
 DATASETS: dict[str, Dataset] = {
     "jsonl": Dataset("jobs.jsonl", _written(jsonl), unit="line"),

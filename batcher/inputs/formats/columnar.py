@@ -10,10 +10,9 @@ from batcher.failures import InputError, LineError
 from batcher.inputs.formats.lines import Line
 from batcher.inputs.formats.reading import missing
 from batcher.inputs.formats.values import plain
-from batcher.inputs.rows import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from batcher.inputs.formats.reading import Reading, Rows
     from batcher.model import Json
@@ -34,14 +33,15 @@ def read_parquet(file: BinaryIO, reading: Reading, first: int) -> Rows:
     except Exception as error:
         raise _unfit(error, "Parquet") from error
     columns = _columns(table.schema_arrow, reading)
-    seq = first
+    names = list(table.schema_arrow.names) if columns is None else columns
+    seq, new = first, tuple.__new__
     for group in range(table.metadata.num_row_groups):
         about = table.metadata.row_group(group)
         size = max(1, min(_ROWS, _BYTES * about.num_rows // max(about.total_byte_size, 1)))
         batches = partial(table.iter_batches, size, row_groups=[group], columns=columns, use_threads=False)
-        stretch = _Stretch(batches)
+        stretch = _Stretch(batches, names)
         for place in range(about.num_rows):
-            yield Line(seq, 0, Record(stretch, place))
+            yield new(Line, (seq, 0, Record(stretch, place)))  # as Line(…), which costs twice as much
             seq += 1
     return seq
 
@@ -76,7 +76,7 @@ def read_arrow(file: BinaryIO, first: int) -> Rows:
 def _batch_rows(batch: Any, seq: int) -> Rows:
     for start in range(0, batch.num_rows, _ROWS):
         part = batch.slice(start, _ROWS)
-        stretch = _Stretch(partial(_alone, part))
+        stretch = _Stretch(partial(_alone, part), part.schema.names)
         for place in range(part.num_rows):
             yield Line(seq, 0, Record(stretch, place))
             seq += 1
@@ -90,15 +90,16 @@ def _alone(batch: Any) -> Iterator[Any]:
 class _Stretch:
     """Batches that follow on one another, made when a row of them is asked for; the last one that was is kept."""
 
-    __slots__ = ("_batches", "_begin", "_end", "_open", "_rows")
+    __slots__ = ("_batches", "_begin", "_end", "_open", "_rows", "names")
 
-    def __init__(self, open_batches: Callable[[], Iterator[Any]]) -> None:
+    def __init__(self, open_batches: Callable[[], Iterator[Any]], names: Sequence[str]) -> None:
         self._open = open_batches
+        self.names = names
         self._batches: Iterator[Any] | None = None
         self._begin = self._end = 0
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[tuple[Json, ...]] = []
 
-    def row(self, place: int) -> dict[str, Any]:
+    def row(self, place: int) -> tuple[Json, ...]:
         if not self._begin <= place < self._end:
             self._read(place)
         return self._rows[place - self._begin]
@@ -108,17 +109,38 @@ class _Stretch:
         try:
             if self._batches is None or place < self._begin:
                 self._batches, self._end = self._open(), 0
-            batch = None
-            while place >= self._end:
+            while True:
                 batch = next(self._batches)
                 self._begin, self._end = self._end, self._end + batch.num_rows
-            self._rows = _pylist(batch)
+                if place < self._end:
+                    break
+            self._rows = list(zip(*map(_column, batch.columns), strict=True)) or [()] * batch.num_rows
         except StopIteration:
             self._batches, self._begin, self._end = None, 0, 0
             raise LineError("row_unreadable", "the file says that it has this row, and has not") from None
         except _errors() as error:
             self._batches, self._begin, self._end = None, 0, 0
             raise LineError("row_unreadable", f"the row cannot be read: {_words(error)}") from error
+
+
+def _column(column: Any) -> list[Json]:
+    """The values of a column as JSON has them; an error in the place of one that it cannot have."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":  # which Python's times do not have
+        column = column.cast(pa.timestamp("us", kind.tz), safe=False)
+    values: list[Any] = column.to_pylist()
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
+        return values
+    return [_or_error(value) for value in values]
+
+
+def _or_error(value: Any) -> Json:
+    try:
+        return plain(value)
+    except LineError as error:
+        return error
 
 
 class Record:
@@ -130,28 +152,18 @@ class Record:
         self._stretch, self._place = stretch, place
 
     def values(self) -> dict[str, Json]:
-        return {name: plain(value) for name, value in self._stretch.row(self._place).items()}
+        row = self._stretch.row(self._place)
+        for value in row:
+            if type(value) is LineError:
+                raise value
+        return dict(zip(self._stretch.names, row, strict=True))
 
     def record(self) -> dict[str, Json]:
         """All but what is null."""
         return {name: value for name, value in self.values().items() if value is not None}
 
-    def raw(self) -> bytes:
-        return canonical(self.values())
-
-
-def _pylist(batch: Any) -> list[dict[str, Any]]:
-    import pyarrow as pa
-
-    try:
-        rows: list[dict[str, Any]] = batch.to_pylist()
-    except ValueError:  # nanoseconds, which Python's times do not have
-        fields = [
-            pa.field(field.name, pa.timestamp("us", field.type.tz)) if pa.types.is_timestamp(field.type) else field
-            for field in batch.schema
-        ]
-        rows = pa.Table.from_batches([batch]).cast(pa.schema(fields), safe=False).to_pylist()
-    return rows
+    def raw(self) -> None:
+        return None
 
 
 def _columns(schema: Any, reading: Reading) -> list[str] | None:

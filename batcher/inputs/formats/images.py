@@ -30,6 +30,11 @@ def load_image(text: str, root: Path | None) -> str:
     return _load(text, root)[1]
 
 
+def is_inline(text: str) -> bool:
+    """Whether an image stands in the text itself, and in no file."""
+    return text.startswith(("data:", "http://", "https://")) or media_type(_decoded_head(text)) is not None
+
+
 def load_uri(text: str, root: Path | None) -> str:
     """An image as a URL that can stand in a content part: `data:` and http(s) as they are, a file as a `data:` URI.
 

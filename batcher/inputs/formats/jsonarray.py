@@ -7,10 +7,12 @@ broken inside costs itself.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+import orjson
 
 from batcher.failures import InputError
-from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, Line
+from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, Line, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,17 +21,25 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 256 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
+_COMMA: Final = 44
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
 _AMONG: Final = re.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+([\[\]{},])", re.DOTALL)
 """Up to the next mark between elements."""
 _WITHIN: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+([\[\]{}])", re.DOTALL)
 """Up to the next bracket in one."""
+_OPEN: Final = re.compile(rb"\s*+\{")
+_CLOSE: Final = re.compile(rb"\}\s*+(?=[,\]])")
+_TRIES: Final = 8
+"""Ends of an object that are tried. No end of a JSON object is in another one's midst, so what can be read is whole."""
 
 
 def read_json(file: BinaryIO, first: int) -> Rows:
     """The elements of an array, or objects one behind another. Raises `InputError` where it breaks off."""
+    elements = _Elements(file)
+    if elements.are_lines:
+        return (yield from read_lines(cast("BinaryIO", elements), first=first))
     seq = first
-    for element in _Elements(file):
+    for element in elements:
         yield Line(seq, 0, element if len(element) <= LINE_LIMIT else None)
         seq += 1
     return seq
@@ -49,31 +59,62 @@ class _Elements:
             buffer = more.lstrip()
         self._buffer = buffer
         self._is_array = buffer.startswith(b"[")
+        self.are_lines = not self._is_array and _is_object(buffer.partition(b"\n")[0])
+        """It is JSONL, whatever its name says."""
         self._start = self._place = self._depth = int(self._is_array)
         self._count = 0
 
     def __iter__(self) -> Iterator[bytes]:
         """Raises `InputError` where the file breaks off, or goes on behind the array."""
         among = self._depth
+        yield from self._objects()
         while (mark := self._mark(_AMONG if self._depth == among else _WITHIN)) is not None:
-            if mark == b",":
-                ends = self._is_array
-            elif mark in b"[{":
+            if mark in b"[{":
                 self._depth += 1
                 continue
-            else:
+            if mark != b",":
                 self._depth = max(self._depth - 1, 0)
-                ends = self._depth == 0
-            if not ends:
+            if not (self._is_array if mark == b"," else self._depth == 0):
                 continue
             element = self._buffer[self._start : self._place - self._is_array].strip()
             self._start = self._place
             if element or mark == b",":
                 self._count += 1
                 yield element
-            if self._is_array and mark != b",":
-                self._end()
-                return
+            if self._is_array:
+                if mark != b",":
+                    self._end()
+                    return
+                yield from self._objects()
+
+    def read(self, size: int) -> bytes:
+        """As a file that begins again."""
+        begin, self._buffer = self._buffer, b""
+        return begin or self._file.read(size)
+
+    def _objects(self) -> Iterator[bytes]:
+        """Those that follow next and are small and sound: found by reading them, which is ten times as fast."""
+        while self._is_array and (found := self._object()) is not None:
+            self._count += 1
+            yield found
+
+    def _object(self) -> bytes | None:
+        buffer = self._buffer
+        opened = _OPEN.match(buffer, self._place)
+        if opened is None:
+            return None
+        start = end = opened.end() - 1
+        for _ in range(_TRIES):
+            closed = _CLOSE.search(buffer, end)
+            if closed is None:
+                return None
+            end = closed.end()
+            element = buffer[start : closed.start() + 1]
+            if _is_object(element):
+                # the bracket behind the last one is for whoever looks at brackets
+                self._start = self._place = end + (buffer[end] == _COMMA)
+                return element
+        return None
 
     def _mark(self, pattern: re.Pattern[bytes]) -> bytes | None:
         """The next mark; `None` at the end of objects that stand in no array."""
@@ -96,3 +137,10 @@ class _Elements:
     def _end(self) -> None:
         if self._buffer[self._place :].strip() or self._file.read(_BLOCK).strip():
             raise InputError("there is more behind the end of the JSON array; it was not read")
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        return type(orjson.loads(data)) is dict
+    except orjson.JSONDecodeError:
+        return False

@@ -59,7 +59,8 @@ def refused(error: LineError, line: Line) -> Result:
     elif line.data is None:
         name = f"line:{line.seq + 1}"
     else:
-        name = derived_id(line.data if isinstance(line.data, bytes) else line.data.raw())
+        raw = line.data if isinstance(line.data, bytes) else line.data.raw()
+        name = derived_id(raw) if raw is not None else f"row:{line.seq + 1}"
     return Result(id=name, seq=line.seq, failure=Failure(FailureClass.PERMANENT, error.code, error.message))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from batcher.failures import LineError
 from batcher.inputs.formats.content import check_input, check_items, check_messages, check_prompt
 from batcher.inputs.formats.endpoints import kind_of
-from batcher.inputs.formats.images import load_image, load_uri
+from batcher.inputs.formats.images import is_inline, load_image, load_uri
 from batcher.inputs.formats.parameters import OTHER_KEYS, PARAMETERS, nearest_key, put, wrong
 from batcher.inputs.formats.shapes import FOREIGN_KEYS, familiar, path_of_body, refuse_others
 from batcher.inputs.identity import body_hash, request_hash
@@ -15,6 +15,7 @@ from batcher.model import Job, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from batcher.inputs.formats.defaults import Defaults
     from batcher.model import Json
@@ -232,7 +233,12 @@ def _images(record: dict[str, Json], defaults: Defaults) -> tuple[str, ...]:
 def _load_all(images: Json, key: str, defaults: Defaults) -> list[str]:
     if type(images) is not list or any(type(image) is not str for image in images):
         raise wrong(key, "a list of base64 texts or paths", images)
-    return [load_image(image, defaults.root()) for image in images]
+    return [load_image(image, _root(image, defaults)) for image in images]
+
+
+def _root(image: str, defaults: Defaults) -> Path | None:
+    """Where the file of an image may lie; asked for those alone that are files."""
+    return None if is_inline(image) else defaults.root()
 
 
 def _load_images(messages: list[Json], defaults: Defaults) -> None:
@@ -249,9 +255,9 @@ def _load_images(messages: list[Json], defaults: Defaults) -> None:
 def _load_part(part: dict[str, Json], defaults: Defaults) -> None:
     image = part.get("image_url") if type(part) is dict else None
     if type(image) is str:
-        part["image_url"] = load_uri(image, defaults.root())
+        part["image_url"] = load_uri(image, _root(image, defaults))
     elif type(image) is dict and type(image.get("url")) is str:
-        image["url"] = load_uri(image["url"], defaults.root())
+        image["url"] = load_uri(image["url"], _root(image["url"], defaults))
     elif image is not None:
         raise wrong("image_url", "a URL or an object with one", image)
 

@@ -1,0 +1,141 @@
+"""By what an input that has changed is known again in part: a checksum of every thousand rows, under their numbers.
+
+What an earlier run proved of rows holds as long as these are the same under the same numbers. So one changed row costs
+the thousand beside it a closer look, and not the whole input.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from zlib import crc32
+
+from batcher.inputs.lineset import LineSet
+from batcher.inputs.rows import raw_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from batcher.inputs.formats import Line
+
+ROWS: Final = 1024
+"""Rows of a block, all but the last."""
+_KEPT: Final = 16 << 20
+"""Bytes of rows that are kept to be looked at; where there are more, the input is read again."""
+
+
+Sums: TypeAlias = tuple[int, int]
+
+
+class Block(NamedTuple):
+    """Rows that follow on one another: up to which number, that one not among them; their bytes, and the checksum."""
+
+    end: int
+    size: int
+    crc: int
+
+
+class Blocks:
+    """The blocks of an input as they are read; those that are `known` are taken over."""
+
+    __slots__ = ("_held", "_unknown", "blocks")
+
+    def __init__(self, known: Iterable[Sequence[int]] = ()) -> None:
+        self.blocks: list[Sequence[int]] = [*known]
+        self._held: list[Line] = []
+        self._unknown = Block(*self.blocks[-1]).end if self.blocks else 0
+        """The number of the first row that no block has."""
+
+    def add(self, line: Line) -> None:
+        """Take in a row; they come in order, each pass from the start."""
+        if line.seq < self._unknown:
+            return
+        held = self._held
+        held.append(line)
+        if len(held) == ROWS:
+            self._unknown = line.seq + 1
+            if (found := checksum(held)) is None:
+                self._unknown = 1 << 62  # there are no checksums of such rows
+            else:
+                self.blocks.append((self._unknown, *found))
+            held.clear()
+
+
+class Unchanged(NamedTuple):
+    """What is left of an earlier input: rows that are the same, and the others, `None` if they are too many to keep."""
+
+    lines: LineSet
+    rest: list[Line] | None
+    read: int
+    """Rows in all."""
+
+
+def unchanged(
+    lines: Iterable[Line | None],
+    known: Iterable[Sequence[int]],
+    proven: LineSet,
+    *,
+    at_most: int | None = None,
+    checkpoint: Callable[[], object] = bool,
+) -> Unchanged:
+    """Find which of the rows that were `proven` are the same still; the first `at_most` are the whole input."""
+    same, rest = LineSet(), _Rest()
+    held: list[Line] = []
+    blocks = (Block(*block) for block in known)
+    block = next(blocks, None)
+    read = 0
+
+    def settle() -> None:
+        checkpoint()
+        nonlocal block
+        is_same = block is not None and checksum(held) == (block.size, block.crc)
+        kept = [line.seq for line in held if line.seq in proven] if is_same else []
+        same.update(kept)
+        rest.add([line for line in held if line.seq not in same] if len(kept) < len(held) else [])
+        held.clear()
+        block = next(blocks, None)
+
+    for line in lines:
+        if line is None:
+            continue
+        if at_most is not None and read >= at_most:
+            break
+        read += 1
+        while held and block is not None and line.seq >= block.end:
+            settle()
+        held.append(line)
+        if block is None and len(held) == ROWS:
+            settle()
+    if held:
+        settle()
+    return Unchanged(same, rest.lines, read)
+
+
+class _Rest:
+    """Rows to be looked at, as long as they are few."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line] | None = []
+        self._bytes = 0
+
+    def add(self, lines: list[Line]) -> None:
+        if self.lines is None:
+            return
+        self._bytes += sum(len(line.data) if isinstance(line.data, bytes) else ROWS for line in lines)
+        self.lines.extend(lines)
+        if self._bytes > _KEPT:
+            self.lines = None
+
+
+def checksum(lines: Sequence[Line]) -> Sums | None:
+    """Bytes and checksum of rows and their numbers; `None` if one of them tells its bytes but by being read."""
+    crc, numbers = 0, array("Q")
+    size = 0
+    for seq, _, data in lines:
+        raw = data if isinstance(data, bytes) else raw_of(data) if data is not None else b""
+        if raw is None:
+            return None
+        crc = crc32(raw, crc)
+        size += len(raw)
+        numbers.append(seq << 32 | len(raw))  # where rows end counts too, and which has which number
+    return size, crc32(numbers, crc)
