@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, strategies as st
 
 from batcher.inputs import blocks
@@ -13,8 +14,6 @@ from batcher.inputs.lineset import LineSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pytest
 
 
 def lines(texts: Sequence[str | None]) -> list[Line]:
@@ -41,7 +40,7 @@ ROW = st.sampled_from(["a", "b", "ab", "", None])
 @given(before=st.lists(ROW, max_size=12), after=st.lists(ROW, max_size=12), size=st.integers(1, 4))
 def test_what_is_taken_for_unchanged_is(before: list[Any], after: list[Any], size: int) -> None:
     """Whatever was changed, moved, glued, left blank or taken out: a row that is proven is that of its number."""
-    with pytest_patch() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "ROWS", size)
         found = unchanged(lines(after), known(before), every(before))
         for line in lines(after):
@@ -51,12 +50,6 @@ def test_what_is_taken_for_unchanged_is(before: list[Any], after: list[Any], siz
         assert sorted(
             [line.seq for line in found.rest] + [line.seq for line in lines(after) if line.seq in found.lines]
         ) == [line.seq for line in lines(after)]
-
-
-def pytest_patch() -> Any:
-    import pytest
-
-    return pytest.MonkeyPatch.context()
 
 
 def test_one_changed_row_costs_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
