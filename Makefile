@@ -107,7 +107,7 @@ bench-pace-real: $(VENV)/.model  ## -c auto beside fixed numbers on a real llama
 lock: $(VENV)/.ready  ## pin the development environment anew
 	$(BIN)/python $(PIP) install uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --extra local --group dev pyproject.toml -o $(LOCK)
+	  --extra data --extra local --extra remote --group dev pyproject.toml -o $(LOCK)
 
 .PHONY: clean
 clean:  ## remove what the other targets made

@@ -119,7 +119,9 @@ class FilePart:
             file, packing = begun, None
         if not form.is_text:
             raise InputError(f"{form.name} cannot be read from a pipe; give it as a file")
-        return (yield from self._read(cast("BinaryIO", file), packing, form, first))
+        end = yield from self._read(cast("BinaryIO", file), packing, form, first)
+        self._is_arriving = False
+        return end
 
     def _looked_at(self) -> Format:
         """What the first bytes of a file say that neither its name nor anybody does. Raises InputError."""

@@ -10,6 +10,7 @@ import argparse
 import csv
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs 
 import orjson
 import pyarrow as pa
 import zstandard
-from bench.process import peak, peak_of
 from pyarrow import parquet
 
 from batcher.inputs.formats import parse_job
@@ -131,21 +131,27 @@ def write_results(source: Path, results: Path, size: int) -> None:
 
 
 def first_request(source: Path, results: Path, tree: Path | None = None, *more: str) -> tuple[float, float]:
-    """Seconds to the first request of a run with one job to do, and MB."""
+    """Seconds to the first request of a run with one job to do, and of CPU of all of it."""
     main = "from batcher.cli import main; main()"
     start = f"import sys; sys.path.insert(0, {str(tree)!r}); sys.argv[0] = 'batcher'; {main}" if tree else main
     with simulator_thread() as simulator:
         options = ("--base-url", simulator.url, "-m", "simulator", "--no-progress", "-q", *more)
         command = [sys.executable, "-c", start, "run", str(source), "-o", str(results), *options]
-        first, began = 0.0, time.perf_counter()
-        process = subprocess.Popen(peak_of(command), cwd=source.parent, stdout=subprocess.PIPE, text=True)
+        first, began, spent = 0.0, time.perf_counter(), cpu()
+        process = subprocess.Popen(command, cwd=source.parent)
         while process.poll() is None and not first:
             first = time.perf_counter() - began if simulator.tally.counts.total() else 0.0
             time.sleep(0.01)
-        out, _ = process.communicate()
+        process.communicate()
         if process.returncode:
             raise SystemExit(f"the run over {source.name} ended with {process.returncode}")
-    return first, peak(out)
+    return first, cpu() - spent
+
+
+def cpu() -> float:
+    """Seconds of CPU of all processes that have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def without_last(results: Path, saved: Path) -> None:
@@ -208,7 +214,8 @@ def taking_up(directory: Path, turns: int, size: int, beside: Path | None) -> No
             without_last(results, saved)
             found.append(first_request(source, results))
         seconds = median(first for first, _ in found)
-        print(f"unchanged: {name} {seconds:.1f} s to the first request{verdict(seconds, most)}, {found[0][1]:.0f} MB")
+        spent = median(spent for _, spent in found)
+        print(f"unchanged: {name} {seconds:.1f} s to the first request{verdict(seconds, most)}, {spent:.1f} s of CPU")
         if name == "data.jsonl":
             changed(source, results, saved, turns, beside)
 
@@ -223,18 +230,20 @@ def changed(source: Path, results: Path, saved: Path, turns: int, beside: Path |
         old = file.read(1)
         file.seek(place)
         file.write(b"R")
-    found: dict[Path | None, list[float]] = {None: []}
+    found: dict[Path | None, list[tuple[float, float]]] = {None: []}
     trees = [None, beside] if beside else [None]
     for _ in range(turns):
         for tree in trees:
             without_last(results, saved)
-            found.setdefault(tree, []).append(first_request(source, results, tree)[0])
-    own = median(found[None])
-    print(f"one row changed: {own:.1f} s to the first request")
-    if beside:
-        ratio = median(new / old for new, old in zip(found[None], found[beside], strict=True))
-        other = median(found[beside])
-        print(f"one row changed: {ratio:.2f} times the tree beside, {other:.1f} s{verdict(ratio, CHANGED)}")
+            found.setdefault(tree, []).append(first_request(source, results, tree))
+    for which, what in enumerate(("s to the first request", "s of CPU")):
+        own = [pair[which] for pair in found[None]]
+        print(f"one row changed: {median(own):.1f} {what}")
+        if beside:
+            other = [pair[which] for pair in found[beside]]
+            ratio = median(new / old for new, old in zip(own, other, strict=True))
+            said = f"{median(other):.1f} {what}{verdict(ratio, CHANGED)}"
+            print(f"one row changed: {ratio:.2f} times the tree beside, {said}")
     with source.open("r+b") as file:
         file.seek(place)
         file.write(old)

@@ -119,17 +119,22 @@ class Table:
         if len(pairs) % 2:
             return None
         cells: list[str] = []
+        cell: list[str] = []
+        """The pieces of the last one, a quote between them."""
         for place in range(0, len(pairs), 2):
             outside = pairs[place]
+            if not outside and place:
+                cell.append(pairs[place + 1])
+                continue
+            if place:
+                cells.append('"'.join(cell))
             if outside:
                 if outside[-1] != delimiter or (place and outside[0] != delimiter):
                     return None
                 if outside != delimiter or not place:
                     cells += outside.split(delimiter)[1 if place else 0 : -1]
-            elif place:
-                cells[-1] += f'"{pairs[place + 1]}'
-                continue
-            cells.append(pairs[place + 1])
+            cell = [pairs[place + 1]]
+        cells.append('"'.join(cell))
         if last:
             if last[0] != delimiter:
                 return None
