@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from batcher.failures import InputError
 from batcher.inputs.formats import FORMATS
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from batcher.inputs.formats import Format, Line
     from batcher.inputs.part import Part
     from batcher.model import Json
+
+_STRETCH: Final = 1 << 14
+"""Rows that are counted without asking whether to go on."""
 
 
 class Source:
@@ -83,7 +87,13 @@ class Source:
 
         Others may read the lines meanwhile.
         """
-        return sum(1 for part in self._parts for _ in part.rows(0, checkpoint))
+        total = 0
+        for part in self._parts:
+            rows = iter(part.rows(0))  # Arrow reads in threads of its own, in which nobody may be asked
+            while read := sum(1 for _ in islice(rows, _STRETCH)):
+                checkpoint()
+                total += read
+        return total
 
     def place(self, seq: int) -> Place:
         """Where a row that was read stands."""
