@@ -61,13 +61,8 @@ class Backlog:
         return sum(len(queue) for queue in self._aside.values())
 
     @property
-    def is_bare(self) -> bool:
-        """No call is held, though more may come."""
-        return not (self._parked or self._aside or self._made)
-
-    @property
     def is_empty(self) -> bool:
-        return self.is_exhausted and self.is_bare
+        return self.is_exhausted and not self._parked and not self._aside and not self._made
 
     @property
     def is_waiting(self) -> bool:

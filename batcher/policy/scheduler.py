@@ -78,6 +78,8 @@ class Scheduler:
     rng: random.Random
     pending: int = 0
     """Jobs that were taken in and given back without a line."""
+    given_back: Callable[[Call], object] = bool
+    """Told of each call that these are in."""
     proven: bool = False
     """There are results for these settings already: jobs that fail alike do so for themselves."""
     held: bool = False
@@ -283,6 +285,7 @@ class Scheduler:
 
     def _give_back(self, call: Call) -> bool:
         self.pending += len(call.jobs)
+        self.given_back(call)
         return True
 
 

@@ -35,16 +35,19 @@ def announced(
     place: Callable[[int], object],
 ) -> Iterator[Job | None]:
     """Pass jobs on, and note what they are: of the first how many, of other kinds on which line they begin."""
+    kinds: set[tuple[Kind, str | None, bool]] = set()
     told: set[tuple[str, str]] = set()
-    shaped = 0
+    shapes = 0
     for job in jobs:
-        if job is not None and len(told) < MOST:
-            is_shaped = defaults.shapes.total() > shaped
-            shaped = defaults.shapes.total()
-            what = (next(reversed(defaults.shapes)) if is_shaped else _noun(job), path_for(job, api))
-            if what not in told:
-                note(_words(*what, job, defaults, total) if not told else f"{place(job.seq)}: {what[0]} to {what[1]}")
-                told.add(what)
+        if job is not None and (
+            (kind := (job.kind, job.path, job.body is None)) not in kinds or len(defaults.shapes) > shapes
+        ):
+            kinds.add(kind)
+            noun = next(reversed(defaults.shapes)) if len(defaults.shapes) > shapes else _noun(job)
+            shapes, what = len(defaults.shapes), (noun, path_for(job, api))
+            if what not in told and len(told) < MOST:
+                note(f"{place(job.seq)}: {noun} to {what[1]}" if told else _words(*what, job, defaults, total))
+            told.add(what)
         yield job
 
 

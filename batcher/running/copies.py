@@ -17,7 +17,7 @@ from batcher.inputs.done import id_hash
 from batcher.ledger.copying import Copy, copied_line
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.ordering import places
-from batcher.model import Job, Kind, Result
+from batcher.model import Call, Job, Kind, Result
 from batcher.running.requests import Requests, key_of
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ _FAILED: Final = 1 << 63
 class Copies:
     """One for a run. `kinds` are those of requests that are asked once; `repeat` as `Selection` has it.
 
-    `due` is called when there is a `batch` to write; `wake` has whoever asks for jobs come back after it, and `idle`
-    says whether nothing is on its way that copies could wait for.
+    `due` is called when there is a `batch` to write or room for more; `wake` has whoever asks for jobs come back then.
     """
 
     ledger: Ledger | None
@@ -52,7 +51,6 @@ class Copies:
     repeat: int = 1
     due: Callable[[], object] = bool
     wake: Callable[[], object] = bool
-    idle: Callable[[], bool] = bool
     _requests: Requests = field(default_factory=Requests)
     _leaders: dict[str, int] = field(default_factory=dict)
     """Which entry is asked for by the job of an id, until it ends."""
@@ -102,14 +100,20 @@ class Copies:
             while self._is_full(number):
                 self.due()
                 yield None
-                if not self._ready and self._held >= WAITING and self.idle():
-                    break
-            if self._requests.places[number] == _ASKED and number not in self._waiting:
+            if self._leaders.get(job.id) == number:
+                yield job  # it is read a second time
+            elif self._requests.places[number] == _ASKED and number not in self._waiting:
                 self._leaders[job.id] = number
                 self._waiting[number] = []
                 yield job
-            elif not self._is_full(number):  # else nobody will answer, and it stays pending with what it waits for
+            else:
                 self._file(Copy(job.id, job.seq, job.hash, job.meta), number)
+
+    def left(self, call: Call) -> None:
+        """Note that a call will not be sent: its jobs stay pending, and so do their copies so far."""
+        for job in call.jobs:
+            self._held -= len(self._waiting.pop(self._leaders.pop(job.id, 0), ()))
+        self.due()  # there is room for others
 
     def failed(self, result: Result) -> list[Result]:
         """Note that a request failed for good; returns the failures of those that wait for it."""

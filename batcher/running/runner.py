@@ -193,7 +193,7 @@ class Run:
         scheduler.proven = len(ledger) > 0
         engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw)
         source.on_arrival = intake.rest = copies.wake = engine.waker()
-        copies.due, copies.idle = engine.poke, lambda: not scheduler.in_flight and scheduler.backlog.is_bare
+        copies.due, scheduler.given_back = engine.poke, copies.left
         writer.hold, writer.release = engine.hold, engine.release
         self.summary.started = now()  # speeds are those of the work, not of the start
         try:
