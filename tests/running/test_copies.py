@@ -39,7 +39,8 @@ def test_a_request_is_known_again(numbers: list[int]) -> None:
 def test_many_requests_are_known_again() -> None:
     """Also when the index has grown, and of keys that agree in one half."""
     table = Requests()
-    keys = [half.to_bytes(8, "little") + other.to_bytes(8, "little") for half in range(100) for other in range(100)]
+    halves = [(number * 0x9E3779B97F4A7C15 % 2**64).to_bytes(8, "little") for number in range(5000)]
+    keys = [half + other for half in halves for other in (b"same or ", b"another ")]
     assert [table.entry(key) for key in keys] == [(number, True) for number in range(1, len(keys) + 1)]
     assert [table.entry(key) for key in keys] == [(number, False) for number in range(1, len(keys) + 1)]
 
