@@ -95,6 +95,10 @@ soak: $(VENV)/.ready  ## a million jobs with faults, server and client killed ag
 bench-resume: $(VENV)/.ready  ## what it costs to take up a run: time of the scan, memory; ARGS="--jobs 10000000 --line-bytes 200"
 	$(BIN)/python tests/bench/resume.py $(ARGS)
 
+.PHONY: bench-rows
+bench-rows: $(VENV)/.ready  ## what a template costs a row, and what equal requests that are asked once; ARGS="--scale 5"
+	$(BIN)/python tests/bench/rows.py $(ARGS)
+
 .PHONY: bench-pace
 bench-pace: $(VENV)/.ready  ## the adaptive limit beside the best fixed one, on simulated servers
 	$(BIN)/python tests/bench/pace.py $(ARGS)

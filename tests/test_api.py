@@ -16,6 +16,7 @@ from batcher.simulator import simulator_thread, text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from batcher.simulator import BackgroundSimulator
 
@@ -313,3 +314,37 @@ async def test_a_stream_waits_no_longer_than_its_time(sim: BackgroundSimulator, 
 async def test_a_stream_that_is_done_in_time_raises_nothing() -> None:
     """Its last answer may come in the grace."""
     assert len(await all_of(prompts(["q"], "ttft=0.6"), max_duration=0.3, concurrency=2)) == 1
+
+
+def test_rows_and_templates_from_python(sim: BackgroundSimulator, tmp_path: Path) -> None:
+    """What the command can be told of rows, a program can."""
+    desk = Desk(tmp_path)
+    desk.write("rows.jsonl", {"text": "one"}, {"text": "two"}, {"text": "one"})
+    summary = batcher.run(
+        tmp_path / "rows.jsonl",
+        tmp_path / "results.jsonl",
+        prompt="Say {{ text }}",
+        repeat=2,
+        shard="1/1",
+        done_from=[],
+        dedupe=True,
+    )
+    assert (summary.ok, sim.tally.paths["/api/generate"]) == (6, 4)
+
+    async def main() -> list[tuple[bool, str]]:
+        async with batcher.stream([{"text": "x"}, {"txt": "x"}], prompt="Say {{ text }}") as results:
+            return [(result.ok, result.failure.code if result.failure else "") async for result in results]
+
+    assert sorted(anyio.run(main)) == [(False, "template_column"), (True, "")]
+
+
+@pytest.mark.parametrize("option", [{"sample": 2}, {"estimate": 2}, {"dedupe": True}])
+def test_a_stream_cannot_be_read_twice(option: dict[str, Any]) -> None:
+    """What needs a file says so."""
+
+    async def main() -> None:
+        async with batcher.stream([], **option):
+            pass
+
+    with pytest.raises(UsageError, match="use run"):
+        anyio.run(main)

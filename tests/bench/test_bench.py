@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from itertools import chain
@@ -76,6 +77,15 @@ def test_the_script_writes_its_figures(tmp_path: Path) -> None:
     assert "SSE, coalesced, a record" in done.stdout, done.stderr
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert [row["what"] for row in figures["rows"]] == ["SSE, coalesced, a record"]
+
+
+@pytest.mark.slow
+def test_rows_are_measured_with_every_answer() -> None:
+    """`make bench-rows` says what a template costs, and that of rows that repeat each has its answer."""
+    command = [sys.executable, str(RUN.with_name("rows.py")), "--turns", "1", "--scale", "0.01"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert re.search(r"rows with an answer +200 +200 *\n", done.stdout), done.stderr
+    assert re.search(r"requests, of rows +2\d of 200 ", done.stdout)
 
 
 @pytest.mark.parametrize(
