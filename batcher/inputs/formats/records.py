@@ -169,7 +169,8 @@ def _nothing(record: dict[str, Json], what: str) -> str:
         if near in _RECOGNISED:
             return f'the line has {what}; did you mean "{near}" by "{key}"?'
     keys = ", ".join(f'"{key:.40}"' for key in list(record)[:8])
-    return f"the line has {what}; it has {keys or 'nothing at all'}"
+    hint = ". Say with --prompt what to ask of it, such as '{{ column }}'" if keys else ""
+    return f"the line has {what}; it has {keys or 'nothing at all'}{hint}"
 
 
 def _params(record: dict[str, Json], defaults: Defaults) -> Mapping[str, Json]:
