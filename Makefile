@@ -95,6 +95,10 @@ soak: $(VENV)/.ready  ## a million jobs with faults, server and client killed ag
 bench-resume: $(VENV)/.ready  ## what it costs to take up a run: time of the scan, memory; ARGS="--jobs 10000000 --line-bytes 200"
 	$(BIN)/python tests/bench/resume.py $(ARGS)
 
+.PHONY: bench-inputs
+bench-inputs: $(VENV)/.ready  ## what a row costs in each format, memory, and taking up a run over a million rows; ARGS="--rows 100000"
+	$(BIN)/python tests/bench/inputs.py $(ARGS)
+
 .PHONY: bench-pace
 bench-pace: $(VENV)/.ready  ## the adaptive limit beside the best fixed one, on simulated servers
 	$(BIN)/python tests/bench/pace.py $(ARGS)

@@ -140,6 +140,9 @@ def _state(record: Mapping[str, Json]) -> State:
     for name, kind in (("run", dict), ("input", dict), ("counts", dict), ("synced", int), ("sync_failed", bool)):
         if not isinstance(record[name], kind):
             raise TypeError(f"{name} is not what it should be")
+    blocks = record.get("blocks", [])
+    if not all([type(value) for value in block] == [int, int, int] for block in blocks):
+        raise TypeError("blocks are not what they should be")
     return State(**{**record, "status": Status(record["status"]), "seal": _seal(record.get("seal"))})
 
 

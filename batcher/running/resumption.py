@@ -52,7 +52,7 @@ def compare(
     if prefixes.proven is None or not _is_proven(ledger, parameters):
         prefixes.order = prefixes.proven = None
         ledger.read_ids(checkpoint)
-        intake.check(source.lines(), checkpoint)
+        intake.check(source.all_lines(), checkpoint)
     elif last is not None and last.input != source.fingerprint:
         _compare_in_part(intake, source, ledger, checkpoint)
     else:
@@ -60,7 +60,7 @@ def compare(
         ledger.done.see_first(len(prefixes.proven_lines))
         if intake.on_change != "rerun":
             return  # what the last run wrote after its seal is compared as it comes by
-        intake.check(source.lines(), checkpoint)
+        intake.check(source.all_lines(), checkpoint)
     if not intake.changed or intake.on_change == "keep":
         return
     if intake.on_change == "rerun":
@@ -136,12 +136,12 @@ def _compare_in_part(intake: Intake, source: Source, ledger: Ledger, checkpoint:
     assert before is not None
     assert prefixes.order is not None
     found = unchanged(
-        source.lines(), before.blocks, prefixes.proven_lines, at_most=intake.at_most, checkpoint=checkpoint
+        source.all_lines(), before.blocks, prefixes.proven_lines, at_most=intake.at_most, checkpoint=checkpoint
     )
     ledger.read_ids(checkpoint)
     ledger.done.see_these(found.lines.among(prefixes.order[: len(prefixes.proven_lines)]))
     prefixes.order = prefixes.proven = None  # what it says of lines is true no longer
-    intake.take_in_part(found, source.lines, checkpoint=checkpoint)
+    intake.take_in_part(found, source.all_lines, checkpoint=checkpoint)
 
 
 def _records(path: Path, idents: Collection[str]) -> dict[str, dict[str, Json]]:
