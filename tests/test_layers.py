@@ -111,7 +111,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.content": {"formats.parameters"},
         "formats.defaults": {"formats.endpoints"},
         "formats.endpoints": set(),
-        "formats.images": set(),
+        "formats.images": {"opening"},
         "formats.jsonl": {"formats.defaults", "formats.lines", "formats.records", "identity"},
         "formats.lines": set(),
         "formats.parameters": set(),
@@ -123,7 +123,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "intake": {"changes", "done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset"},
         "lineset": set(),
         "opening": set(),
-        "source": {"formats", "formats.lines"},
+        "source": {"formats", "formats.lines", "opening"},
     },
     "ledger": {
         "__init__": set(),

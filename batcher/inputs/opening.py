@@ -34,11 +34,13 @@ class UnfitError(OSError):
     """A file that is there and is not to be used; `strerror` says why."""
 
 
-def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False, dir_fd: int | None = None) -> int:
+def open_regular(
+    path: Path, flags: int = os.O_RDONLY, *, follow: bool = False, own: bool = True, dir_fd: int | None = None
+) -> int:
     """Open a regular file, made for the owner alone if it is to be made; `follow`: through a link, too.
 
-    In a directory that everybody may write to (`/tmp`), what was not typed has to be ours, under this one name: others
-    put files there. Raises UnfitError and OSError.
+    In a directory that everybody may write to (`/tmp`), one with a name that batcher makes (`own`) has to be the
+    user's, under this one name: others put files there. Raises UnfitError and OSError.
     """
     try:
         fd = os.open(
@@ -53,7 +55,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False, 
     try:
         status = os.fstat(fd)
         _check_kind(path, status, stat.S_IFREG)
-        if not follow and dir_fd is None:
+        if own and not follow and dir_fd is None:
             _check_whose(path, status)
     except BaseException:
         os.close(fd)

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from batcher.failures import BatcherError, InputError
 from batcher.inputs.formats.lines import Line, LineSplitter
@@ -18,8 +18,6 @@ from batcher.inputs.opening import open_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from _typeshed import WriteableBuffer
 
     from batcher.inputs.formats import Format
     from batcher.model import Json
@@ -103,7 +101,7 @@ class _Window(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         self._checkpoint()
         try:
             count = os.preadv(self._fd, [buffer], self._place)

@@ -126,6 +126,7 @@ class Watching(Silent):
         self.answered = threading.Event()
 
     def finished(self, result: Result) -> None:
+        assert result.ok
         self.answered.set()
 
 
