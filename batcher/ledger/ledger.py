@@ -11,7 +11,7 @@ would be ahead of the results or behind them.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias
 
 from batcher.failures import OutputIOError
 from batcher.inputs.opening import UnfitError, real
@@ -118,8 +118,7 @@ class Ledger:
         if not self._unread:
             return
         try:
-            with open(self._fd, "rb", buffering=disk.BLOCK, closefd=False) as file:
-                file.seek(0)
+            with self.reading() as file:
                 scan(file, self._unread, self._done, checkpoint)
         except OSError as error:
             raise OutputIOError(complaint(self.path, "cannot be read back", error)) from error
@@ -136,6 +135,12 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._done) + (len(self.prefixes.lines) if self._unread else 0)
+
+    def reading(self, buffering: int = disk.BLOCK) -> BinaryIO:
+        """Give what is in the file from its start, to one reader at a time; it is not the file's name that is asked."""
+        file = open(self._fd, "rb", buffering=buffering, closefd=False)  # noqa: SIM115 - a descriptor, and closed by who asks
+        file.seek(0)
+        return file
 
     def append(self, lines: Sequence[Entry]) -> int:
         """Write whole lines in one go and return how many; a line for an id that has one is refused.

@@ -47,7 +47,7 @@ _PREFIX = re.compile(rb'\{"id":"([^"\\]*)","seq":[0-9]+,"hash":"([0-9a-f]{16})"[
 _SECOND = b'","seq":'
 _TORN_PARTS = (
     *b'{"id":"',
-    rb'[^"\\]*(?:\\.[^"\\]*)*\\?',
+    rb'[^"\\]*+(?:\\.[^"\\]*+)*+\\?',  # possessive: an id of megabytes is not to be remembered piece by piece
     *b'","seq":',
     b"[0-9]*",
     *b',"hash":"',

@@ -67,7 +67,7 @@ def compare(
         moved = count(supersede(ledger, ledger.done.changed), "results")
         note(f"moved {moved} of other requests to {superseded_path(ledger.path)}; what they answered is asked anew")
         return
-    records = _records(ledger.path, {job.id for job in intake.examples})
+    records = _records(ledger, {job.id for job in intake.examples})
     raise contradiction(
         intake.examples,
         intake.changed,
@@ -144,10 +144,10 @@ def _compare_in_part(intake: Intake, source: Source, ledger: Ledger, checkpoint:
     intake.take_in_part(found, source.all_lines, checkpoint=checkpoint)
 
 
-def _records(path: Path, idents: Collection[str]) -> dict[str, dict[str, Json]]:
+def _records(ledger: Ledger, idents: Collection[str]) -> dict[str, dict[str, Json]]:
     """Read the results of a few ids."""
     found: dict[str, dict[str, Json]] = {}
-    with path.open("rb", buffering=disk.BLOCK) as file:
+    with ledger.reading() as file:
         for line in file:
             identity = identify(line)
             ident = identity[0] if identity else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.clock import now
-from batcher.failures import Exit, Failure, FailureClass, ungrouped
+from batcher.failures import Exit, Failure, FailureClass, InputError, ungrouped
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.inputs.intake import Intake
 from batcher.ledger.state import EVERY, parameters
@@ -177,9 +177,6 @@ class Run:
         seal = partial(seal_of, ledger, intake)
         blocks = intake.blocks.blocks if intake.blocks is not None else ()
         self._state.begin(ledger, asked, source.fingerprint, server.redactor.value, seal, blocks=blocks)
-        if source.is_regular and self.observer.wants_total:
-            lines = await to_thread.run_sync(source.count, check_cancelled)
-            self.total = min(lines, self.options.limit or sys.maxsize)
         jobs = said(intake.jobs(source.lines()), server.endpoint.api, self.observer.note)
         scheduler = self.scheduler = scheduler_for(self.options, server, jobs, recorder.reject)
         scheduler.proven = len(ledger) > 0
@@ -194,6 +191,8 @@ class Run:
                 helpers.start_soon(writer.watch)
                 helpers.start_soon(self._tick)
                 helpers.start_soon(_keep_now_and_then, self._state)
+                if source.is_regular and self.observer.wants_total:
+                    helpers.start_soon(self._count, source)
                 if server.gone is not None:
                     helpers.start_soon(_stop_with, server.gone, engine)
                 async for batch in engine.batches():
@@ -249,6 +248,12 @@ class Run:
             failed=failed.__contains__ if failed else None,
             where=source.place,
         )
+
+    async def _count(self, source: Source) -> None:
+        """Find out how many lines there are to come, beside the work: a large input takes a while to be read."""
+        with suppress(InputError):  # whoever reads the jobs says so
+            lines = await to_thread.run_sync(source.count, check_cancelled)
+            self.total = min(lines, self.options.limit or sys.maxsize)
 
     async def _tick(self) -> None:
         """Show the state now and then, and say what is waited for."""
