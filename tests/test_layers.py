@@ -122,7 +122,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.encodings": set(),
         "formats.endpoints": {"formats.shapes"},
         "formats.folder": {"formats.delimited", "formats.images", "formats.lines", "formats.reading"},
-        "formats.images": set(),
+        "formats.images": {"opening"},
         "formats.jsonarray": {"formats.lines", "formats.reading"},
         "formats.jsonl": {
             "formats.defaults", "formats.lines", "formats.objects", "formats.records", "identity", "rows",

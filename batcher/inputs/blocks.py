@@ -7,6 +7,9 @@ the thousand beside it a closer look, and not the whole input.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
@@ -25,6 +28,7 @@ _KEPT: Final = 16 << 20
 
 
 Sums: TypeAlias = tuple[int, int]
+_SEQ: Final = attrgetter("seq")
 
 
 class Block(NamedTuple):
@@ -71,7 +75,7 @@ class Unchanged(NamedTuple):
 
 
 def unchanged(
-    lines: Iterable[Line | None],
+    lines: Iterable[Line],
     known: Iterable[Sequence[int]],
     proven: LineSet,
     *,
@@ -80,35 +84,31 @@ def unchanged(
 ) -> Unchanged:
     """Find which of the rows that were `proven` are the same still; the first `at_most` are the whole input."""
     same, rest = LineSet(), _Rest()
+    rows = islice(lines, at_most)
     held: list[Line] = []
     blocks = (Block(*block) for block in known)
-    block = next(blocks, None)
-    read = 0
-
-    def settle() -> None:
-        checkpoint()
-        nonlocal block
-        is_same = block is not None and checksum(held) == (block.size, block.crc)
-        kept = [line.seq for line in held if line.seq in proven] if is_same else []
-        same.update(kept)
-        rest.add([line for line in held if line.seq not in same] if len(kept) < len(held) else [])
-        held.clear()
+    begin = read = 0
+    while True:
         block = next(blocks, None)
-
-    for line in lines:
-        if line is None:
+        end = begin + ROWS if block is None else block.end
+        if not held or held[-1].seq < end:
+            held += islice(rows, max(0, end - (held[-1].seq + 1 if held else begin)))
+        if not held:
+            return Unchanged(same, rest.lines, read)
+        count = len(held) if held[-1].seq < end else bisect_left(held, end, key=_SEQ)  # blank lines have no row
+        stretch, held = held[:count], held[count:]
+        checkpoint()
+        read += count
+        begin = end
+        if not stretch:
             continue
-        if at_most is not None and read >= at_most:
-            break
-        read += 1
-        while held and block is not None and line.seq >= block.end:
-            settle()
-        held.append(line)
-        if block is None and len(held) == ROWS:
-            settle()
-    if held:
-        settle()
-    return Unchanged(same, rest.lines, read)
+        if block is None or checksum(stretch) != (block.size, block.crc):
+            rest.add(stretch)
+        elif count == end - stretch[0].seq and proven.has_all(stretch[0].seq, end):
+            same.add_all(stretch[0].seq, end)
+        else:
+            same.update([line.seq for line in stretch if line.seq in proven])
+            rest.add([line for line in stretch if line.seq not in same])
 
 
 class _Rest:

@@ -32,6 +32,15 @@ class LineSet:
         for seq in seqs:
             marks[seq] = 1
 
+    def add_all(self, first: int, end: int) -> None:
+        """Add all numbers from the first up to an end that is not among them."""
+        self.add(end - 1)
+        self._marks[first:end] = bytes([1]) * (end - first)
+
+    def has_all(self, first: int, end: int) -> bool:
+        """Whether all of these are here."""
+        return self._marks[first:end].count(1) == end - first
+
     def among(self, seqs: Sequence[int]) -> bytes:
         """Say of each number whether it is here: 1, or 0."""
         marks = self._marks

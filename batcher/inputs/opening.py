@@ -34,11 +34,13 @@ class UnfitError(OSError):
     """A file that is there and is not to be used; `strerror` says why."""
 
 
-def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False, dir_fd: int | None = None) -> int:
+def open_regular(
+    path: Path, flags: int = os.O_RDONLY, *, follow: bool = False, own: bool = True, dir_fd: int | None = None
+) -> int:
     """Open a regular file, made for the owner alone if it is to be made; `follow`: through a link, too.
 
-    In a directory that everybody may write to (`/tmp`), what was not typed has to be ours, under this one name: others
-    put files there. Raises UnfitError and OSError.
+    In a directory that everybody may write to (`/tmp`), one with a name that batcher makes (`own`) has to be the
+    user's, under this one name: others put files there. Raises UnfitError and OSError.
     """
     try:
         fd = os.open(
@@ -52,8 +54,8 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = False, 
         raise
     try:
         status = os.fstat(fd)
-        _check_kind(path, status, stat.S_IFREG)
-        if not follow and dir_fd is None:
+        _check_regular(path, status)
+        if own and not follow and dir_fd is None:
             _check_whose(path, status)
     except BaseException:
         os.close(fd)
@@ -110,10 +112,16 @@ def real(path: Path, *, follow: bool) -> Path:
     return Path(os.path.realpath(path)) if follow else Path(os.path.realpath(path.parent)) / path.name
 
 
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):  # as the system says it of one that is to be written
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    _check_kind(path, status, stat.S_IFREG)
+
+
 def _check_kind(path: Path, status: os.stat_result, kind: int) -> None:
     found = stat.S_IFMT(status.st_mode)
     if found != kind:
-        raise _unfit(path, f"is {_KINDS.get(found, 'something else')} and not {_KINDS[kind]}")
+        raise _unfit(path, f"is not {_KINDS[kind]} but {_KINDS.get(found, 'something else')}")
 
 
 def _check_whose(path: Path, status: os.stat_result) -> None:

@@ -123,7 +123,7 @@ class Ledger:
         if not self._unread:
             return
         try:
-            with self.opened() as file:
+            with self.reading() as file:
                 scan(file, self._unread, self._done, checkpoint)
         except OSError as error:
             raise OutputIOError(complaint(self.path, "cannot be read back", error)) from error
@@ -140,6 +140,12 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._done) + (len(self.prefixes.lines) if self._unread else 0)
+
+    def reading(self, buffering: int = disk.BLOCK) -> BinaryIO:
+        """Give what is in the file from its start, to one reader at a time; it is not the file's name that is asked."""
+        file = open(self._fd, "rb", buffering=buffering, closefd=False)  # noqa: SIM115 - a descriptor, and closed by who asks
+        file.seek(0)
+        return file
 
     def append(self, lines: Sequence[Entry]) -> int:
         """Write whole lines in one go and return how many; a line for an id that has one is refused.
@@ -177,12 +183,6 @@ class Ledger:
         except OSError as error:
             raise OutputIOError(complaint(self.path, "cannot be read back", error)) from error
         return b"".join([*pieces, piece.partition(b"\n")[0]])
-
-    def opened(self) -> BinaryIO:
-        """Open the file for reading from its start; to be closed."""
-        file = open(self._fd, "rb", buffering=disk.BLOCK, closefd=False)  # noqa: SIM115 - it is the caller's
-        file.seek(0)
-        return file
 
     def empty(self) -> None:
         """Let go of what is to be overwritten, if it is still there; `append` does so before its first line.

@@ -79,7 +79,7 @@ def put_in_order(ledger: Ledger, places: InputOrder) -> bool:
 
     Raises OutputIOError if it cannot be rewritten; then it is as it was, with all its results.
     """
-    with ledger.path.open("rb", buffering=_BUFFER) as file:
+    with ledger.reading(_BUFFER) as file:
         order = places.arrange(file)
         if all(earlier < later for earlier, later in pairwise(order)):
             return False

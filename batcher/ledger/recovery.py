@@ -47,7 +47,7 @@ _PREFIX = re.compile(rb'\{"id":"([^"\\]*)","seq":[0-9]+,"hash":"([0-9a-f]{16})"[
 _SECOND = b'","seq":'
 _TORN_PARTS = (
     *b'{"id":"',
-    rb'[^"\\]*(?:\\.[^"\\]*)*\\?',
+    rb'[^"\\]*+(?:\\.[^"\\]*+)*+\\?',  # possessive: an id of megabytes is not to be remembered piece by piece
     *b'","seq":',
     b"[0-9]*",
     *b',"hash":"',
@@ -226,20 +226,24 @@ class Readback:
         Raises `OutputError` if it is a file of something else, `OSError`, and what `checkpoint` raises, which is called
         now and then; `fd` is open in any case.
         """
-        if earlier is not None and self._is_proven(earlier, checkpoint):
+        if earlier is not None:
             size = os.fstat(self.fd).st_size
-            if earlier.alone and size == earlier.size:
-                self.unread = size
+            is_whole = earlier.alone and size == earlier.size
+            done = self.done if is_whole and self.prefixes.order is not None else None  # the ids will be asked for
+            if self._is_proven(earlier, checkpoint, done) and is_whole:
+                self.unread = size if done is None else 0
                 return
+            if done is not None:
+                self.done = DoneIds()
         if self._recover(aside, checkpoint) and earlier is not None:
             self.prefixes = Prefixes(order=None if self.prefixes.order is None else array("I"))
             self._is_proven(earlier, checkpoint)
         with self._opened() as file:
             self.prefixes.read_on(file, os.fstat(self.fd).st_size, checkpoint)
 
-    def _is_proven(self, earlier: Seal, checkpoint: Callable[[], object]) -> bool:
+    def _is_proven(self, earlier: Seal, checkpoint: Callable[[], object], done: DoneIds | None = None) -> bool:
         with self._opened() as file:
-            if self.prefixes.prove(file, earlier, checkpoint):
+            if self.prefixes.prove(file, earlier, checkpoint, done):
                 return True
         self.prefixes = Prefixes()
         return False

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Sequence
 
+    from batcher.inputs.done import DoneIds
+
 HEAD: Final = 160
 """Bytes of a line that count. An id so long that the hash is not among them leaves the file without a seal."""
 _PIECE: Final = 1 << 18
 _HEADS: Final = re.compile(rb'\0\{"id":"[^"\\\0]*","seq":([0-9]{1,8}),"hash":"[0-9a-f]{16}"')
+_IDENTITIES: Final = re.compile(rb'\0\{"id":"([^"\\\0]*)","seq":([0-9]{1,8}),"hash":"([0-9a-f]{16})"')
 # no more than eight digits: memory grows with the highest
 
 
@@ -64,9 +67,14 @@ class Prefixes:
         """The file holds other lines by now."""
         self.seal = self.proven = None
 
-    def prove(self, file: BinaryIO, earlier: Seal, checkpoint: Callable[[], object]) -> bool:
-        """Read as far as an earlier seal goes, and say whether all is as it was; if not, nothing is known."""
-        self._read(file, earlier.size, checkpoint)
+    def prove(
+        self, file: BinaryIO, earlier: Seal, checkpoint: Callable[[], object], done: DoneIds | None = None
+    ) -> bool:
+        """Read as far as an earlier seal goes, and say whether all is as it was; if not, nothing is known.
+
+        On the way what each line is a result of is put into `done`; it counts for nothing if all is not as it was.
+        """
+        self._read(file, earlier.size, checkpoint, done)
         if self.seal is None or (self.seal.size, self.seal.crc) != (earlier.size, earlier.crc):
             self.forget()
             return False
@@ -79,7 +87,7 @@ class Prefixes:
         if self.seal is not None and self.seal.size != size:
             self.seal = None
 
-    def _read(self, file: BinaryIO, end: int, checkpoint: Callable[[], object]) -> None:
+    def _read(self, file: BinaryIO, end: int, checkpoint: Callable[[], object], done: DoneIds | None = None) -> None:
         seal = self.seal
         if seal is None:
             return
@@ -89,7 +97,14 @@ class Prefixes:
         while seal.size < end and (lines := file.readlines(min(_PIECE, max(end - seal.size - 1, 1)))):
             checkpoint()
             piece, prefixes = b"".join(lines), _heads(lines)
-            seqs = _HEADS.findall(prefixes)
+            seqs: Sequence[bytes]
+            if done is None:
+                seqs = _HEADS.findall(prefixes)
+            else:
+                idents, seqs, digests = zip(*(_IDENTITIES.findall(prefixes) or [(b"", b"", b"")]), strict=True)
+                if not seal.size:
+                    done.expect(len(lines) * end // len(piece))
+                done.add_all(idents, b"".join(digests))
             if len(seqs) != len(lines) or b"\0" in piece:
                 self.seal = None
                 return

@@ -147,6 +147,9 @@ def _state(record: Mapping[str, Json]) -> State:
             raise TypeError(f"{name} is not what it should be")
     if not isinstance(record.get("selection", {}), dict):
         raise TypeError("selection is not what it should be")
+    blocks = record.get("blocks", [])
+    if not all([type(value) for value in block] == [int, int, int] for block in blocks):
+        raise TypeError("blocks are not what they should be")
     return State(**{**record, "status": Status(record["status"]), "seal": _seal(record.get("seal"))})
 
 

@@ -79,7 +79,7 @@ class Copies:
         if self.ledger is None:
             return
         if self._earlier:
-            with self.ledger.opened() as file:
+            with self.ledger.reading() as file:
                 for offset, ident, _ in places(file):
                     number = self._earlier.pop(id_hash(ident), 0)
                     if number:

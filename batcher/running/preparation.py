@@ -12,7 +12,7 @@ from anyio.from_thread import check_cancelled
 
 from batcher.ledger.state import parameters
 from batcher.running.resumption import blocks_of, compare, seal_of
-from batcher.running.wiring import said_selection
+from batcher.running.wiring import said_selection, selection_of
 from batcher.servers.contact import only_model
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from batcher.view.observer import Observer
 
 COUNTED: Final = 4 << 20
-"""Bytes of an input whose rows are counted though nobody watches."""
+"""Bytes of an input whose rows are counted before the run begins; those of a larger one meanwhile, if at all."""
 
 
 async def prepare(
@@ -40,7 +40,7 @@ async def prepare(
     options: Options,
     observer: Observer,
 ) -> int | None:
-    """Have all that is done told apart, and the state written; returns how many jobs there are, if that was counted.
+    """Have all that is done told apart, and the state written; returns how many jobs a small input has.
 
     Raises BatcherError where the run cannot go on from the results as they are.
     """
@@ -62,10 +62,15 @@ async def prepare(
         selection=said_selection(options),
         blocks=intake.blocks.blocks if intake.blocks is not None else (),
     )
-    if not source.is_regular or not (observer.wants_total or (source.size is not None and source.size <= COUNTED)):
+    if not source.is_regular or source.size is None or source.size > COUNTED:
         return None
-    rows = await to_thread.run_sync(rows_of, source, options, check_cancelled)
-    return rows if intake.selection is None else intake.selection.count_of(rows)
+    return await to_thread.run_sync(jobs_of, source, options, check_cancelled)
+
+
+def jobs_of(source: Source, options: Options, checkpoint: Callable[[], object]) -> int:
+    """Count the jobs that there are at most in what is taken of an input."""
+    rows, selection = rows_of(source, options, checkpoint), selection_of(options)
+    return rows if selection is None else selection.count_of(rows)
 
 
 def rows_of(source: Source, options: Options, checkpoint: Callable[[], object]) -> int:

@@ -52,7 +52,7 @@ def compare(
     if prefixes.proven is None or not _is_proven(ledger, parameters):
         prefixes.order = prefixes.proven = None
         ledger.read_ids(checkpoint)
-        intake.check(source.lines(), checkpoint)
+        intake.check(source.all_lines(), checkpoint)
         if intake.strange:
             raise _strange(ledger)
     elif last is not None and last.input != source.fingerprint:
@@ -62,14 +62,14 @@ def compare(
         ledger.done.see_first(len(prefixes.proven_lines))
         if intake.on_change != "rerun":
             return  # what the last run wrote after its seal is compared as it comes by
-        intake.check(source.lines(), checkpoint)
+        intake.check(source.all_lines(), checkpoint)
     if not intake.changed or intake.on_change == "keep":
         return
     if intake.on_change == "rerun":
         moved = count(supersede(ledger, ledger.done.changed), "results")
         note(f"moved {moved} of other requests to {superseded_path(ledger.path)}; what they answered is asked anew")
         return
-    records = _records(ledger.path, {job.id for job in intake.examples})
+    records = _records(ledger, {job.id for job in intake.examples})
     raise contradiction(
         intake.examples,
         intake.changed,
@@ -146,18 +146,18 @@ def _compare_in_part(intake: Intake, source: Source, ledger: Ledger, checkpoint:
     assert before is not None
     assert prefixes.order is not None
     found = unchanged(
-        source.lines(), before.blocks, prefixes.proven_lines, at_most=intake.at_most, checkpoint=checkpoint
+        source.all_lines(), before.blocks, prefixes.proven_lines, at_most=intake.at_most, checkpoint=checkpoint
     )
     ledger.read_ids(checkpoint)
     ledger.done.see_these(found.lines.among(prefixes.order[: len(prefixes.proven_lines)]))
     prefixes.order = prefixes.proven = None  # what it says of lines is true no longer
-    intake.take_in_part(found, source.lines, checkpoint=checkpoint)
+    intake.take_in_part(found, source.all_lines, checkpoint=checkpoint)
 
 
-def _records(path: Path, idents: Collection[str]) -> dict[str, dict[str, Json]]:
+def _records(ledger: Ledger, idents: Collection[str]) -> dict[str, dict[str, Json]]:
     """Read the results of a few ids."""
     found: dict[str, dict[str, Json]] = {}
-    with path.open("rb", buffering=disk.BLOCK) as file:
+    with ledger.reading() as file:
         for line in file:
             identity = identify(line)
             ident = identity[0] if identity else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +13,7 @@ from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.clock import now
-from batcher.failures import Exit, Failure, FailureClass, ungrouped
+from batcher.failures import Exit, Failure, FailureClass, InputError, ungrouped
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.inputs.intake import Intake
@@ -26,7 +26,7 @@ from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
 from batcher.running.holds import Holds
-from batcher.running.preparation import left_of, prepare
+from batcher.running.preparation import jobs_of, left_of, prepare
 from batcher.running.recorder import Recorder
 from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
@@ -203,6 +203,8 @@ class Run:
                 helpers.start_soon(writer.watch)
                 helpers.start_soon(self._tick)
                 helpers.start_soon(_keep_now_and_then, self._state)
+                if source.is_regular and self.total is None and self.observer.wants_total:
+                    helpers.start_soon(self._count, source)
                 if server.gone is not None:
                     helpers.start_soon(_stop_with, server.gone, engine)
                 async for batch in engine.batches():
@@ -280,6 +282,11 @@ class Run:
         self.observer.finished(result)
         if self._estimate is not None:
             self._estimate.add(result)
+
+    async def _count(self, source: Source) -> None:
+        """Find out how many jobs there are to come, beside the work: a large input takes a while to be read."""
+        with suppress(InputError):  # whoever reads the jobs says so
+            self.total = await to_thread.run_sync(jobs_of, source, self.options, check_cancelled)
 
     async def _tick(self) -> None:
         """Show the state now and then, and say what is waited for."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+from os import urandom
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from support.datasets import DATASETS, Dataset
 
+from batcher.inputs.formats.objects import read_object
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
@@ -107,3 +110,103 @@ def test_bad_rows_cost_themselves(desk: Desk, sim: BackgroundSimulator, name: st
     checked = desk.call("check", *(dataset.args or (dataset.name,)), "-m", "simulator", "--base-url", sim.url)
     assert checked.code == 65
     assert f"{dataset.unit} 5" in checked.out
+
+
+@pytest.mark.slow
+def test_several_inputs(desk: Desk, sim: BackgroundSimulator) -> None:
+    """One run in the order of the arguments; an id that two of them share is told, and the same command goes on."""
+    for name, own in (("csv", rows()[:4]), ("parquet", rows()[3:]), ("json", [{"id": "q1", "prompt": "another"}])):
+        DATASETS[name].write(desk.path / DATASETS[name].name, own)
+    several = ["run", "jobs.csv", "jobs.parquet", "jobs.json", "-m", "simulator", "--base-url", sim.url]
+    refused = desk.call(*several)
+    assert (refused.code, "-o FILE" in refused.err) == (2, True)
+    before = sim.tally.answered.total()
+    for _ in range(2):
+        ran = desk.call(*several, "-o", "results.jsonl")
+        assert ran.code == 3
+        assert "1 repeated" in ran.err or "repeat" in ran.err
+        assert desk.ids() == NAMES
+        [line] = desk.lines("results.errors.jsonl")
+        assert (line["error"]["code"], line["file"], line["row"], line["seq"]) == ("duplicate_id", "jobs.json", 1, 8)
+    assert sim.tally.answered.total() - before == len(NAMES)
+    assert desk.call("verify", "jobs.csv", "jobs.parquet", "jobs.json", "results.jsonl").code == 3
+
+
+def test_inputs_that_need_a_name_for_the_results(desk: Desk) -> None:
+    """A directory, a pattern, a database, a URL and standard input have none of their own."""
+    (desk.path / "notes").mkdir()
+    (desk.path / "notes" / "a.md").write_text("x")
+    for args in (["notes"], ["notes/*.md"], ["sqlite:a.db", "--sql", "SELECT 1"], ["https://h/a.csv"], ["-"]):
+        refused = desk.call("run", *args, "-m", "m", "--base-url", "http://127.0.0.1:9")
+        assert (refused.code, "-o FILE" in refused.err) == (2, True), args
+    refused = desk.call("run", "notes", "-o", "notes/a.md", "-m", "m", "--base-url", "http://127.0.0.1:9")
+    assert (refused.code, "is the input" in refused.err) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_damaged_file(desk: Desk, sim: BackgroundSimulator) -> None:
+    """What was readable is run, the rest is told, and the run ends with 65; so do check and verify."""
+    packed = gzip.compress(
+        b"".join(orjson.dumps({"id": f"q{n}", "prompt": urandom(40).hex()}) + b"\n" for n in range(300))
+    )
+    (desk.path / "jobs.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    told = ("-m", "simulator", "--base-url", sim.url)
+    ran = desk.call("run", "jobs.jsonl.gz", "-o", "results.jsonl", *told)
+    assert ran.code == 65, ran.err
+    assert "cut off" in ran.err
+    done = len(desk.lines())
+    assert done > 50
+    before = sim.tally.answered.total()
+    assert desk.call("run", "jobs.jsonl.gz", "-o", "results.jsonl", *told).code == 65
+    assert sim.tally.answered.total() == before
+    checked = desk.call("check", "jobs.jsonl.gz", *told)
+    assert (checked.code, "cut off" in checked.out) == (65, True)
+    verified = desk.call("verify", "jobs.jsonl.gz", "results.jsonl")
+    assert (verified.code, "cut off" in verified.err) == (65, True)
+    (desk.path / "jobs.jsonl.gz").write_bytes(packed)
+    assert desk.call("run", "jobs.jsonl.gz", "-o", "results.jsonl", *told).code == 0
+    assert len(desk.lines()) == 300
+    assert sim.tally.answered.total() - before == 300 - done
+
+
+@pytest.mark.slow
+def test_standard_input(desk: Desk, sim: BackgroundSimulator) -> None:
+    """Whatever comes by it: told by its first bytes, or by --input-format."""
+    told = ("-o", "-", "-m", "simulator", "--base-url", sim.url)
+    csv = desk.run("run", "-", "--input-format", "csv", *told, stdin="id,prompt\na,hello\nb,\n")
+    assert [orjson.loads(line)["id"] for line in csv.out.splitlines()] == ["a"]
+    assert csv.code == 3
+    text = desk.run("run", "-", *told, stdin="hello\n\nthere\n")
+    assert sorted(orjson.loads(line)["seq"] for line in text.out.splitlines()) == [0, 2]
+    array = desk.run("run", "-", *told, stdin='[{"id": "a", "prompt": "x"}, {"id": "b", "prompt": "y"}]')
+    assert sorted(orjson.loads(line)["id"] for line in array.out.splitlines()) == ["a", "b"]
+
+
+@pytest.mark.slow
+def test_a_changed_row_costs_its_block(desk: Desk, sim: BackgroundSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large input of which one row changed, a thousand are read anew, and the run asks for that one alone."""
+    lines = [{"id": f"q{number}", "prompt": f"say {number}"} for number in range(3000)]
+    desk.write("jobs.jsonl", *lines)
+    command = ["run", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", "--base-url", sim.url, "-c", "32"]
+    assert desk.call(*command).code == 0
+    parsed = []
+
+    def counted(data: bytes) -> dict[str, Any]:
+        parsed.append(data)
+        return read_object(data)
+
+    monkeypatch.setattr("batcher.inputs.formats.jsonl.read_object", counted)
+    before = sim.tally.answered.total()
+    lines[1500] |= {"id": "new"}
+    desk.write("jobs.jsonl", *lines)
+    assert desk.call(*command).code == 0
+    assert sim.tally.answered.total() - before == 1
+    assert 1024 + 3000 % 1024 <= len(parsed) < 2 * 1024 + 3000 % 1024
+    lines[100] |= {"prompt": "other"}
+    desk.write("jobs.jsonl", *lines)
+    refused = desk.call(*command)
+    assert (refused.code, "line 101" in refused.err) == (65, True)
+    lines[100] |= {"id": "q2999", "prompt": "under the id of a later line"}
+    desk.write("jobs.jsonl", *lines)
+    assert desk.call(*command).code in (3, 65)
+    assert len(desk.ids()) == len(set(desk.ids())) == 3001

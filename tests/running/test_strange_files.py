@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from support.commandline import Ran
 
 VICTIM = b"ssh-ed25519 AAAA me@home\n"
-OURS = {
+OURS: dict[str, Callable[[Path], Path]] = {
     "state": naming.state_path,
     "errors": naming.errors_path,
     "quarantine": naming.quarantine_path,
