@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from batcher.failures import InputError
 from batcher.inputs.formats import FORMATS
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from batcher.inputs.formats import Format, Line
     from batcher.inputs.part import Part
     from batcher.model import Json
-
-_STRETCH: Final = 1 << 14
-"""Rows that are counted without asking whether to go on."""
 
 
 class Source:
@@ -87,13 +84,13 @@ class Source:
 
         Others may read the lines meanwhile.
         """
-        total = 0
-        for part in self._parts:
-            rows = iter(part.rows(0))  # Arrow reads in threads of its own, in which nobody may be asked
-            while read := sum(1 for _ in islice(rows, _STRETCH)):
+        here = threading.get_ident()
+
+        def asked_here() -> None:
+            if threading.get_ident() == here:  # Arrow reads in threads of its own, in which nobody may be asked
                 checkpoint()
-                total += read
-        return total
+
+        return sum(1 for part in self._parts for _ in part.rows(0, asked_here))
 
     def place(self, seq: int) -> Place:
         """Where a row that was read stands."""

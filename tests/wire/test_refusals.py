@@ -48,10 +48,10 @@ from batcher.model import Job
         ({"url": "/api/chat", "method": "GET", "body": {"messages": [USER]}}, "method"),
         ({"url": "/api/chat", "body": {"prompt": "hi"}}, "messages"),
         ({"url": "/api/chat", "body": {"messages": [USER], "model": 1}}, "model"),
-        ({"body": {"messages": [USER]}}, "url"),
+        ({"body": {"contents": [USER]}}, "url"),
         ({"url": "/api/generate", "messages": [USER]}, "prompt"),
         ({"promt": "hi"}, 'did you mean "prompt" by "promt"'),
-        ({"question": "hi"}, '"question"'),
+        ({"quest": "hi"}, '"quest"'),
         ({}, "nothing at all"),
     ],
 )
