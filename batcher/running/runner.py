@@ -25,7 +25,7 @@ from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.holds import Holds
 from batcher.running.recorder import Recorder
-from batcher.running.resumption import blocks_of, compare, seal_of
+from batcher.running.resumption import compare, keep_blocks, seal_of
 from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import EARLY, stops, too_many
@@ -173,11 +173,11 @@ class Run:
         before = self._state.before(ledger)
         comparison = partial(compare, intake, source, ledger, self.observer.note, before=before, parameters=asked)
         await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
-        intake.blocks = blocks_of(ledger, source)
         seal = partial(seal_of, ledger, intake)
-        blocks = intake.blocks.blocks if intake.blocks is not None else ()
+        blocks = keep_blocks(intake, ledger, source)
         self._state.begin(ledger, asked, source.fingerprint, server.redactor.value, seal, blocks=blocks)
-        jobs = said(intake.jobs(source.lines()), server.endpoint.api, self.observer.note)
+        lines = source.lines() if intake.remaining is None else intake.remaining
+        jobs = said(intake.jobs(lines), server.endpoint.api, self.observer.note)
         scheduler = self.scheduler = scheduler_for(self.options, server, jobs, recorder.reject)
         scheduler.proven = len(ledger) > 0
         engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw)
