@@ -28,6 +28,8 @@ _KEPT: Final = 16 << 20
 
 
 Sums: TypeAlias = tuple[int, int]
+_NEVER: Final = 1 << 62
+"""A number that no row has."""
 _SEQ: Final = attrgetter("seq")
 
 
@@ -57,12 +59,16 @@ class Blocks:
         held = self._held
         held.append(line)
         if len(held) == ROWS:
-            self._unknown = line.seq + 1
-            if (found := checksum(held)) is None:
-                self._unknown = 1 << 62  # there are no checksums of such rows
-            else:
-                self.blocks.append((self._unknown, *found))
+            self.put(line.seq + 1, checksum(held))
             held.clear()
+
+    def put(self, end: int, found: Sums | None) -> None:
+        """Note the checksum of the rows up to `end`. Where there is none, there is none of what follows."""
+        if found is None:
+            self._unknown = _NEVER
+        elif self._unknown < _NEVER:
+            self._unknown = end
+            self.blocks.append((end, *found))
 
 
 class Unchanged(NamedTuple):
@@ -72,6 +78,8 @@ class Unchanged(NamedTuple):
     rest: list[Line] | None
     read: int
     """Rows in all."""
+    blocks: Blocks
+    """Those of the input as it is now."""
 
 
 def unchanged(
@@ -83,7 +91,7 @@ def unchanged(
     checkpoint: Callable[[], object] = bool,
 ) -> Unchanged:
     """Find which of the rows that were `proven` are the same still; the first `at_most` are the whole input."""
-    same, rest = LineSet(), _Rest()
+    same, rest, now = LineSet(), _Rest(), Blocks()
     rows = islice(lines, at_most)
     held: list[Line] = []
     blocks = (Block(*block) for block in known)
@@ -94,7 +102,8 @@ def unchanged(
         if not held or held[-1].seq < end:
             held += islice(rows, max(0, end - (held[-1].seq + 1 if held else begin)))
         if not held:
-            return Unchanged(same, rest.lines, read)
+            return Unchanged(same, rest.lines, read, now)
+        is_whole = held[-1].seq >= end - 1
         count = len(held) if held[-1].seq < end else bisect_left(held, end, key=_SEQ)  # blank lines have no row
         stretch, held = held[:count], held[count:]
         checkpoint()
@@ -102,7 +111,10 @@ def unchanged(
         begin = end
         if not stretch:
             continue
-        if block is None or checksum(stretch) != (block.size, block.crc):
+        found = checksum(stretch)
+        if is_whole:
+            now.put(end, found)
+        if block is None or found != (block.size, block.crc):
             rest.add(stretch)
         elif count == end - stretch[0].seq and proven.has_all(stretch[0].seq, end):
             same.add_all(stretch[0].seq, end)
@@ -128,14 +140,18 @@ class _Rest:
 
 
 def checksum(lines: Sequence[Line]) -> Sums | None:
-    """Bytes and checksum of rows and their numbers; `None` if one of them tells its bytes but by being read."""
-    crc, numbers = 0, array("Q")
-    size = 0
-    for seq, _, data in lines:
-        raw = data if isinstance(data, bytes) else raw_of(data) if data is not None else b""
+    """Bytes and checksum of rows and their numbers; `None` if one tells its bytes only by being read."""
+    raws = [line.data if isinstance(line.data, bytes) else _raw(line) for line in lines]
+    crc = lines[0].seq
+    for raw in raws:
         if raw is None:
             return None
         crc = crc32(raw, crc)
-        size += len(raw)
-        numbers.append(seq << 32 | len(raw))  # where rows end counts too, and which has which number
-    return size, crc32(numbers, crc)
+    sizes = array("Q", map(len, raws))  # type: ignore[arg-type]  # there is no None among them
+    if lines[-1].seq - lines[0].seq != len(lines) - 1:
+        crc = crc32(array("Q", map(_SEQ, lines)), crc)
+    return sum(sizes), crc32(sizes, crc)  # where rows end counts too
+
+
+def _raw(line: Line) -> bytes | None:
+    return b"" if line.data is None else raw_of(line.data)

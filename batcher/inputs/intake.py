@@ -90,8 +90,12 @@ class Intake:
     """Where to sum up the rows that are read, if that will be asked for."""
     rest: Callable[[], object] | None = None
     """Called where `jobs` yields None though there is more, so that others have their turn; without it, none have."""
+    remaining: list[Line] | None = None
+    """The only lines that are still to be read, if that is known."""
     _proven: LineSet = field(default_factory=LineSet)
     _alone: bool = False
+    _is_cut: bool = False
+    """There may be more lines than those that are read."""
     _clashed: bool = False
     _lacking: int = 0
     _turns: Turns = field(init=False)
@@ -122,12 +126,14 @@ class Intake:
     def take_in_part(self, found: Unchanged, lines: Callable[[], Iterable[Line | None]], **settings: Any) -> None:
         """Take over the lines that are unchanged, and `check` the rest; `lines` reads all, if they are too many."""
         self.take_over(found.lines, alone=False)
+        self.blocks = found.blocks
         if found.rest is None:
             self.check(lines(), **settings)
             return
+        self._is_cut = found.read == self.at_most
         self.check(found.rest, **settings)
         self.skipped += len(found.lines)
-        self._alone = self._alone and found.read != self.at_most
+        self.remaining = found.rest
 
     def jobs(self, lines: Iterable[Line | None]) -> Iterator[Job | None]:
         """Yield what is to be done; None where nothing has arrived yet. Raises InputError when a job has changed."""
@@ -196,13 +202,13 @@ class Intake:
         read = 0
         for line in lines:
             if line is not None:
-                if self.at_most is not None and read >= self.at_most:
+                if self.at_most is not None and self.remaining is None and read >= self.at_most:
                     return
                 read += 1
                 if self.blocks is not None and self._reads:
                     self.blocks.add(line)
             yield line
-        self._alone = self.selection is None
+        self._alone = self.selection is None and not self._is_cut
 
     def _wanted(self, line: Line) -> Job | None:
         """The job on a line if there is one and it is to be done."""

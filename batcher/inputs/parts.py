@@ -50,7 +50,11 @@ class FilePart:
         inner = name.removesuffix(Path(name).suffix) if self._packing else name
         self._form = form or (None if name == "-" else by_extension(inner))
         if self._form is None and self.is_regular:
-            self._form = self._looked_at()
+            try:
+                self._form = self._looked_at()
+            except BaseException:
+                self._file.close()
+                raise
         self._kept: tuple[list[Line], int, int] | None = None
         self._identities = [(status.st_dev, status.st_ino)] if self.is_regular else []
         self.fingerprint: dict[str, Json] = {}
@@ -125,13 +129,14 @@ class FilePart:
 
     def _looked_at(self) -> Format:
         """What the first bytes of a file say that neither its name nor anybody does. Raises InputError."""
-        head = os.pread(self._file.fileno(), HEAD, self._start)
+        window = cast("BinaryIO", _Window(self._file.fileno(), self._start, self.name, bool))
+        head = window.read(HEAD)
         if self._packing is None:
             self._packing = _packing(head)
         if head.startswith(_SQLITE_MAGIC):
             raise UsageError(f"{self.name} is a SQLite database: write sqlite:{self.name}, and --sql 'SELECT …'")
         if self._packing is not None:
-            window = cast("BinaryIO", _Window(self._file.fileno(), self._start, self.name, bool))
+            window.seek(0)
             head = compression.Unpacked(window, self._packing).read(HEAD)
         return by_look(head)
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from anyio import to_thread
 from anyio.from_thread import check_cancelled
 
+from batcher.failures import InputError
 from batcher.ledger.state import parameters
-from batcher.running.resumption import blocks_of, compare, seal_of
+from batcher.running.resumption import compare, keep_blocks, seal_of
 from batcher.running.wiring import said_selection, selection_of
 from batcher.servers.contact import only_model
 
@@ -52,7 +53,7 @@ async def prepare(
     before = state.before(ledger)
     comparison = partial(compare, intake, source, ledger, observer.note, before=before, parameters=asked)
     await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
-    intake.blocks = blocks_of(ledger, source) if options.repeat == 1 else None  # their rows are numbered otherwise
+    blocks = keep_blocks(intake, ledger, source) if options.repeat == 1 else ()  # else rows are numbered otherwise
     state.begin(
         ledger,
         asked,
@@ -60,11 +61,14 @@ async def prepare(
         server.redactor.value,
         partial(seal_of, ledger, intake),
         selection=said_selection(options),
-        blocks=intake.blocks.blocks if intake.blocks is not None else (),
+        blocks=blocks,
     )
     if not source.is_regular or source.size is None or source.size > COUNTED:
         return None
-    return await to_thread.run_sync(jobs_of, source, options, check_cancelled)
+    try:
+        return await to_thread.run_sync(jobs_of, source, options, check_cancelled)
+    except InputError:  # whoever reads the jobs says so
+        return None
 
 
 def jobs_of(source: Source, options: Options, checkpoint: Callable[[], object]) -> int:

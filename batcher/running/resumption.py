@@ -16,7 +16,7 @@ from batcher.ledger.recovery import identify, read_record
 from batcher.ledger.repair import Findings, mend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from batcher.inputs.intake import Intake
@@ -79,12 +79,12 @@ def compare(
     )
 
 
-def blocks_of(ledger: AnyLedger, source: Source) -> Blocks | None:
-    """Where to sum up the rows of an input that can be known again, beginning with what an earlier run knew of it."""
-    if not isinstance(ledger, Ledger) or not source.fingerprint:
-        return None
-    before = ledger.before
-    return Blocks(before.blocks if before is not None and before.input == source.fingerprint else ())
+def keep_blocks(intake: Intake, ledger: AnyLedger, source: Source) -> Sequence[Sequence[int]]:
+    """Have the rows of an input that can be known again summed up, and give where; it goes on from what is known."""
+    if intake.blocks is None and isinstance(ledger, Ledger) and source.fingerprint:
+        before = ledger.before
+        intake.blocks = Blocks(before.blocks if before is not None and before.input == source.fingerprint else ())
+    return intake.blocks.blocks if intake.blocks is not None else ()
 
 
 def seal_of(ledger: AnyLedger, intake: Intake) -> Seal | None:

@@ -226,7 +226,7 @@ class Run:
     def _jobs(self, intake: Intake, source: Source, server: Contact) -> Iterator[Job | None]:
         """The jobs that are to do, with what there is to say of them."""
         api, note = server.endpoint.api, self.observer.note
-        jobs = said(intake.jobs(source.lines()), api, note)
+        jobs = said(intake.jobs(source.lines() if intake.remaining is None else intake.remaining), api, note)
         return announced(jobs, api, intake.defaults, note=note, total=self.total, place=source.place)
 
     def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact, damage: list[str]) -> None:
