@@ -173,7 +173,9 @@ class Progress:
     ) -> None:
         live, self._live = self._live, None
         if live is not None:
-            with suppress(OSError):  # the terminal was closed: nobody to clean up for
+            with suppress(
+                OSError, IndexError
+            ):  # the terminal was closed: nobody to clean up for; rich may have begun to
                 live.stop()
 
     def update(self, snapshot: Snapshot) -> None:

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from support.commandline import ended, names, prompts, running, until
+from support.commandline import ended, names, next_words, prompts, running, until
 
 from batcher.simulator import simulator_thread
 
@@ -235,7 +235,7 @@ def test_a_server_that_comes_back_is_waited_for(desk: Desk, sim: BackgroundSimul
         until(lambda: sim.tally.answered.total() >= 5)
         sim.kill()
         assert process.stderr is not None
-        assert f"waiting for {sim.url}" in process.stderr.readline()
+        assert f"waiting for {sim.url}" in next_words(process.stderr)
         sim.revive()
         ran = ended(process)
     assert ran.code == 0, ran.err
@@ -271,5 +271,5 @@ def test_a_reader_that_goes_away_is_141(desk: Desk, sim: BackgroundSimulator) ->
         process.stdout.close()
         assert process.wait(20) == 141
         assert process.stderr is not None
-        assert process.stderr.read() == ""
+        assert next_words(process.stderr) == ""
     assert sim.counts.total() < 300

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.commandline import ended, names, prompts, running, until
+from support.commandline import ended, names, next_words, prompts, running, until
 
 from batcher.simulator import simulator_thread
 
@@ -62,7 +62,7 @@ def test_a_second_signal_cancels_at_once(desk: Desk, sim: BackgroundSimulator) -
         until(lambda: len(desk.lines()) == 5 and sim.tally.in_flight == 3)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        assert "no new requests" in process.stderr.readline()
+        assert "no new requests" in next_words(process.stderr)
         process.send_signal(signal.SIGINT)
         ran = ended(process)
     assert ran.code == -signal.SIGINT
@@ -90,7 +90,7 @@ def test_a_signal_while_waiting_for_the_server_ends_the_wait(desk: Desk, sim: Ba
     sim.kill()
     with running(desk.start(*RUN, "--base-url", sim.url + where, "--max-wait", "1h")) as process:
         assert process.stderr is not None
-        assert "waiting" in process.stderr.readline()
+        assert "waiting" in next_words(process.stderr)
         process.send_signal(signal.SIGINT)
         assert ended(process).code == -signal.SIGINT
     assert desk.ids() == []
@@ -102,7 +102,7 @@ def test_commands_that_only_look_die_by_the_signal_too(desk: Desk, sim: Backgrou
     sim.kill()
     with running(desk.start("models", "--base-url", sim.url, "--max-wait", "1h")) as process:
         assert process.stderr is not None
-        assert "waiting" in process.stderr.readline()
+        assert "waiting" in next_words(process.stderr)
         process.send_signal(signal.SIGINT)
         assert ended(process).code == -signal.SIGINT
 

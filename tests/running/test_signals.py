@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from support.commandline import ended, names, prompts, running, until
+from support.commandline import ended, names, next_words, prompts, running, until
 
 from batcher.simulator import simulator_thread
 
@@ -66,7 +66,7 @@ def test_the_second_signal_cancels(desk: Desk, sim: BackgroundSimulator, number:
         until(lambda: sim.counts["stuck"] and desk.lines())
         process.send_signal(number)
         assert process.stderr is not None
-        assert "no new requests" in process.stderr.readline()
+        assert "no new requests" in next_words(process.stderr)
         process.send_signal(number)
         ran = ended(process)
     assert ran.code == -number
@@ -93,9 +93,9 @@ def test_a_signal_while_the_server_is_waited_for(desk: Desk, url: str) -> None:
     desk.write("jobs.jsonl", *prompts(["q"]))
     with running(desk.start(*RUN, "--base-url", url, "--max-wait", "1h")) as process:
         assert process.stderr is not None
-        assert "127.0.0.1:9" in process.stderr.readline()
+        assert "127.0.0.1:9" in next_words(process.stderr)
         process.send_signal(signal.SIGUSR1)
-        assert re.search(r"state: 0 .*waiting for .* in flight", process.stderr.readline())
+        assert re.search(r"state: 0/1 .*waiting for .* in flight", next_words(process.stderr))
         process.send_signal(signal.SIGTERM)
         ran = ended(process)
     assert ran.code == -signal.SIGTERM
@@ -113,8 +113,8 @@ def test_a_signal_while_all_is_parked(desk: Desk, sim: BackgroundSimulator) -> N
 
         def parked() -> bool:
             process.send_signal(signal.SIGUSR1)
-            state = stderr.readline()
-            assert state.startswith("batcher: state: 1 ")
+            state = next_words(stderr)
+            assert state.startswith("batcher: state: 1/2 ")
             return "1 parked" in state
 
         until(parked)
@@ -142,7 +142,7 @@ def test_a_signal_after_the_end_costs_nothing(desk: Desk, sim: BackgroundSimulat
     process = desk.start(*RUN, "--base-url", sim.url, "--summary-json", "sums.json", stderr=writer)
     os.close(writer)
     with running(process):
-        until((desk.path / "sums.json").exists)
+        until(lambda: (path := desk.path / "results.state.json").exists() and b'"complete"' in path.read_bytes())
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == -signal.SIGTERM
     os.close(reader)
@@ -207,7 +207,7 @@ def test_a_signal_while_the_local_server_starts(desk: Desk, number: signal.Signa
     desk.write("jobs.jsonl", *prompts(["q"]))
     with running(desk.start("run", "jobs.jsonl", "-o", "results.jsonl", "--local")) as process:
         assert process.stderr is not None
-        assert "starting the embedded" in process.stderr.readline()
+        assert "starting the embedded" in next_words(process.stderr)
         children: list[int] = []
 
         def started() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 import jsonschema
@@ -135,6 +136,13 @@ def running(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
+
+
+def next_words(stream: IO[str]) -> str:
+    """The next line that a run says, but for what it takes its input for."""
+    while re.match(r"batcher: .* to /(api|v1)/", line := stream.readline()):
+        pass
+    return line
 
 
 def until(condition: Callable[[], object]) -> None:
