@@ -166,9 +166,11 @@ class Run:
 
         self.observer.redact = server.redactor.text
         intake = self._intake(source, ledger, errors, server, recorder.reject)
-        if source.is_regular and server.model is None and not intake.names_model(source.lines()):
-            model = await only_model(server, self.observer)
-            intake.defaults = replace(intake.defaults, model=model)
+        if source.is_regular and server.model is None:
+            names = partial(intake.names_model, source.all_lines())
+            if not await to_thread.run_sync(names):  # what lies elsewhere, or is loaded whole, takes a while
+                model = await only_model(server, self.observer)
+                intake.defaults = replace(intake.defaults, model=model)
         asked = parameters(intake.defaults)
         before = self._state.before(ledger)
         comparison = partial(compare, intake, source, ledger, self.observer.note, before=before, parameters=asked)
