@@ -139,8 +139,14 @@ def test_inputs_that_need_a_name_for_the_results(desk: Desk) -> None:
     for args in (["notes"], ["notes/*.md"], ["sqlite:a.db", "--sql", "SELECT 1"], ["https://h/a.csv"], ["-"]):
         refused = desk.call("run", *args, "-m", "m", "--base-url", "http://127.0.0.1:9")
         assert (refused.code, "-o FILE" in refused.err) == (2, True), args
-    refused = desk.call("run", "notes", "-o", "notes/a.md", "-m", "m", "--base-url", "http://127.0.0.1:9")
-    assert (refused.code, "is the input" in refused.err) == (2, True)
+    for name, output in (("notes", "notes/a.md"), ("notes", "notes/new.jsonl"), ("notes/*.m*", "notes/out.md")):
+        refused = desk.call("run", name, "-o", output, "-m", "m", "--base-url", "http://127.0.0.1:9")
+        assert (refused.code, "is the input" in refused.err) == (2, True), output
+    assert sorted(path.name for path in (desk.path / "notes").iterdir()) == ["a.md"]
+    away = desk.call(
+        "run", "notes/*.md", "-o", "notes/out.jsonl", "-m", "m", "--base-url", "http://127.0.0.1:9", "--max-wait", "0s"
+    )
+    assert away.code == 69
 
 
 @pytest.mark.slow
