@@ -142,7 +142,7 @@ class _Rest:
 def checksum(lines: Sequence[Line]) -> Sums | None:
     """Bytes and checksum of rows and their numbers; `None` if one tells its bytes only by being read."""
     raws = [line.data if isinstance(line.data, bytes) else _raw(line) for line in lines]
-    crc = lines[0].seq
+    crc = 0
     for raw in raws:
         if raw is None:
             return None

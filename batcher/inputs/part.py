@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from batcher.inputs.formats.reading import Rows
     from batcher.model import Json
@@ -41,6 +42,9 @@ class Part(Protocol):
 
     def identities(self) -> Sequence[tuple[int, int]]:
         """Devices and inodes of what is read."""
+
+    def would_read(self, path: Path) -> bool:
+        """Whether a file that is written there would be a row next time."""
 
     def rows(self, first: int, checkpoint: Callable[[], object] = ..., /) -> Rows:
         """Every row once, numbered from `first` on. Raises InputError."""

@@ -66,6 +66,9 @@ class FilePart:
     def identities(self) -> Sequence[tuple[int, int]]:
         return self._identities
 
+    def would_read(self, _path: Path) -> bool:
+        return False
+
     def rows(self, first: int, checkpoint: Callable[[], object] = bool) -> Rows:
         if not self.is_regular:
             return self._arriving(first)
@@ -191,6 +194,9 @@ class FolderPart:
     def identities(self) -> Sequence[tuple[int, int]]:
         return [found for name in self._names if (found := identity_of(self.root / name)) is not None]
 
+    def would_read(self, path: Path) -> bool:
+        return self._folder.would_match(self.name, path)
+
     def rows(self, first: int, _checkpoint: Callable[[], object] = bool) -> Rows:
         return self._folder.read_files(self.root, self._names, first)
 
@@ -222,6 +228,9 @@ class QueryPart:
     def identities(self) -> Sequence[tuple[int, int]]:
         found = identity_of(self._path)
         return [found] if found is not None else []
+
+    def would_read(self, _path: Path) -> bool:
+        return False
 
     def rows(self, first: int, checkpoint: Callable[[], object] = bool) -> Rows:
         window = _Window(self._file.fileno(), 0, self.name, checkpoint)

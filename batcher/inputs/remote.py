@@ -12,6 +12,7 @@ from batcher.inputs.formats.reading import missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from batcher.inputs.formats import Format
     from batcher.inputs.formats.reading import Reading, Rows
@@ -68,6 +69,9 @@ class RemotePart:
 
     def identities(self) -> Sequence[tuple[int, int]]:
         return ()
+
+    def would_read(self, _path: Path) -> bool:
+        return False
 
     def rows(self, first: int, _checkpoint: Callable[[], object] = bool) -> Rows:
         file = self._unpacked(self._ask(self._system.open, self._path, "rb"))

@@ -15,6 +15,7 @@ from batcher.inputs.pipe import Pipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from batcher.inputs.formats import Format, Line
     from batcher.inputs.part import Part
@@ -51,6 +52,10 @@ class Source:
     def identities(self) -> set[tuple[int, int]]:
         """Devices and inodes of the files that are read."""
         return {identity for part in self._parts for identity in part.identities()}
+
+    def would_read(self, path: Path) -> bool:
+        """Whether a file that is written there would be read by the next run."""
+        return any(part.would_read(path) for part in self._parts)
 
     @property
     def fingerprint(self) -> dict[str, Json]:

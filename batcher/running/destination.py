@@ -188,9 +188,9 @@ class Destination:
 
     def _keep_apart(self, source: Source) -> None:
         """Raise UsageError if a file that would be written is the input, or the errors file is another of them."""
-        files = self.files()
+        files, read = self.files(), source.identities
         for path in (*files, self.errors_path):
-            if path is not None and _identity(path) in source.identities:
+            if path is not None and (_identity(path) in read or source.would_read(path)):
                 raise UsageError(f"{path} is the input, or a file of it; name another file for what is written")
         if self.errors_path is not None and (is_what := same_as(self.errors_path, files)):
             raise UsageError(f"{self.errors_path} is {is_what}; errors need a file of their own")

@@ -45,8 +45,10 @@ async def prepare(
 
     Raises BatcherError where the run cannot go on from the results as they are.
     """
-    if source.is_regular and server.model is None and not intake.names_model(source.lines()):
-        intake.defaults = replace(intake.defaults, model=await only_model(server, observer))
+    if source.is_regular and server.model is None:
+        names = partial(intake.names_model, source.all_lines())
+        if not await to_thread.run_sync(names):  # what lies elsewhere, or is loaded whole, takes a while
+            intake.defaults = replace(intake.defaults, model=await only_model(server, observer))
     if intake.selection is not None:
         await to_thread.run_sync(intake.selection.prepare, source, options.limit, check_cancelled)
     asked = parameters(intake.defaults, intake.selection)

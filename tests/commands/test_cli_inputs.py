@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from support.datasets import DATASETS, Dataset
+from support.datasets import DATASETS, Dataset, delimited
 
 from batcher.inputs.formats.objects import read_object
 from batcher.simulator import simulator_thread
@@ -139,8 +139,14 @@ def test_inputs_that_need_a_name_for_the_results(desk: Desk) -> None:
     for args in (["notes"], ["notes/*.md"], ["sqlite:a.db", "--sql", "SELECT 1"], ["https://h/a.csv"], ["-"]):
         refused = desk.call("run", *args, "-m", "m", "--base-url", "http://127.0.0.1:9")
         assert (refused.code, "-o FILE" in refused.err) == (2, True), args
-    refused = desk.call("run", "notes", "-o", "notes/a.md", "-m", "m", "--base-url", "http://127.0.0.1:9")
-    assert (refused.code, "is the input" in refused.err) == (2, True)
+    for name, output in (("notes", "notes/a.md"), ("notes", "notes/new.jsonl"), ("notes/*.m*", "notes/out.md")):
+        refused = desk.call("run", name, "-o", output, "-m", "m", "--base-url", "http://127.0.0.1:9")
+        assert (refused.code, "is the input" in refused.err) == (2, True), output
+    assert sorted(path.name for path in (desk.path / "notes").iterdir()) == ["a.md"]
+    away = desk.call(
+        "run", "notes/*.md", "-o", "notes/out.jsonl", "-m", "m", "--base-url", "http://127.0.0.1:9", "--max-wait", "0s"
+    )
+    assert away.code == 69
 
 
 @pytest.mark.slow
@@ -210,3 +216,54 @@ def test_a_changed_row_costs_its_block(desk: Desk, sim: BackgroundSimulator, mon
     desk.write("jobs.jsonl", *lines)
     assert desk.call(*command).code in (3, 65)
     assert len(desk.ids()) == len(set(desk.ids())) == 3001
+
+
+@pytest.fixture
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batcher.inputs.blocks.ROWS", 4)
+
+
+TWELVE = [{"id": f"q{number:02}", "prompt": f"say {number}", "meta": f"say {number + 1}"} for number in range(12)]
+
+
+def answered(desk: Desk, sim: BackgroundSimulator, *args: str) -> tuple[int, int]:
+    """The exit code, and how many requests it took."""
+    before = sim.tally.answered.total()
+    code = desk.call("run", *args, "-o", "results.jsonl", "-m", "simulator", "--base-url", sim.url).code
+    return code, sim.tally.answered.total() - before
+
+
+@pytest.mark.usefixtures("_small_blocks")
+def test_a_changed_row_under_the_id_of_another(desk: Desk, sim: BackgroundSimulator) -> None:
+    """It is refused, and the other keeps its result, though nobody has looked at that one."""
+    desk.write("jobs.jsonl", *TWELVE)
+    assert answered(desk, sim, "jobs.jsonl") == (0, 12)
+    desk.write("jobs.jsonl", TWELVE[0], {"id": "q09", "prompt": "other"}, *TWELVE[2:])
+    assert answered(desk, sim, "jobs.jsonl") == (3, 0)
+    assert [*desk.errors().values()] == ["duplicate_id"]
+    assert len(desk.ids()) == 12
+
+
+@pytest.mark.usefixtures("_small_blocks")
+def test_a_changed_row_is_not_proven_before_it_has_a_result(desk: Desk, sim: BackgroundSimulator) -> None:
+    """A run that never reached the server has seen the new input: the next one asks all the same."""
+    desk.write("jobs.jsonl", *TWELVE)
+    assert answered(desk, sim, "jobs.jsonl") == (0, 12)
+    desk.write("jobs.jsonl", *TWELVE[:5], {"id": "new", "prompt": "new"}, *TWELVE[6:])
+    away = ("-m", "simulator", "--base-url", "http://127.0.0.1:9", "--dialect", "openai", "--max-wait", "0s")
+    assert desk.call("run", "jobs.jsonl", "-o", "results.jsonl", *away).code == 69
+    assert answered(desk, sim, "jobs.jsonl") == (0, 1)
+    assert "new" in desk.ids()
+
+
+@pytest.mark.usefixtures("_small_blocks")
+def test_what_makes_the_same_bytes_another_row(desk: Desk, sim: BackgroundSimulator) -> None:
+    """Another header over the same cells, and another format of the same lines."""
+    path = desk.path / "jobs.csv"
+    path.write_bytes(delimited(TWELVE))
+    assert answered(desk, sim, "jobs.csv") == (0, 12)
+    path.write_bytes(path.read_bytes().replace(b"id,prompt,meta", b"id,meta,prompt"))
+    assert answered(desk, sim, "jobs.csv") == (65, 0)
+    desk.write("lines.jsonl", *TWELVE)
+    assert answered(desk, sim, "lines.jsonl", "--overwrite") == (0, 12)
+    assert answered(desk, sim, "lines.jsonl", "--input-format", "text") == (0, 12)

@@ -83,4 +83,5 @@ def test_the_second_pass_goes_on_where_the_first_ended(monkeypatch: pytest.Monke
     for line in lines(texts):
         begun.add(line)
     assert begun.blocks == known(texts)
+    assert checksum(lines(["a", None, "b", "c"])) != checksum(lines(["a", "b", None, "c"]))
     assert checksum(lines(["ab", "c"])) != checksum(lines(["a", "bc"]))

@@ -65,6 +65,7 @@ def rows(source: Source) -> list[Any]:
         (gzip.compress(array(ROWS)), "prompt"),
         (bz2.compress(b"say 0\nsay 1\nsay 2"), "text"),
     ],
+    ids=["lines", "array", "marked", "text", "gzip", "bzip2"],
 )
 @pytest.mark.parametrize("is_pipe", [False, True])
 def test_what_nobody_names_is_looked_at(tmp_path: Path, content: bytes, columns: str, *, is_pipe: bool) -> None:

@@ -227,7 +227,7 @@ def _physical(file: BinaryIO) -> Iterator[list[bytes]]:
 def _records(blocks: Iterator[list[bytes]], delimiters: Sequence[bytes]) -> Iterator[bytes | Refused]:
     """Whole rows, blank lines left out: a line, or several where a quoted cell goes on over its end."""
     held: list[bytes] = []
-    size = plain = 0  # `plain`: lines that are taken for a row each, though they have quotes
+    size = 0
     for block in chain(blocks, ([],)):
         lines, place, last = block, 0, not block
         while place < len(lines) or (last and held):
@@ -235,8 +235,7 @@ def _records(blocks: Iterator[list[bytes]], delimiters: Sequence[bytes]) -> Iter
                 line = lines[place]
                 place += 1
                 quoted = b'"' in line
-                if not held and (not quoted or plain):
-                    plain -= plain > 0
+                if not held and not quoted:
                     if line and line != b"\r":
                         yield line if line[-1] != 13 else line[:-1]
                     continue
@@ -249,9 +248,6 @@ def _records(blocks: Iterator[list[bytes]], delimiters: Sequence[bytes]) -> Iter
                     continue
                 if state is True and size <= LINE_LIMIT:
                     continue
-                plain = 0 if state is None else len(held) - 1
-            else:
-                plain = len(held) - 1
             yield Refused(
                 "row_quotes", "a quote opens a cell here and does not end it; the next line is a row", held[0]
             )

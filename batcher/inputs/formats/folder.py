@@ -9,6 +9,7 @@ import glob
 import os
 import stat
 from base64 import b64encode
+from fnmatch import fnmatch
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -48,6 +49,16 @@ def matched(pattern: str) -> tuple[Path, list[str]]:
     if not found:
         raise InputError(f"{pattern}: there is no file; the current directory is {Path.cwd()}")
     return root, sorted(set(found), key=os.fsencode)
+
+
+def would_match(pattern: str, path: Path) -> bool:
+    """Whether a file would be matched if it were there; one that a `*` may stand for is, in whichever directory."""
+    whole = Path(pattern)
+    if whole.is_dir():
+        return path.resolve().is_relative_to(whole.resolve()) and not path.name.startswith(".")
+    root = root_of(pattern)
+    absolute = os.fspath(root.resolve() / os.path.relpath(pattern, root))
+    return fnmatch(os.fspath(path.resolve()), absolute.replace("**/", "*"))
 
 
 def root_of(pattern: str) -> Path:
