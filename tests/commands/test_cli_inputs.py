@@ -266,4 +266,5 @@ def test_what_makes_the_same_bytes_another_row(desk: Desk, sim: BackgroundSimula
     assert answered(desk, sim, "jobs.csv") == (65, 0)
     desk.write("lines.jsonl", *TWELVE)
     assert answered(desk, sim, "lines.jsonl", "--overwrite") == (0, 12)
-    assert answered(desk, sim, "lines.jsonl", "--input-format", "text") == (0, 12)
+    assert answered(desk, sim, "lines.jsonl", "--input-format", "text") == (65, 0)  # no result is of any of its rows
+    assert answered(desk, sim, "lines.jsonl", "--input-format", "text", "--overwrite") == (0, 12)
