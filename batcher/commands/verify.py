@@ -93,7 +93,7 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
     from batcher.running.wiring import defaults_for, source_for
 
     with ExitStack() as stack:
-        state, note = read(state_path(results))
+        state, note = read(state_path(results)) if results.name else (None, None)  # a directory is refused below
         if note:
             say(note)
         source = source_for(inputs, options, fallback=reading_of(state.input) if state is not None else None)

@@ -110,8 +110,8 @@ def test_usage_is_2_and_nothing_is_touched(
     ("args", "code", "said"),
     [
         (("nothing.jsonl", "-o", "results.jsonl"), 65, "nothing.jsonl does not exist"),
-        ((".", "-o", "results.jsonl"), 65, "is a directory"),
-        (("utf16.jsonl", "-o", "results.jsonl"), 65, "iconv -f UTF-16"),
+        ((".", "-o", "results.jsonl"), 2, "results.jsonl"),
+        (("utf16.jsonl", "-o", "results.jsonl"), 65, "--encoding utf-16"),
         (("jobs.jsonl", "-o", "no/such/results.jsonl"), 73, "there is no directory"),
         (("jobs.jsonl", "-o", "full"), 73, "is a directory"),
         (("jobs.jsonl", "-o", "letter.txt"), 73, "holds none of our results"),
