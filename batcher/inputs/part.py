@@ -43,6 +43,9 @@ class Part(Protocol):
     def identities(self) -> Sequence[tuple[int, int]]:
         """Devices and inodes of what is read."""
 
+    def is_unchanged(self) -> bool:
+        """Whether it is known to be what it was when it was opened."""
+
     def would_read(self, path: Path) -> bool:
         """Whether a file that is written there would be a row next time."""
 

@@ -66,6 +66,12 @@ class FilePart:
     def identities(self) -> Sequence[tuple[int, int]]:
         return self._identities
 
+    def is_unchanged(self) -> bool:
+        status = os.fstat(self._file.fileno())
+        told = self.fingerprint
+        known = (told.get("size"), told.get("mtime_ns"), told.get("ctime_ns"))
+        return known == (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
     def would_read(self, _path: Path) -> bool:
         return False
 
@@ -194,6 +200,10 @@ class FolderPart:
     def identities(self) -> Sequence[tuple[int, int]]:
         return [found for name in self._names if (found := identity_of(self.root / name)) is not None]
 
+    def is_unchanged(self) -> bool:
+        marks: str = self.fingerprint["marks"]
+        return marks == self._folder.marks_of(self.root, self._names)
+
     def would_read(self, path: Path) -> bool:
         return self._folder.would_match(self.name, path)
 
@@ -228,6 +238,9 @@ class QueryPart:
     def identities(self) -> Sequence[tuple[int, int]]:
         found = identity_of(self._path)
         return [found] if found is not None else []
+
+    def is_unchanged(self) -> bool:
+        return True
 
     def would_read(self, _path: Path) -> bool:
         return False

@@ -70,6 +70,9 @@ class RemotePart:
     def identities(self) -> Sequence[tuple[int, int]]:
         return ()
 
+    def is_unchanged(self) -> bool:
+        return False  # it would have to be asked for
+
     def would_read(self, _path: Path) -> bool:
         return False
 

@@ -53,6 +53,10 @@ class Source:
         """Devices and inodes of the files that are read."""
         return {identity for part in self._parts for identity in part.identities()}
 
+    def is_unchanged(self) -> bool:
+        """Whether all inputs are known to be what they were when they were opened."""
+        return all(part.is_unchanged() for part in self._parts)
+
     def would_read(self, path: Path) -> bool:
         """Whether a file that is written there would be read by the next run."""
         return any(part.would_read(path) for part in self._parts)

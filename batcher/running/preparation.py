@@ -55,7 +55,7 @@ async def prepare(
     before = state.before(ledger)
     comparison = partial(compare, intake, source, ledger, observer.note, before=before, parameters=asked)
     await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
-    blocks = keep_blocks(intake, ledger, source) if options.repeat == 1 else ()  # else rows are numbered otherwise
+    blocks = keep_blocks(intake, ledger, source) if options.repeat == 1 else tuple  # else rows are numbered otherwise
     state.begin(
         ledger,
         asked,

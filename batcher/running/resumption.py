@@ -79,12 +79,16 @@ def compare(
     )
 
 
-def keep_blocks(intake: Intake, ledger: AnyLedger, source: Source) -> Sequence[Sequence[int]]:
-    """Have the rows of an input that can be known again summed up, and give where; it goes on from what is known."""
+def keep_blocks(intake: Intake, ledger: AnyLedger, source: Source) -> Callable[[], Sequence[Sequence[int]]]:
+    """Have the rows of an input that can be known again summed up, going on from what is known, and give what has them.
+
+    Of an input that others change while it is read there are none: a row that was passed over may not be what it was.
+    """
     if intake.blocks is None and isinstance(ledger, Ledger) and source.fingerprint:
         before = ledger.before
         intake.blocks = Blocks(before.blocks if before is not None and before.input == source.fingerprint else ())
-    return intake.blocks.blocks if intake.blocks is not None else ()
+    blocks = intake.blocks
+    return lambda: blocks.blocks if blocks is not None and source.is_unchanged() else ()
 
 
 def seal_of(ledger: AnyLedger, intake: Intake) -> Seal | None:

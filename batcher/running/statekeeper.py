@@ -34,7 +34,7 @@ class StateKeeper:
         self._selection: dict[str, Json] = {}
         self._clean: Callable[[Json], Json] | None = None
         self._seal: Callable[[], Seal | None] = lambda: None
-        self._blocks: Sequence[Sequence[int]] = ()
+        self._blocks: Callable[[], Sequence[Sequence[int]]] = tuple
 
     def before(self, ledger: AnyLedger) -> dict[str, Json]:
         """Give the parameters of the last run, as far as they are known."""
@@ -53,11 +53,10 @@ class StateKeeper:
         seal: Callable[[], Seal | None] = lambda: None,
         *,
         selection: dict[str, Json] | None = None,
-        blocks: Sequence[Sequence[int]] = (),
+        blocks: Callable[[], Sequence[Sequence[int]]] = tuple,
     ) -> None:
-        """Write that a run is at work. `clean` takes secrets out of what is written; `seal` is asked each time.
-
-        `blocks` may grow.
+        """Write that a run is at work. `clean` takes secrets out of what is written; `seal` and `blocks` are
+        asked each time.
         """
         if isinstance(ledger, Ledger):
             self._ledger, self._run, self._input, self._clean, self._seal = ledger, run, input_file, clean, seal
@@ -78,7 +77,7 @@ class StateKeeper:
             counts={name: getattr(summary, name) for name in ("ok", "skipped", "failed", "left", "pending")},
             synced=ledger.synced,
             seal=self._seal(),
-            blocks=[*self._blocks],
+            blocks=[*self._blocks()],
             sync_failed=status is not Status.RUNNING and ledger.synced < ledger.end,
         )
         self._tell(write(state_path(ledger.path), state, self._clean))

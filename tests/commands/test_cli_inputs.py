@@ -11,6 +11,7 @@ import pytest
 from support.datasets import DATASETS, Dataset, delimited
 
 from batcher.inputs.formats.objects import read_object
+from batcher.running import resumption
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
@@ -268,3 +269,23 @@ def test_what_makes_the_same_bytes_another_row(desk: Desk, sim: BackgroundSimula
     assert answered(desk, sim, "lines.jsonl", "--overwrite") == (0, 12)
     assert answered(desk, sim, "lines.jsonl", "--input-format", "text") == (65, 0)  # no result is of any of its rows
     assert answered(desk, sim, "lines.jsonl", "--input-format", "text", "--overwrite") == (0, 12)
+
+
+@pytest.mark.usefixtures("_small_blocks")
+def test_an_input_that_is_changed_while_it_is_read_has_no_blocks(
+    desk: Desk, sim: BackgroundSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that was passed over for its seal may have become another before its checksum was taken."""
+    desk.write("jobs.jsonl", *TWELVE)
+    assert answered(desk, sim, "jobs.jsonl", "-n", "2") == (0, 2)
+    compare = resumption.compare
+
+    def changing(*args: Any, **settings: Any) -> None:
+        compare(*args, **settings)
+        text = (desk.path / "jobs.jsonl").read_bytes().replace(b'"say 1"', b'"SAY 1"')
+        (desk.path / "jobs.jsonl").write_bytes(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("batcher.running.preparation.compare", changing)
+        assert answered(desk, sim, "jobs.jsonl") == (0, 10)
+    assert answered(desk, sim, "jobs.jsonl") == (65, 0)
