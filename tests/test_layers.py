@@ -110,6 +110,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "changes": set(),
         "compression": {"formats.reading"},
         "done": set(),
+        "file": {"compression", "formats", "formats.encodings", "formats.reading", "opening", "pipe", "window"},
         "formats": {
             "formats.columnar", "formats.defaults", "formats.delimited", "formats.jsonarray", "formats.jsonl",
             "formats.lines", "formats.reading", "formats.sheet", "formats.text", "identity", "rows",
@@ -148,8 +149,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "opening": set(),
         "part": {"formats.reading"},
         "parts": {
-            "compression", "formats", "formats.database", "formats.encodings", "formats.folder", "formats.reading",
-            "opening", "part", "pipe", "remote",
+            "compression", "file", "formats", "formats.database", "formats.folder", "formats.reading", "part",
+            "remote", "window",
         },
         "pipe": {"formats"},
         "remote": {"compression", "formats", "formats.encodings", "formats.reading", "part"},
@@ -159,6 +160,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "sandbox": set(),
         "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset"},
         "templates": {"sandbox"},
+        "window": set(),
     },
     "ledger": {
         "__init__": set(),
