@@ -152,7 +152,8 @@ def command(ctx: click.Context, /, input: str, output: str | None, **values: Any
             console.note(note)
         if output is None:
             console.note(f"results go to {results}")
-        run = Run(input, results, options, environ_of(ctx), console, handle_signals=True)
+        typed = output is not None
+        run = Run(input, results, options, environ_of(ctx), console, handle_signals=True, typed=typed)
         if values["summary_json"] is not None:
             _check_summary(values["summary_json"], input, run.destination)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
@@ -75,7 +76,8 @@ def examine(path: str, results: Path, options: Options, environ: Mapping[str, st
     """Compare the files. Raises InputError if the input cannot be read, OutputError if the results cannot."""
     from batcher.inputs.formats import format_of
     from batcher.inputs.source import Source
-    from batcher.ledger.names import errors_path, state_path
+    from batcher.ledger.names import state_path
+    from batcher.ledger.neighbours import former_errors
     from batcher.ledger.state import Status, read
     from batcher.ledger.verification import Verification, first_model
     from batcher.running.wiring import defaults_for
@@ -94,10 +96,10 @@ def examine(path: str, results: Path, options: Options, environ: Mapping[str, st
         guessed = first_model(file) if defaults.model is None else None
         file.seek(0)
         check = Verification()
-        check.read_results(file)
-        errors = options.errors or errors_path(results)
-        if errors.is_file():  # a run without failures leaves none
-            with _open(errors) as failures:
+        check.read_results(file, results)
+        errors = options.errors or former_errors(results)
+        if os.path.lexists(errors):  # a run without failures leaves none
+            with _open(errors, follow=options.errors is not None) as failures:
                 check.read_errors(failures)
         check.read_input(
             _arrived(source),
@@ -122,11 +124,12 @@ def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
     return replace(said, **{name: value for name, value in told.items() if value and not getattr(said, name)})
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path, *, follow: bool = True) -> BinaryIO:
+    from batcher.inputs.opening import open_regular
     from batcher.ledger.names import part_path
 
     try:
-        return path.open("rb")
+        return os.fdopen(open_regular(path, follow=follow), "rb")
     except FileNotFoundError:
         part = part_path(path)
         hint = f"; {part} has what an --atomic run has so far" if part.exists() else ""
@@ -152,10 +155,7 @@ def _arrived(source: Source) -> Iterator[Line]:
 
 def screen(verdict: Verdict, path: str, results: Path) -> list[str]:
     """The verdict for people: counts, and where to look."""
-    ok = f"{verdict.ok} have their result"
-    if verdict.unhashed:
-        ok += f", {verdict.unhashed} of them one that does not say which request it answers"
-    lines = [f"{path}: {verdict.jobs} jobs; {ok}", f"{results}: {verdict.results} results"]
+    lines = [f"{path}: {verdict.jobs} jobs; {verdict.ok} have their result", f"{results}: {verdict.results} results"]
     for name, meaning in FINDINGS.items():
         finding: Finding = getattr(verdict, name)
         if finding.count:
@@ -182,7 +182,6 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
         "jobs": verdict.jobs,
         "results": verdict.results,
         "ok": verdict.ok,
-        "unhashed": verdict.unhashed,
         "writing": verdict.writing,
         "findings": {
             name: {"count": finding.count, "first": [place._asdict() for place in finding.first]}

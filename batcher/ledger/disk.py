@@ -9,18 +9,19 @@ import errno
 import fcntl
 import os
 import select
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from batcher.inputs.opening import open_directory, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 BLOCK = 1 << 20
 """Bytes read or copied at a time."""
 
-_APPENDING = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-# CLOEXEC because a child that inherited a locked descriptor would hold the lock after we are gone.
+_APPENDING = os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 """macOS: fsync hands the bytes to the drive, only this makes the drive write them."""
@@ -33,14 +34,18 @@ _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 
 
 def open_appending(path: Path, *, new: bool = False) -> int:
-    """Open a file to read and append, made for the owner alone; `new` refuses one that is there already."""
-    return os.open(path, _APPENDING | (os.O_EXCL if new else 0), 0o600)
+    """Open a file to read and append, made for the owner alone; `new` refuses one that is there already.
+
+    Raises UnfitError for a link and what else is no regular file. No child inherits it: one that had a locked
+    descriptor would hold the lock after we are gone.
+    """
+    return open_regular(path, _APPENDING | (os.O_EXCL if new else 0))
 
 
 def is_at(fd: int, path: Path) -> bool:
-    """Whether the open file is the one that the path names."""
+    """Whether the open file is the one that the path names, without a link."""
     try:
-        return os.path.samestat(os.fstat(fd), path.stat())
+        return os.path.samestat(os.fstat(fd), path.lstat())
     except FileNotFoundError:
         return False
 
@@ -113,6 +118,35 @@ def replace(path: Path, data: bytes) -> None:
     with replacing(path) as fd:
         write_all(fd, data)
     os.close(fd)
+
+
+@contextmanager
+def directory(path: Path) -> Iterator[int]:
+    """Open a directory of ours, made for the owner alone if it is not there; a link to one is refused."""
+    fd = open_directory(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def put(directory: int, name: str, data: bytes) -> None:
+    """Put a whole file into an open directory, in the place of what has its name, or leave what is there."""
+    temporary = f".{name}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=directory)
+    fd = open_regular(Path(temporary), _APPENDING | os.O_EXCL, dir_fd=directory)
+    try:
+        write_all(fd, data)
+        sync(fd)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Writes as JSON what orjson refuses, so that no answer is lost to a stray value.
 
-Lone surrogates become escapes, NaN and the infinities null, integers of thousands of digits hexadecimal text, values
-nested too deep or of a foreign type a text.
+Halves of surrogate pairs are joined, lone ones become U+FFFD (no strict parser reads an escape of one), NaN and the
+infinities null, integers of thousands of digits hexadecimal text, values nested too deep or of a foreign type a text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _clean(value: Json, depth: int) -> Json:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return str(value)
+        return _whole(value)
     if isinstance(value, int):
         return value if value.bit_length() <= _BITS else hex(value)
     if isinstance(value, float):
@@ -34,7 +34,11 @@ def _clean(value: Json, depth: int) -> Json:
     if depth >= _DEPTH:
         return "(nested too deep)"
     if isinstance(value, dict):
-        return {str(key): _clean(item, depth + 1) for key, item in value.items()}
+        return {_whole(str(key)): _clean(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(item, depth + 1) for item in value]
-    return repr(value)
+    return _whole(repr(value))
+
+
+def _whole(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -11,18 +11,20 @@ would be ahead of the results or behind them.
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias
 
 from batcher.failures import OutputIOError
+from batcher.inputs.opening import UnfitError, real
 from batcher.ledger import disk, state
 from batcher.ledger.lock import complaint, open_locked
 from batcher.ledger.names import quarantine_path, state_path
+from batcher.ledger.neighbours import take_up, unfit
 from batcher.ledger.recovery import Readback, scan
 from batcher.ledger.repair import renew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from batcher.inputs.done import DoneIds
@@ -71,6 +73,7 @@ class Ledger:
         path: Path,
         *,
         overwrite: bool = False,
+        follow: bool = True,
         fingerprint: Mapping[str, Json] | None = None,
         checkpoint: Callable[[], object] = bool,
     ) -> Self:
@@ -78,12 +81,14 @@ class Ledger:
 
         `fingerprint` is that of the input: if the last run had the same, its seal tells what is done. `checkpoint` is
         called now and then; what it raises ends the reading. What a failed sync left in doubt is written anew.
+        `follow`: the path was typed, and may be a link.
         Raises `LockedError` (75) if another run has it, `OutputError` (73) if it cannot be created, written or locked
         or holds something else than results, `OutputIOError` (74) if it cannot be read or mended.
         """
-        path = Path(os.path.realpath(path))  # a repair replaces the file, and must not replace a link to it
+        path = real(path, follow=follow)  # a repair replaces the file, and must not replace a link to it
         back = Readback(open_locked(path), path)
         try:
+            take_up(path)
             before, _ = state.read(state_path(path))
             if not overwrite:
                 back.read(
@@ -95,6 +100,8 @@ class Ledger:
             return cls(back, before, stale=overwrite)
         except BaseException as error:
             os.close(back.fd)
+            if isinstance(error, UnfitError):
+                raise unfit(error) from error
             if isinstance(error, OSError):
                 raise OutputIOError(complaint(path, "cannot be read back and mended", error)) from error
             raise
@@ -109,7 +116,7 @@ class Ledger:
         if not self._unread:
             return
         try:
-            with self.path.open("rb", buffering=disk.BLOCK) as file:
+            with self.reading() as file:
                 scan(file, self._unread, self._done, checkpoint)
         except OSError as error:
             raise OutputIOError(complaint(self.path, "cannot be read back", error)) from error
@@ -126,6 +133,12 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._done) + (len(self.prefixes.lines) if self._unread else 0)
+
+    def reading(self, buffering: int = disk.BLOCK) -> BinaryIO:
+        """Give what is in the file from its start, to one reader at a time; it is not the file's name that is asked."""
+        file = open(self._fd, "rb", buffering=buffering, closefd=False)  # noqa: SIM115 - a descriptor, and closed by who asks
+        file.seek(0)
+        return file
 
     def append(self, lines: Sequence[Entry]) -> int:
         """Write whole lines in one go and return how many; a line for an id that has one is refused.

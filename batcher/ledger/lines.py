@@ -8,12 +8,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import isfinite
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 
 from batcher.ledger.fallback import dump_anything
 from batcher.ledger.vectors import to_base64, to_floats
+from batcher.redaction import Redactor
 
 if TYPE_CHECKING:
     from batcher.failures import Failure
@@ -27,9 +28,18 @@ PARTIAL_LIMIT = 64 * 1024
 MESSAGE_LIMIT = 2 * 1024
 """The most of a server's words kept on an error line, in bytes."""
 
+KEYLESS: Final = Redactor()
+SAID: Final = frozenset(
+    {
+        *("text", "thinking", "tool_calls", "refusal", "finish_reason", "logprobs", "parsed", "choices", "embedding"),
+        *("embeddings", "served_model", "error", "partial", "raw"),
+    }
+)
+"""Fields with what a server said, who may have said a key. The others are ours or the user's: `meta` is untouched."""
 
-def result_line(result: Result, *, base64: bool = False) -> bytes:
-    """The line of a job that has its answer, newline included.
+
+def result_line(result: Result, *, base64: bool = False, redactor: Redactor = KEYLESS) -> bytes:
+    """The line of a job that has its answer, newline included, without the keys that `redactor` knows.
 
     `base64`: write vectors as base64 of little-endian float32.
     """
@@ -50,22 +60,22 @@ def result_line(result: Result, *, base64: bool = False) -> bytes:
     if result.timing is not None:
         record["timing"] = _timing(result.timing, completion)
     _put_origin(record, result)
-    return _line(record, result)
+    return _line(record, result, redactor)
 
 
-def error_line(result: Result, *, at: float | None = None) -> bytes:
+def error_line(result: Result, *, at: float | None = None, redactor: Redactor = KEYLESS) -> bytes:
     """The line of a job that failed, newline included. `at` is Unix time; else the end of the last attempt is taken."""
     record: dict[str, Json] = {"id": result.id, "seq": result.seq, "line": result.seq + 1}
     if result.failure is not None:
         record["error"] = _error(result.failure)
     _put_target(record, result)
     _put_origin(record, result)
-    _put(record, "partial", _clip(result.text, PARTIAL_LIMIT))
+    _put(record, "partial", _clip(redactor.clipped(result.text), PARTIAL_LIMIT))  # a key is not to be cut in two
     if at is None and result.timing is not None:
         at = result.timing.started_at + result.timing.total
     if at is not None:
         record["at"] = _iso(at)
-    return _line(record, result)
+    return _line(record, result, redactor)
 
 
 def _put(record: dict[str, Json], key: str, value: Json) -> None:
@@ -102,9 +112,16 @@ def _error(failure: Failure) -> dict[str, Json]:
     return error
 
 
-def _line(record: dict[str, Json], result: Result) -> bytes:
+def _line(record: dict[str, Json], result: Result, redactor: Redactor) -> bytes:
     if result.meta is not None:
         record["meta"] = result.meta
+    line = _dumped(record)
+    if redactor.suspects(line):
+        line = _dumped({key: redactor.value(value) if key in SAID else value for key, value in record.items()})
+    return line
+
+
+def _dumped(record: dict[str, Json]) -> bytes:
     try:
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a lone surrogate, an integer beyond 64 bits, nesting beyond 254 levels

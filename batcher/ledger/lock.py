@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.failures import LockedError, OutputError
+from batcher.inputs.opening import UnfitError
 from batcher.ledger import disk
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 _OPENINGS = 8
 """Times to open a file that other runs replace before we give up."""
+GLANCES: Final = 20
+GLANCE: Final = 0.01
+"""Seconds between so many tries at a lock: `batcher verify` asks for it by having it for a moment."""
 
 
 def open_locked(path: Path) -> int:
@@ -26,7 +30,7 @@ def open_locked(path: Path) -> int:
     for _ in range(_OPENINGS):
         fd = _open(path)
         try:
-            _lock(fd, path)
+            lock(fd, path, "give this run another file with -o")
             if disk.is_at(fd, path):
                 return fd
         except BaseException:
@@ -38,27 +42,43 @@ def open_locked(path: Path) -> int:
 
 def _open(path: Path) -> int:
     try:
-        fd = disk.open_appending(path)
+        return disk.open_appending(path)
     except OSError as error:
         raise _refusal(path, error) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OutputError(f"{path}: is not a regular file; name one with -o FILE, or write to a pipe with -o -")
-    return fd
 
 
-def _lock(fd: int, path: Path) -> None:
+def lock(fd: int, path: Path, instead: str) -> None:
+    """Lock an open file for this run alone. Raises `LockedError` (75), `OutputError` (73)."""
+    for left in reversed(range(GLANCES)):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if not left:
+                raise LockedError(
+                    f"{path}: another run is writing this file; wait for it to end, or {instead}"
+                ) from error
+            time.sleep(GLANCE)
+        except OSError as error:
+            raise OutputError(complaint(path, "cannot be locked; put it on a local disk", error)) from error
+        else:
+            return
+
+
+def is_locked(file: BinaryIO) -> bool:
+    """Whether a run has the file. Asked by trying, since flock has no other question; the lock is gone at once."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise LockedError(
-            f"{path}: another run is writing this file; wait for it to end, or give this run another file with -o"
-        ) from error
-    except OSError as error:
-        raise OutputError(complaint(path, "cannot be locked; put it on a local disk", error)) from error
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system without locks; no run would have started
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
 
 
 def _refusal(path: Path, error: OSError) -> OutputError:
+    if isinstance(error, UnfitError):
+        return OutputError(f"{path}: {error.strerror}; name a file with -o FILE, or write to a pipe with -o -")
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:
             return OutputError(f"{path}: there is no directory {path.parent}; make it first, or choose another with -o")

@@ -11,28 +11,38 @@ PART: Final = ".part"
 """What is added to the name of a results file that takes that name when it is complete (`--atomic`)."""
 
 
-def _stem(results: Path) -> str:
-    return results.with_name(results.name.removesuffix(PART)).stem
+LINES: Final = ".jsonl"
+"""What the name of a results file mostly ends with; the names beside it do without, and without nothing else."""
+
+
+def stem(results: Path) -> str:
+    """Give what the names beside the results begin with: answers.jsonl → answers, out.m1 → out.m1."""
+    return results.name.removesuffix(PART).removesuffix(LINES)
 
 
 def errors_path(results: Path) -> Path:
     """Name the file of the failures that still stand: results.jsonl → results.errors.jsonl."""
-    return results.with_name(f"{_stem(results)}.errors.jsonl")
+    return results.with_name(f"{stem(results)}.errors.jsonl")
 
 
 def quarantine_path(results: Path) -> Path:
     """Name the file of the bytes that repair removed: results.jsonl → results.quarantine."""
-    return results.with_name(f"{_stem(results)}.quarantine")
+    return results.with_name(f"{stem(results)}.quarantine")
 
 
 def state_path(results: Path) -> Path:
     """Name the file of the run's parameters: results.jsonl → results.state.json."""
-    return results.with_name(f"{_stem(results)}.state.json")
+    return results.with_name(f"{stem(results)}.state.json")
 
 
 def superseded_path(results: Path) -> Path:
     """Name the file of replaced results: results.jsonl → results.superseded.jsonl."""
-    return results.with_name(f"{_stem(results)}.superseded.jsonl")
+    return results.with_name(f"{stem(results)}.superseded.jsonl")
+
+
+def images_path(results: Path) -> Path:
+    """Name the directory of images: results.jsonl → results.images."""
+    return results.with_name(f"{stem(results)}.images")
 
 
 def part_path(out: Path) -> Path:

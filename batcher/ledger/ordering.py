@@ -79,7 +79,7 @@ def put_in_order(ledger: Ledger, places: InputOrder) -> bool:
 
     Raises OutputIOError if it cannot be rewritten; then it is as it was, with all its results.
     """
-    with ledger.path.open("rb", buffering=_BUFFER) as file:
+    with ledger.reading(_BUFFER) as file:
         order = places.arrange(file)
         if all(earlier < later for earlier, later in pairwise(order)):
             return False
@@ -136,7 +136,7 @@ def _places(file: BinaryIO) -> Iterator[tuple[int, str | bytes, int]]:
         if match:
             yield offset, match[1], int(match[2])
         else:
-            ident, _ = parse(line) or ("", None)
+            ident, _ = parse(line) or ("", "")
             yield offset, ident, _NOWHERE
         offset += len(line)
 

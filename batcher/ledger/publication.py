@@ -10,17 +10,18 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batcher.failures import LockedError, OutputError, OutputIOError
+from batcher.inputs.opening import real
 from batcher.ledger import disk
 from batcher.ledger.lock import complaint, open_locked
 from batcher.ledger.names import part_path
-from batcher.ledger.recovery import identify
+from batcher.ledger.recovery import identify, unmarked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from batcher.ledger.ledger import Ledger
 
@@ -30,6 +31,8 @@ class Publication:
     """One run's way to OUT: `open` first, then `publish` or not, `close` last, after the ledger is closed."""
 
     out: Path
+    follow: bool = True
+    """The path was typed, and may be a link."""
     part: Path = field(init=False)
     _held: int | None = field(default=None, init=False)
     """The OUT that is there, locked; None if there was none."""
@@ -38,7 +41,7 @@ class Publication:
     _ledger: Ledger | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.out = Path(os.path.realpath(self.out))  # what is replaced is the file, not a link to it
+        self.out = real(self.out, follow=self.follow)  # what is replaced is the file, not a link to it
         self.part = part_path(self.out)
 
     def open(self, opener: Callable[[Path], Ledger], *, overwrite: bool = False) -> Ledger:
@@ -47,7 +50,7 @@ class Publication:
         Raises `LockedError` (75) if another run has either of them, `OutputError` (73) if OUT cannot be replaced,
         `OutputIOError` (74) if it cannot be copied, and what `opener` raises.
         """
-        if self.out.exists():
+        if os.path.lexists(self.out):
             self._held = open_locked(self.out)
         copied = self._held is not None and not overwrite and self._copy(self._held)
         overtaken = self._held is not None and not overwrite and not copied and self._is_newer(self._held)
@@ -116,11 +119,13 @@ class Publication:
     def _adopt(self, ledger: Ledger) -> None:
         """Add the results that OUT has and OUT.part has not: OUT.part is to take its place, and they are paid for."""
         try:
-            with self.out.open("rb", buffering=disk.BLOCK) as file:
+            assert self._held is not None
+            with open(self._held, "rb", buffering=disk.BLOCK, closefd=False) as file:
+                file.seek(0)
                 for line in file:
                     ident, digest = (_text(part) for part in identify(line) or (None, None))
                     if ident is not None and ident not in ledger:
-                        ledger.append([(ident, digest or "", line.removesuffix(b"\n") + b"\n")])
+                        ledger.append([(ident, digest or "", unmarked(line).removesuffix(b"\n") + b"\n")])
         except OSError as error:
             ledger.close()
             raise OutputIOError(complaint(self.out, "cannot be read back", error)) from error
@@ -136,7 +141,7 @@ class Publication:
     def _out_is_ours(self) -> bool:
         """OUT is the file that we hold, or there is none, as when the run began."""
         if self._held is None:
-            return not self.out.exists()
+            return not os.path.lexists(self.out)
         return disk.is_at(self._held, self.out)
 
     def _is_copy(self) -> bool:

@@ -1,7 +1,9 @@
 """Reads a results file back: tells results from damage, and takes the damage out.
 
-    result   a JSON object with an id, alone on its line, the first with that id
+    result   a JSON object with an id, a seq and the hash of a request, alone on its line, the first with that id
     damage   all else: the rest of a write that was cut short, pages that a power cut left empty, other people's lines
+
+A byte order mark before a line, as editors leave, is nothing, and goes.
 
 What batcher wrote begins `{"id":"…","seq":N,"hash":"16 hex"` and is taken at that, without reading its JSON, if
 nothing about the line says that a write was torn there. That rests on how files break: a line is cut short, glued to
@@ -20,6 +22,7 @@ import orjson
 
 from batcher.failures import OutputError
 from batcher.inputs.done import DoneIds
+from batcher.inputs.formats.jsonl import without_lone_escapes
 from batcher.ledger import disk
 from batcher.ledger.repair import Findings, Repair, mend
 from batcher.ledger.seal import Prefixes
@@ -31,13 +34,31 @@ if TYPE_CHECKING:
     from batcher.ledger.seal import Seal
     from batcher.model import Json
 
-Identity: TypeAlias = "tuple[str | bytes, str | bytes | None]"
+Identity: TypeAlias = "tuple[str | bytes, str | bytes]"
 """The id and the request's hash of a line; either as text or as the UTF-8 of it."""
+
+_MARK = b"\xef\xbb\xbf"
+"""A byte order mark in UTF-8."""
+_HASH = re.compile("[0-9a-fA-F]{16}")
 
 _PREFIX = re.compile(rb'\{"id":"([^"\\]*)","seq":[0-9]+,"hash":"([0-9a-f]{16})"[,}]')
 # an id with a backslash in it does not match, and is unescaped by the JSON reader
 _SECOND = b'","seq":'
-_OPENING = b'{"id":"'
+_TORN_PARTS = (
+    *b'{"id":"',
+    rb'[^"\\]*+(?:\\.[^"\\]*+)*+\\?',  # possessive: an id of megabytes is not to be remembered piece by piece
+    *b'","seq":',
+    b"[0-9]*",
+    *b',"hash":"',
+    *[b"[0-9a-f]"] * 16,
+    b'".*',
+)
+_TORN = re.compile(
+    b"".join(b"(?:" + (re.escape(bytes([part])) if isinstance(part, int) else part) for part in _TORN_PARTS)
+    + b")?" * len(_TORN_PARTS),
+    re.DOTALL,
+)
+# The beginning of a result, broken off anywhere
 
 _PIECE = 1 << 18
 """Bytes of whole lines that are looked at together: they stay in the cache of the processor."""
@@ -111,8 +132,10 @@ def _take(
         start, end = end, end + len(line)
         if identity is None:
             found.unreadable += 1
-            found.foreign = found.foreign or not _could_be_ours(line)
+            found.foreign = found.foreign or not could_be_ours(line)
         elif done.add(*identity):
+            if line.startswith(_MARK):
+                found.marks.append((start, end - len(unmarked(line))))
             continue
         else:
             found.repeated += 1
@@ -128,25 +151,56 @@ def identify(line: bytes) -> Identity | None:
 
 
 def parse(line: bytes) -> Identity | None:
-    """Whose result a line is, read as JSON; `None` if it is no result.
+    """Whose result a line is, read as JSON; `None` if it is no result: what has no hash of ours, batcher did not write.
 
-    `custom_id` goes before `id`: lines in the OpenAI batch format have both, and the first is the job's.
+    Lines of jobs, of failures and in the OpenAI batch format have ids as well, and are no answers.
     """
+    record = read_record(line)
+    if record is None:
+        return None
+    ident, seq, digest = record.get("id"), record.get("seq"), record.get("hash")
+    if not isinstance(ident, str) or type(seq) is not int or seq < 0:
+        return None
+    return (ident, digest) if isinstance(digest, str) and _HASH.fullmatch(digest) else None
+
+
+def is_result(beginning: bytes) -> bool:
+    """Whether a line, of which the beginning is known, is one of results."""
+    return _PREFIX.match(unmarked(beginning)) is not None or parse(beginning) is not None
+
+
+def read_record(line: bytes) -> dict[str, Json] | None:
+    """The object on a line; `None` if it is none. Earlier versions wrote halves of surrogate pairs as escapes."""
+    line = unmarked(line)
     try:
         record: Json = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return None
-    if not isinstance(record, dict):
-        return None
-    ident = record.get("custom_id", record.get("id"))
-    if isinstance(ident, bool) or not isinstance(ident, str | int):
-        return None
-    digest = record.get("hash")
-    return str(ident), digest if isinstance(digest, str) else None
+        try:
+            record = orjson.loads(without_lone_escapes(line)) if b"\\u" in line else None
+        except orjson.JSONDecodeError:
+            return None
+    return record if isinstance(record, dict) else None
 
 
-def _could_be_ours(line: bytes) -> bool:
-    return b"\0" in line or line[: len(_OPENING)] == _OPENING[: len(line)]
+def unmarked(line: bytes) -> bytes:
+    """The line behind its byte order marks."""
+    while line.startswith(_MARK):
+        line = line[len(_MARK) :]
+    return line
+
+
+def could_be_ours(line: bytes) -> bool:
+    """Whether a line that is no result may be the rest of one: cut short in its beginning, or with pages of zeros."""
+    rest = unmarked(line).rstrip(b"\r\n")
+    return b"\0" in line or (_TORN.fullmatch(rest) is not None if rest else line.startswith(_MARK))
+
+
+def none_of_ours(path: Path, lines: int) -> OutputError:
+    """Make the error for a file of something else, which nobody asked to replace."""
+    return OutputError(
+        f"{path}: holds none of our results, but {lines} other lines; name the file of results, another file with -o, "
+        "or --overwrite to replace what is in it"
+    )
 
 
 @dataclass(slots=True)
@@ -172,8 +226,7 @@ class Readback:
             if earlier.alone and size == earlier.size:
                 self.unread = size
                 return
-        self._recover(aside, checkpoint)
-        if self.repaired is not None and earlier is not None:
+        if self._recover(aside, checkpoint) and earlier is not None:
             self.prefixes = Prefixes()
             self._is_proven(earlier, checkpoint)
         with self._opened() as file:
@@ -186,19 +239,18 @@ class Readback:
         self.prefixes = Prefixes()
         return False
 
-    def _recover(self, aside: Path, checkpoint: Callable[[], object]) -> None:
+    def _recover(self, aside: Path, checkpoint: Callable[[], object]) -> bool:
+        """Whether there was something to mend."""
         with self._opened() as file:
             file.seek(0)  # the place is that of the descriptor, which may have been read before
             found = scan(file, os.fstat(self.fd).st_size, self.done, checkpoint)
         if found.foreign and not found.results:
-            raise OutputError(
-                f"{self.path}: holds none of our results, but {found.unreadable} other lines; give another file with "
-                "-o, or --overwrite to replace what is in it"
-            )
+            raise none_of_ours(self.path, found.unreadable)
         self.fd = mend(self.fd, self.path, aside, found)
         if found.damage:
             removed = sum(end - start for start, end in found.damage)
             self.repaired = Repair(self.path, aside, found.unreadable, found.repeated, removed)
+        return bool(found.damage or found.marks)
 
     def _opened(self) -> BinaryIO:
         return open(self.fd, "rb", buffering=disk.BLOCK, closefd=False)

@@ -22,6 +22,8 @@ class Findings:
     repeated: int = 0
     unreadable: int = 0
     damage: list[tuple[int, int]] = field(default_factory=list)
+    marks: list[tuple[int, int]] = field(default_factory=list)
+    """Byte order marks before results: they go, and nobody misses them."""
     unended: bool = False
     """The last line is a whole result that lacks its newline."""
     foreign: bool = False
@@ -66,12 +68,13 @@ def mend(fd: int, path: Path, aside: Path, found: Findings) -> int:
     disk; its descriptor is what comes back, locked like the old one, which is closed. Until the damage is on the disk
     in `aside`, nothing is removed. Raises `OSError`, and then `fd` is still open.
     """
-    if not (found.damage or found.unended):
+    if not (found.damage or found.marks or found.unended):
         return fd
     size = os.fstat(fd).st_size
-    keep = _complement(found.damage, size)
+    keep = _complement(sorted([*found.damage, *found.marks]), size)
     if found.damage:
         _set_aside(fd, aside, found.damage)
+    if found.damage or found.marks:
         if keep and keep != [(0, keep[0][1])]:
             return _rewrite(fd, path, keep, ended=not found.unended)
         os.ftruncate(fd, keep[0][1] if keep else 0)

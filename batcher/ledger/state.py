@@ -7,7 +7,7 @@ changed since, and up to where the disk is known to have kept what was written.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from batcher.inputs.opening import UnfitError, read_small
 from batcher.ledger import disk
+from batcher.ledger.neighbours import unfit
+from batcher.ledger.recovery import unmarked
 from batcher.ledger.seal import Seal
 
 if TYPE_CHECKING:
@@ -79,21 +82,26 @@ class State:
 
 
 def read(path: Path) -> tuple[State | None, str | None]:
-    """Give the state, if there is one that can be read, and a note if there is one that cannot."""
+    """Give the state, if there is one that can be read, and a note if there is one that cannot.
+
+    Raises `OutputError` (73) if something else than a file of ours has its name.
+    """
     try:
-        return _state(orjson.loads(path.read_bytes())), None
+        return _state(orjson.loads(unmarked(read_small(path)))), None
     except FileNotFoundError:
         return None, None
+    except UnfitError as error:
+        raise unfit(error) from error
     except (OSError, orjson.JSONDecodeError, TypeError, ValueError, KeyError) as error:
         return None, f"{path}: cannot be read ({error}); it is not needed, and will be written anew"
 
 
-def write(path: Path, state: State, clean: Callable[[bytes], bytes] | None = None) -> str | None:
+def write(path: Path, state: State, clean: Callable[[Json], Json] | None = None) -> str | None:
     """Put a state in the place of the last one, in one step; `clean` takes secrets out. Returns a note if it fails."""
-    data = orjson.dumps(asdict(state), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    record = asdict(replace(state, run=clean(state.run), input=clean(state.input)) if clean else state)
     try:
         with disk.replacing(path) as fd:
-            disk.write_all(fd, clean(data) if clean else data)
+            disk.write_all(fd, orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         os.close(fd)
     except OSError as error:
         return f"{path}: cannot be written: {error.strerror or error}; the results are no worse for it"

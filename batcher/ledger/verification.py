@@ -5,21 +5,21 @@ Reads alone: no lock is kept, nothing is mended, and a file that a run is writin
 
 from __future__ import annotations
 
-import fcntl
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
-
-import orjson
 
 from batcher.failures import LineError
 from batcher.inputs.done import DoneIds, Sight
 from batcher.inputs.formats.jsonl import refused, too_large
 from batcher.inputs.identity import Ids
-from batcher.ledger.recovery import parse
+from batcher.ledger.errors import failed_id
+from batcher.ledger.lock import is_locked
+from batcher.ledger.recovery import could_be_ours, none_of_ours, parse, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
@@ -60,8 +60,6 @@ class Verdict:
     results: int = 0
     """Lines of the results file that are results, repeated ones among them."""
     ok: int = 0
-    unhashed: int = 0
-    """Of these, jobs whose result does not say which request it answers: nobody can tell whether it is this one."""
     missing: Finding = field(default_factory=Finding)
     """No line anywhere, though no run is at work."""
     pending: Finding = field(default_factory=Finding)
@@ -99,9 +97,12 @@ class Verification:
     _size: int = 0
     _matched: int = 0
 
-    def read_results(self, file: BinaryIO) -> None:
-        """Read what is in a results file now; what a run adds later is left out."""
-        verdict = self.verdict
+    def read_results(self, file: BinaryIO, path: Path) -> None:
+        """Read what is in a results file now; what a run adds later is left out.
+
+        Raises OutputError if it is a file of something else.
+        """
+        verdict, foreign = self.verdict, False
         verdict.writing = is_locked(file)
         self._size = os.fstat(file.fileno()).st_size
         for number, line in _lines(file, self._size):
@@ -109,17 +110,20 @@ class Verification:
             if identity is None:
                 if not (verdict.writing and not line.endswith(b"\n")):
                     verdict.unreadable.add(number)
+                    foreign = foreign or not could_be_ours(line)
                 continue
             verdict.results += 1
             if not self._results.add(*identity):
                 verdict.duplicate.add(number, identity[0])
+        if foreign and not verdict.results:
+            raise none_of_ours(path, verdict.unreadable.count)
 
     def read_errors(self, file: BinaryIO) -> None:
         """Read the failures, of which those without a result still stand."""
         for line in file:
-            identity = parse(line)
-            if identity is not None:
-                self._failed.add(*identity)
+            ident = failed_id(line)
+            if ident is not None:
+                self._failed.add(ident, None)
 
     def read_input(
         self,
@@ -160,7 +164,7 @@ class Verification:
         if line.data is None:
             raise too_large()
         job = parse(line.data, line.seq, defaults, ids)
-        verdict, unknown = self.verdict, self._results.get(job.id) == ""
+        verdict = self.verdict
         sight = self._results.see(job.id, job.hash)
         if sight is Sight.REPEATED:
             return None
@@ -174,30 +178,14 @@ class Verification:
             verdict.changed.add(line.seq + 1, job.id)
         else:
             verdict.ok += 1
-            verdict.unhashed += unknown
         return None
-
-
-def is_locked(file: BinaryIO) -> bool:
-    """Whether a run has the file. Asked by trying, since flock has no other question; the lock is gone at once."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # a file system without locks; no run would have started
-    fcntl.flock(file, fcntl.LOCK_UN)
-    return False
 
 
 def first_model(file: BinaryIO) -> str | None:
     """The model on the first result that names one in its first lines: the best guess where nobody says it."""
     for _, line in zip(range(SHOWN), file, strict=False):
-        try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("model"), str):
+        record = read_record(line)
+        if record is not None and isinstance(record.get("model"), str):
             return str(record["model"])
     return None
 

@@ -10,9 +10,13 @@ nobody goes on spending on results that cannot be kept.
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio
@@ -52,6 +56,51 @@ class Executor(Enum):
     """In a thread that may be left behind: it waits for a reader, who may never come."""
 
 
+class LooseThread:
+    """Does one thing after the other in a thread that nobody waits for at the end of the process.
+
+    A write to a pipe whose reader has stopped cannot be ended from outside, and must not hold up the exit.
+    """
+
+    def __init__(self) -> None:
+        self._orders: SimpleQueue[tuple[Callable[[], None], Callable[[BaseException | None], None]]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def do(self, order: Callable[[], None]) -> None:
+        """Have it done, and return or raise as it does; cancelled, it goes on by itself."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="output", daemon=True)
+            self._thread.start()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: BaseException | None) -> None:
+            with suppress(RuntimeError):  # the run is over and its loop closed
+                loop.call_soon_threadsafe(_settle, future, error)
+
+        self._orders.put((order, settle))
+        await future
+
+    def _work(self) -> None:
+        while True:
+            order, settle = self._orders.get()
+            try:
+                order()
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+                settle(error)
+            else:
+                settle(None)
+
+
+def _settle(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
 @dataclass(slots=True, kw_only=True)
 class Writer:
     """The one writer of a run. `hold` and `release` stop the sending and let it go on; `disk_wait` is in seconds."""
@@ -66,6 +115,7 @@ class Writer:
     _writing: bool = False
     """A write to a stream is under way, in a thread that the run may have left behind."""
     _waiting: bool = False
+    _loose: LooseThread = field(default_factory=LooseThread)
     _broken: bool = False
 
     async def append(self, lines: list[Entry]) -> None:
@@ -135,8 +185,10 @@ class Writer:
         try:
             if executor is Executor.LOOP:
                 write()
+            elif executor is Executor.THREAD:
+                await to_thread.run_sync(write)
             else:
-                await to_thread.run_sync(write, abandon_on_cancel=executor is Executor.LOOSE_THREAD)
+                await self._loose.do(write)
         except BrokenPipeError:
             self._end()
             raise

@@ -15,9 +15,17 @@ from anyio.from_thread import check_cancelled
 from batcher.clock import now
 from batcher.failures import Exit, LockedError, OutputError, UsageError
 from batcher.figures import span
+from batcher.ledger import neighbours
 from batcher.ledger.errors import ErrorsFile
 from batcher.ledger.ledger import Ledger
-from batcher.ledger.names import errors_path, part_path, quarantine_path, state_path, superseded_path
+from batcher.ledger.names import (
+    errors_path,
+    images_path,
+    part_path,
+    quarantine_path,
+    state_path,
+    superseded_path,
+)
 from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
@@ -42,6 +50,8 @@ class Destination:
     output: Path | None
     options: Options
     note: Callable[[str], None]
+    typed: bool = True
+    """Whether the user named `output`; a link is followed only then."""
     path: Path | None = field(init=False)
     """Where the results are: `output`, or what an `--atomic` run works on until it is complete."""
     order: InputOrder | None = field(default=None, init=False)
@@ -63,8 +73,7 @@ class Destination:
 
     @property
     def images_directory(self) -> Path:
-        beside = self.output or Path("batcher.jsonl")
-        return beside.with_name(f"{beside.stem}.images")
+        return images_path(self.output or Path("batcher.jsonl"))
 
     async def open_when_free(self, source: Source, stack: ExitStack) -> AnyLedger:
         """Open the ledger, waiting for the end of another run as long as `--wait-lock` says. Raises as `open` does."""
@@ -95,13 +104,16 @@ class Destination:
         opener = partial(
             Ledger.open,
             overwrite=self.options.overwrite,
+            follow=self.typed and not self.options.atomic,
             fingerprint=None if self.options.ordered else source.fingerprint,  # order wants the id of each line
             checkpoint=check_cancelled,
         )
+        neighbours.check(self.output)
         ledger = self._open_part(opener, self.output, stack) if self.options.atomic else opener(self.output)
         self._ledger = ledger
         ledger.emptied = self._begin_anew
         stack.callback(ledger.close)
+        neighbours.check(self.output)  # another run may have begun meanwhile
         if ledger.repaired:
             self.note(str(ledger.repaired))
         if self.options.ordered:
@@ -114,7 +126,8 @@ class Destination:
         """Open the errors file, if there is one to be, until the stack is left. Raises as `ErrorsFile` does."""
         path = self.errors_path
         if path is not None:
-            self._errors = stack.enter_context(ErrorsFile(path, overwrite=self.options.overwrite))
+            follow = self.options.errors is not None
+            self._errors = stack.enter_context(ErrorsFile(path, overwrite=self.options.overwrite, follow=follow))
         return self._errors
 
     def finish(self, ledger: AnyLedger, summary: Summary) -> None:
@@ -180,7 +193,7 @@ class Destination:
             raise UsageError(f"{self.errors_path} is {is_what}; errors need a file of their own")
 
     def _open_part(self, opener: Callable[[Path], Ledger], output: Path, stack: ExitStack) -> Ledger:
-        publication = self._publication = Publication(output)
+        publication = self._publication = Publication(output, self.typed)
         stack.callback(publication.close)
         self.path = part_path(output)
         return publication.open(opener, overwrite=self.options.overwrite)

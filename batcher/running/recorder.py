@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from batcher.failures import OutputError, OutputIOError, malformed
+from batcher.inputs.done import id_hash
 from batcher.ledger import disk
 from batcher.ledger.lines import error_line, result_line
 from batcher.ledger.writer import Executor
@@ -76,7 +77,7 @@ class Recorder:
         lines = []
         for result in results:
             if result.ok:
-                line = self.redactor.data(result_line(result, base64=self.base64))
+                line = result_line(result, base64=self.base64, redactor=self.redactor)
                 lines.append((result.id, result.hash, line))
             else:
                 self._fail(result)
@@ -94,7 +95,8 @@ class Recorder:
         if self.errors is None:
             return
         try:
-            self.errors.append(self.redactor.data(error_line(result, at=None if result.timing else time.time())))
+            at = None if result.timing else time.time()
+            self.errors.append(error_line(result, at=at, redactor=self.redactor))
         except OutputError as error:
             # results are worth more than the list of what is missing among them: that can be had again
             if not self._complained:
@@ -124,17 +126,22 @@ class Recorder:
             result.failure = malformed(f"an image is not base64: {error}")
             return
         try:
-            self.images.mkdir(exist_ok=True)
-            for number, data in enumerate(images):
-                kind = (media_type(data) or "image/png").partition("/")[2]
-                path = self.images / f"{_file_name(result)}-{number}.{kind}"
-                disk.replace(path, data)
-                paths.append(f"{self.images.name}/{path.name}")
+            with disk.directory(self.images) as directory:
+                for number, data in enumerate(images):
+                    kind = (media_type(data) or "image/png").partition("/")[2]
+                    name = f"{_file_name(result)}-{number}.{kind}"
+                    disk.put(directory, name, data)
+                    paths.append(f"{self.images.name}/{name}")
         except OSError as error:
             raise OutputIOError(f"{self.images}: an image cannot be saved: {error.strerror}") from error
         result.image = paths
 
 
 def _file_name(result: Result) -> str:
-    """A name that no id can lead out of the directory; the line number keeps two ids apart."""
-    return f"{result.seq + 1}-{re.sub(r'[^A-Za-z0-9_-]+', '_', result.id)[:80]}"
+    """A name that no id can lead out of the directory, and that no other job has.
+
+    The line may be another job's tomorrow, and a part of an id another id's: it is the hashes that tell them apart.
+    """
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", result.id)[:80]
+    ident = "" if readable == result.id else f"-{id_hash(result.id) & 0xFFFF_FFFF:08x}"
+    return f"{result.seq + 1}-{readable}{ident}-{result.hash}"

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import orjson
-
 from batcher.failures import OutputIOError, UsageError
 from batcher.figures import count
 from batcher.inputs.changes import contradiction, run_changes
 from batcher.ledger import disk
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.names import superseded_path
-from batcher.ledger.recovery import identify
+from batcher.ledger.recovery import identify, read_record
 from batcher.ledger.repair import Findings, mend
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ def compare(
         moved = count(supersede(ledger, ledger.done.changed), "results")
         note(f"moved {moved} of other requests to {superseded_path(ledger.path)}; what they answered is asked anew")
         return
-    records = _records(ledger.path, {job.id for job in intake.examples})
+    records = _records(ledger, {job.id for job in intake.examples})
     raise contradiction(
         intake.examples, intake.changed, records=records, parameters=run_changes(before, parameters) if before else ()
     )
@@ -117,16 +115,16 @@ def _is_proven(intake: Intake, ledger: Ledger, parameters: Mapping[str, Json]) -
     return True
 
 
-def _records(path: Path, idents: Collection[str]) -> dict[str, dict[str, Json]]:
+def _records(ledger: Ledger, idents: Collection[str]) -> dict[str, dict[str, Json]]:
     """Read the results of a few ids."""
     found: dict[str, dict[str, Json]] = {}
-    with path.open("rb", buffering=disk.BLOCK) as file:
+    with ledger.reading() as file:
         for line in file:
             identity = identify(line)
             ident = identity[0] if identity else ""
             name = ident.decode() if isinstance(ident, bytes) else ident
             if name in idents:
-                found[name] = orjson.loads(line)
+                found[name] = read_record(line) or {}
                 if len(found) == len(idents):
                     break
     return found

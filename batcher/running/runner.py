@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.clock import now
-from batcher.failures import Exit, Failure, FailureClass, ungrouped
+from batcher.failures import Exit, Failure, FailureClass, InputError, ungrouped
 from batcher.inputs.formats import format_of
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.inputs.intake import Intake
@@ -62,6 +62,8 @@ class Run:
     environ: Mapping[str, str]
     observer: Observer = field(default_factory=Silent)
     handle_signals: bool = False
+    typed: bool = True
+    """Whether the user named `output`."""
     summary: Summary = field(init=False)
     scheduler: Scheduler | None = None
     total: int | None = None
@@ -70,7 +72,7 @@ class Run:
     _state: StateKeeper = field(init=False)
 
     def __post_init__(self) -> None:
-        self.destination = Destination(self.output, self.options, self.observer.note)
+        self.destination = Destination(self.output, self.options, self.observer.note, self.typed)
 
     async def run(self) -> Summary:
         """Do it and return the sums.
@@ -171,10 +173,7 @@ class Run:
         before = self._state.before(ledger)
         comparison = partial(compare, intake, source, ledger, self.observer.note, before=before, parameters=asked)
         await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
-        self._state.begin(ledger, asked, source.fingerprint, server.redactor.data, partial(seal_of, ledger, intake))
-        if source.is_regular and self.observer.wants_total:
-            lines = await to_thread.run_sync(source.count, check_cancelled)
-            self.total = min(lines, self.options.limit or sys.maxsize)
+        self._state.begin(ledger, asked, source.fingerprint, server.redactor.value, partial(seal_of, ledger, intake))
         jobs = said(intake.jobs(source.lines()), server.endpoint.api, self.observer.note)
         scheduler = self.scheduler = scheduler_for(self.options, server, jobs, recorder.reject)
         scheduler.proven = len(ledger) > 0
@@ -189,6 +188,8 @@ class Run:
                 helpers.start_soon(writer.watch)
                 helpers.start_soon(self._tick)
                 helpers.start_soon(_keep_now_and_then, self._state)
+                if source.is_regular and self.observer.wants_total:
+                    helpers.start_soon(self._count, source)
                 if server.gone is not None:
                     helpers.start_soon(_stop_with, server.gone, engine)
                 async for batch in engine.batches():
@@ -241,6 +242,12 @@ class Run:
             on_change=self.options.on_change,
             failed=failed.__contains__ if failed else None,
         )
+
+    async def _count(self, source: Source) -> None:
+        """Find out how many lines there are to come, beside the work: a large input takes a while to be read."""
+        with suppress(InputError):  # whoever reads the jobs says so
+            lines = await to_thread.run_sync(source.count, check_cancelled)
+            self.total = min(lines, self.options.limit or sys.maxsize)
 
     async def _tick(self) -> None:
         """Show the state now and then, and say what is waited for."""

@@ -31,7 +31,7 @@ class StateKeeper:
         self._ledger: Ledger | None = None
         self._run: dict[str, Json] = {}
         self._input: dict[str, Json] = {}
-        self._clean: Callable[[bytes], bytes] | None = None
+        self._clean: Callable[[Json], Json] | None = None
         self._seal: Callable[[], Seal | None] = lambda: None
 
     def before(self, ledger: AnyLedger) -> dict[str, Json]:
@@ -47,7 +47,7 @@ class StateKeeper:
         ledger: AnyLedger,
         run: dict[str, Json],
         input_file: dict[str, Json],
-        clean: Callable[[bytes], bytes],
+        clean: Callable[[Json], Json],
         seal: Callable[[], Seal | None] = lambda: None,
     ) -> None:
         """Write that a run is at work. `clean` takes secrets out of what is written; `seal` is asked each time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,8 +13,8 @@ import anyio
 import orjson
 
 from batcher.clock import now
-from batcher.failures import AttemptError, BatcherError, FailureClass, UnavailableError, UsageError
-from batcher.figures import count
+from batcher.failures import AttemptError, BatcherError, Failure, FailureClass, UnavailableError, UsageError
+from batcher.figures import count, span
 from batcher.model import Api
 from batcher.options import AUTO
 from batcher.redaction import Redactor
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 FIRST_PATIENCE = 15.0
 PATIENCE = 3600.0
 PROBE_PAUSE = 0.5
+LEAST_WAIT = 1.0
+"""Seconds that a server has for an answer, though nobody wants to wait."""
 LOCAL_SLOTS = 4
 SLOTS_TIMEOUT = 2.0
 """Seconds for a server to say how many slots it has; without that the number is found out."""
@@ -91,7 +94,7 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
             told.note(note)
         transport = await stack.enter_async_context(
             Transport(
-                connect_timeout=options.connect_timeout,
+                connect_timeout=_within(options.connect_timeout, options.max_wait),
                 ca_file=str(options.ca_file) if options.ca_file else None,
                 trust_env=options.trust_env,
             )
@@ -178,7 +181,9 @@ async def _settled(transport: Transport, servers: list[Server], options: Options
     deadline = now() + (options.max_wait if options.max_wait is not None else FIRST_PATIENCE)
     said = False
     while any(server.api is None for server in servers):
-        answers = await _ask(transport, [server.root for server in servers if server.api is None])
+        unknown = [server.root for server in servers if server.api is None]
+        within = math.inf if options.max_wait is None else max(deadline - now(), LEAST_WAIT)
+        answers = await _ask(transport, unknown, within)
         servers = [
             replace(server, api=answer) if isinstance(answer := answers.get(server.root), Api) else server
             for server in servers
@@ -199,8 +204,13 @@ async def _settled(transport: Transport, servers: list[Server], options: Options
     return servers
 
 
-async def _ask(transport: Transport, roots: Collection[str]) -> dict[str, Api | AttemptError]:
-    """One GET to each, all at once, decides which API they speak."""
+def _within(timeout: float, patience: float | None) -> float:
+    """A timeout in seconds that leaves time for a second try, for one who waits no longer than that altogether."""
+    return timeout if patience is None else min(timeout, max(patience / 2, LEAST_WAIT))
+
+
+async def _ask(transport: Transport, roots: Collection[str], within: float) -> dict[str, Api | AttemptError]:
+    """One GET to each, all at once, decides which API they speak. Who says nothing `within` so many seconds is away."""
     from batcher.servers.probe import identify
 
     answers: dict[str, Api | AttemptError] = {}
@@ -211,10 +221,12 @@ async def _ask(transport: Transport, roots: Collection[str]) -> dict[str, Api | 
         except AttemptError as error:
             answers[root] = error
 
-    async with anyio.create_task_group() as group:
-        for root in roots:
-            group.start_soon(ask, root)
-    return {root: answers[root] for root in roots}
+    with anyio.move_on_after(within):
+        async with anyio.create_task_group() as group:
+            for root in roots:
+                group.start_soon(ask, root)
+    silent = Failure(FailureClass.CONNECTION, "connect_timeout", f"it said nothing for {span(within)}")
+    return {root: answers.get(root) or AttemptError(silent) for root in roots}
 
 
 def unreachable(root: str, source: str, words: str) -> str:

@@ -26,6 +26,14 @@ OURS = frozenset(
 )
 """Headers that frame a request; a wrong value would break every exchange."""
 
+PLAIN_HEADERS = frozenset(
+    {
+        *("openai-organization", "openai-project"),  # platform.openai.com/docs/api-reference/authentication
+        *("http-referer", "referer", "x-title"),  # openrouter.ai/docs/app-attribution
+        *("anthropic-version", "anthropic-beta", "api-version", "user-agent", "accept", "accept-language"),
+    }
+)
+"""Headers that carry no key: what stands in them may be an ordinary word, and is not taken out of answers."""
 KEY_HEADERS = frozenset({"authorization", "api-key", "x-api-key"})
 
 
@@ -59,7 +67,8 @@ def headers_for(
     for name, variable in header_env:
         secret = _header_value(environ, name, variable)
         credentials.headers[_header_name(name, credentials.headers)] = secret.reveal()
-        credentials.secrets.append(secret)
+        if name.lower() not in PLAIN_HEADERS:
+            credentials.secrets.append(secret)
     key = _requested_key(environ, key_env, key_file, credentials.notes)
     if (key or credentials.headers) and not may_travel:
         raise ConfigError(

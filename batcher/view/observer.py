@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Observer(Protocol):
     """Whoever watches a run: gets sentences, finished jobs and, now and then, a way to its state, at a cost.
 
-    `wants_total` has the input counted before the first request, where it can be. What is shown goes through `redact`,
+    `wants_total` has the input counted beside the work, where it can be. What is shown goes through `redact`,
     once the keys of the run are known.
     """
 

@@ -115,7 +115,10 @@ def test_files_that_are_not_there(desk: Desk) -> None:
     desk.write("results.jsonl.part")
     assert "results.jsonl.part has what" in desk.run("verify", "jobs.jsonl", "results.jsonl").err
     ran = desk.run("verify", "jobs.jsonl", ".")
-    assert (ran.code, ran.err) == (Exit.CANNOT_CREATE, "batcher: .: cannot be read: Is a directory\n")
+    assert (ran.code, ran.err) == (
+        Exit.CANNOT_CREATE,
+        "batcher: .: cannot be read: is a directory and not a regular file\n",
+    )
 
 
 def test_input_from_a_pipe(desk: Desk, sim: Simulator) -> None:

@@ -90,7 +90,7 @@ def test_hash_covers_what_is_asked(change: tuple[bytes, bytes]) -> None:
         BASE.replace(b'"id":"a"', b'"id":"a","url":"/api/generate"'),
         BASE.replace(b'"max_tokens"', b'"num_predict"'),
         BASE.replace(b'"max_tokens"', b'"max_completion_tokens"'),
-        BASE.replace(b'"x":1', b'"x":1,"stream":true'),
+        BASE.replace(b'"x":1', b'"x":1,"stream_options":{}'),
         b'{"system":"s","params":{"x":1},"options":{"num_ctx":64},"max_tokens":5,"prompt":"\\u0068i","model":"m"}',
     ],
 )

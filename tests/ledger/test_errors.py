@@ -6,17 +6,21 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
 
-from batcher.failures import Exit, OutputError, OutputIOError
+from batcher.failures import Exit, LockedError, OutputError, OutputIOError
 from batcher.ledger import disk
 from batcher.ledger.errors import ErrorsFile
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def failure(ident: str | None, code: str = "bad", attempts: int = 1) -> bytes:
-    record = {"id": ident, "error": {"code": code}} | ({"attempts": attempts} if attempts else {})
+    record = {"id": ident, "error": {"class": "permanent", "code": code}} | ({"attempts": attempts} if attempts else {})
     return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -97,12 +101,83 @@ def test_input_lines_mended_since(path: Path) -> None:
     assert path.read_bytes() == failure("a") + failure("h:2", "and again", attempts=0)
 
 
-def test_batch_lines(path: Path) -> None:
-    """Lines in the OpenAI batch format are about their custom_id."""
-    line = b'{"id":"batch_req_1","custom_id":"a","response":null,"error":{}}\n'
-    path.write_bytes(line)
-    assert ErrorsFile(path).finish(lambda ident: ident == "batch_req_1", complete=True) == 1
-    assert ErrorsFile(path).finish(lambda ident: ident == "a") == 0
+FOREIGN = {
+    "notes": b"buy milk\n",
+    "jobs": b'{"id":"a","prompt":"hello"}\n',
+    "results": b'{"id":"a","seq":0,"hash":"0123456789abcdef","text":"hello"}\n',
+    "another's errors": b'{"id":"batch_req_1","custom_id":"a","response":null,"error":{"code":"x"}}\n',
+    "no line end": b"buy milk",
+    "a number": b"7\n",
+    "not UTF-8": b"caf\xe9\n",
+}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("before", [b"", failure("a")], ids=["alone", "behind ours"])
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=list(FOREIGN))
+def test_a_file_with_anything_else_in_it_is_left_alone(
+    path: Path, content: bytes, before: bytes, *, overwrite: bool
+) -> None:
+    """A line that is no failure of ours would be thrown away at the end: the file is refused and stays."""
+    path.write_bytes(before + content)
+    with pytest.raises(OutputError, match="is no failure of ours") as caught:
+        ErrorsFile(path, overwrite=overwrite)
+    assert caught.value.exit == Exit.CANNOT_CREATE
+    assert path.read_bytes() == before + content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + failure("a"),
+        failure("a") + b"\xef\xbb\xbf" + failure("b"),
+        failure("a")[:9] + b"\n" + failure("a"),
+        failure("a") + b"\0" * 50 + b"\n",
+        failure("a") + b"\n" + failure("a").replace(b"\n", b"\r\n"),
+    ],
+    ids=["mark", "mark in the middle", "torn line", "zeros", "blank line and others' line ends"],
+)
+def test_what_editors_and_crashes_leave_is_no_foreign_line(path: Path, content: bytes) -> None:
+    """Such lines are read, or go at the end; no byte order mark stays behind."""
+    path.write_bytes(content)
+    with ErrorsFile(path) as errors:
+        assert "a" in errors.standing()
+        assert errors.finish(nothing_done) == content.count(b'"b"') + 1
+    assert b"\xef\xbb\xbf" not in path.read_bytes()
+    assert all(orjson.loads(line) for line in path.read_bytes().splitlines())
+
+
+def test_mode_is_kept(path: Path) -> None:
+    """A file that is rewritten stays as readable as its owner made it."""
+    path.write_bytes(failure("a") + failure("b"))
+    path.chmod(0o644)
+    with ErrorsFile(path) as errors:
+        errors.append(failure("c"))
+        assert errors.finish(lambda ident: ident == "a") == 2
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_one_run_at_a_time(path: Path) -> None:
+    """While one run has the file another is refused, also when it was rewritten; afterwards it is free."""
+    path.write_bytes(failure("a"))
+    with ErrorsFile(path) as errors:
+        for _ in range(2):
+            with pytest.raises(LockedError, match="--errors"):
+                ErrorsFile(path)
+            errors.append(failure("b"))
+            errors.finish(nothing_done)
+    ErrorsFile(path).close()
+
+
+@pytest.mark.parametrize("done", [lambda _: True, nothing_done], ids=["done", "not done"])
+def test_a_file_that_took_the_name_meanwhile(path: Path, done: Callable[[str], bool]) -> None:
+    """What another program put in its place is neither rewritten nor removed."""
+    with ErrorsFile(path) as errors:
+        errors.append(failure("a"))
+        path.unlink()
+        path.write_bytes(b"buy milk\n")
+        assert errors.finish(done) == 0
+    assert path.read_bytes() == b"buy milk\n"
 
 
 def test_overwrite(path: Path) -> None:

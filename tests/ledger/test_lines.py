@@ -9,14 +9,18 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given, strategies as st
 from jsonschema import Draft202012Validator
 
 from batcher.failures import Failure, FailureClass, LineError
 from batcher.inputs.formats.jsonl import refused
 from batcher.inputs.formats.lines import Line
-from batcher.ledger.lines import error_line, neutral_tool_call, result_line
+from batcher.ledger.lines import PARTIAL_LIMIT, error_line, neutral_tool_call, result_line
+from batcher.ledger.recovery import identify, parse
 from batcher.model import Choice, Completion, Result, ServerTimes, Timing, Usage
+from batcher.redaction import Redactor, Secret
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCHEMA = json.loads((DOCS / "results.schema.json").read_text())
@@ -221,10 +225,85 @@ def test_nothing_keeps_a_result_from_being_written(stray: Any) -> None:
     assert record["meta"]["kept"] == 1
 
 
-def test_lone_surrogate_is_escaped() -> None:
-    """Half of a character in an answer is written as an escape, not lost."""
-    line = result_line(result(Completion(choices={0: Choice(texts=["a\ud83d"])})))
-    assert rb'"a\ud83d"' in line
+@pytest.mark.parametrize(
+    ("texts", "shown"),
+    [
+        (["a\ud83d"], "a\ufffd"),
+        (["\ude00b"], "\ufffdb"),
+        (["a\ud83d", "\ude00b"], "a😀b"),
+        (["\ude00\ud83d"], "\ufffd\ufffd"),
+    ],
+    ids=["first half", "second half", "halves in two records", "halves the wrong way round"],
+)
+def test_halves_of_characters(texts: list[str], shown: str) -> None:
+    """Halves that belong together are joined; one alone is replaced, since no strict parser would read the line."""
+    line = result_line(result(Completion(choices={0: Choice(texts=texts)}, parsed={texts[0]: texts})))
+    assert orjson.loads(line)["text"] == shown
+
+
+HOSTILE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()), max_size=20)
+    | st.sampled_from(
+        ["\ud800", "\udfff", '{"id":"x","seq":0,"hash":"0123456789abcdef"}', "\n", "\u2028", "}\n{", "\0"]
+    ),
+    lambda values: (
+        st.lists(values, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=()), max_size=8), values, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(value=HOSTILE, ident=st.text(min_size=1, max_size=12), redacted=st.booleans())
+def test_every_line_that_is_written_is_read_back(value: Any, ident: str, *, redacted: bool) -> None:
+    """Whatever a server answers, the line is one line, and the readers find the job and its hash in it."""
+    choice = Choice(texts=[str(value)], thoughts=["\ud83d"], tool_calls=[{"id": "c", "function": {"arguments": value}}])
+    made = result(
+        Completion(choices={0: choice}, parsed=value, served_model=str(value)), id=ident, meta=value, raw={"v": value}
+    )
+    line = result_line(made, redactor=Redactor([Secret("canary0123456789" if not redacted else "0123456789abcdef")]))
+    assert line.count(b"\n") == 1
+    assert parse(line) == (ident, "0123456789abcdef")
+    found = identify(line)
+    assert found is not None
+    assert [part.decode() if isinstance(part, bytes) else part for part in found] == [ident, "0123456789abcdef"]
+
+
+def test_redaction_leaves_what_is_not_said_by_a_server() -> None:
+    """A key of digits is in ids, hashes, times and the user's own words as well; only the server's texts lose it."""
+    key = "12345678"
+    made = full()
+    made.id, made.hash, made.meta, made.seq = f"job-{key}", f"{key}deadbeef", {"order": key, "n": int(key)}, int(key)
+    assert made.completion is not None
+    made.completion.first.texts = [f"It is {key}."]
+    made.completion.usage = Usage(int(key), 5)
+    record = written(result_line(made, redactor=Redactor([Secret(key)])))
+    assert (record["id"], record["hash"], record["seq"]) == (f"job-{key}", f"{key}deadbeef", int(key))
+    assert record["meta"] == {"order": key, "n": int(key)}
+    assert record["usage"]["prompt_tokens"] == int(key)
+    assert record["text"] == "It is ***."
+
+
+@pytest.mark.parametrize("key", ["true,true", "0.25000000", '":"hello"', "null,null", "},{}[]:,"])
+def test_a_key_that_looks_like_json_breaks_no_line(key: str) -> None:
+    """A key is taken out of texts, never out of what stands around them."""
+    made = full()
+    assert made.completion is not None
+    made.completion.parsed = [True, True, None, None]
+    record = written(result_line(made, redactor=Redactor([Secret(key)])))
+    assert record == written(result_line(made))
+
+
+def test_a_key_is_not_cut_in_two() -> None:
+    """Partial text is clipped, and may break off: neither end of a key is left of it."""
+    key = "canary0123456789abcdef"
+    for text in ("x" * (PARTIAL_LIMIT - 5) + key, f"so far: {key[:12]}"):
+        failed = result(Completion(choices={0: Choice(texts=[text])}), failure=Failure(FailureClass.SUSPECT, "c", "m"))
+        assert key[:8] not in error_line(failed, redactor=Redactor([Secret(key)])).decode()
 
 
 def test_error_line() -> None:

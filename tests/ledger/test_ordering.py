@@ -76,7 +76,8 @@ def test_lines_that_were_not_noted_stand_at_their_seq() -> None:
 
 def test_lines_of_others() -> None:
     """A line without our beginning is found by its id, escapes and all."""
-    lines = [b'{"custom_id":"b","response":{}}\n', b'{"text":"x","id":"a\\"","seq":0}\n', entry("c", 2)[2]]
+    tail = b'"hash":"0123456789abcdef","seq":9}\n'
+    lines = [b'{"id":"b",' + tail, b'{"text":"x","id":"a\\"",' + tail, entry("c", 2)[2]]
     assert arranged(places('a"', "b", "c"), lines) == [lines[1], lines[0], lines[2]]
 
 

@@ -12,9 +12,10 @@ from support.result_lines import entry, ids
 
 from batcher.failures import Exit, LockedError, OutputError, OutputIOError
 from batcher.inputs.done import DoneIds
-from batcher.ledger import disk, recovery
+from batcher.ledger import disk, recovery, state
 from batcher.ledger.ledger import Ledger
-from batcher.ledger.names import quarantine_path
+from batcher.ledger.names import quarantine_path, state_path
+from batcher.ledger.state import State, Status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +39,7 @@ def mended(path: Path, content: bytes) -> tuple[bytes, bytes]:
         assert all(ident in ledger for ident in ids(path))
         aside = quarantine_path(path)
         assert (ledger.repaired is not None) == aside.exists()
+    assert b"\xef\xbb\xbf" not in path.read_bytes()
     left = aside.read_bytes() if aside.exists() else b""
     aside.unlink(missing_ok=True)
     return path.read_bytes(), left
@@ -108,20 +110,76 @@ def test_damage(path: Path, content: bytes, kept: bytes, left: bytes) -> None:
     assert mended(path, content) == (kept, left)
 
 
-def test_foreign_results(path: Path) -> None:
-    """Objects with an id count as results whoever wrote them; a hash that is none is unknown."""
+def test_results_that_others_wrote_anew(path: Path) -> None:
+    """Our results in another spelling are results: spaces, keys in another order, escapes, line ends of Windows."""
     lines = [
-        b'{"text":"x", "id": "spaced"}\n',
-        b'{"id":7}\n',
-        b'{"id":"batch_req_1","custom_id":"mine","response":{}}\n',
+        b'{"text":"x", "seq": 0, "hash": "0123456789abcdef", "id": "spaced"}\n',
         b'{"id":"\\u00fc","seq":0,"hash":"0123456789abcdef"}\n',
-        b'{"id":"odd","seq":0,"hash":"none"}\n',
+        A.replace(b"\n", b"\r\n"),
+        b'{"id":"half","seq":0,"hash":"0123456789abcdef","text":"\\ud83d"}\n',
     ]
     path.write_bytes(b"".join(lines))
     with Ledger.open(path) as ledger:
         assert ledger.repaired is None
-        hashes = [ledger.get(ident) for ident in ("spaced", "7", "mine", "ü", "odd", "batch_req_1")]
-        assert hashes == ["", "", "", "0123456789abcdef", "", None]
+        assert [ledger.get(ident) for ident in ("spaced", "ü", "a", "half")] == ["0123456789abcdef"] * 4
+
+
+NONE_OF_OURS = [
+    b'{"text":"x", "id": "spaced"}\n',
+    b'{"id":7,"seq":0,"hash":"0123456789abcdef"}\n',
+    b'{"id":"batch_req_1","custom_id":"mine","response":{}}\n',
+    b'{"id":"odd","seq":0,"hash":"none"}\n',
+    b'{"id":"odd","seq":"0","hash":"0123456789abcdef"}\n',
+    b'{"id":"odd","hash":"0123456789abcdef"}\n',
+    b'{"id":"job","prompt":"hello"}\n',
+    b'{"id":"a","seq":0,"line":1,"error":{"class":"permanent","code":"bad"}}\n',
+]
+
+
+@pytest.mark.parametrize("line", NONE_OF_OURS)
+def test_an_id_alone_is_no_result(path: Path, line: bytes) -> None:
+    """What has no id, seq and hash of ours goes to the quarantine and its job runs; alone it makes no results file."""
+    assert mended(path, A + line + B) == (A + B, line)
+    path.write_bytes(line * 2)
+    with pytest.raises(OutputError, match="none of our results"):
+        Ledger.open(path)
+    assert path.read_bytes() == line * 2
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("content", "kept", "left"),
+    [
+        (MARK + A + B, A + B, b""),
+        (MARK + MARK + A, A, b""),
+        (A + MARK + B + C, A + B + C, b""),
+        (A + MARK + B[:-1], A + B, b""),
+        (MARK + A[:-1], A, b""),
+        (MARK + A[:30], b"", MARK + A[:30] + b"\n"),
+        (MARK + b"junk\n" + MARK + A, A, MARK + b"junk\n"),
+        (MARK + A + b"junk\n" + B, A + B, b"junk\n"),
+        (MARK, b"", MARK + b"\n"),
+        (MARK + A + MARK + A, A, MARK + A),
+    ],
+)
+def test_byte_order_marks(path: Path, content: bytes, kept: bytes, left: bytes) -> None:
+    """A mark before a result goes, at the start and where files were put together; results behind it stay."""
+    assert mended(path, content) == (kept, left)
+
+
+def test_a_mark_costs_no_seal(path: Path) -> None:
+    """Without its mark the file is what the last run sealed, and is known by that."""
+    with Ledger.open(path) as ledger:
+        ledger.append([entry("a", 0), entry("b", 1)])
+        seal = ledger.prefixes.seal
+    state.write(state_path(path), State(status=Status.STOPPED, input={"size": 1}, seal=seal))
+    path.write_bytes(MARK + path.read_bytes())
+    with Ledger.open(path, fingerprint={"size": 1}) as ledger:
+        assert ledger.prefixes.proven == seal
+        assert ledger.repaired is None
+    assert ids(path) == ["a", "b"]
 
 
 @pytest.mark.parametrize("content", [b"name,prompt\n1,hello\n", b'{"prompt":"hello"}\n', b"notes, no line end", b"\n"])

@@ -107,9 +107,7 @@ class Desk:
         intake = self._intake(ledger, [], defaults, settings)
         try:
             self._compare(intake, source, ledger)
-            keeper.begin(
-                ledger, state.parameters(defaults), source.fingerprint, bytes, partial(seal_of, ledger, intake)
-            )
+            keeper.begin(ledger, state.parameters(defaults), source.fingerprint, dict, partial(seal_of, ledger, intake))
             for job in intake.jobs(source.lines()):
                 if job is None or job.seq in failing:
                     continue

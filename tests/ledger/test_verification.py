@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given, strategies as st
 from support.result_lines import entry
 
+from batcher.failures import Exit, OutputError
 from batcher.inputs.formats import parse_job, read_lines
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.identity import derived_id
 from batcher.ledger.ledger import Ledger
-from batcher.ledger.verification import SHOWN, Verdict, Verification, first_model, is_locked
+from batcher.ledger.lock import is_locked
+from batcher.ledger.recovery import could_be_ours
+from batcher.ledger.verification import SHOWN, Verdict, Verification, first_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +37,12 @@ def result(ident: str, prompt: str = "hello", seq: int = 0) -> bytes:
 
 
 def failure(ident: str) -> bytes:
-    return orjson.dumps({"id": ident, "seq": 0, "line": 1, "error": {"code": "bad_request"}, "attempts": 1}) + b"\n"
+    return (
+        orjson.dumps(
+            {"id": ident, "seq": 0, "line": 1, "error": {"class": "permanent", "code": "bad_request"}, "attempts": 1}
+        )
+        + b"\n"
+    )
 
 
 def verify(
@@ -44,7 +52,7 @@ def verify(
     path.write_bytes(results)
     with path.open("rb") as file:
         check = Verification()
-        check.read_results(file)
+        check.read_results(file, path)
         check.read_errors(io.BytesIO(errors))
         check.read_input(read_lines(io.BytesIO(jobs)), parse=parse_job, defaults=DEFAULTS, at_most=at_most, **settings)
         check.find_extra(file)
@@ -130,10 +138,23 @@ def test_limit(tmp_path: Path) -> None:
     assert (counts(verdict), verdict.jobs, verdict.sound) == ({"extra": 1}, 1, True)
 
 
-def test_result_of_an_unknown_request(tmp_path: Path) -> None:
-    """A result that does not say what it answers is taken for its job's, and counted as such."""
-    verdict = verify(tmp_path, TWO, result("a") + b'{"custom_id":"b","response":{}}\n')
-    assert (counts(verdict), verdict.ok, verdict.unhashed) == ({}, 2, 1)
+@pytest.mark.parametrize("line", [b'{"id":"b","text":"no hash"}\n', b'{"custom_id":"b","response":{}}\n', job("b")])
+def test_a_line_that_batcher_did_not_write(tmp_path: Path, line: bytes) -> None:
+    """An id alone makes no result, whoever wrote it; a file of nothing else is not a file of results."""
+    verdict = verify(tmp_path, TWO, result("a") + line)
+    assert (counts(verdict), verdict.ok) == ({"missing": 1, "unreadable": 1}, 1)
+    with pytest.raises(OutputError, match="none of our results") as caught:
+        verify(tmp_path, TWO, line)
+    assert caught.value.exit == Exit.CANNOT_CREATE
+
+
+@pytest.mark.parametrize(
+    "results", [b"\xef\xbb\xbf" + result("a") + result("b"), result("a") + b"\xef\xbb\xbf" + result("b")]
+)
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path, results: bytes) -> None:
+    """An editor that adds one has changed nothing; the same before an error line."""
+    assert verify(tmp_path, TWO, results).sound
+    assert counts(verify(tmp_path, TWO, result("a"), b"\xef\xbb\xbf" + failure("b"))) == {"failed": 1}
 
 
 def test_only_the_first_places(tmp_path: Path) -> None:
@@ -154,15 +175,13 @@ def test_any_id(tmp_path: Path, ident: str) -> None:
 @given(st.data())
 def test_the_counts_say_what_was_done(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """After any mixture of faults, each is counted once and nothing else is."""
-    states = data.draw(st.lists(st.sampled_from(["ok", "unhashed", "missing", "failed", "changed"]), max_size=12))
+    states = data.draw(st.lists(st.sampled_from(["ok", "missing", "failed", "changed"]), max_size=12))
     jobs, lines, errors = b"", [], b""
     for seq, state in enumerate(states):
         ident = f"job-{seq}"
         jobs += job(ident)
         if state in ("ok", "changed"):
             lines.append(result(ident, "hello" if state == "ok" else "other", seq))
-        elif state == "unhashed":
-            lines.append(orjson.dumps({"id": ident, "text": ""}) + b"\n")
         elif state == "failed":
             errors += failure(ident)
     extra = data.draw(st.integers(0, 3))
@@ -170,11 +189,15 @@ def test_the_counts_say_what_was_done(tmp_path_factory: pytest.TempPathFactory, 
     repeats = data.draw(st.lists(st.sampled_from(lines), max_size=4)) if lines else []
     junk = data.draw(st.lists(st.sampled_from(JUNK), max_size=4))
     results = data.draw(st.permutations([*lines, *repeats, *junk]))
+    if not lines and any(not could_be_ours(line) for line in junk):
+        with pytest.raises(OutputError, match="none of our results"):
+            verify(tmp_path_factory.getbasetemp(), jobs, b"".join(results), errors)
+        return
     verdict = verify(tmp_path_factory.getbasetemp(), jobs, b"".join(results), errors)
     expected = Counter(states) + Counter(extra=extra, duplicate=len(repeats), unreadable=len(junk))
-    fine = expected.pop("ok", 0), expected.pop("unhashed", 0)
+    fine = expected.pop("ok", 0)
     assert counts(verdict) == dict(+expected)
-    assert (verdict.ok, verdict.unhashed) == (sum(fine), fine[1])
+    assert verdict.ok == fine
     assert (verdict.jobs, verdict.results) == (len(states), len(lines) + len(repeats))
     assert verdict.sound == (not set(expected) - {"extra"})
     assert [place.line for place in verdict.unreadable.first] == [
@@ -201,7 +224,7 @@ def test_what_a_run_adds_meanwhile_is_left_out(tmp_path: Path) -> None:
     path.write_bytes(result("x"))
     with path.open("rb") as file:
         check = Verification()
-        check.read_results(file)
+        check.read_results(file, path)
         with path.open("ab") as more:
             more.write(result("y"))
         check.read_input(read_lines(io.BytesIO(b"")), parse=parse_job, defaults=DEFAULTS)

@@ -87,7 +87,8 @@ def test_standing_failures(tmp_path: Path) -> None:
     path = tmp_path / "errors.jsonl"
     with path.open("wb") as file:
         for number in [*range(COUNT), *range(COUNT)]:
-            file.write(orjson.dumps({"id": f"a{number}", "attempts": 1}, option=orjson.OPT_APPEND_NEWLINE))
+            record = {"id": f"a{number}", "error": {"class": "permanent", "code": "bad"}, "attempts": 1}
+            file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
     errors = ErrorsFile(path)
     assert peak(lambda: errors.finish(lambda _: False)) < COUNT * EACH + (3 << 20)
     assert path.read_bytes().count(b"\n") == COUNT

@@ -109,8 +109,8 @@ async def test_images_are_saved_before_their_line(office: Office) -> None:
     """A line that names image files comes when they are there, whole, and nothing else is beside them."""
     await office.recorder.record([answer("a", PNG, PNG + b"2")])
     line = orjson.loads(office.results.read_bytes())
-    assert line["images"] == ["results.images/1-a-0.png", "results.images/1-a-1.png"]
-    assert office.saved() == {"1-a-0.png": PNG, "1-a-1.png": PNG + b"2"}
+    assert line["images"] == ["results.images/1-a-0123456789abcdef-0.png", "results.images/1-a-0123456789abcdef-1.png"]
+    assert office.saved() == {"1-a-0123456789abcdef-0.png": PNG, "1-a-0123456789abcdef-1.png": PNG + b"2"}
 
 
 async def test_an_image_that_cannot_be_saved(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ async def test_an_image_waits_for_room(office: Office, monkeypatch: pytest.Monke
         group.start_soon(office.recorder.record, [answer("a", PNG)])
         await office.spoke.wait()
         broken.mended = True
-    assert office.saved() == {"1-a-0.png": PNG}
+    assert office.saved() == {"1-a-0123456789abcdef-0.png": PNG}
     assert ids(office.results) == ["a"]
 
 
@@ -182,7 +182,7 @@ async def test_the_last_of_a_run_that_is_cut_off(office: Office, monkeypatch: py
     await office.recorder.record_last([answer("d"), answer("e", PNG)])
     assert ids(office.results) == ["a", "c", "d", "e"]
     assert (office.summary.ok, office.summary.failed) == (4, 1)
-    assert sorted(office.saved()) == ["1-c-0.png", "1-e-0.png"]
+    assert sorted(office.saved()) == ["1-c-0123456789abcdef-0.png", "1-e-0123456789abcdef-0.png"]
 
 
 async def test_the_last_of_a_run_on_a_full_disk(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

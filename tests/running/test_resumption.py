@@ -20,6 +20,7 @@ from batcher.ledger import disk, state
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.names import quarantine_path, state_path, superseded_path
 from batcher.ledger.state import State, Status
+from batcher.redaction import Redactor, Secret
 from batcher.running.resumption import compare
 from batcher.running.statekeeper import StateKeeper
 from batcher.view.summary import Summary
@@ -149,8 +150,8 @@ def test_rerun_from_a_pipe(desk: Desk) -> None:
 def test_state_round_trip(tmp_path: Path) -> None:
     """A state is read as it was written, by its owner alone, without what was cleaned out."""
     path = tmp_path / "results.state.json"
-    written = State(status=Status.STOPPED, run={"system": "secret"}, counts={"ok": 3}, synced=7, sync_failed=True)
-    assert state.write(path, written, lambda data: data.replace(b"secret", b"***")) is None
+    written = State(status=Status.STOPPED, run={"system": "secret-key"}, counts={"ok": 3}, synced=7, sync_failed=True)
+    assert state.write(path, written, Redactor([Secret("secret-key")]).value) is None
     found, note = state.read(path)
     assert note is None
     assert found == State(status=Status.STOPPED, run={"system": "***"}, counts={"ok": 3}, synced=7, sync_failed=True)
@@ -189,7 +190,7 @@ def test_keeper(tmp_path: Path) -> None:
     summary, notes = Summary(started=0.0), list[str]()
     with StateKeeper(summary, notes.append) as keeper, Ledger.open(path) as ledger:
         assert keeper.before(ledger) == {}
-        keeper.begin(ledger, {"model": "m"}, {"size": 5}, bytes)
+        keeper.begin(ledger, {"model": "m"}, {"size": 5}, dict)
         first, _ = state.read(state_path(path))
         assert first is not None
         assert (first.status, first.run, first.input, first.synced) == ("running", {"model": "m"}, {"size": 5}, 0)
@@ -213,7 +214,7 @@ def test_keeper_after_a_failed_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     def end_badly() -> None:
         with StateKeeper(Summary(started=0.0), print) as keeper, Ledger.open(path) as ledger:
-            keeper.begin(ledger, {}, {}, bytes)
+            keeper.begin(ledger, {}, {}, dict)
             ledger.append([entry("a")])
             ledger.sync()
             ledger.append([entry("b")])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _LATEST = ":latest"
 _DISTINCT_KEYS = 1000
+_LONGEST_KEY = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,5 +66,6 @@ class Defaults:
     def note_unknown(self, keys: Iterable[str]) -> None:
         """Count keys that are not used; a file with a new key on each line must not fill the memory."""
         for key in keys:
-            if key in self.unknown_keys or len(self.unknown_keys) < _DISTINCT_KEYS:
-                self.unknown_keys[key] += 1
+            name = key[:_LONGEST_KEY]
+            if name in self.unknown_keys or len(self.unknown_keys) < _DISTINCT_KEYS:
+                self.unknown_keys[name] += 1

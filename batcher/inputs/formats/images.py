@@ -7,12 +7,12 @@ a job file may come from somebody else, and `/dev/zero`, a FIFO or `~/.ssh` must
 from __future__ import annotations
 
 import os
-import stat
 from base64 import b64encode
 from binascii import Error, a2b_base64
 from typing import TYPE_CHECKING
 
 from batcher.failures import LineError
+from batcher.inputs.opening import UnfitError, open_regular
 from batcher.media import HEAD, media_type
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ IMAGE_LIMIT = 20 * 1024 * 1024
 """The largest image sent, in bytes."""
 
 _LONGEST_PATH = 4096
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def load_image(text: str, root: Path | None) -> str:
@@ -86,17 +85,15 @@ def _read(name: str, root: Path | None) -> bytes:
 
 
 def _read_regular(path: Path, name: str) -> bytes:
-    descriptor = os.open(path, _FLAGS)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise LineError("image_not_file", f"{name} is no regular file")
-        if status.st_size > IMAGE_LIMIT:
-            raise LineError("image_too_large", _too_large(name, status.st_size))
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(IMAGE_LIMIT + 1)  # it may have grown meanwhile
-    finally:
-        os.close(descriptor)
+        descriptor = open_regular(path, own=False)
+    except UnfitError as error:
+        raise LineError("image_not_file", f"{name} {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        size = os.fstat(descriptor).st_size
+        if size > IMAGE_LIMIT:
+            raise LineError("image_too_large", _too_large(name, size))
+        data = file.read(IMAGE_LIMIT + 1)  # it may have grown meanwhile
     if len(data) > IMAGE_LIMIT:
         raise LineError("image_too_large", _too_large(name, len(data)))
     return data

@@ -33,6 +33,9 @@ _DEPTH = 250
 _ESCAPES = re.compile(
     rb"(?P<pair>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
+_VALUES = 1 << 20
+"""The most values on a line, in objects and lists: 100 MB of memory."""
+_PIECE = 1 << 20
 _CONSTANTS = ("NaN", "Infinity", "-Infinity")
 
 
@@ -71,6 +74,8 @@ def too_large(longest: int = LINE_LIMIT) -> LineError:
 
 def read_object(data: bytes) -> dict[str, Json]:
     """One JSON object. A lone surrogate becomes U+FFFD, as it would on any server. Raises `LineError`."""
+    if len(data) > _VALUES:
+        _check_values(data)
     try:
         record = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -80,6 +85,23 @@ def read_object(data: bytes) -> dict[str, Json]:
     if data.count(b"{") + data.count(b"[") > _DEPTH:
         _check_depth(record)
     return record
+
+
+def _check_values(data: bytes) -> None:
+    """See that a long line holds no more values than memory has room for: `{}` takes 64 bytes in the place of 3."""
+    if _structure(data) > _VALUES:  # what stands in texts among it: it is to be looked at more closely
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+        count, inside = 0, 0
+        for start in range(0, len(data), _PIECE):
+            pieces = data[start : start + _PIECE].split(b'"')
+            count += _structure(b"".join(pieces[inside::2]))
+            if count > _VALUES:
+                raise LineError("line_too_large", f"the line holds more than {_VALUES:,} values; split it")
+            inside = (inside + len(pieces) - 1) % 2
+
+
+def _structure(data: bytes) -> int:
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 def _read_again(data: bytes, error: orjson.JSONDecodeError) -> Json:
@@ -93,9 +115,14 @@ def _read_again(data: bytes, error: orjson.JSONDecodeError) -> Json:
     if b"\\u" not in data:
         raise _broken(error) from error
     try:
-        return orjson.loads(_ESCAPES.sub(_mended, data))
+        return orjson.loads(without_lone_escapes(data))
     except orjson.JSONDecodeError as again:
         raise _broken(again) from again
+
+
+def without_lone_escapes(data: bytes) -> bytes:
+    """JSON in which escapes of half a surrogate pair, which no strict parser reads, are U+FFFD."""
+    return _ESCAPES.sub(_mended, data)
 
 
 def _mended(escape: re.Match[bytes]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batcher.failures import LineError
 
@@ -171,6 +171,15 @@ PARAMETERS: dict[str, Parameter] = {
 }
 """Every name a parameter may go by."""
 
+OURS = {
+    "model": '"model" on the line, or -m',
+    "messages": '"messages" on the line',
+    "prompt": '"prompt" on the line',
+    "input": '"input" on the line',
+    "stream": "--stream or --no-stream",
+}
+"""What no parameter may say, since batcher does: it would be sent, and the results would tell of something else."""
+
 _TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 """One limit under two names: OpenAI's reasoning models refuse the old one, other servers do not know the new one."""
 
@@ -200,8 +209,15 @@ OTHER_KEYS = frozenset(
 """What else a line may hold."""
 
 
+def check_extra(extra: Mapping[str, Json], where: str) -> None:
+    """See that body fields which go as they are say nothing that batcher says. Raises `LineError`."""
+    for key in OURS.keys() & extra.keys():
+        raise LineError("input_invalid", f"{where} cannot say {key!r}: say {OURS[key]}")
+
+
 def split_parameters(values: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, Json]]:
     """(common parameters, the rest as it is): what `--param k=v` gave. Raises `LineError`."""
+    check_extra(values, "a parameter")
     params: dict[str, Json] = {}
     rest: dict[str, Json] = {}
     for key, value in values.items():
@@ -223,22 +239,31 @@ def put(params: dict[str, Json], name: str, value: Json) -> None:
         params[name] = value
 
 
+_LONGEST_KEY: Final = 40
+"""Characters of a key that is looked at for what may have been meant; ours have 21 at most."""
+NAMED: Final = 10
+"""Keys that a sentence names."""
+
+
 def nearest_key(key: str) -> str | None:
     """The key that was probably meant, if one is near."""
+    if len(key) > _LONGEST_KEY:
+        return None
     near = get_close_matches(key.lower(), [*PARAMETERS, *OTHER_KEYS], n=1, cutoff=0.8)
     return near[0] if near else None
 
 
 def unknown_keys_warning(keys: Iterable[str]) -> str | None:
     """One sentence for people about keys that no part of batcher reads; `None` if there are none."""
-    named = []
-    for key in sorted(keys):
-        near = nearest_key(key)
-        named.append(f'"{key}" (did you mean "{near}"?)' if near else f'"{key}"')
-    if not named:
+    unused = sorted(keys)
+    if not unused:
         return None
-    more = f" and {len(named) - 10} more" if len(named) > 10 else ""
+    named = []
+    for key in unused[:NAMED]:
+        near = nearest_key(key)
+        named.append(f'"{key:.60}" (did you mean "{near}"?)' if near else f'"{key:.60}"')
+    more = f" and {len(unused) - NAMED} more" if len(unused) > NAMED else ""
     return (
-        f"keys that are not used: {', '.join(named[:10])}{more}; "
+        f"keys that are not used: {', '.join(named)}{more}; "
         'put data of your own under "meta", Ollama\'s options under "options", other body fields under "params"'
     )

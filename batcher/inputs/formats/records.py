@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from batcher.failures import LineError
 from batcher.inputs.formats.content import check_input, check_items, check_messages, check_prompt
 from batcher.inputs.formats.endpoints import kind_of
 from batcher.inputs.formats.images import load_image, load_uri
-from batcher.inputs.formats.parameters import OTHER_KEYS, PARAMETERS, nearest_key, put, wrong
+from batcher.inputs.formats.parameters import NAMED, OTHER_KEYS, PARAMETERS, check_extra, nearest_key, put, wrong
 from batcher.inputs.identity import body_hash, request_hash
 from batcher.model import Job, Kind
 
@@ -47,6 +48,7 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
         params = _params(record, defaults)
         options = _merged(record, "options", options)
         extra = _merged(record, "params", extra)
+        check_extra(extra, '"params"')
         tools, images = _tools(record), _images(record, defaults)
     model = defaults.resolve(_text(record, "model"))
     system = _system(record, content, kind, defaults)
@@ -149,8 +151,9 @@ def _content(record: dict[str, Json], kind: Kind, path: str | None) -> Json:
 
 def _nothing(record: dict[str, Json], what: str) -> str:
     """A message for a line without content, with the misspelt key if there is one."""
-    for key in record:
-        near = nearest_key(key) if key not in OTHER_KEYS and key not in PARAMETERS else None
+    strange = (key for key in record if key not in OTHER_KEYS and key not in PARAMETERS)
+    for key in islice(strange, NAMED):
+        near = nearest_key(key)
         if near in _RECOGNISED:
             return f'the line has {what}; did you mean "{near}" by "{key}"?'
     keys = ", ".join(f'"{key:.40}"' for key in list(record)[:8])

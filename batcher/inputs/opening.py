@@ -1,0 +1,131 @@
+"""Opens files: regular ones, through a link only where the user typed the path, and without waiting for anybody.
+
+A directory may come from somebody else. A link, a FIFO or a device under a name that batcher makes itself leads to
+what is not batcher's, or nowhere. What is asked about a file is asked about the one that is open, so that no name can
+be given to another one between the question and the use.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+SMALL: Final = 64 << 20
+"""Bytes of the largest file that is read at once."""
+_KINDS: Final = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a link",
+}
+
+
+class UnfitError(OSError):
+    """A file that is there and is not to be used; `strerror` says why."""
+
+
+def open_regular(
+    path: Path, flags: int = os.O_RDONLY, *, follow: bool = False, own: bool = True, dir_fd: int | None = None
+) -> int:
+    """Open a regular file, made for the owner alone if it is to be made; `follow`: through a link, too.
+
+    In a directory that everybody may write to (`/tmp`), one with a name that batcher makes (`own`) has to be the
+    user's, under this one name: others put files there. Raises UnfitError and OSError.
+    """
+    try:
+        fd = os.open(
+            path, flags | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), 0o600, dir_fd=dir_fd
+        )
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK) and not follow:
+            raise _unfit(path, "is a link, and a link is followed only where its path is typed") from None
+        if error.errno == errno.ENXIO:  # a FIFO without a reader, a socket
+            raise _unfit(path, "is not a regular file") from None
+        raise
+    try:
+        status = os.fstat(fd)
+        _check_kind(path, status, stat.S_IFREG)
+        if own and not follow and dir_fd is None:
+            _check_whose(path, status)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def open_directory(path: Path) -> int:
+    """Open a directory of ours, made for the owner alone if it is not there. Raises UnfitError and OSError."""
+    with suppress(FileExistsError):
+        path.mkdir(0o700)
+    check_own(path, stat.S_IFDIR)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _check_whose(path, os.fstat(fd))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def check_own(path: Path, kind: int = stat.S_IFREG) -> None:
+    """Raise UnfitError if what has a name that batcher makes is nothing that batcher made; nothing may be there."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    _check_kind(path, status, kind)
+    _check_whose(path, status)
+
+
+def read_small(path: Path) -> bytes:
+    """Read a file that batcher made, whole. Raises UnfitError and OSError."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        data = file.read(SMALL + 1)
+    if len(data) > SMALL:
+        raise _unfit(path, f"is larger than {SMALL >> 20} MiB")
+    return data
+
+
+def open_typed(path: Path) -> BinaryIO:
+    """Open to read what the user typed, whatever it is: a FIFO does not wait for its writer here. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.set_blocking(fd, True)
+    try:
+        return os.fdopen(fd, "rb")
+    except IsADirectoryError:
+        os.close(fd)
+        raise
+
+
+def real(path: Path, *, follow: bool) -> Path:
+    """The path itself with the links in its directory resolved, and the one in its last name too with `follow`."""
+    return Path(os.path.realpath(path)) if follow else Path(os.path.realpath(path.parent)) / path.name
+
+
+def _check_kind(path: Path, status: os.stat_result, kind: int) -> None:
+    found = stat.S_IFMT(status.st_mode)
+    if found != kind:
+        raise _unfit(path, f"is {_KINDS.get(found, 'something else')} and not {_KINDS[kind]}")
+
+
+def _check_whose(path: Path, status: os.stat_result) -> None:
+    if not path.parent.stat().st_mode & stat.S_IWOTH:
+        return
+    if status.st_uid != os.geteuid():
+        raise _unfit(path, "belongs to another user, in a directory that everybody may write to")
+    if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+        raise _unfit(path, "has a second name (a hard link), in a directory that everybody may write to")
+
+
+def _unfit(path: Path, why: str) -> UnfitError:
+    return UnfitError(errno.EINVAL, why, str(path))
