@@ -20,7 +20,7 @@ import batcher
 
 ROOT = Path(batcher.__file__).parent
 TOP = "top"
-WORDS = {"attempt", "clock", "failures", "figures", "media", "model", "redaction"}
+WORDS = {"attempt", "codec", "failures", "figures", "media", "model", "redaction"}
 """Files beside the rooms that all may import; the others are the edges, and options."""
 
 
@@ -222,15 +222,15 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     TOP: {
         "__init__": {"api", "failures", "model"},
         "__main__": {"cli"},
-        "api": {"failures", "model", "options", "redaction"},
+        "api": {"codec", "failures", "model", "options", "redaction"},
         "attempt": {"failures", "model"},
         "cli": {"__init__", "failures", "options", "redaction"},
-        "clock": set(),
+        "codec": {"model"},
         "failures": set(),
         "figures": set(),
         "media": set(),
         "model": {"failures"},
-        "options": {"failures", "model"},
+        "options": {"codec", "failures", "model"},
         "redaction": set(),
     },
     "view": {
@@ -296,12 +296,23 @@ OWNERS: dict[str, set[str]] = {
     "uvloop": {"commands", "cli"},
     "xllamacpp": {"servers.local"},
     "anyio": {"api", "commands", "exchange", "ledger.writer", "running", "servers"},
-    "orjson": {"api", "options", "commands", "exchange", "inputs", "ledger", "running", "servers", "simulator", "wire"},
+    "orjson": {
+        "codec",
+        "options",
+        "commands",
+        "exchange",
+        "inputs",
+        "ledger",
+        "running",
+        "servers",
+        "simulator",
+        "wire",
+    },
 }
 """Libraries, and the only rooms or modules that may import them. Anything else comes with Python."""
 
 PURE = {
-    *("attempt", "failures", "figures", "media", "model"),
+    *("attempt", "codec", "failures", "figures", "media", "model"),
     *("policy", "wire.dialects", "wire.framing", "wire.hints", "wire.rules"),
     *("exchange.answers", "exchange.guard", "exchange.packing", "exchange.timeouts"),
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from batcher import codec
 from batcher.exchange.guard import BLANK, repeats, tail
 from batcher.failures import FLAGS, Failure, FailureClass
 from batcher.model import Kind
@@ -142,7 +143,7 @@ def _words(job: Job) -> int:
 
 def _parsed(text: str, completion: Completion) -> Json:
     try:
-        return orjson.loads(text)
+        return codec.loads(text)
     except orjson.JSONDecodeError:
         completion.flag("invalid_json")
         return None

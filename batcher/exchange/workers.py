@@ -7,12 +7,12 @@ import time
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from time import monotonic as now
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 
 from batcher.attempt import Attempt
-from batcher.clock import now
 from batcher.exchange import answers
 from batcher.exchange.guard import Guard
 from batcher.exchange.timeouts import Timeouts, timed_out

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 import orjson
 
+from batcher import codec
 from batcher.failures import OutputError, OutputIOError
 from batcher.inputs.done import DoneIds
 from batcher.ledger import disk
@@ -186,7 +187,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 def _read(line: bytes) -> dict[str, Json] | None:
     try:
-        record: Json = orjson.loads(line)
+        record: Json = codec.loads(line)
     except orjson.JSONDecodeError:
         return None
     return record if isinstance(record, dict) else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import orjson
 
+from batcher import codec
 from batcher.ledger.fallback import dump_anything
 from batcher.ledger.vectors import to_base64, to_floats
 
@@ -154,7 +155,7 @@ def neutral_tool_call(call: dict[str, Json]) -> dict[str, Json]:
 
 def _object(text: str) -> Json:
     try:
-        value = orjson.loads(text)
+        value = codec.loads(text)
     except orjson.JSONDecodeError:
         return text
     return value if isinstance(value, dict) else text

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 import orjson
 
+from batcher import codec
 from batcher.failures import OutputError
 from batcher.inputs.done import DoneIds
 from batcher.ledger import disk
@@ -133,7 +134,7 @@ def parse(line: bytes) -> Identity | None:
     `custom_id` goes before `id`: lines in the OpenAI batch format have both, and the first is the job's.
     """
     try:
-        record: Json = orjson.loads(line)
+        record: Json = codec.loads(line)
     except orjson.JSONDecodeError:
         return None
     if not isinstance(record, dict):

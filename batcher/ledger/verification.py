@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import orjson
 
+from batcher import codec
 from batcher.failures import LineError
 from batcher.inputs.done import DoneIds, Sight
 from batcher.inputs.formats.jsonl import refused, too_large
@@ -194,7 +195,7 @@ def first_model(file: BinaryIO) -> str | None:
     """The model on the first result that names one in its first lines: the best guess where nobody says it."""
     for _, line in zip(range(SHOWN), file, strict=False):
         try:
-            record = orjson.loads(line)
+            record = codec.loads(line)
         except orjson.JSONDecodeError:
             continue
         if isinstance(record, dict) and isinstance(record.get("model"), str):

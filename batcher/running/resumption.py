@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import orjson
-
+from batcher import codec
 from batcher.failures import OutputIOError, UsageError
 from batcher.figures import count
 from batcher.inputs.changes import contradiction, run_changes
@@ -126,7 +125,7 @@ def _records(path: Path, idents: Collection[str]) -> dict[str, dict[str, Json]]:
             ident = identity[0] if identity else ""
             name = ident.decode() if isinstance(ident, bytes) else ident
             if name in idents:
-                found[name] = orjson.loads(line)
+                found[name] = codec.loads(line)
                 if len(found) == len(idents):
                     break
     return found

@@ -9,13 +9,16 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
+from batcher import codec
 from batcher.failures import Failure, FailureClass, LineError
 from batcher.inputs.formats.jsonl import refused
 from batcher.inputs.formats.lines import Line
 from batcher.ledger.lines import error_line, neutral_tool_call, result_line
+from batcher.ledger.recovery import parse
 from batcher.model import Choice, Completion, Result, ServerTimes, Timing, Usage
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -221,10 +224,25 @@ def test_nothing_keeps_a_result_from_being_written(stray: Any) -> None:
     assert record["meta"]["kept"] == 1
 
 
-def test_lone_surrogate_is_escaped() -> None:
-    """Half of a character in an answer is written as an escape, not lost."""
-    line = result_line(result(Completion(choices={0: Choice(texts=["a\ud83d"])})))
-    assert rb'"a\ud83d"' in line
+def test_halves_of_characters() -> None:
+    """Those that belong together are their character, and one that is alone U+FFFD: no reader takes a half back."""
+    texts = ["a\ud83d", "\ude00b\ud83d"]
+    line = result_line(result(Completion(choices={0: Choice(texts=texts)}), meta={"\ud83d": "\ude00"}))
+    assert orjson.loads(line)["text"] == "a😀b\ufffd"
+    assert orjson.loads(line)["meta"] == {"\ufffd": "\ufffd"}
+
+
+@pytest.mark.parametrize("digits", [20, 22, 309, 4300, 4301, 100_000])
+def test_long_integers_keep_their_digits(digits: int) -> None:
+    """Of any length, in `meta`, `parsed` and the arguments of tools, also where Python makes no integer of them."""
+    number = b"-" + b"7" * digits
+    arguments = (b'{"n":%s}' % number).decode()
+    call = {"function": {"name": "f", "arguments": arguments}}
+    completion = Completion(choices={0: Choice(texts=["x"], tool_calls=[call])}, parsed=codec.loads(number))
+    line = result_line(result(completion, meta=codec.loads(b"[%s]" % number)))
+    assert line.count(b":%s" % number) == 2
+    assert b'"meta":[%s]' % number in line
+    assert parse(line) is not None
 
 
 def test_error_line() -> None:

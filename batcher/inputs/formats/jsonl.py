@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from batcher import codec
 from batcher.failures import Failure, FailureClass, LineError
 from batcher.inputs.formats.lines import LINE_LIMIT
 from batcher.inputs.formats.records import read_record
@@ -22,6 +23,8 @@ from batcher.inputs.identity import Ids, canonical_id, derived_id
 from batcher.model import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.formats.lines import Line
     from batcher.model import Job, Json
@@ -72,7 +75,7 @@ def too_large(longest: int = LINE_LIMIT) -> LineError:
 def read_object(data: bytes) -> dict[str, Json]:
     """One JSON object. A lone surrogate becomes U+FFFD, as it would on any server. Raises `LineError`."""
     try:
-        record = orjson.loads(data)
+        record = codec.loads(data)
     except orjson.JSONDecodeError as error:
         record = _read_again(data, error)
     if type(record) is not dict:
@@ -93,7 +96,7 @@ def _read_again(data: bytes, error: orjson.JSONDecodeError) -> Json:
     if b"\\u" not in data:
         raise _broken(error) from error
     try:
-        return orjson.loads(_ESCAPES.sub(_mended, data))
+        return codec.loads(_ESCAPES.sub(_mended, data))
     except orjson.JSONDecodeError as again:
         raise _broken(again) from again
 
@@ -109,10 +112,17 @@ def _broken(error: orjson.JSONDecodeError) -> LineError:
 
 
 def _check_depth(record: dict[str, Json]) -> None:
-    try:
-        orjson.dumps(record)
-    except TypeError as error:
-        raise LineError("input_invalid", f"the line nests deeper than {_DEPTH} levels") from error
+    level: list[Json] = [record]
+    for _ in range(_DEPTH):
+        level = [inner for value in level for inner in _inside(value)]
+    if level:
+        raise LineError("input_invalid", f"the line nests deeper than {_DEPTH} levels")
+
+
+def _inside(value: Json) -> Iterable[Json]:
+    """The objects and lists that stand in a value."""
+    held = value.values() if type(value) is dict else value
+    return [inner for inner in held if type(inner) is dict or type(inner) is list]
 
 
 def _shape(value: Json) -> str:

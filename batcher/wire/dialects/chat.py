@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
+from batcher import codec
 from batcher.failures import AttemptError, malformed
 from batcher.model import END, Choice, Delta, Kind
 from batcher.wire.dialects import endings
@@ -190,7 +189,7 @@ def _merging(calls: Sequence[dict[str, Json]], choice: Choice | None) -> list[di
         piece["function"] = {key: value for key, value in function.items() if value not in (None, "")}
         arguments = function.get("arguments")
         if arguments is not None and type(arguments) is not str:
-            piece["function"]["arguments"] = orjson.dumps(arguments).decode()
+            piece["function"]["arguments"] = codec.dumps(arguments).decode()
         if piece.get("id") and known.get(piece.get("index"), piece["id"]) != piece["id"]:
             piece["index"] = len(known)
         if "index" in piece:
