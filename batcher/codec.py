@@ -47,6 +47,11 @@ def loads(data: bytes | str) -> Json:
     return _read(data, value) if has_long_integer(data) else value
 
 
+def loads_leniently(data: bytes) -> Json:
+    """The value, read with halves of characters, control characters, NaN and bad UTF-8 (U+FFFD); None if it is none."""
+    return _read(data.decode("utf-8", "replace"), strict=False)
+
+
 def has_long_integer(data: bytes) -> bool:
     """Whether there may be an integer of more than 64 bits in a JSON text; a text of digits is taken for one."""
     return (
@@ -83,10 +88,11 @@ def whole_text(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _read(data: bytes, otherwise: Json = None) -> Json:
+def _read(data: str | bytes, otherwise: Json = None, *, strict: bool = True) -> Json:
     """The value by Python's own reader, which keeps all digits."""
     try:
-        return json.loads(data.decode(), parse_int=_integer, parse_constant=_refuse)
+        text = data if isinstance(data, str) else data.decode()
+        return json.loads(text, parse_int=_integer, parse_constant=_refuse if strict else None, strict=strict)
     except (ValueError, RecursionError):
         return otherwise
 

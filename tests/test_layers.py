@@ -68,8 +68,8 @@ ROOMS: dict[str, Room] = {
     "wire": Room(
         may=set(),
         doors={
-            "dialects", "dialects.loading", "dialects.parameters", "dialects.reading", "dialects.vectors", "hints",
-            "rules", "transport",
+            "dialects", "dialects.endings", "dialects.loading", "dialects.parameters", "dialects.reading",
+            "dialects.toolpieces", "dialects.vectors", "hints", "rules", "transport",
         },
     ),
     "simulator": Room(may=set(), doors={"__init__", "settings"}),
@@ -251,37 +251,45 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         },
         "dialects.chat": {
             "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.shapes",
+            "dialects.toolpieces", "faults",
         },
-        "dialects.completions": {"dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes"},
+        "dialects.completions": {
+            "dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes", "faults",
+        },
         "dialects.embeddings": {"dialects.envelope", "dialects.parameters", "dialects.shapes", "dialects.vectors"},
         "dialects.endings": {"dialects.envelope", "rules"},
-        "dialects.envelope": set(),
+        "dialects.envelope": {"faults"},
+        "dialects.halves": set(),
         "dialects.images": {"dialects.envelope", "dialects.parameters", "dialects.shapes"},
         "dialects.loading": set(),
         "dialects.media": set(),
         "dialects.messages": {"dialects.media", "dialects.toolcalls"},
         "dialects.ollama_chat": {
-            "dialects.messages", "dialects.ollama_record", "dialects.parameters", "dialects.shapes",
+            "dialects.messages", "dialects.ollama_record", "dialects.parameters", "dialects.shapes", "faults",
         },
         "dialects.ollama_embed": {
             "dialects.ollama_record", "dialects.parameters", "dialects.shapes", "dialects.vectors",
         },
         "dialects.ollama_generate": {
-            "dialects.media", "dialects.ollama_record", "dialects.parameters", "dialects.shapes",
+            "dialects.media", "dialects.ollama_record", "dialects.parameters", "dialects.shapes", "faults",
         },
-        "dialects.ollama_record": set(),
+        "dialects.ollama_record": {"dialects.endings", "dialects.envelope", "dialects.toolpieces"},
         "dialects.parameters": set(),
-        "dialects.reading": {"dialects", "framing", "rules"},
+        "dialects.reading": {
+            "dialects", "dialects.halves", "dialects.toolpieces", "faults", "framing", "rules",
+        },
         "dialects.responses": {
             "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.shapes",
-            "rules",
+            "faults", "rules",
         },
         "dialects.shapes": set(),
         "dialects.toolcalls": set(),
+        "dialects.toolpieces": {"faults"},
         "dialects.vectors": set(),
-        "framing": set(),
+        "faults": set(),
+        "framing": {"faults"},
         "hints": set(),
-        "rules": set(),
+        "rules": {"framing"},
         "transport": set(),
     },
 }
@@ -313,7 +321,7 @@ OWNERS: dict[str, set[str]] = {
 
 PURE = {
     *("attempt", "codec", "failures", "figures", "media", "model"),
-    *("policy", "wire.dialects", "wire.framing", "wire.hints", "wire.rules"),
+    *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules"),
     *("exchange.answers", "exchange.guard", "exchange.packing", "exchange.timeouts"),
 }
 """Rooms and modules that decide or understand, and do nothing."""

@@ -15,6 +15,7 @@ from batcher.wire.dialects.endings import choices_of, finish_of, index_of, list_
 from batcher.wire.dialects.envelope import RARE, take_envelope
 from batcher.wire.dialects.parameters import openai_fields
 from batcher.wire.dialects.shapes import refusal, require
+from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 STREAMS: Final = True
 PATH: Final = "/v1/completions"
+
+TOP_KEYS: Final = frozenset({"choices"})
+PIECE_KEYS: Final = frozenset({"index", "text", "finish_reason", "logprobs"})
+"""Keys that an answer hangs on: one that is nearly one of them is one that was damaged."""
 
 missing = endings.missing
 
@@ -55,6 +60,8 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
                 return record
             if not text or type(text) is not str or record.get("usage") or not RARE.isdisjoint(record):
                 return record
+            if "error" in piece:
+                return record
         except (LookupError, TypeError, AttributeError):
             return record  # an unusual one, which is read with care
         choice.texts.append(text)
@@ -67,6 +74,8 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     True if it brought content. Raises AttemptError if it says the server broke off.
     """
     take_envelope(record, completion)
+    if "choices" not in record:
+        check_keys(record, TOP_KEYS, "a record")
     content = False
     for place, piece in enumerate(list_of(record.get("choices"), "choices")):
         if type(piece) is not dict:
@@ -78,7 +87,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the dialects' signature
     """Take an answer that came in one piece. Raises AttemptError if it is cut, or no text completion."""
     for place, piece in enumerate(choices_of(body)):
-        if "text" not in piece:
+        if "text" not in piece or "index" not in piece:
             raise AttemptError(malformed(f"choice {place} has no text; is {PATH} the endpoint for this?"))
         _add(piece, place, completion)
     take_envelope(body, completion)
@@ -100,6 +109,8 @@ def rebuild(completion: Completion) -> dict[str, Json]:
 
 def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
     index = index_of(piece, place)
+    if "text" not in piece or "index" not in piece:
+        check_keys(piece, PIECE_KEYS, "a choice")
     new = index not in completion.choices
     delta = Delta(text=text_of(piece.get("text"), "text"), index=index, finish_reason=finish_of(piece, PATH))
     content = completion.add(delta)
