@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from batcher import codec
 from batcher.ledger import disk
 from batcher.ledger.seal import Seal
 
@@ -81,7 +82,7 @@ class State:
 def read(path: Path) -> tuple[State | None, str | None]:
     """Give the state, if there is one that can be read, and a note if there is one that cannot."""
     try:
-        return _state(orjson.loads(path.read_bytes())), None
+        return _state(codec.loads(path.read_bytes())), None
     except FileNotFoundError:
         return None, None
     except (OSError, orjson.JSONDecodeError, TypeError, ValueError, KeyError) as error:
@@ -90,7 +91,7 @@ def read(path: Path) -> tuple[State | None, str | None]:
 
 def write(path: Path, state: State, clean: Callable[[bytes], bytes] | None = None) -> str | None:
     """Put a state in the place of the last one, in one step; `clean` takes secrets out. Returns a note if it fails."""
-    data = orjson.dumps(asdict(state), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    data = codec.dumps(asdict(state), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     try:
         with disk.replacing(path) as fd:
             disk.write_all(fd, clean(data) if clean else data)

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, Failure, FailureClass, malformed, truncated
-from batcher.wire.dialects.envelope import counted_nothing
+from batcher.wire.dialects.envelope import counted_nothing, without
 from batcher.wire.rules import classify_error
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def choices_of(body: dict[str, Json]) -> list[dict[str, Json]]:
     """The choices of an answer in one piece. Raises AttemptError if there are none."""
     choices = list_of(body.get("choices"), "choices")
     if not choices or {*map(type, choices)} != {dict}:
-        raise AttemptError(malformed(f"an answer without choices; it has {', '.join(body) or 'nothing'}"[:300]))
+        raise AttemptError(without("choices", body))
     return choices
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from batcher import codec
+from batcher.failures import malformed
 from batcher.model import ServerTimes, Usage
 from batcher.wire.faults import MARKS
 
 if TYPE_CHECKING:
+    from batcher.failures import Failure
     from batcher.model import Completion, Json
 
 RARE: Final = frozenset({"timings", *MARKS})
@@ -22,6 +25,11 @@ COUNTS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_t
 DETAILS: Final = frozenset(
     {"completion_tokens_details", "output_tokens_details", "prompt_tokens_details", "input_tokens_details"}
 )
+
+
+def without(what: str, body: dict[str, Json]) -> Failure:
+    """The failure of a body that lacks its answer, and that no shape of error explains; it is told as it came."""
+    return malformed(f"an answer without {what}: {codec.dumps(body)[:300].decode('utf-8', 'replace')}")
 
 
 def take_envelope(record: dict[str, Json], completion: Completion) -> None:

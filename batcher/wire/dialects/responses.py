@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import AttemptError, malformed, truncated
 from batcher.model import Choice, Delta, Kind
 from batcher.wire.dialects.endings import has_content, list_of, text_of
-from batcher.wire.dialects.envelope import counted_nothing, take_envelope
+from batcher.wire.dialects.envelope import counted_nothing, take_envelope, without
 from batcher.wire.dialects.messages import to_input
 from batcher.wire.dialects.parameters import openai_fields
 from batcher.wire.dialects.shapes import require
@@ -85,7 +85,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the dialects' signature
     """Take a response that came in one piece. Raises AttemptError if it failed, was cut, or is no response."""
     if type(body.get("output")) is not list:
-        raise AttemptError(malformed(f"an answer without output; it has {', '.join(body) or 'nothing'}"[:300]))
+        raise AttemptError(without("output", body))
     _take(body, body.get("status") or "completed", completion)
 
 
