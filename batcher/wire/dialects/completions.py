@@ -56,11 +56,11 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
             pieces = record["choices"]
             piece = pieces[0]
             choice, text = choices[piece["index"]], piece["text"]
-            if len(pieces) != 1 or piece.get("finish_reason") is not None or piece.get("logprobs") is not None:
+            if len(pieces) != 1 or piece["finish_reason"] is not None or record.get("usage"):
                 return record
-            if not text or type(text) is not str or record.get("usage") or not RARE.isdisjoint(record):
+            if len(piece) != 3 and (piece.get("logprobs") is not None or "error" in piece):
                 return record
-            if "error" in piece:
+            if not text or type(text) is not str or not RARE.isdisjoint(record):
                 return record
         except (LookupError, TypeError, AttributeError):
             return record  # an unusual one, which is read with care

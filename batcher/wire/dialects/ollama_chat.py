@@ -72,14 +72,15 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
 
 def decode(record: dict[str, Json], completion: Completion) -> bool:
     """Add one record. Raises AttemptError if it is none of Ollama's, or says that nothing was generated."""
-    check_keys(record, KEYS, "a record")
     choice = completion.choices.get(0) or ollama_record.begin(record, completion)
     message = record.get("message")
     content = False
     if type(message) is dict:
         check_keys(message, MESSAGE_KEYS, "a message")
         content = ollama_record.add(choice, message.get("content"), message)
-    elif message is not None:
+    elif message is None:
+        check_keys(record, KEYS, "a record")
+    else:
         raise AttemptError(malformed(f"a `message` that is no object but {str(message)[:80]!r}"))
     if "logprobs" in record:
         choice.logprobs.extend(ollama_record.logprobs(record))
