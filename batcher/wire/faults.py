@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from batcher.failures import AttemptError, malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from batcher.model import Json
 
@@ -138,9 +138,9 @@ def check_keys(record: dict[str, Json], known: frozenset[str], what: str) -> Non
             raise AttemptError(malformed(f"{what} with {key[:40]!r}, which must be {meant!r}: it was damaged"))
 
 
-def check_word(word: Json, known: Iterable[str]) -> None:
+def check_word(word: Json, known: Collection[str]) -> None:
     """Raise AttemptError if a word that says what something is, is one byte from a known one."""
-    if type(word) is str and (meant := near(word, known)) is not None:
+    if type(word) is str and word not in known and (meant := near(word, known)) is not None:
         raise AttemptError(malformed(f"the type {word[:40]!r}, which must be {meant!r}: it was damaged"))
 
 

@@ -256,7 +256,7 @@ def unwrapped(body: bytes) -> bytes:
         return body
     stream = EventStream()
     try:
-        data = [data for _, data in (*stream.feed(body), *stream.close()) if data and data != b"[DONE]"]
+        data = [data for _, data in (*stream.feed(body[:READ_LIMIT]), *stream.close()) if data and data != b"[DONE]"]
     except RecordTooLongError:
         return body
     return next((one for one in data if one.startswith(b"{")), b"\n".join(data)) or body

@@ -97,7 +97,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     take_envelope(record, completion)
     if "choices" not in record:
         check_keys(record, TOP_KEYS, "a record")
-    content = False
+    content = changed = False
     for piece in list_of(record.get("choices"), "choices"):
         if type(piece) is not dict:
             raise AttemptError(malformed(f"a choice that is no object with a delta: {piece!r:.80}"))
@@ -112,8 +112,9 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
         if delta.get("content") == "" and not completion.choices[index].texts:
             completion.choices[index].texts.append("")  # "" and null differ in the object that `rebuild` gives back
         _keep(piece, delta, index, completion)
-        if said.finish_reason is not None or choice is None:
-            settle(completion)
+        changed = changed or said.finish_reason is not None or choice is None
+    if changed:
+        settle(completion)
     return content
 
 
@@ -240,9 +241,10 @@ def _said(content: Json) -> tuple[str, str]:
             text += part
         elif type(part) is dict:
             check_keys(part, PART_KEYS, "a part of the content")
-            kind = str(part.get("type"))
-            check_word(kind, THOUGHTS)
-            if kind in THOUGHTS:
+            kind = part.get("type")
+            if kind != "text":
+                check_word(kind, THOUGHTS)
+            if type(kind) is str and kind in THOUGHTS:
                 thinking += _all_of(part)
             else:
                 text += text_of(part.get("text"), "text")

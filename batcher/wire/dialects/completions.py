@@ -81,13 +81,15 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
         if type(piece) is not dict:
             raise AttemptError(malformed(f"a choice that is no object: {piece!r:.80}"))
         content |= _add(piece, place, completion)
+    if completion.choices:
+        settle(completion)
     return content
 
 
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the dialects' signature
     """Take an answer that came in one piece. Raises AttemptError if it is cut, or no text completion."""
     for place, piece in enumerate(choices_of(body)):
-        if "text" not in piece or "index" not in piece:
+        if "text" not in piece:
             raise AttemptError(malformed(f"choice {place} has no text; is {PATH} the endpoint for this?"))
         _add(piece, place, completion)
     take_envelope(body, completion)
@@ -119,7 +121,6 @@ def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
         _add_logprobs(logprobs, choice)
     if new or delta.finish_reason is not None:
         completion.tail.setdefault("choices", {}).setdefault(index, {}).update(piece)
-        settle(completion)
     return content
 
 

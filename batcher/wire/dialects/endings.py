@@ -99,6 +99,7 @@ def settle(completion: Completion) -> None:
     for choice in completion.choices.values():
         if choice.finish_reason is None:
             completion.proof = None
+            return
 
 
 def missing(completion: Completion, *, done: bool) -> str | None:

@@ -117,8 +117,7 @@ class Reading:
             raise AttemptError(truncated(missing))
         if self._unread is not None and not completion.tail.get("whole"):
             raise AttemptError(self._unread)
-        if len(completion.choices) > 1 and len(completion.choices) > (most := self._asked()):
-            raise AttemptError(malformed(f"{len(completion.choices)} choices where {most} were asked for"))
+        self._check_count()
         check_calls(completion)
         if self._mended:
             join_halves(completion)
@@ -133,6 +132,12 @@ class Reading:
                 raise
             if self.completion.proof is not None and not self.complete:
                 raise AttemptError(truncated("the end of its last record")) from None
+
+    def _check_count(self) -> None:
+        """Raise AttemptError for choices that nobody asked for: the number of one was damaged."""
+        count = len(self.completion.choices)
+        if count > 1 and count > (most := self._asked()):
+            raise AttemptError(malformed(f"{count} choices where {most} were asked for"))
 
     def _asked(self) -> float:
         """How many choices were asked for."""
@@ -256,6 +261,7 @@ class Reading:
             record = self._parse(data)
         self._check(record)
         content = self._dialect.decode(record, self.completion)
+        self._check_count()
         if self.completion.proof is not None:
             self.done = self._call.path.startswith(PROVEN_AT_ONCE)
             self.complete = self.done or len(self.completion.choices) >= self._asked()

@@ -24,6 +24,8 @@ from batcher.wire.faults import check_keys
 if TYPE_CHECKING:
     from batcher.model import Choice, Completion, Json
 
+REPEATED: Final = 64 * 1024
+"""Characters of arguments up to which a name that comes again is told from a name that begins a call."""
 CALL_KEYS: Final = frozenset({"index", "id", "type", "function", "custom", "extra_content"})
 FUNCTION_KEYS: Final = frozenset({"name", "arguments", "parsed_arguments"})
 
@@ -78,7 +80,8 @@ class Pieces:
             return last
         if name != named:
             return None
-        return last if known is not None or not is_object(arguments) else None
+        is_whole = len(arguments) <= REPEATED and is_object(arguments)
+        return last if known is not None or not is_whole else None
 
 
 def check_call(call: dict[str, Json]) -> None:
