@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from batcher.failures import AttemptError
-from batcher.model import Call, Completion
+from batcher.model import Call, Completion, Job, Kind
 from batcher.wire.dialects import DIALECTS, reading as reading_module
 from batcher.wire.dialects.reading import Reading
 
@@ -271,6 +271,26 @@ def test_lone_surrogates_are_replaced_and_flagged(body: bytes) -> None:
     completion = _read(NATIVE, NDJSON, [body.replace(b"Hel", b"H\\ud83dl")])
     assert completion.first.text == "H\ufffdllo"
     assert completion.flags == ["utf8_replaced"]
+
+
+TWO = FIRST.replace(b'"index":0', b'"index":1') + LAST.replace(b'"index":0', b'"index":1')
+
+
+@pytest.mark.parametrize(("asked", "fine"), [(None, False), (1, False), (2, True), (3, True)])
+@pytest.mark.parametrize("body", [FIRST + LAST + TWO + DONE, FIRST + TWO + LAST])
+def test_choices_that_nobody_asked_for(body: bytes, asked: int | None, fine: bool) -> None:  # noqa: FBT001 - a column
+    """The number of one was damaged, and its text is missing where it belongs."""
+    params = {} if asked is None else {"n": asked}
+    job = Job(id="a", seq=0, kind=Kind.CHAT, content="x", params=params)
+    reading = Reading(Call((job,), V1, b"{}", stream=True), DIALECTS[V1], SSE)
+    try:
+        reading.feed(body)
+        assert len(reading.close().choices) == 2
+        assert fine
+        assert reading.complete is (asked == 2 or DONE in body)
+    except AttemptError as error:
+        assert not fine
+        assert error.failure.code == "malformed"  # noqa: PT017 - what is fine does not raise
 
 
 def test_halves_of_a_character_in_two_records() -> None:
