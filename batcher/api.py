@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import orjson
 
+from batcher import codec
 from batcher.failures import AccountError, BatcherError, ConfigError, UnavailableError, ungrouped
 from batcher.inputs.done import DoneIds
 from batcher.inputs.formats import Line, parse_job
@@ -189,7 +189,7 @@ class _Feed:
         seq = 0
         try:
             for job in self._each():
-                yield None if job is None else Line(seq, 0, orjson.dumps(job))
+                yield None if job is None else Line(seq, 0, codec.dumps(job))
                 seq += job is not None
         except Exception as error:  # noqa: BLE001 - the caller's: it is raised where the caller can catch it
             self.failed = error

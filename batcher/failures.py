@@ -164,6 +164,7 @@ FLAGS: Final = {
     "length": "the answer was cut at the token limit; raise max_tokens",
     "content_filter": "the server's filter cut the answer",
     "incomplete": "the server marked the answer incomplete",
+    "tool_call_cut": "the arguments of a tool call end in the middle; raise max_tokens",
     "empty": "the answer has no text, no tool call and no refusal",
     "invalid_json": "JSON was asked for and the answer is none",
     "fewer_choices": "fewer choices than n",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
 
+from batcher import codec
 from batcher.failures import FLAGS, UsageError
 from batcher.model import Api
 
@@ -272,6 +273,6 @@ def setting(text: str) -> tuple[str, Json]:
     if not equals or not key.strip():
         raise ValueError(f"{text!r} is not key=value")
     try:
-        return key.strip(), orjson.loads(value)
+        return key.strip(), codec.loads(value)
     except orjson.JSONDecodeError:
         return key.strip(), value

@@ -20,7 +20,7 @@ import batcher
 
 ROOT = Path(batcher.__file__).parent
 TOP = "top"
-WORDS = {"attempt", "clock", "failures", "figures", "media", "model", "redaction"}
+WORDS = {"attempt", "codec", "failures", "figures", "media", "model", "redaction"}
 """Files beside the rooms that all may import; the others are the edges, and options."""
 
 
@@ -68,8 +68,8 @@ ROOMS: dict[str, Room] = {
     "wire": Room(
         may=set(),
         doors={
-            "dialects", "dialects.loading", "dialects.parameters", "dialects.reading", "dialects.vectors", "hints",
-            "rules", "transport",
+            "dialects", "dialects.endings", "dialects.loading", "dialects.parameters", "dialects.reading",
+            "dialects.toolpieces", "dialects.vectors", "hints", "rules", "transport",
         },
     ),
     "simulator": Room(may=set(), doors={"__init__", "settings"}),
@@ -130,9 +130,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "disk": set(),
         "errors": {"disk", "lock", "recovery"},
         "fallback": set(),
-        "ledger": {
-            "disk", "lines", "lock", "names", "neighbours", "recovery", "repair", "seal", "state", "stream",
-        },
+        "ledger": {"disk", "lines", "lock", "names", "neighbours", "recovery", "repair", "seal", "state", "stream"},
         "lines": {"fallback", "vectors"},
         "lock": {"disk"},
         "names": set(),
@@ -226,15 +224,15 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     TOP: {
         "__init__": {"api", "failures", "model"},
         "__main__": {"cli"},
-        "api": {"failures", "model", "options", "redaction"},
+        "api": {"codec", "failures", "model", "options", "redaction"},
         "attempt": {"failures", "model"},
         "cli": {"__init__", "failures", "options", "redaction"},
-        "clock": set(),
+        "codec": {"model"},
         "failures": set(),
         "figures": set(),
         "media": set(),
         "model": {"failures"},
-        "options": {"failures", "model"},
+        "options": {"codec", "failures", "model"},
         "redaction": set(),
     },
     "view": {
@@ -255,37 +253,43 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         },
         "dialects.chat": {
             "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.shapes",
+            "dialects.toolpieces", "faults",
         },
-        "dialects.completions": {"dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes"},
+        "dialects.completions": {
+            "dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes", "faults",
+        },
         "dialects.embeddings": {"dialects.envelope", "dialects.parameters", "dialects.shapes", "dialects.vectors"},
         "dialects.endings": {"dialects.envelope", "rules"},
-        "dialects.envelope": set(),
+        "dialects.envelope": {"faults"},
+        "dialects.halves": set(),
         "dialects.images": {"dialects.envelope", "dialects.parameters", "dialects.shapes"},
         "dialects.loading": set(),
         "dialects.media": set(),
         "dialects.messages": {"dialects.media", "dialects.toolcalls"},
         "dialects.ollama_chat": {
-            "dialects.messages", "dialects.ollama_record", "dialects.parameters", "dialects.shapes",
+            "dialects.messages", "dialects.ollama_record", "dialects.parameters", "dialects.shapes", "faults",
         },
         "dialects.ollama_embed": {
             "dialects.ollama_record", "dialects.parameters", "dialects.shapes", "dialects.vectors",
         },
         "dialects.ollama_generate": {
-            "dialects.media", "dialects.ollama_record", "dialects.parameters", "dialects.shapes",
+            "dialects.media", "dialects.ollama_record", "dialects.parameters", "dialects.shapes", "faults",
         },
-        "dialects.ollama_record": set(),
+        "dialects.ollama_record": {"dialects.endings", "dialects.envelope", "dialects.toolpieces"},
         "dialects.parameters": set(),
-        "dialects.reading": {"dialects", "framing", "rules"},
+        "dialects.reading": {"dialects", "dialects.halves", "dialects.toolpieces", "faults", "framing", "rules"},
         "dialects.responses": {
             "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.shapes",
-            "rules",
+            "faults", "rules",
         },
         "dialects.shapes": set(),
         "dialects.toolcalls": set(),
+        "dialects.toolpieces": {"faults"},
         "dialects.vectors": set(),
-        "framing": set(),
+        "faults": set(),
+        "framing": {"faults"},
         "hints": set(),
-        "rules": set(),
+        "rules": {"framing"},
         "transport": set(),
     },
 }
@@ -300,13 +304,24 @@ OWNERS: dict[str, set[str]] = {
     "uvloop": {"commands", "cli"},
     "xllamacpp": {"servers.local"},
     "anyio": {"api", "commands", "exchange", "ledger.writer", "running", "servers"},
-    "orjson": {"api", "options", "commands", "exchange", "inputs", "ledger", "running", "servers", "simulator", "wire"},
+    "orjson": {
+        "codec",
+        "options",
+        "commands",
+        "exchange",
+        "inputs",
+        "ledger",
+        "running",
+        "servers",
+        "simulator",
+        "wire",
+    },
 }
 """Libraries, and the only rooms or modules that may import them. Anything else comes with Python."""
 
 PURE = {
-    *("attempt", "failures", "figures", "media", "model"),
-    *("policy", "wire.dialects", "wire.framing", "wire.hints", "wire.rules"),
+    *("attempt", "codec", "failures", "figures", "media", "model"),
+    *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules"),
     *("exchange.answers", "exchange.guard", "exchange.packing", "exchange.timeouts"),
 }
 """Rooms and modules that decide or understand, and do nothing."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
+from batcher import codec
 from batcher.commands.console import say
 from batcher.exchange import packing
 from batcher.inputs.done import DoneIds
@@ -54,7 +55,7 @@ def preview(path: str, options: Options, environ: Mapping[str, str]) -> None:
     for call in islice((call for call in calls if call is not None), SHOWN):
         url = call.path if options.local else endpoint.url(call.path)
         click.echo(f"POST {url}  # {', '.join(printable(job.id) for job in call.jobs)}")
-        click.echo(orjson.dumps(orjson.loads(call.body), option=orjson.OPT_INDENT_2).decode())
+        click.echo(codec.dumps(codec.loads(call.body), option=orjson.OPT_INDENT_2).decode())
     source.close()
 
 

@@ -6,9 +6,9 @@ import asyncio
 import math
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from time import monotonic as now
 from typing import TYPE_CHECKING, Final, Self
 
-from batcher.clock import now
 from batcher.exchange import packing
 from batcher.policy.scheduler import Done, Send, Verdict
 from batcher.wire.dialects.vectors import Sizes

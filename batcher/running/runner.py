@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from time import monotonic as now
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -14,7 +15,6 @@ from anyio import to_thread
 from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from batcher.clock import now
 from batcher.failures import Exit, Failure, FailureClass, InputError, ungrouped
 from batcher.inputs.formats import format_of
 from batcher.inputs.formats.parameters import unknown_keys_warning

@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from time import monotonic as now
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import orjson
 
-from batcher.clock import now
 from batcher.failures import AttemptError, BatcherError, Failure, FailureClass, UnavailableError, UsageError
 from batcher.figures import count, span
 from batcher.model import Api

@@ -103,6 +103,16 @@ ROWS = [
     Row("Azure (compl-ai/compl-ai #20)", 400, CHAT, wrapped(AZURE_FILTER), P, "content_filter"),
     Row("LiteLLM #16231", 400, CHAT, openai("litellm.ContentPolicyViolationError: AzureException", code="400"), P,
         "content_filter"),
+    Row("Groq (glibsonoran/Plush-for-ComfyUI #135)", 400, CHAT, openai("Failed to generate JSON. Please adjust your "
+        "prompt.", "invalid_request_error", "json_validate_failed"), X, "generation_failed"),
+    Row("Groq's API errors", 400, CHAT, openai("Failed to call a function. Please adjust your prompt.",
+        "invalid_request_error", "tool_use_failed"), X, "generation_failed"),
+    Row("TGI #1510", 424, CHAT, '{"error":"Request failed during generation: Server error: index 1 is out of bounds",'
+        '"error_type":"generation"}', X, "generation_failed"),
+    Row("Groq (laravel/ai #925)", 498, CHAT, openai("Flex tier capacity exceeded, try again later",
+        "capacity_exceeded"), X, "no_capacity"),
+    Row("Azure API Management (Azure/azure-sdk-for-python #20042)", 403, CHAT, '{"statusCode":403,"message":"Out of '
+        'call volume quota."}', T, "rate_limited", headers=MappingProxyType({"retry-after": "1"}), after=1.0),
     # the prompt does not fit
     Row(HERE, 400, CHAT, llama("request (3031 tokens) exceeds the available context size (512 tokens), try increasing "
         "it", kind="exceed_context_size_error"), P, "context_overflow"),

@@ -115,7 +115,6 @@ def test_content_other_than_text_is_content(message: dict[str, Any]) -> None:
         (b'{"prompt":"a","seed":NaN}', "input_invalid", "NaN"),
         (b'{"prompt":"a","seed":-Infinity}', "input_invalid", "Infinity"),
         (b'{"prompt":"a","seed":1e400}', "input_invalid", "column 22"),
-        (b'{"prompt":"a","seed":1180591620717411303424}', "input_invalid", "seed"),
         (b'{"prompt":"\\u12"}', "input_invalid", "column"),
         (b'{"prompt":"caf\xe9"}', "input_encoding", "byte 15 is 0xe9"),
         (b'{"prompt":"a","meta":' + b"[" * 300 + b"]" * 300 + b"}", "input_invalid", "deep"),
