@@ -279,17 +279,19 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialects.shapes": set(),
         "dialects.toolcalls": set(),
         "dialects.vectors": set(),
+        "connections": set(),
         "framing": set(),
         "hints": set(),
+        "inflate": set(),
         "rules": set(),
-        "transport": set(),
+        "transport": {"connections", "inflate"},
     },
 }
 # fmt: on
 
 OWNERS: dict[str, set[str]] = {
-    "aiohttp": {"wire.transport"},
-    "yarl": {"wire.transport"},
+    "aiohttp": {"wire.connections", "wire.transport"},
+    "yarl": {"wire.connections", "wire.transport"},
     "click": {"cli", "commands"},
     "dotenv": {"commands"},
     "rich": {"view", "commands"},

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from batcher.model import Call, Completion, Endpoint
     from batcher.wire.transport import Exchange, Transport
 
+ANSWERED = frozenset({200, 201, 203})
+"""Statuses of answers: gateways pass a creation on as one (201), or say that they changed it (203, RFC 9110)."""
 DRAIN = 1.0
 """Seconds to wait for the end of a body after the terminal mark; it costs only the connection's reuse."""
 
@@ -112,7 +114,7 @@ class Workers:
         try:
             exchange = await self.transport.post(endpoint, call.path, call.body)
             try:
-                if exchange.status != 200:
+                if exchange.status not in ANSWERED:
                     await _refuse(exchange, call, attempt)
                 if exchange.tells_limits:
                     attempt.hints = read(exchange.headers)
@@ -195,7 +197,13 @@ def _salvage(reading: Reading, attempt: Attempt) -> None:
 
 
 async def _refuse(exchange: Exchange, call: Call, attempt: Attempt) -> NoReturn:
-    """Raise AttemptError for an answer whose status is not 200."""
-    body, headers = await exchange.body(), exchange.headers
+    """Raise AttemptError for an answer whose status is that of none."""
+    headers = exchange.headers
+    try:
+        body = await exchange.body()
+    except AttemptError as error:
+        if error.failure.code != "malformed":
+            raise
+        body = b""  # words in an encoding that nobody asked for: the status says the more important part
     hints = attempt.hints = read(headers, body, time.time())
     raise AttemptError(classify(exchange.status, body, call.path, retry_after=hints.retry_after, headers=headers))

@@ -17,7 +17,9 @@ from support.rawserver import answer, playing
 
 from batcher.failures import AttemptError, Failure, FailureClass
 from batcher.model import Api, Endpoint
-from batcher.wire.transport import DECODED_LIMIT, SLICE, Transport, _before_answer
+from batcher.wire.connections import SLICE
+from batcher.wire.inflate import DECODED_LIMIT
+from batcher.wire.transport import Transport, _before_answer
 
 if TYPE_CHECKING:
     from batcher.simulator import Simulator
@@ -83,7 +85,7 @@ async def test_a_connection_that_is_never_accepted() -> None:
 
 async def test_a_request_that_is_never_read(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frozen server accepts the connection and takes what its buffers hold; the rest is not waited for."""
-    monkeypatch.setattr("batcher.wire.transport.SEND_TIMEOUT", 0.1)
+    monkeypatch.setattr("batcher.wire.connections.SEND_TIMEOUT", 0.1)
     with socket.socket() as frozen:
         frozen.bind(("127.0.0.1", 0))
         frozen.listen()
@@ -245,6 +247,61 @@ async def test_unasked_compression_is_read(transport: Transport, encoding: str) 
     head = answer(packed, f"Content-Encoding: {encoding}").removesuffix(packed)
     async with playing(head, *parts) as url:
         assert await body_of(transport, url) == b'{"x":1}' * 50
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0\0\0"], ids=["plain", "padded"])
+async def test_gzip_in_several_members_is_read(transport: Transport, padding: bytes) -> None:
+    """A server that flushes by ending a member sends one after the other (RFC 1952, 2.2)."""
+    packed = padding.join(gzip.compress(b'{"x":%d}' % n) for n in range(3)) + padding
+    head = answer(packed, "Content-Encoding: gzip").removesuffix(packed)
+    for parts in ([packed], [packed[i : i + 1] for i in range(len(packed))]):
+        async with playing(head, *parts) as url:
+            assert await body_of(transport, url) == b'{"x":0}{"x":1}{"x":2}'
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip, br", "x" * 2000])
+async def test_an_encoding_that_was_not_asked_for_is_named(transport: Transport, encoding: str) -> None:
+    """It is not read as if it were the answer."""
+    async with playing(answer(b"\x8b\x00", f"Content-Encoding: {encoding}")) as url:
+        failure = await fails(transport, url)
+    assert failure.code == "malformed"
+    assert encoding[:30] in failure.message
+    assert len(failure.message) < 200
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+async def test_no_encoding_by_name_is_none(transport: Transport, encoding: str) -> None:
+    """Some say that they did nothing."""
+    async with playing(answer(b"{}", f"Content-Encoding: {encoding}")) as url:
+        assert await body_of(transport, url) == b"{}"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param([f"x-debug: {'a' * 9000}"], id="one of 9,000 bytes"),
+        pytest.param([f"x-debug: {'a' * 60_000}"], id="one of 60,000 bytes"),
+        pytest.param([f"x-{number}: {'a' * 300}" for number in range(200)], id="200 of 300 bytes"),
+        pytest.param([f"x-{number}: {'a' * 9000}" for number in range(7)], id="7 of 9,000 bytes"),
+    ],
+)
+async def test_gateways_say_much_in_headers(transport: Transport, headers: list[str]) -> None:
+    """Policies, traces and costs: what other clients take is taken (https://github.com/bentoml/BentoML/issues/4346)."""
+    async with playing(answer(b"{}", *headers)) as url:
+        assert await body_of(transport, url) == b"{}"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param([f"x-debug: {'a' * 200_000}"], id="one of 200 kB"),
+        pytest.param([f"x-{number}: a" for number in range(2000)], id="2,000 of them"),
+    ],
+)
+async def test_headers_have_an_end(transport: Transport, headers: list[str]) -> None:
+    """What goes on for ever is refused before it fills the memory."""
+    async with playing(answer(b"{}", *headers)) as url:
+        assert (await fails(transport, url)).code == "bad_http"
 
 
 async def test_broken_compression_is_a_failure(transport: Transport) -> None:
