@@ -168,8 +168,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "running": {
         "__init__": set(),
         "destination": set(),
-        "engine": set(),
+        "engine": {"omissions"},
         "holds": set(),
+        "omissions": set(),
         "recorder": set(),
         "resumption": set(),
         "runner": {

@@ -124,6 +124,14 @@ class Lane:
         self.pacing.take(call, now)
         call.server = self.endpoint.root
 
+    def repeats(self, call: Call, attempt: Attempt, now: float) -> None:
+        """What was in flight is sent anew at once."""
+        self.flying[call] = now
+        self.requests += 1
+        self.breaker.answered()
+        self.pacing.settle(call, attempt, now)
+        self.pacing.take(call, now)
+
     def heard(self, call: Call, now: float) -> None:
         """The first content has arrived: what was asked is loaded."""
         sent = self.flying[call]

@@ -144,7 +144,7 @@ def play(case: dict[str, Any], desk: Desk, *, process: bool = False) -> list[str
         args = ("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", server.url, *OPTIONS, *case.get("args", ()))
         ran = desk.run(*args) if process else desk.call(*args)
     results, errors = desk.lines(), desk.lines("results.errors.jsonl")
-    there = {
+    there: dict[str, Any] = {
         "exit": ran.code,
         "posts": len(server.posts),
         "results": len(results),
