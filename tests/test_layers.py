@@ -183,10 +183,11 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "servers": {
         "__init__": set(),
-        "catalogue": {"urls"},
+        "catalogue": {"modelnames"},
         "contact": {"catalogue", "keys", "local", "probe", "urls"},
         "keys": {"urls"},
         "local": set(),
+        "modelnames": set(),
         "probe": {"catalogue", "keys"},
         "urls": set(),
     },

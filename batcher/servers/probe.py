@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+import anyio
 import orjson
 
 from batcher.failures import AccountError, AttemptError, ConfigError, Failure, FailureClass
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from batcher.model import Endpoint, Json
 
 MOST_SHOWN = 20
-"""Ollama tells a model's context one request at a time; this many are asked for when none is wanted in particular."""
+"""Ollama tells what a model can do one request at a time; so many are asked when none is wanted in particular."""
 
 LONGEST_WORDS = 300
 """Cells of a server's own words in a message."""
@@ -143,15 +144,15 @@ async def _describe_native(probe: _Probe, wanted: Collection[str]) -> About:
 async def _native_models(probe: _Probe, tags: Json, wanted: Collection[str]) -> tuple[ModelInfo, ...]:
     about = About(api=Api.NATIVE, kind=catalogue.OLLAMA, models=catalogue.from_tags(tags, await probe.ask("/api/ps")))
     named = [about.find(name) for name in wanted] if wanted else about.models[:MOST_SHOWN]
-    asked = {model.name for model in named if model is not None and model.context is None}
-    return tuple(
-        [
-            catalogue.with_show(model, await probe.ask("/api/show", {"model": model.name}))
-            if model.name in asked
-            else model
-            for model in about.models
-        ]
-    )
+    shown: dict[str, Json] = {model.name: None for model in named if model is not None}
+
+    async def show(name: str) -> None:
+        shown[name] = await probe.ask("/api/show", {"model": name})
+
+    async with anyio.create_task_group() as group:
+        for name in shown:
+            group.start_soon(show, name)
+    return tuple(catalogue.with_show(model, shown.get(model.name)) for model in about.models)
 
 
 async def _describe_openai(probe: _Probe, wanted: Collection[str]) -> About:

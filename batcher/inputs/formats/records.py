@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from batcher.failures import LineError
 from batcher.inputs.formats.content import check_input, check_items, check_messages, check_prompt
-from batcher.inputs.formats.endpoints import kind_of
+from batcher.inputs.formats.endpoints import endpoint_of
 from batcher.inputs.formats.images import load_image, load_uri
 from batcher.inputs.formats.parameters import OTHER_KEYS, PARAMETERS, nearest_key, put, wrong
 from batcher.inputs.identity import body_hash, request_hash
@@ -78,10 +78,10 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
 
 def _read_body(record: dict[str, Json], name: str, seq: int, defaults: Defaults) -> Job:
     """A line with a whole body. Only the model is touched: the run's if there is none, and its alias."""
-    path = record.get("url") or defaults.path
-    if path is None:
+    named = record.get("url") or defaults.path
+    if named is None:
         raise LineError("input_invalid", 'the line has a "body" but no "url"; name the endpoint, or give --endpoint')
-    kind = kind_of(path)
+    path, kind = endpoint_of(named)
     method = record.get("method")
     if method is not None and (type(method) is not str or method.upper() != "POST"):
         raise wrong("method", '"POST"', method)
@@ -120,9 +120,9 @@ def _check_body(body: dict[str, Json], kind: Kind, path: str) -> None:
 
 
 def _recognise(record: dict[str, Json], defaults: Defaults) -> tuple[str | None, Kind]:
-    path = record.get("url") or defaults.path
-    if path is not None:
-        return path, kind_of(path)
+    named = record.get("url") or defaults.path
+    if named is not None:
+        return endpoint_of(named)
     for key, kind in _RECOGNISED.items():
         if record.get(key) is not None:
             return None, kind
