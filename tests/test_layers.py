@@ -68,8 +68,8 @@ ROOMS: dict[str, Room] = {
     "wire": Room(
         may=set(),
         doors={
-            "dialects", "dialects.loading", "dialects.parameters", "dialects.reading", "dialects.vectors", "hints",
-            "rules", "transport",
+            "dialects", "dialects.loading", "dialects.ollama_v1", "dialects.parameters", "dialects.reading",
+            "dialects.vectors", "hints", "rules", "transport",
         },
     ),
     "simulator": Room(may=set(), doors={"__init__", "settings"}),
@@ -272,6 +272,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "dialects.media", "dialects.ollama_record", "dialects.parameters", "dialects.shapes",
         },
         "dialects.ollama_record": set(),
+        "dialects.ollama_v1": {"dialects.parameters"},
         "dialects.parameters": set(),
         "dialects.reading": {"dialects", "framing", "rules"},
         "dialects.responses": {

@@ -19,7 +19,7 @@ from batcher.options import AUTO
 from batcher.redaction import Redactor
 from batcher.servers import catalogue
 from batcher.servers.keys import Credentials, headers_for
-from batcher.servers.urls import find_server, find_servers, is_loopback, one_api
+from batcher.servers.urls import DEFAULT_PORT, find_server, find_servers, is_loopback, one_api
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
@@ -57,6 +57,8 @@ class Contact:
     model: str | None = None
     slots: int | None = None
     """How many requests the server works on at once, where that is known: of the local one, or as one nearby says."""
+    is_ollama: bool = False
+    """One of them is an Ollama that is spoken to by `/v1`."""
     gone: Callable[[], Awaitable[str]] | None = None
     """Returns when the local server has died, with its last words; None for servers that are not ours."""
 
@@ -143,12 +145,28 @@ def _slots(options: Options) -> int:
     return options.slots or (LOCAL_SLOTS if options.concurrency == AUTO else options.concurrency.most)
 
 
-async def learn_slots(server: Contact, options: Options, told: Told) -> None:
-    """For a run that is to find out how much its one server can do: let it say so, if it does."""
+async def learn(server: Contact, options: Options, told: Told) -> None:
+    """What a run has to know of its servers: how many slots its one server has, if it says so, and what they are."""
     if server.slots is None and options.concurrency == AUTO and len(server.endpoints) == 1:
         server.slots = await _told_slots(server)
         if server.slots is not None:
             told.note(f"{server.roots} has {count(server.slots, 'slots')}, and is given as many requests at once")
+    server.is_ollama = await _is_ollama(server)
+
+
+async def _is_ollama(server: Contact) -> bool:
+    """Whether one of the servers is an Ollama behind `/v1`: asked of those nearby, and of those at its port."""
+    from batcher.servers.probe import greets_as_ollama
+
+    for endpoint in server.endpoints:
+        is_likely = is_loopback(endpoint.root) or endpoint.root.endswith(f":{DEFAULT_PORT}")
+        if endpoint.api is Api.OPENAI and endpoint.v1 == "/v1" and is_likely and server.gone is None:
+            try:
+                if await greets_as_ollama(server.transport, endpoint, timeout=SLOTS_TIMEOUT):
+                    return True
+            except AttemptError:
+                continue
+    return False
 
 
 async def _told_slots(server: Contact) -> int | None:

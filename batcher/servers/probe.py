@@ -81,6 +81,14 @@ async def describe(requester: Requester, endpoint: Endpoint, *, wanted: Collecti
     return await _describe_openai(probe, wanted)
 
 
+async def greets_as_ollama(requester: Requester, endpoint: Endpoint, *, timeout: float = 10.0) -> bool:
+    """Whether the page at the root of a server is Ollama's. Raises `AttemptError` if nobody answers."""
+    # llama.cpp refuses `GET /` with 415 to clients that take no gzip.
+    headers = {**endpoint.headers, "Accept-Encoding": "gzip"}
+    answer = await requester.request("GET", endpoint.url("/"), headers=headers, timeout=timeout)
+    return answer.status == 200 and answer.body.startswith(b"Ollama is running")
+
+
 @dataclass(frozen=True, slots=True)
 class _Probe:
     requester: Requester
@@ -116,15 +124,6 @@ class _Probe:
             return None
         return _json(answer)
 
-    async def greets_as_ollama(self) -> bool:
-        # llama.cpp refuses `GET /` with 415 to clients that take no gzip.
-        headers = {**self.endpoint.headers, "Accept-Encoding": "gzip"}
-        try:
-            answer = await self.requester.request("GET", self.endpoint.url("/"), headers=headers)
-        except AttemptError:
-            return False
-        return answer.body.startswith(b"Ollama is running")
-
 
 async def _describe_native(probe: _Probe, wanted: Collection[str]) -> About:
     answer = await probe.need("/api/version")
@@ -132,13 +131,20 @@ async def _describe_native(probe: _Probe, wanted: Collection[str]) -> About:
     if version is None:
         raise _not_an_api(probe.endpoint, probe.endpoint.url("/api/version"), answer)
     tags = _json(await probe.need("/api/tags"))
-    is_ollama = urlsplit(probe.endpoint.root).hostname == "ollama.com" or await probe.greets_as_ollama()
+    is_ollama = urlsplit(probe.endpoint.root).hostname == "ollama.com" or await _greets(probe)
     return About(
         api=Api.NATIVE,
         kind=catalogue.OLLAMA if is_ollama else catalogue.OLLAMA_COMPATIBLE,
         version=version,
         models=await _native_models(probe, tags, wanted),
     )
+
+
+async def _greets(probe: _Probe) -> bool:
+    try:
+        return await greets_as_ollama(probe.requester, probe.endpoint)
+    except AttemptError:
+        return False
 
 
 async def _native_models(probe: _Probe, tags: Json, wanted: Collection[str]) -> tuple[ModelInfo, ...]:
