@@ -14,7 +14,7 @@ from support.rawserver import answer, take_request
 
 from batcher.failures import AttemptError
 from batcher.model import Api, Endpoint
-from batcher.wire.connections import Connector
+from batcher.wire.connections import QUIET, TRIALS, Connector
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -101,6 +101,7 @@ async def turns() -> None:
         await asyncio.sleep(0.001)
 
 
+@pytest.mark.usefixtures("_no_trial")
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("is_read", [False, True], ids=["in the system", "read by the loop"])
 @pytest.mark.parametrize("late", LATE.values(), ids=LATE)
@@ -117,6 +118,7 @@ async def test_what_came_late_is_nobodys(transport: Transport, late: bytes, *, i
         assert (server.requests, len(server.descriptors)) == (2, 2)
 
 
+@pytest.mark.usefixtures("_no_trial")
 @pytest.mark.parametrize("kind", ["a whole answer", "a streamed answer", "its head alone", "a word in between"])
 async def test_what_comes_in_the_same_packet_is_nobodys(transport: Transport, kind: str) -> None:
     """The second of two answers to one request is thrown away with its connection."""
@@ -127,6 +129,7 @@ async def test_what_comes_in_the_same_packet_is_nobodys(transport: Transport, ki
         assert len(server.descriptors) == 3
 
 
+@pytest.mark.usefixtures("_no_trial")
 @pytest.mark.parametrize(
     "late", [LATE["a whole answer"], LATE["a streamed answer"], b""], ids=["whole", "stream", "FIN"]
 )
@@ -150,6 +153,7 @@ async def test_what_comes_as_it_is_about_to_be_used(
         assert (server.requests, len(server.descriptors)) == (2, 2)
 
 
+@pytest.mark.usefixtures("_no_trial")
 async def test_a_server_that_said_more_than_it_was_asked_gets_new_connections(transport: Transport) -> None:
     """The next time it may do so when a request is on its way, and nobody could tell."""
     async with peer() as server:
@@ -161,6 +165,7 @@ async def test_a_server_that_said_more_than_it_was_asked_gets_new_connections(tr
         assert len(server.descriptors) == 4
 
 
+@pytest.mark.usefixtures("_no_trial")
 async def test_a_connection_that_is_quiet_is_used_again(transport: Transport) -> None:
     """The rule costs nobody a connection who keeps to HTTP."""
     async with peer() as server:
@@ -169,6 +174,7 @@ async def test_a_connection_that_is_quiet_is_used_again(transport: Transport) ->
         assert len(server.descriptors) == 1
 
 
+@pytest.mark.usefixtures("_no_trial")
 async def test_the_rest_of_an_earlier_answer_is_no_fault_of_the_next(transport: Transport) -> None:
     """Half a head was read while nobody waited: what follows is no HTTP, and counts as a connection that was closed."""
     async with peer() as server:
@@ -183,9 +189,83 @@ async def test_the_rest_of_an_earlier_answer_is_no_fault_of_the_next(transport: 
         assert await ask(transport, server.url) == b"answer 3"
 
 
+@pytest.mark.usefixtures("_no_trial")
 async def test_a_small_request_too_is_answered_by_its_own_answer(transport: Transport) -> None:
     """What asks a server for its models shares the connections of the run."""
     async with peer() as server:
         assert await ask(transport, server.url) == b"answer 1"
         server.say(answer(b"STALE"))
         assert (await transport.request("GET", f"{server.url}/api/tags", headers={})).body == b"answer 2"
+
+
+class Clock:
+    """Stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("batcher.wire.connections.monotonic", made)
+    return made
+
+
+async def test_the_first_requests_have_a_connection_each(transport: Transport, clock: Clock) -> None:
+    """Until the first of them was quiet for a while, or they were many; what is watched is not used meanwhile."""
+    async with peer() as server:
+        for number in range(1, TRIALS + 2):
+            assert await ask(transport, server.url) == b"answer %d" % number
+            assert len(server.descriptors) == number
+        for _ in range(3):  # the trial has taken enough of them: one connection serves the next
+            await ask(transport, server.url)
+        assert len(server.descriptors) == TRIALS + 2
+        clock.now += QUIET
+        for _ in range(3):
+            await ask(transport, server.url)
+        assert len(server.descriptors) == TRIALS + 2
+
+
+async def test_a_server_that_keeps_quiet_has_passed(transport: Transport, clock: Clock) -> None:
+    """Then the connection that was watched is used as any other."""
+    async with peer() as server:
+        await ask(transport, server.url)
+        clock.now += QUIET
+        for _ in range(3):
+            await ask(transport, server.url)
+        assert len(server.descriptors) == 1
+
+
+@pytest.mark.parametrize("requests", [2, TRIALS + 4])
+async def test_what_comes_late_is_seen_on_the_connection_that_is_watched(
+    transport: Transport, clock: Clock, requests: int
+) -> None:
+    """Though nobody could have told if it had been used: from then on no connection is used twice."""
+    async with peer() as server:
+        for _ in range(requests):
+            await ask(transport, server.url)
+        os.write(server.descriptors[0], answer(b"STALE"))
+        await turns()
+        opened = len(server.descriptors)
+        clock.now += QUIET
+        for number in range(1, 4):
+            assert await ask(transport, server.url) == b"answer %d" % (requests + number)
+        assert len(server.descriptors) == opened + 3
+
+
+async def test_a_watched_connection_that_ends_proves_nothing_bad(transport: Transport, clock: Clock) -> None:
+    """Servers close idle connections."""
+    async with peer() as server:
+        await ask(transport, server.url)
+        server.say(b"")
+        await turns()
+        for _ in range(TRIALS + 5):
+            await ask(transport, server.url)
+        assert len(server.descriptors) == 1 + TRIALS + 1
+        clock.now += QUIET
+        await ask(transport, server.url)
+        assert len(server.descriptors) == 1 + TRIALS + 1

@@ -221,6 +221,7 @@ async def test_proxies_from_the_environment_are_ignored(
     assert b'"done":true' in await body_of(transport, simulator.url)
 
 
+@pytest.mark.usefixtures("_no_trial")
 async def test_connections_are_used_again(transport: Transport, simulator: Simulator) -> None:
     """Answers and refusals read to their end leave the connection for the next call."""
     for prompt in (b"a", b"[[sim id=b status=500]]", b"c"):
