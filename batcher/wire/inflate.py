@@ -12,6 +12,8 @@ RATIO_LIMIT: Final = 200
 HEAD_START: Final = 256 * 1024
 """Bytes that are allowed whatever the ratio."""
 KNOWN: Final = frozenset({"gzip", "x-gzip", "deflate"})
+PLAIN: Final = frozenset({b"", b"{", b"[", b"<", b":", b"d", b"e"})
+"""How JSON, pages and event streams begin."""
 UNCHANGED: Final = frozenset({"", "identity"})
 
 
@@ -24,15 +26,22 @@ def inflater(encoding: str) -> Inflate | Unknown | None:
 
 
 class Unknown:
-    """A body in an encoding that was not asked for and cannot be undone here, or in several."""
+    """A body that is said to be in an encoding which was not asked for and cannot be undone here, or in several.
 
-    __slots__ = ("_encoding",)
+    Some say so of what they send as it is: what begins as an answer does is taken at that.
+    """
+
+    __slots__ = ("_encoding", "_is_plain")
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
+        self._is_plain = False
 
-    def feed(self, _chunk: bytes) -> bytes:
-        raise AttemptError(malformed(f"an answer encoded as {self._encoding!r:.40}, which was not asked for"))
+    def feed(self, chunk: bytes) -> bytes:
+        self._is_plain = self._is_plain or chunk.lstrip()[:1] in PLAIN
+        if not self._is_plain:
+            raise AttemptError(malformed(f"an answer encoded as {self._encoding!r:.40}, which was not asked for"))
+        return chunk
 
 
 class Inflate:

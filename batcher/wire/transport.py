@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
 from aiohttp import hdrs
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError
 from yarl import URL
 
 from batcher.failures import AttemptError, ConfigError, Exit, Failure, FailureClass
@@ -187,10 +187,17 @@ def _unsent(body: Body, error: Exception) -> Failure | None:
     """Name what went wrong with the sending, if it was that, or with a connection that was used before."""
     if body.stuck:
         return _unreachable("send_timeout", f"it took no byte of the request for {SEND_TIMEOUT:g} s")
-    if body.kept is not None and isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
+    if body.kept is not None and _begins_badly(error):
         words = f"no answer on a connection that was kept, but what may be the rest of an earlier one: {error}"
         return Failure(FailureClass.TRANSIENT, "disconnected", words)
     return None
+
+
+def _begins_badly(error: BaseException | None) -> bool:
+    """Whether what came does not begin as an answer does: it is the rest of something else."""
+    while error is not None and not isinstance(error, BadStatusLine):
+        error = error.__cause__
+    return error is not None
 
 
 def _before_answer(error: Exception) -> Failure:

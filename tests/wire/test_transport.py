@@ -270,6 +270,13 @@ async def test_an_encoding_that_was_not_asked_for_is_named(transport: Transport,
     assert len(failure.message) < 200
 
 
+@pytest.mark.parametrize("body", [b'{"x":1}', b"data: {}\n\n", b"  [1]", b"<html>"])
+async def test_what_is_only_said_to_be_encoded_is_read(transport: Transport, body: bytes) -> None:
+    """Some gateways name an encoding that they did not apply."""
+    async with playing(answer(body, "Content-Encoding: br")) as url:
+        assert await body_of(transport, url) == body
+
+
 @pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
 async def test_no_encoding_by_name_is_none(transport: Transport, encoding: str) -> None:
     """Some say that they did nothing."""
