@@ -198,6 +198,16 @@ def is_list(listing: Json) -> bool:
     return isinstance(listing, list) or (isinstance(listing, dict) and "data" in listing)
 
 
+MOST_SLOTS = 256
+"""More than this many at once no llama.cpp serves: a number beyond is nonsense, and would cost a connection each."""
+
+
+def slots(props: Json) -> int | None:
+    """How many requests a llama.cpp works on at once, of its `/props`."""
+    number = count(props, "total_slots")
+    return number if number is not None and number <= MOST_SLOTS else None
+
+
 def text(source: Json, name: str) -> str | None:
     value = source.get(name) if isinstance(source, dict) else None
     return value if isinstance(value, str) and value else None

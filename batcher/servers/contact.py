@@ -178,7 +178,7 @@ async def _told_slots(server: Contact) -> int | None:
         reply = await server.transport.request(
             "GET", endpoint.url("/props"), headers=endpoint.headers, timeout=SLOTS_TIMEOUT
         )
-        return catalogue.count(orjson.loads(reply.body), "total_slots") if reply.status == 200 else None
+        return catalogue.slots(orjson.loads(reply.body)) if reply.status == 200 else None
     except (AttemptError, orjson.JSONDecodeError):
         return None
 

@@ -183,7 +183,7 @@ async def _ask_llama_cpp(probe: _Probe, about: About, _wanted: Collection[str]) 
     return replace(
         about,
         version=catalogue.text(props, "build_info"),
-        slots=catalogue.count(props, "total_slots"),
+        slots=catalogue.slots(props),
         models=models,
     )
 

@@ -277,3 +277,12 @@ def test_missing_models_come_with_the_nearest(
 ) -> None:
     """A model that is not there is named with the one that was probably meant; names compare as the server does it."""
     assert missing(wanted, about) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "slots"),
+    [(1, 1), (256, 256), (257, None), (1_000_000, None), (1e30, None), (0, None), (-4, None), ("4", None)],
+)
+def test_slots_are_what_a_server_can_have(said: Json, slots: int | None) -> None:
+    """A number that no server has is no reason to open as many connections, nor to end."""
+    assert described(Script(LLAMA_CPP | {"/props": reply({"total_slots": said})}), OPENAI).slots == slots
