@@ -35,7 +35,7 @@ def test_an_answer_of_a_token_a_record_is_read(size: int) -> None:
 
 def test_a_short_answer_may_shrink_to_nothing() -> None:
     """Blanks are no bomb."""
-    assert fed(gzip.compress(b" " * HEAD_START)) == HEAD_START
+    assert fed(gzip.compress(b" " * 4_000_000)) == 4_000_000
 
 
 @pytest.mark.parametrize("members", [1, 50])
@@ -50,5 +50,6 @@ def test_a_bomb_is_refused_before_it_has_grown(members: int) -> None:
 
 def test_what_undoes_an_encoding() -> None:
     """By name, whatever its case; nothing where nothing was done."""
-    assert inflater("identity") is inflater("") is None
+    assert inflater("identity") is None
+    assert inflater("") is None
     assert isinstance(inflater(" GZip "), Inflate)
