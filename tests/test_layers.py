@@ -184,11 +184,12 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "servers": {
         "__init__": set(),
         "catalogue": {"modelnames"},
-        "contact": {"catalogue", "keys", "local", "probe", "urls"},
-        "keys": {"urls"},
+        "contact": {"catalogue", "keys", "local", "probe", "surroundings", "urls"},
+        "keys": {"surroundings", "urls"},
         "local": set(),
         "modelnames": set(),
         "probe": {"catalogue", "keys"},
+        "surroundings": {"urls"},
         "urls": set(),
     },
     "simulator": {

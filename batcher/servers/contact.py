@@ -19,6 +19,7 @@ from batcher.options import AUTO
 from batcher.redaction import Redactor
 from batcher.servers import catalogue
 from batcher.servers.keys import Credentials, headers_for
+from batcher.servers.surroundings import login_for, proxy_for
 from batcher.servers.urls import DEFAULT_PORT, find_server, find_servers, is_loopback, one_api
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from batcher.model import Endpoint
     from batcher.options import Options
+    from batcher.redaction import Secret
     from batcher.servers.catalogue import About
     from batcher.servers.local import LocalServer
     from batcher.servers.urls import Server
@@ -91,11 +93,12 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
             servers = find_servers(base_urls=options.base_url, dialect=options.dialect, environ=environ)
         for note in dict.fromkeys(note for server in servers for note in server.notes):
             told.note(note)
+        proxies = _proxies(servers, options, environ) if options.trust_env else {}
         transport = await stack.enter_async_context(
             Transport(
                 connect_timeout=options.connect_timeout,
                 ca_file=str(options.ca_file) if options.ca_file else None,
-                trust_env=options.trust_env,
+                proxies={root: url for root, (url, _) in proxies.items() if url},
             )
         )
         servers = await _settled(transport, servers, options, told)
@@ -108,7 +111,10 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
                 for server, credentials in zip(servers, keys, strict=True)
             ),
             transport=transport,
-            redactor=Redactor([secret for credentials in keys for secret in credentials.secrets]),
+            redactor=Redactor(
+                [secret for credentials in keys for secret in credentials.secrets]
+                + [secret for _, secrets in proxies.values() for secret in secrets]
+            ),
             source=servers[0].source,
         )
         if local is not None:
@@ -116,16 +122,28 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
         yield found
 
 
+def _proxies(
+    servers: list[Server], options: Options, environ: Mapping[str, str]
+) -> dict[str, tuple[str, tuple[Secret, ...]]]:
+    """Server → the URL of its proxy, and what is secret in it."""
+    return {server.root: proxy_for(server, environ, allow_insecure=options.allow_insecure) for server in servers}
+
+
 def _keys(server: Server, options: Options, environ: Mapping[str, str]) -> Credentials:
     """The keys for one server, each bound to its origin."""
-    return headers_for(
+    notes: list[str] = []
+    login = login_for(server, environ, notes) if options.trust_env else None
+    found = headers_for(
         server,
         environ=environ,
         key_env=options.api_key_env,
         key_file=str(options.api_key_file) if options.api_key_file else None,
         header_env=list(options.header_env.items()),
         allow_insecure=options.allow_insecure,
+        login=login,
     )
+    found.notes.extend(notes)
+    return found
 
 
 @asynccontextmanager

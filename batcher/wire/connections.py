@@ -93,14 +93,19 @@ class _Kept:
 
     def __init__(self, protocol: ResponseHandler) -> None:
         self._protocol = ref(protocol)
-        self._poll = select.poll()
-        assert protocol.transport is not None
-        self._poll.register(protocol.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._poll: select.poll | None = None
+        socket = protocol.transport.get_extra_info("socket") if protocol.transport is not None else None
+        if socket is not None:
+            self._poll = select.poll()
+            self._poll.register(socket.fileno(), select.POLLIN)
 
     def is_quiet(self) -> bool:
-        """Whether nothing is unread: no answer that aiohttp has read already, no byte in the system, no FIN."""
-        protocol = self._protocol()
-        return protocol is not None and not protocol.should_close and not self._poll.poll(0)
+        """Whether nothing is unread: no answer that aiohttp has read already, no byte in the system, no FIN.
+
+        False where that cannot be known: of a connection without a socket of its own.
+        """
+        protocol, poll = self._protocol(), self._poll
+        return protocol is not None and poll is not None and not protocol.should_close and not poll.poll(0)
 
     def has_spoken(self) -> bool:
         """Whether an answer was read that nobody had asked for; one that is closed has only ended."""

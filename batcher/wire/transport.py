@@ -12,6 +12,7 @@ import os
 import ssl
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from batcher.model import Endpoint
 
+NO_PROXIES: Final[Mapping[str, str]] = MappingProxyType({})
 HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "batcher"}
 KEEPALIVE: Final = 4.0
 """Seconds an idle connection is kept: less than the 5 s after which uvicorn and llama.cpp close theirs."""
@@ -50,10 +52,13 @@ class Reply:
 class Transport:
     """Connections to the servers of one run. Use as an async context manager."""
 
-    def __init__(self, *, connect_timeout: float = 10.0, ca_file: str | None = None, trust_env: bool = False) -> None:
+    def __init__(
+        self, *, connect_timeout: float = 10.0, ca_file: str | None = None, proxies: Mapping[str, str] = NO_PROXIES
+    ) -> None:
+        """`proxies`: the root of a server → the URL of the proxy that it is spoken to by."""
         self._connect_timeout = connect_timeout
         self._ca_file = ca_file
-        self._trust_env = trust_env
+        self._proxies = {root: URL(proxy) for root, proxy in proxies.items()}
         self._session: aiohttp.ClientSession
         self._urls: dict[tuple[str, str], URL] = {}
 
@@ -70,7 +75,6 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=HEADERS,
             auto_decompress=False,
-            trust_env=self._trust_env,
             read_bufsize=READ_BUFFER,
             max_line_size=HEADER_SIZE,
             max_field_size=HEADER_SIZE,
@@ -88,11 +92,11 @@ class Transport:
         url = self._urls.get((endpoint.root, path))
         if url is None:
             url = self._urls[endpoint.root, path] = URL(endpoint.url(path), encoded=True)
-        headers = endpoint.headers or None
+        headers, proxy = endpoint.headers or None, self._proxies.get(endpoint.root)
         while True:
             data = Body(body)
             try:
-                response = await self._session.post(url, data=data, headers=headers, allow_redirects=False)
+                response = await self._session.post(url, data=data, headers=headers, allow_redirects=False, proxy=proxy)
             except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
                 if data.was_held_back:
                     continue
@@ -108,10 +112,11 @@ class Transport:
 
         `timeout` covers everything, in seconds.
         """
+        proxy = next((proxy for root, proxy in self._proxies.items() if f"{url}/".startswith(f"{root}/")), None)
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(self._connect_timeout, timeout))
         try:
             async with self._session.request(
-                method, url, data=body or None, headers=headers, timeout=limits, allow_redirects=False
+                method, url, data=body or None, headers=headers, timeout=limits, allow_redirects=False, proxy=proxy
             ) as response:
                 exchange = Exchange(response)
                 return Reply(exchange.status, exchange.headers, await exchange.body(DECODED_LIMIT))

@@ -42,7 +42,8 @@ def test_a_short_answer_may_shrink_to_nothing() -> None:
 def test_a_bomb_is_refused_before_it_has_grown(members: int) -> None:
     """In one member or in many: what came of it is in proportion to what was sent."""
     packed = zlib.compress(bytes(64 << 20), 9) if members == 1 else gzip.compress(bytes(2 << 20), 9) * members
-    inflate, grown = Inflate(), []
+    inflate = Inflate()
+    grown: list[int] = []
     with pytest.raises(AttemptError, match="grows beyond"):
         grown.extend(len(inflate.feed(packed[i : i + 4096])) for i in range(0, len(packed), 4096))
     assert sum(grown) <= HEAD_START + RATIO_LIMIT * len(packed)

@@ -212,6 +212,31 @@ async def test_cookies_are_not_kept(transport: Transport, simulator: Simulator) 
     assert [seen for seen in simulator.requests("q") if "cookie" in seen.headers] == []
 
 
+async def test_a_server_behind_a_proxy_is_spoken_to_by_it() -> None:
+    """Jobs and questions alike, with the proxy's own password in a header of its own; no other server is."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(EOFError):
+            while True:
+                heads.append(await reader.readuntil(b"\r\n\r\n"))
+                await reader.readexactly(len(HELLO) if heads[-1].startswith(b"POST") else 0)
+                writer.write(answer(b"{}"))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Transport(proxies={"http://llm.invalid": f"http://me:pw@127.0.0.1:{port}"}) as transport:
+            assert await body_of(transport, "http://llm.invalid") == b"{}"
+            assert (await transport.request("GET", "http://llm.invalid/api/tags", headers={})).body == b"{}"
+            assert (await fails(transport, "http://llm.invalid.invalid")).code == "unknown_host"
+    assert [head.split(b" HTTP")[0] for head in heads] == [
+        b"POST http://llm.invalid/api/generate",
+        b"GET http://llm.invalid/api/tags",
+    ]
+    assert all(b"proxy-authorization: basic" in head.lower() for head in heads)
+
+
 async def test_proxies_from_the_environment_are_ignored(
     transport: Transport, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
