@@ -96,12 +96,13 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "exchange": {
         "__init__": set(),
         "answers": {"guard"},
+        "budget": set(),
         "guard": {"timeouts"},
         "packing": {"answers"},
         "seam": set(),
         "timeouts": set(),
         "watchdog": set(),
-        "workers": {"answers", "guard", "seam", "timeouts", "watchdog"},
+        "workers": {"answers", "budget", "guard", "seam", "timeouts", "watchdog"},
     },
     "inputs": {
         "__init__": set(),
@@ -310,7 +311,7 @@ OWNERS: dict[str, set[str]] = {
 PURE = {
     *("attempt", "failures", "figures", "media", "model"),
     *("policy", "wire.dialects", "wire.framing", "wire.hints", "wire.rules"),
-    *("exchange.answers", "exchange.guard", "exchange.packing", "exchange.timeouts"),
+    *("exchange.answers", "exchange.budget", "exchange.guard", "exchange.packing", "exchange.timeouts"),
 }
 """Rooms and modules that decide or understand, and do nothing."""
 

@@ -14,6 +14,7 @@ import anyio
 from batcher.attempt import Attempt
 from batcher.clock import now
 from batcher.exchange import answers
+from batcher.exchange.budget import TOO_LARGE, Budget
 from batcher.exchange.guard import Guard
 from batcher.exchange.timeouts import Timeouts, timed_out
 from batcher.exchange.watchdog import Watchdog
@@ -134,7 +135,7 @@ class Workers:
         finally:
             watch.end()
             timing.finished = timing.finished or now()
-        if attempt.failure is not None and reading is not None:
+        if attempt.failure is not None and attempt.failure.code != TOO_LARGE and reading is not None:
             _salvage(reading, attempt)
         return self._judged(call, attempt)
 
@@ -142,7 +143,11 @@ class Workers:
         """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
         idle = self.timeouts.idle
         arrivals, guard = timing.arrivals, None
+        budget, taken = Budget(call.path), 0
         while chunk := await exchange.read():
+            taken += len(chunk)
+            if taken >= budget.due:
+                budget.look(taken, reading.completion, streamed=bool(arrivals))
             if reading.feed(chunk):
                 arrived = now()
                 if guard is None:
