@@ -24,7 +24,7 @@ from batcher.running.runner import Run
 from batcher.running.signals import out_of_time
 from batcher.running.stops import stops, too_many
 from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for
-from batcher.servers.contact import contact, learn_slots
+from batcher.servers.contact import contact, learn
 from batcher.view.observer import Silent
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def stream(
     allowed = math.inf if chosen.max_duration is None else chosen.max_duration
     with ungrouped(), _in_time(allowed) as waiting:
         async with contact(chosen, os.environ, Silent()) as server, anyio.create_task_group() as group:
-            await learn_slots(server, chosen, Silent())
+            await learn(server, chosen, Silent())
             over, waiting.deadline = waiting.deadline, math.inf
             feed = _Feed(jobs)
             intake = Intake(

@@ -57,6 +57,7 @@ class Scope(StrEnum):
     """How far a fatal failure reaches."""
 
     MODEL = "model"  # no job of this model
+    MODEL_ON_PATH = "model on path"  # no job of this model at this API path
     PATH = "path"  # no job of this API path
     ENDPOINT = "endpoint"  # no job at all
 

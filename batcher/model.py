@@ -71,19 +71,21 @@ class Job:
 class Endpoint:
     """To whom: the URL before the API's own path, how it speaks, and headers that never show in a `repr`.
 
-    `root` has no trailing slash and no `/v1`; `v1` is what the OpenAI paths are joined to in place of `/v1`.
+    `root` has no trailing slash and no `/v1`; `v1` is what the OpenAI paths are joined to in place of `/v1`; `query` is
+    what follows every path, such as `?api-version=2024-10-21`.
     """
 
     root: str
     api: Api
     v1: str = "/v1"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: str = ""
 
     def url(self, path: str) -> str:
         """The full URL of an API path such as `/api/chat` or `/v1/embeddings`."""
         if path.startswith("/v1/"):
-            return f"{self.root}{self.v1}{path[3:]}"
-        return self.root + path
+            return f"{self.root}{self.v1}{path[3:]}{self.query}"
+        return self.root + path + self.query
 
 
 @dataclass(slots=True, eq=False)

@@ -71,6 +71,13 @@ async def simulator(_no_blocking: None) -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
+def _no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are used again from the start, as of a server that is known to keep quiet."""
+    monkeypatch.setattr("batcher.wire.connections.TRIALS", 0)
+    monkeypatch.setattr("batcher.wire.connections.QUIET", 0.0)
+
+
+@pytest.fixture
 async def transport() -> AsyncIterator[Transport]:
     async with Transport(connect_timeout=2.0) as opened:
         yield opened

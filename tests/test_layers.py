@@ -68,8 +68,8 @@ ROOMS: dict[str, Room] = {
     "wire": Room(
         may=set(),
         doors={
-            "dialects", "dialects.endings", "dialects.loading", "dialects.parameters", "dialects.reading",
-            "dialects.toolpieces", "dialects.vectors", "hints", "rules", "transport",
+            "dialects", "dialects.endings", "dialects.loading", "dialects.ollama_v1", "dialects.parameters",
+            "dialects.reading", "dialects.toolpieces", "dialects.vectors", "hints", "rules", "transport",
         },
     ),
     "simulator": Room(may=set(), doors={"__init__", "settings"}),
@@ -96,12 +96,13 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "exchange": {
         "__init__": set(),
         "answers": {"guard"},
+        "budget": set(),
         "guard": {"timeouts"},
         "packing": {"answers"},
         "seam": set(),
         "timeouts": set(),
         "watchdog": set(),
-        "workers": {"answers", "guard", "seam", "timeouts", "watchdog"},
+        "workers": {"answers", "budget", "guard", "seam", "timeouts", "watchdog"},
     },
     "inputs": {
         "__init__": set(),
@@ -170,8 +171,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "running": {
         "__init__": set(),
         "destination": set(),
-        "engine": set(),
+        "engine": {"omissions"},
         "holds": set(),
+        "omissions": set(),
         "recorder": set(),
         "resumption": set(),
         "runner": {
@@ -184,11 +186,13 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "servers": {
         "__init__": set(),
-        "catalogue": {"urls"},
-        "contact": {"catalogue", "keys", "local", "probe", "urls"},
-        "keys": {"urls"},
+        "catalogue": {"modelnames"},
+        "contact": {"catalogue", "keys", "local", "probe", "surroundings", "urls"},
+        "keys": {"surroundings", "urls"},
         "local": set(),
+        "modelnames": set(),
         "probe": {"catalogue", "keys"},
+        "surroundings": {"urls"},
         "urls": set(),
     },
     "simulator": {
@@ -199,7 +203,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "behaviours": {"notation", "refusals"},
         "chance": {"behaviours", "settings"},
         "connection": {"http", "script", "tally"},
-        "content": {"asks", "refusals", "texts"},
+        "content": {"asks", "parameters", "refusals", "texts"},
         "http": set(),
         "limits": {"notation", "refusals", "settings"},
         "listings": {"asks", "refusals", "settings"},
@@ -207,6 +211,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "notation": set(),
         "openai": {"asks", "native", "texts"},
         "pace": {"settings", "tally"},
+        "parameters": {"asks", "refusals"},
         "refusals": set(),
         "responses": {"asks"},
         "routes": {"asks", "native", "openai", "responses", "settings"},
@@ -246,6 +251,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "wire": {
         "__init__": set(),
+        "connections": set(),
         "dialects": {
             "dialects.chat", "dialects.completions", "dialects.embeddings", "dialects.images", "dialects.loading",
             "dialects.ollama_chat", "dialects.ollama_embed", "dialects.ollama_generate", "dialects.parameters",
@@ -276,6 +282,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "dialects.media", "dialects.ollama_record", "dialects.parameters", "dialects.shapes", "faults",
         },
         "dialects.ollama_record": {"dialects.endings", "dialects.envelope", "dialects.toolpieces"},
+        "dialects.ollama_v1": {"dialects.parameters"},
         "dialects.parameters": set(),
         "dialects.reading": {"dialects", "dialects.halves", "dialects.toolpieces", "faults", "framing", "rules"},
         "dialects.responses": {
@@ -289,15 +296,16 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "faults": set(),
         "framing": {"faults"},
         "hints": set(),
+        "inflate": set(),
         "rules": {"framing"},
-        "transport": set(),
+        "transport": {"connections", "inflate"},
     },
 }
 # fmt: on
 
 OWNERS: dict[str, set[str]] = {
-    "aiohttp": {"wire.transport"},
-    "yarl": {"wire.transport"},
+    "aiohttp": {"wire.connections", "wire.transport"},
+    "yarl": {"wire.connections", "wire.transport"},
     "click": {"cli", "commands"},
     "dotenv": {"commands"},
     "rich": {"view", "commands"},
@@ -322,7 +330,7 @@ OWNERS: dict[str, set[str]] = {
 PURE = {
     *("attempt", "codec", "failures", "figures", "media", "model"),
     *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules"),
-    *("exchange.answers", "exchange.guard", "exchange.packing", "exchange.timeouts"),
+    *("exchange.answers", "exchange.budget", "exchange.guard", "exchange.packing", "exchange.timeouts"),
 }
 """Rooms and modules that decide or understand, and do nothing."""
 

@@ -14,6 +14,7 @@ import anyio
 
 from batcher.attempt import Attempt
 from batcher.exchange import answers
+from batcher.exchange.budget import TOO_LARGE, Budget
 from batcher.exchange.guard import Guard
 from batcher.exchange.timeouts import Timeouts, timed_out
 from batcher.exchange.watchdog import Watchdog
@@ -138,7 +139,7 @@ class Workers:
         finally:
             watch.end()
             timing.finished = timing.finished or now()
-        if attempt.failure is not None and reading is not None:
+        if attempt.failure is not None and attempt.failure.code != TOO_LARGE and reading is not None:
             _salvage(reading, attempt, broke=broke)
         return self._judged(call, attempt)
 
@@ -146,7 +147,11 @@ class Workers:
         """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
         idle = self.timeouts.idle
         arrivals, guard = timing.arrivals, None
+        budget, taken = Budget(call.path), 0
         while chunk := await exchange.read():
+            taken += len(chunk)
+            if taken >= budget.due:
+                budget.look(taken, reading.completion, streamed=bool(arrivals))
             if reading.feed(chunk):
                 arrived = now()
                 if guard is None:
@@ -202,6 +207,12 @@ def _salvage(reading: Reading, attempt: Attempt, *, broke: bool) -> None:
 
 async def _refuse(exchange: Exchange, call: Call, attempt: Attempt) -> NoReturn:
     """Raise AttemptError for an answer whose status is that of none."""
-    body, headers = unwrapped(await exchange.body()), exchange.headers
+    headers = exchange.headers
+    try:
+        body = unwrapped(await exchange.body())
+    except AttemptError as error:
+        if error.failure.code != "malformed":
+            raise
+        body = b""  # words in an encoding that nobody asked for: the status says the more important part
     hints = attempt.hints = read(headers, body, time.time())
     raise AttemptError(classify(exchange.status, body, call.path, retry_after=hints.retry_after, headers=headers))

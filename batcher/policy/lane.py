@@ -29,6 +29,9 @@ PAGES: Final = 3
 ITS_OWN: Final = frozenset({"tool_call_unreadable", "timeout_total", "too_slow"})
 """Transient failures that are about what the model wrote: the server is well."""
 
+NARROW: Final = (Scope.PATH, Scope.MODEL, Scope.MODEL_ON_PATH)
+"""How far a refusal reaches that leaves a server in the run."""
+
 
 @dataclass(slots=True, eq=False)
 class Lane:
@@ -103,9 +106,7 @@ class Lane:
 
     def lacks(self, call: Call) -> bool:
         """Whether the server does not have what the call asks for."""
-        return bool(self.refused) and (
-            (Scope.PATH, call.path) in self.refused or (Scope.MODEL, call.model or "") in self.refused
-        )
+        return bool(self.refused) and any((scope, _name(scope, call)) in self.refused for scope in NARROW)
 
     def sends(self, call: Call, now: float) -> None:
         if self.breaker.is_down and self._ramp is None:
@@ -123,6 +124,14 @@ class Lane:
         self.breaker.sent(call, now)
         self.pacing.take(call, now)
         call.server = self.endpoint.root
+
+    def repeats(self, call: Call, attempt: Attempt, now: float) -> None:
+        """What was in flight is sent anew at once."""
+        self.flying[call] = now
+        self.requests += 1
+        self.breaker.answered()
+        self.pacing.settle(call, attempt, now)
+        self.pacing.take(call, now)
 
     def heard(self, call: Call, now: float) -> None:
         """The first content has arrived: what was asked is loaded."""
@@ -197,8 +206,7 @@ class Lane:
         if failure.scope is Scope.ENDPOINT:
             self.out = failure
         else:
-            name = call.path if failure.scope is Scope.PATH else call.model or ""
-            self.refused.setdefault((failure.scope, name), failure)
+            self.refused.setdefault((failure.scope, _name(failure.scope, call)), failure)
 
     def _throttled(self, call: Call, failure: Failure, now: float, retry: RetryPolicy, rng: random.Random) -> None:
         """The server said wait. Who says for how long, or speaks of a rate, means all; else it may be this call alone.
@@ -223,3 +231,10 @@ class Lane:
         if self.group == call.group:
             self._loaded = True
             self._loader = None
+
+
+def _name(scope: Scope, call: Call) -> str:
+    """What a refusal of this scope would be about."""
+    if scope is Scope.PATH:
+        return call.path
+    return call.model or "" if scope is Scope.MODEL else f"{call.model or ''} at {call.path}"

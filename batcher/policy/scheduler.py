@@ -130,6 +130,10 @@ class Scheduler:
         """The first content of a streamed answer has arrived."""
         self._flying[call].heard(call, now)
 
+    def repeats(self, call: Call, attempt: Attempt, now: float) -> None:
+        """A call goes once more in its slot, said otherwise: a request more, and no attempt."""
+        self._flying[call].repeats(call, attempt, now)
+
     def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
         """Take in how an attempt ended and say what becomes of the call."""
         lane = self._flying.pop(call)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from batcher.exchange import packing
 from batcher.policy.scheduler import Done, Send, Verdict
+from batcher.running.omissions import Omissions
 from batcher.wire.dialects.vectors import Sizes
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Engine:
     _timer: asyncio.TimerHandle | None = None
     _due: float = math.inf
     _sizes: Sizes = field(default_factory=Sizes)
+    _omissions: Omissions = field(default_factory=Omissions)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def __aenter__(self) -> Self:
@@ -114,6 +116,12 @@ class Engine:
 
     def ended(self, call: Call, endpoint: Endpoint, attempt: Attempt) -> None:
         """Do what becomes of a call after an attempt."""
+        if attempt.failure is None:
+            self._omissions.served(call)
+        elif not self.scheduler.stopped and self._omissions.takes_back(call, endpoint, attempt.failure):
+            self.scheduler.repeats(call, attempt, now())
+            self.exchanges.send(call, endpoint)
+            return
         if attempt.failure is None and attempt.completion is not None and attempt.completion.vectors:
             attempt.failure = self._sizes.differs(call, attempt.completion.vectors)
         verdict = self.scheduler.finished(call, attempt, now())
@@ -147,6 +155,8 @@ class Engine:
                 return
             step = scheduler.next(now())
             if type(step) is Send:
+                if self._omissions.known:
+                    self._omissions.heed(step.call, step.endpoint)
                 self.exchanges.send(step.call, step.endpoint)
             elif type(step) is Done:
                 self._is_over = True

@@ -32,7 +32,7 @@ from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import EARLY, stops, too_many
 from batcher.running.wiring import defaults_for, exchanges_for, said, scheduler_for
-from batcher.servers.contact import contact, learn_slots, only_model
+from batcher.servers.contact import contact, learn, only_model
 from batcher.view.observer import Silent
 from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
@@ -91,7 +91,7 @@ class Run:
                 errors = self.destination.open_errors(stack)
                 self.destination.emptied = self._state.keep
                 async with contact(self.options, self.environ, self.observer) as server:
-                    await learn_slots(server, self.options, self.observer)
+                    await learn(server, self.options, self.observer)
                     await self._serve(source, ledger, errors, server, signals)
             if ledger is not None:
                 self.destination.finish(ledger, self.summary)
@@ -174,7 +174,7 @@ class Run:
         comparison = partial(compare, intake, source, ledger, self.observer.note, before=before, parameters=asked)
         await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
         self._state.begin(ledger, asked, source.fingerprint, server.redactor.value, partial(seal_of, ledger, intake))
-        jobs = said(intake.jobs(source.lines()), server.endpoint.api, self.observer.note)
+        jobs = said(intake.jobs(source.lines()), server, self.observer.note)
         scheduler = self.scheduler = scheduler_for(self.options, server, jobs, recorder.reject)
         scheduler.proven = len(ledger) > 0
         engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw)

@@ -26,7 +26,7 @@ from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
 from batcher.servers.contact import FIRST_PATIENCE, PATIENCE
 from batcher.servers.urls import is_loopback
-from batcher.wire.dialects import path_for
+from batcher.wire.dialects import ollama_v1, path_for
 from batcher.wire.dialects.loading import Contexts
 from batcher.wire.dialects.parameters import left_out
 
@@ -99,8 +99,11 @@ def _breaker(options: Options) -> Breaker:
     return Breaker(patience=options.max_wait, first_patience=options.max_wait)
 
 
-def said(jobs: Iterable[Job | None], api: Api, note: Callable[[str], None]) -> Iterator[Job | None]:
-    """Pass jobs on, and note once what costs their run: a parameter that cannot be said, contexts that take turns."""
+def said(jobs: Iterable[Job | None], server: Contact, note: Callable[[str], None]) -> Iterator[Job | None]:
+    """Pass jobs on as the server understands them, and note once what it does not, and what costs the run time."""
+    if server.is_ollama:
+        jobs = _in_ollamas_words(jobs, note)
+    api = server.endpoint.api
     seen: set[tuple[object, ...]] = set()
     mentioned: set[tuple[str, str]] = set()
     contexts = Contexts()
@@ -120,6 +123,21 @@ def said(jobs: Iterable[Job | None], api: Api, note: Callable[[str], None]) -> I
                         mentioned.add((path, name))
                         note(f"{path} has no way to say {name!r}: it is left out (line {job.seq + 1})")
         yield job
+
+
+def _in_ollamas_words(jobs: Iterable[Job | None], note: Callable[[str], None]) -> Iterator[Job | None]:
+    """Say to Ollama's `/v1` what it reads under another name, and note once what it does not read."""
+    mentioned: set[tuple[str, str]] = set()
+    for job in jobs:
+        if job is None:
+            yield None
+            continue
+        path = path_for(job, Api.OPENAI)
+        for name in ollama_v1.ignored(job, path):
+            if (path, name) not in mentioned:
+                mentioned.add((path, name))
+                note(f"Ollama does not read {name!r} at {path}: it has no effect (line {job.seq + 1}); try its own API")
+        yield ollama_v1.translated(job, path)
 
 
 def exchanges_for(options: Options, server: Contact) -> Exchanges:

@@ -153,7 +153,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(_F, "endpoint_not_found", (404, 405), scope=Scope.PATH),
     Rule(_F, "endpoint_not_found", (0,), r"^unexpected endpoint or method", scope=Scope.PATH),  # LM Studio says 200
     Rule(_F, "not_offered", (501,), r"not_supported_error", scope=Scope.PATH),  # llama.cpp: started without embeddings
-    Rule(_F, "not_offered", (501,), r"does not support", scope=Scope.MODEL),  # Ollama: the model has no embeddings
+    # Ollama: the model has no embeddings, and can chat all the same
+    Rule(_F, "not_offered", (501,), r"does not support", scope=Scope.MODEL_ON_PATH),
     Rule(_F, "not_offered", (501,), scope=Scope.PATH),
     Rule(_F, "redirect", (300, 301, 302, 303, 304, 307, 308)),
     # an accident of this sample: another may come out well
@@ -196,6 +197,7 @@ _STATUS: Final = re.compile(r"(?:code|status|http)['\"]?\s{0,2}[:= ]\s{0,2}['\"]
 """A status in plain words: `Error code: 429 - {'error': …}`, as Python's clients print their errors."""
 _DAMAGED: Final = re.compile(r'\A[\[{]+"|"(?:choices|delta|content|text|response|message|finish_reason|done)"')
 _EVENTS: Final = re.compile(rb"\s*(?:data|event|id|retry|error|):")
+_TYPES: Final = re.compile(r"; [a-z_]+_error(?=;|$)")
 
 SILENT: Final = {
     "host_refused": "403 without a word: Ollama answers so to a Host that it does not know, as behind a proxy; "
@@ -217,7 +219,7 @@ def classify(
     `x-should-retry` moves a failure between permanent and transient, and no other (OpenAI's and Anthropic's clients).
     """
     refusal = Refusal(status, words(body), path, _error_of(_loads(body)), headers, retry_after is not None)
-    failure = _by_rule(refusal) or Failure(FailureClass.TRANSIENT, f"http_{status}", refusal.text, status)
+    failure = _by_rule(refusal) or Failure(FailureClass.TRANSIENT, f"http_{status}", told(refusal.text), status)
     advice = headers.get("x-should-retry", "")
     if advice == "true" and failure.kind is FailureClass.PERMANENT:
         failure = replace(failure, kind=FailureClass.TRANSIENT)
@@ -275,10 +277,15 @@ def words(body: bytes) -> str:
     return told or body[:MESSAGE_LIMIT].decode("utf-8", "replace").strip()
 
 
+def told(text: str) -> str:
+    """The words without the types of error behind them, which the rules read and people need not."""
+    return _TYPES.sub("", text)
+
+
 def _by_rule(refusal: Refusal) -> Failure | None:
     for rule in RULES:
         if rule.matches(refusal):
-            text = refusal.text or SILENT.get(rule.code, f"status {refusal.status} and no words")
+            text = told(refusal.text) or SILENT.get(rule.code, f"status {refusal.status} and no words")
             status = refusal.status or None
             return Failure(rule.kind, rule.code, text[:MESSAGE_LIMIT], status, scope=rule.scope, exit=rule.exit)
     return None

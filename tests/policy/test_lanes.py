@@ -15,6 +15,7 @@ from support.virtualrun import (
     NO_KEY,
     NO_MODEL,
     NO_SOCKETS,
+    NO_VECTORS,
     ODD,
     OTHER,
     REFUSED,
@@ -109,6 +110,21 @@ def test_a_model_that_one_server_lacks_is_served_by_the_other() -> None:
     assert len(run.sent) <= 20 + 4
     assert run.scheduler.pending == 10
     assert [name for _, name in run.scheduler.refused] == ["c"]
+
+
+def test_a_model_that_cannot_embed_can_still_chat() -> None:
+    """Ollama's 501 is about the model on that path alone; so are the jobs that stay pending."""
+    paths = ("/api/embed", "/api/chat")
+    work = [call(n, model="ab"[n // 2 % 2], path=paths[n % 2]) for n in range(20)]
+    run = Run.of(work, NATIVE)
+    run.drain(lambda one: NO_VECTORS if one.path == "/api/embed" and one.model == "a" else None)
+    assert run.scheduler.pending == 5
+    assert [name for _, name in run.scheduler.refused] == ["a at /api/embed"]
+    assert {(one.model, one.path) for one in run.sent[3:]} >= {
+        ("a", "/api/chat"),
+        ("b", "/api/chat"),
+        ("b", "/api/embed"),
+    }
 
 
 def test_want_of_sockets_lowers_what_is_sent_and_ends_the_run_in_the_end() -> None:

@@ -37,6 +37,7 @@ HUNG_UP = Failure(FailureClass.TRANSIENT, "disconnected", "closed without an ans
 NO_SOCKETS = Failure(FailureClass.LOCAL, "out_of_sockets", "too many open files")
 NO_KEY = Failure(FailureClass.FATAL, "unauthorized", "no", 401, exit=Exit.REFUSED)
 NO_MODEL = Failure(FailureClass.FATAL, "model_not_found", "model 'x' not found", 404, scope=Scope.MODEL)
+NO_VECTORS = Failure(FailureClass.FATAL, "not_offered", "does not support", 501, scope=Scope.MODEL_ON_PATH)
 NO_PATH = Failure(FailureClass.FATAL, "endpoint_not_found", "404 page not found", 404, scope=Scope.PATH)
 LATE = Failure(FailureClass.TRANSIENT, "timeout_first_token", "no content within 600 s")
 PAGE = Failure(FailureClass.TRANSIENT, "not_an_llm", "answered text/html: log in", 200)

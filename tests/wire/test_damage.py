@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from hypothesis import given, settings, strategies as st
-from support.conformance import outcome
+from support.conformance import KINDS, outcome
 from support.wirefiles import load, names
 
 from batcher.failures import AttemptError
-from batcher.model import Choice, Completion
+from batcher.model import Choice, Completion, Kind
 from batcher.wire.dialects import DIALECTS, SKIMS
 from batcher.wire.faults import error_in
 
@@ -33,11 +33,14 @@ SAID = re.compile(
 """What is the answer itself, or numbers it: a change in it makes another answer that is as good to any reader."""
 
 
+SPOKEN = {Kind.GENERATE, Kind.CHAT, Kind.RESPONSES}
+
+
 def answered() -> Iterator[WireFile]:
     """The recordings of answers in words that are complete."""
     for name in names():
         wire = load(name)
-        if wire.status == 200 and "embed" not in wire.path and "images" not in wire.path and not outcome(wire).failure:
+        if wire.status == 200 and wire.path in KINDS and KINDS[wire.path] in SPOKEN and not outcome(wire).failure:
             yield wire
 
 
