@@ -54,7 +54,7 @@ def open_regular(
         raise
     try:
         status = os.fstat(fd)
-        _check_kind(path, status, stat.S_IFREG)
+        _check_regular(path, status)
         if own and not follow and dir_fd is None:
             _check_whose(path, status)
     except BaseException:
@@ -112,10 +112,16 @@ def real(path: Path, *, follow: bool) -> Path:
     return Path(os.path.realpath(path)) if follow else Path(os.path.realpath(path.parent)) / path.name
 
 
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):  # as the system says it of one that is to be written
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    _check_kind(path, status, stat.S_IFREG)
+
+
 def _check_kind(path: Path, status: os.stat_result, kind: int) -> None:
     found = stat.S_IFMT(status.st_mode)
     if found != kind:
-        raise _unfit(path, f"is {_KINDS.get(found, 'something else')} and not {_KINDS[kind]}")
+        raise _unfit(path, f"is not {_KINDS[kind]} but {_KINDS.get(found, 'something else')}")
 
 
 def _check_whose(path: Path, status: os.stat_result) -> None:

@@ -117,7 +117,7 @@ def test_files_that_are_not_there(desk: Desk) -> None:
     ran = desk.run("verify", "jobs.jsonl", ".")
     assert (ran.code, ran.err) == (
         Exit.CANNOT_CREATE,
-        "batcher: .: cannot be read: is a directory and not a regular file\n",
+        "batcher: .: cannot be read: Is a directory\n",
     )
 
 

@@ -87,8 +87,8 @@ def _read(name: str, root: Path | None) -> bytes:
 def _read_regular(path: Path, name: str) -> bytes:
     try:
         descriptor = open_regular(path, own=False)
-    except UnfitError as error:
-        raise LineError("image_not_file", f"{name} {error.strerror}") from error
+    except (UnfitError, IsADirectoryError) as error:
+        raise LineError("image_not_file", f"{name} is no regular file") from error
     with os.fdopen(descriptor, "rb") as file:
         size = os.fstat(descriptor).st_size
         if size > IMAGE_LIMIT:
