@@ -88,7 +88,7 @@ def check_change(wire: WireFile, body: bytes, intact: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WIRES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_a_changed_byte(name: str, data: st.DataObject) -> None:
     """Lost, doubled or another, anywhere but in the answer itself."""
