@@ -69,7 +69,7 @@ ROOMS: dict[str, Room] = {
         may=set(),
         doors={
             "dialects", "dialects.endings", "dialects.loading", "dialects.parameters", "dialects.reading",
-            "dialects.toolpieces", "dialects.vectors", "hints", "rules", "transport",
+            "dialects.toolpieces", "dialects.vectors", "hints", "rules", "transport", "words",
         },
     ),
     "simulator": Room(may=set(), doors={"__init__", "settings"}),
@@ -289,8 +289,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "faults": set(),
         "framing": {"faults"},
         "hints": set(),
-        "rules": {"framing"},
+        "rules": {"words"},
         "transport": set(),
+        "words": {"framing"},
     },
 }
 # fmt: on
@@ -321,7 +322,7 @@ OWNERS: dict[str, set[str]] = {
 
 PURE = {
     *("attempt", "codec", "failures", "figures", "media", "model"),
-    *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules"),
+    *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules", "wire.words"),
     *("exchange.answers", "exchange.guard", "exchange.packing", "exchange.timeouts"),
 }
 """Rooms and modules that decide or understand, and do nothing."""
