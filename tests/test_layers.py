@@ -250,8 +250,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "dialects.responses",
         },
         "dialects.chat": {
-            "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.shapes",
-            "dialects.toolpieces", "faults",
+            "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.parts",
+            "dialects.shapes", "dialects.toolpieces", "faults",
         },
         "dialects.completions": {
             "dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes", "faults",
@@ -275,6 +275,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         },
         "dialects.ollama_record": {"dialects.endings", "dialects.envelope", "dialects.toolpieces"},
         "dialects.parameters": set(),
+        "dialects.parts": {"dialects.endings", "faults"},
         "dialects.reading": {
             "dialects", "dialects.halves", "dialects.toolpieces", "faults", "framing", "rules",
         },
