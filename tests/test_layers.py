@@ -69,7 +69,7 @@ ROOMS: dict[str, Room] = {
         may=set(),
         doors={
             "dialects", "dialects.endings", "dialects.loading", "dialects.ollama_v1", "dialects.parameters",
-            "dialects.reading", "dialects.toolpieces", "dialects.vectors", "hints", "rules", "transport",
+            "dialects.reading", "dialects.toolpieces", "dialects.vectors", "hints", "rules", "transport", "words",
         },
     ),
     "simulator": Room(may=set(), doors={"__init__", "settings"}),
@@ -258,8 +258,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "dialects.responses",
         },
         "dialects.chat": {
-            "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.shapes",
-            "dialects.toolpieces", "faults",
+            "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.parts",
+            "dialects.shapes", "dialects.toolpieces", "faults",
         },
         "dialects.completions": {
             "dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes", "faults",
@@ -284,6 +284,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialects.ollama_record": {"dialects.endings", "dialects.envelope", "dialects.toolpieces"},
         "dialects.ollama_v1": {"dialects.parameters"},
         "dialects.parameters": set(),
+        "dialects.parts": {"dialects.endings", "faults"},
         "dialects.reading": {"dialects", "dialects.halves", "dialects.toolpieces", "faults", "framing", "rules"},
         "dialects.responses": {
             "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.shapes",
@@ -297,8 +298,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "framing": {"faults"},
         "hints": set(),
         "inflate": set(),
-        "rules": {"framing"},
+        "rules": {"words"},
         "transport": {"connections", "inflate"},
+        "words": {"framing"},
     },
 }
 # fmt: on
@@ -329,7 +331,7 @@ OWNERS: dict[str, set[str]] = {
 
 PURE = {
     *("attempt", "codec", "failures", "figures", "media", "model"),
-    *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules"),
+    *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules", "wire.words"),
     *("exchange.answers", "exchange.budget", "exchange.guard", "exchange.packing", "exchange.timeouts"),
 }
 """Rooms and modules that decide or understand, and do nothing."""

@@ -23,7 +23,8 @@ from batcher.model import Timing
 from batcher.wire.dialects import DIALECTS
 from batcher.wire.dialects.reading import Reading
 from batcher.wire.hints import read
-from batcher.wire.rules import classify, unwrapped
+from batcher.wire.rules import classify
+from batcher.wire.words import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Set as AbstractSet

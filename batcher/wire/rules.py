@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from batcher.failures import Exit, Failure, FailureClass, Scope, malformed
-from batcher.wire.framing import EventStream, RecordTooLongError
+from batcher.wire.words import MESSAGE_LIMIT, READ_LIMIT, error_of, loads, numbers_of, strings_of, told, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-MESSAGE_LIMIT: Final = 2048
-"""How much of the server's own words is kept, in characters."""
-READ_LIMIT: Final = 16 * 1024
-"""How much of a body that is no JSON is looked through for words, in bytes, and of words for what they mean."""
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -188,16 +184,7 @@ RULES: Final[tuple[Rule, ...]] = (
 crashed, and its chat 500 for some mistakes of the user: words decide before the status."""
 
 
-_WORDS: Final = (
-    *("message", "msg", "detail", "error", "errors", "error_msg", "error_message", "errorMessage", "fault"),
-    *("faultstring", "exception", "description", "type", "code", "title"),
-)
-"""Where errors say what they are, as `faults` knows their shapes."""
-_STATUS: Final = re.compile(r"(?:code|status|http)['\"]?\s{0,2}[:= ]\s{0,2}['\"]?([45]\d\d)\b", re.IGNORECASE)
-"""A status in plain words: `Error code: 429 - {'error': …}`, as Python's clients print their errors."""
 _DAMAGED: Final = re.compile(r'\A[\[{]+"|"(?:choices|delta|content|text|response|message|finish_reason|done)"')
-_EVENTS: Final = re.compile(rb"\s*(?:data|event|id|retry|error|):")
-_TYPES: Final = re.compile(r"; [a-z_]+_error(?=;|$)")
 
 SILENT: Final = {
     "host_refused": "403 without a word: Ollama answers so to a Host that it does not know, as behind a proxy; "
@@ -218,7 +205,7 @@ def classify(
 
     `x-should-retry` moves a failure between permanent and transient, and no other (OpenAI's and Anthropic's clients).
     """
-    refusal = Refusal(status, words(body), path, _error_of(_loads(body)), headers, retry_after is not None)
+    refusal = Refusal(status, words(body), path, error_of(loads(body)), headers, retry_after is not None)
     failure = _by_rule(refusal) or Failure(FailureClass.TRANSIENT, f"http_{status}", told(refusal.text), status)
     advice = headers.get("x-should-retry", "")
     if advice == "true" and failure.kind is FailureClass.PERMANENT:
@@ -230,9 +217,9 @@ def classify(
 
 def classify_error(error: Any, path: str) -> Failure:
     """Name a failure from an error object, or an error's words, that came inside a 200."""
-    text = "; ".join(_strings(error))[:READ_LIMIT]
-    status = next((v for v in _numbers(error) if 400 <= v < 600), 0)
-    known = _by_rule(Refusal(status, text, path, _error_of(error)))
+    text = "; ".join(strings_of(error))[:READ_LIMIT]
+    status = next((v for v in numbers_of(error) if 400 <= v < 600), 0)
+    known = _by_rule(Refusal(status, text, path, error_of(error)))
     return known or Failure(FailureClass.TRANSIENT, "stream_error", text[:MESSAGE_LIMIT], status or None)
 
 
@@ -252,36 +239,6 @@ def unreadable(record: bytes, path: str) -> Failure:
     return classify_error(text, path)
 
 
-def unwrapped(body: bytes) -> bytes:
-    """The error in an event stream that came under another status than 200; any other body as it is."""
-    if _EVENTS.match(body) is None:
-        return body
-    stream = EventStream()
-    try:
-        data = [data for _, data in (*stream.feed(body[:READ_LIMIT]), *stream.close()) if data and data != b"[DONE]"]
-    except RecordTooLongError:
-        return body
-    return next((one for one in data if one.startswith(b"{")), b"\n".join(data)) or body
-
-
-def words(body: bytes) -> str:
-    """The server's own words: the strings of an error object, the title and start of a page, or the text itself."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        text = body[:READ_LIMIT].decode("utf-8", "replace").strip()
-        title = re.search(r"<title[^<>]*>([^<]*)", text, re.IGNORECASE)
-        plain = re.sub(r"<[^<>]*>|\s+", " ", text).strip()
-        return " ".join(f"{title[1].strip() + ': ' if title else ''}{plain}".split())[: 200 if title else MESSAGE_LIMIT]
-    told = "; ".join(_strings(_error_of(value)))[:MESSAGE_LIMIT]
-    return told or body[:MESSAGE_LIMIT].decode("utf-8", "replace").strip()
-
-
-def told(text: str) -> str:
-    """The words without the types of error behind them, which the rules read and people need not."""
-    return _TYPES.sub("", text)
-
-
 def _by_rule(refusal: Refusal) -> Failure | None:
     for rule in RULES:
         if rule.matches(refusal):
@@ -289,56 +246,3 @@ def _by_rule(refusal: Refusal) -> Failure | None:
             status = refusal.status or None
             return Failure(rule.kind, rule.code, text[:MESSAGE_LIMIT], status, scope=rule.scope, exit=rule.exit)
     return None
-
-
-def _loads(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _error_of(value: Any) -> Any:
-    """What stands for the error in a body: the value of its `error`, or the body; Google sends it as a list of one."""
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
-        value = value[0]
-    inner = value.get("error", value) if isinstance(value, dict) else value
-    return value if inner is None else inner
-
-
-def _strings(error: Any) -> Iterator[str]:
-    """Yield message, type and code of an error, also of one that is JSON inside a string (Ollama's runner errors)."""
-    if isinstance(error, str):
-        inner = _inner_json(error)
-        if inner is None:
-            yield error
-        else:
-            yield from _strings(inner.get("error", inner))
-    elif isinstance(error, dict):
-        for key in _WORDS:
-            value = error.get(key)
-            if isinstance(value, str | dict):
-                yield from _strings(value)
-            elif value and not isinstance(value, int | float):
-                yield orjson.dumps(value, default=str).decode()
-    elif error is not None:
-        yield str(error)
-
-
-def _inner_json(text: str) -> dict[str, Any] | None:
-    value = _loads(text.encode("utf-8", "replace")) if text.startswith("{") else None
-    return value if isinstance(value, dict) else None
-
-
-def _numbers(error: Any) -> Iterator[int]:
-    if isinstance(error, dict):
-        for key in ("code", "status", "status_code", "statusCode", "StatusCode"):
-            value = error.get(key)
-            if isinstance(value, int):
-                yield value
-            elif isinstance(value, str) and value.isdigit():
-                yield int(value)
-        yield from _numbers(error.get("error"))
-    elif isinstance(error, str):
-        inner = _inner_json(error)
-        yield from _numbers(inner) if inner else map(int, _STATUS.findall(error[:MESSAGE_LIMIT]))

@@ -55,24 +55,25 @@ def nested(value: Any, depth: int) -> Any:
     return value
 
 
-DEEP = st.builds(nested, VALUE, st.sampled_from([0, 1, 199, 260, 900]))
-
-
 def check_read_back(line: bytes, name: str) -> None:
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
     assert json.loads(line, parse_int=str)["id"] == codec.loads(line)["id"] == name
 
 
+@settings(max_examples=60, deadline=None)
 @given(
+    depth=st.sampled_from([0, 1, 199, 260, 900]),
     texts=st.lists(TEXT, max_size=3),
-    calls=st.lists(st.dictionaries(TEXT, DEEP, max_size=3) | st.fixed_dictionaries({"function": DEEP}), max_size=2),
-    logprobs=st.lists(DEEP, max_size=2),
-    model=TEXT,
-    extra=DEEP,
+    calls=st.lists(st.dictionaries(TEXT, VALUE, max_size=3) | st.fixed_dictionaries({"function": VALUE}), max_size=2),
+    logprobs=st.lists(VALUE, max_size=2),
+    extra=VALUE,
 )
-def test_a_result_of_any_parts(texts: list[str], calls: list[Any], logprobs: list[Any], model: str, extra: Any) -> None:
+def test_a_result_of_any_parts(depth: int, texts: list[str], calls: list[Any], logprobs: list[Any], extra: Any) -> None:
     """Halves of characters, keys of our own, integers and depths without end, what is no JSON."""
+    model = "".join(texts)
+    extra = nested(extra, depth)
+    calls = [*calls, {"function": {"name": "f", "arguments": extra}}, {"function": extra}]
     choice = Choice(
         texts=texts, thoughts=texts, tool_calls=calls, logprobs=logprobs, refusals=texts, finish_reason=model
     )

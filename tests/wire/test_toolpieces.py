@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from batcher.failures import AttemptError
 from batcher.model import Choice, Completion
@@ -36,6 +36,7 @@ CALLS = st.lists(st.tuples(st.sampled_from(["f", "g", "weather"]), ARGUMENTS), m
 
 
 @pytest.mark.parametrize("style", STYLES)
+@settings(max_examples=40)
 @given(calls=CALLS, data=st.data())
 def test_pieces_add_up(style: str, calls: list[tuple[str, Any]], data: st.DataObject) -> None:
     """Cut anywhere, named in any of these ways."""
@@ -47,6 +48,25 @@ def test_pieces_add_up(style: str, calls: list[tuple[str, Any]], data: st.DataOb
         for number, (start, end) in enumerate(zip(cuts, [*cuts[1:], len(text)], strict=True)):
             function = {"arguments": text[start:end], **({"name": name} if number == 0 else {})}
             pieces.add({**STYLES[style](place, number, number == 0), "function": function})
+    found = [(call["function"]["name"], orjson.loads(call["function"]["arguments"])) for call in choice.tool_calls]
+    assert found == calls
+
+
+@pytest.mark.parametrize(
+    "style", ["index, id once", "index, id in each", "index alone", "id in each", "index 0, id in each", "index from 1"]
+)
+@settings(max_examples=40)
+@given(calls=CALLS, data=st.data())
+def test_calls_that_come_at_once(style: str, calls: list[tuple[str, Any]], data: st.DataObject) -> None:
+    """Where each piece names its call, the pieces of several may come in any order."""
+    left = [[*orjson.dumps(arguments).decode()] for _, arguments in calls]
+    choice, first = Choice(), True
+    pieces = Pieces(choice)
+    for place, (name, _) in enumerate(calls):
+        pieces.add({**STYLES[style](place, 0, first), "function": {"name": name}})
+    while open_calls := [place for place, letters in enumerate(left) if letters]:
+        place = data.draw(st.sampled_from(open_calls))
+        pieces.add({**STYLES[style](place, 1, not first), "function": {"arguments": left[place].pop(0)}})
     found = [(call["function"]["name"], orjson.loads(call["function"]["arguments"])) for call in choice.tool_calls]
     assert found == calls
 

@@ -15,9 +15,10 @@ from batcher.wire.dialects.endings import choices_of, finish_of, index_of, list_
 from batcher.wire.dialects.envelope import RARE, take_envelope
 from batcher.wire.dialects.messages import to_openai
 from batcher.wire.dialects.parameters import openai_fields
+from batcher.wire.dialects.parts import logprobs_of, said_in, thought_in
 from batcher.wire.dialects.shapes import require
 from batcher.wire.dialects.toolpieces import Pieces, check_call
-from batcher.wire.faults import check_keys, check_word
+from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,13 +30,9 @@ PATH: Final = "/v1/chat/completions"
 THINKING: Final = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
 """Where servers put what the model thought; some send several, with the same text (OpenRouter, LiteLLM)."""
 
-THOUGHTS: Final = frozenset({"thinking", "reasoning", "reasoning.text", "reasoning.summary", "reasoning_text"})
-"""Types of content parts that are thinking (Mistral's API, OpenRouter's)."""
-
 BESIDE: Final = frozenset({"tool_calls", "function_call", "refusal", *THINKING})
 """What may stand in a message beside its text."""
 
-PART_KEYS: Final = frozenset({"type", "text", "thinking", "summary", "content"})
 TOP_KEYS: Final = frozenset({"choices"})
 PIECE_KEYS: Final = frozenset({"index", "delta", "message", "finish_reason"})
 DELTA_KEYS: Final = frozenset({"content", "role", *BESIDE})
@@ -191,77 +188,19 @@ def _is_news(message: dict[str, Json], piece: dict[str, Json], index: int, compl
 
 def _delta(piece: dict[str, Json], message: dict[str, Json], index: int) -> Delta:
     """What a delta, or a whole message, means, but for its tool calls."""
-    text, thinking = _said(message.get("content"))
+    text, thinking = said_in(message.get("content"))
     for key in THINKING:
         if thought := message.get(key):
-            thinking = _all_of(thought)
+            thinking = thought_in(thought)
             break
     return Delta(
         text=text,
         thinking=thinking,
         index=index,
         finish_reason=finish_of(piece, PATH),
-        logprobs=_logprobs(piece.get("logprobs")),
+        logprobs=logprobs_of(piece.get("logprobs")),
         refusal=text_of(message.get("refusal"), "refusal"),
     )
-
-
-def _logprobs(given: Json) -> Sequence[Json]:
-    """One object a token; the old form has lists side by side (Together: togethercomputer/together-python#251)."""
-    if type(given) is not dict:
-        return given if type(given) is list else ()
-    if given.get("content") is not None or type(tokens := given.get("tokens")) is not list:
-        return list_of(given.get("content"), "logprobs")
-    values = list_of(given.get("token_logprobs"), "logprobs")
-    ids = list_of(given.get("token_ids"), "logprobs")
-    tops = list_of(given.get("top_logprobs"), "logprobs")
-    found = []
-    for place, token in enumerate(tokens):
-        one = {"token": token, "logprob": values[place] if place < len(values) else None}
-        if place < len(ids):
-            one["token_id"] = ids[place]
-        if place < len(tops):
-            one["top_logprobs"] = tops[place]
-        found.append(one)
-    return found
-
-
-def _said(content: Json) -> tuple[str, str]:
-    """(text, thinking) of content, which may come in parts."""
-    if type(content) is str:
-        return content, ""
-    if content is None:
-        return "", ""
-    parts = [content] if type(content) is dict else content
-    if type(parts) is not list:
-        raise AttemptError(malformed(f"content that is neither text nor parts: {content!r:.80}"))
-    text = thinking = ""
-    for part in parts:
-        if type(part) is str:
-            text += part
-        elif type(part) is dict:
-            check_keys(part, PART_KEYS, "a part of the content")
-            kind = part.get("type")
-            if kind != "text":
-                check_word(kind, THOUGHTS)
-            if type(kind) is str and kind in THOUGHTS:
-                thinking += _all_of(part)
-            else:
-                text += text_of(part.get("text"), "text")
-    return text, thinking
-
-
-def _all_of(thought: Json) -> str:
-    """The text of a thought, which may come in parts, each under a name of its own (OpenRouter, Mistral, LiteLLM)."""
-    if type(thought) is str:
-        return thought
-    if type(thought) is list:
-        return "".join(map(_all_of, thought))
-    if type(thought) is dict:
-        check_keys(thought, PART_KEYS, "a thought")
-        keys = ("text", "thinking", "summary", "content")
-        return next((_all_of(thought[key]) for key in keys if thought.get(key)), "")
-    raise AttemptError(malformed(f"a thought that is neither text nor parts: {thought!r:.80}"))
 
 
 def _calls(message: dict[str, Json]) -> Sequence[dict[str, Json]]:

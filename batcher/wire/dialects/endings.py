@@ -142,8 +142,8 @@ def index_of(piece: dict[str, Json], place: int = 0) -> int:
     if index is None:
         return place
     if type(index) is not int:
-        if type(index) is float and index.is_integer():
-            return int(index)
+        if isinstance(index, bool) or (isinstance(index, float) and index.is_integer()):
+            return int(index)  # what is equal to a number is that number, as it is to `skim`
         raise AttemptError(malformed(f"a choice whose index is no number: {index!r:.80}"))
     return index
 
