@@ -59,8 +59,13 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        self._forms: list[str] = []
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[Secret]) -> None:
+        """Hide these as well from now on."""
         keys = {secret.reveal() for secret in secrets}
-        found = {form for key in keys if _is_worth_hiding(key) for form in _forms(key)}
+        found = {form for key in keys if _is_worth_hiding(key) for form in _forms(key)}.union(self._forms)
         # The longest first, so that no form is cut by a shorter one it contains.
         self._forms = sorted(found, key=lambda form: (-len(form), form))
         self._data_forms = [form.encode() for form in self._forms]

@@ -45,8 +45,8 @@ ROOMS: dict[str, Room] = {
     "policy": Room(
         may=set(),
         doors={
-            "backlog", "breaker", "lane", "limit.concurrency", "pace.estimate", "pace.pacing", "quota", "retry",
-            "scheduler",
+            "backlog", "breaker", "judge", "lane", "lastlook", "limit.concurrency", "pace.estimate", "pace.pacing",
+            "quota", "retry", "scheduler",
         },
     ),
     "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "urls"}),
@@ -146,10 +146,17 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "policy": {
         "__init__": set(),
-        "backlog": set(),
+        "backlog": {"history"},
         "breaker": set(),
-        "dispatch": {"backlog", "lane", "quarantine", "quota", "retry"},
-        "lane": {"breaker", "limit.concurrency", "pace.pacing", "quarantine", "retry"},
+        "dispatch": {"backlog", "history", "lane", "lastlook", "quota", "retry", "suspects"},
+        "evidence": set(),
+        "history": set(),
+        "judge": {"backlog", "dispatch", "evidence", "history", "lane", "lastlook", "quota", "setback", "suspects"},
+        "lane": {
+            "breaker", "evidence", "history", "limit.concurrency", "pace.pacing", "retry", "service", "setback",
+            "suspects",
+        },
+        "lastlook": {"backlog", "history"},
         "limit": set(),
         "limit.concurrency": {"limit.plateau", "limit.queueing", "limit.rounds"},
         "limit.plateau": {"limit.queueing"},
@@ -160,10 +167,14 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "pace.estimate": set(),
         "pace.pacing": {"pace.bucket", "pace.estimate"},
         "pace.statement": set(),
-        "quarantine": set(),
         "quota": set(),
         "retry": set(),
-        "scheduler": {"backlog", "dispatch", "lane", "quarantine", "quota", "retry"},
+        "scheduler": {
+            "backlog", "dispatch", "history", "judge", "lane", "lastlook", "quota", "retry", "suspects",
+        },
+        "service": {"evidence", "retry", "setback"},
+        "setback": {"evidence", "suspects"},
+        "suspects": {"history"},
     },
     "running": {
         "__init__": set(),
