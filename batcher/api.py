@@ -84,7 +84,7 @@ async def stream(
                 needs_model=server.model is None,
             )
             scheduler = scheduler_for(chosen, server, intake.jobs(feed.lines()), rejected.append)
-            engine = Engine(scheduler, exchanges_for(chosen, server), raw=chosen.raw)
+            engine = Engine(scheduler, exchanges_for(chosen, server), raw=chosen.raw, renew=server.renew)
             feed.on_arrival = engine.waker()
             feed.room = lambda: AHEAD * scheduler.allowed * chosen.pack
             async with engine:

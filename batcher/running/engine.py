@@ -10,7 +10,8 @@ from time import monotonic as now
 from typing import TYPE_CHECKING, Final, Self
 
 from batcher.exchange import packing
-from batcher.policy.scheduler import Done, Send, Verdict
+from batcher.policy.judge import Verdict
+from batcher.policy.scheduler import Done, Send
 from batcher.running.omissions import Omissions
 from batcher.wire.dialects.vectors import Sizes
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from batcher.model import Call, Endpoint, Result
     from batcher.policy.scheduler import Scheduler
 
+UNAUTHORIZED: Final = 401
 BURST: Final = 64
 """Calls that are sent at a stretch; then whatever else is ready has its turn."""
 
@@ -35,6 +37,8 @@ class Engine:
     scheduler: Scheduler
     exchanges: Exchanges
     raw: bool = False
+    renew: Callable[[Endpoint], Endpoint | None] | None = None
+    """Returns the endpoint with another key, if its key has changed since."""
     _outbox: list[Result] = field(default_factory=list)
     _untaken: int = 0
     """Calls that have ended and whose results stand in the outbox."""
@@ -124,6 +128,10 @@ class Engine:
             return
         if attempt.failure is None and attempt.completion is not None and attempt.completion.vectors:
             attempt.failure = self._sizes.differs(call, attempt.completion.vectors)
+        if attempt.failure is not None and attempt.failure.status == UNAUTHORIZED and self._has_changed_key(endpoint):
+            self.scheduler.again(call, attempt, now())
+            self._fill()
+            return
         verdict = self.scheduler.finished(call, attempt, now())
         if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
             self._outbox.extend(packing.results_of(call, endpoint, attempt, raw=self.raw))
@@ -133,6 +141,13 @@ class Engine:
         if verdict is Verdict.SPLIT:
             self.scheduler.requeue(*packing.halves(call, endpoint.api))
         self._fill()
+
+    def _has_changed_key(self, endpoint: Endpoint) -> bool:
+        """Whether an answer was to a key that is not used any more: keys in files are replaced while a run goes on."""
+        renewed = self.renew(endpoint) if self.renew is not None else None
+        if renewed is not None:
+            self.scheduler.renewed(renewed)
+        return renewed is not None
 
     def _fill(self) -> None:
         """Send what may go now, and come back when more may.

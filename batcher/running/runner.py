@@ -31,7 +31,7 @@ from batcher.running.resumption import compare, seal_of
 from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import EARLY, stops, too_many
-from batcher.running.wiring import defaults_for, exchanges_for, said, scheduler_for
+from batcher.running.wiring import defaults_for, exchanges_for, reread, said, scheduler_for
 from batcher.servers.contact import contact, learn, only_model
 from batcher.view.observer import Silent
 from batcher.view.progress import Snapshot
@@ -111,7 +111,7 @@ class Run:
             parked=scheduler.parked if scheduler else 0,
             tokens=summary.completion_tokens,
             total=self.total,
-            note=self.observer.redact(scheduler.waits_for(now())) if scheduler else "waiting for the server",
+            note=self.observer.redact(scheduler.waits_for()) if scheduler else "waiting for the server",
         )
 
     @asynccontextmanager
@@ -177,7 +177,9 @@ class Run:
         jobs = said(intake.jobs(source.lines()), server, self.observer.note)
         scheduler = self.scheduler = scheduler_for(self.options, server, jobs, recorder.reject)
         scheduler.proven = len(ledger) > 0
-        engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw)
+        if source.is_regular:
+            scheduler.look.reread = reread(self.options, server, lambda wanted: intake.again(source.lines(), wanted))
+        engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw, renew=server.renew)
         source.on_arrival = intake.rest = engine.waker()
         writer.hold, writer.release = engine.hold, engine.release
         self.summary.started = now()  # speeds are those of the work, not of the start

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from batcher.exchange.seam import Exchanges
-    from batcher.model import Endpoint, Job
+    from batcher.model import Call, Endpoint, Job
     from batcher.options import Options
+    from batcher.policy.lastlook import Reread
     from batcher.policy.limit.concurrency import Limit
     from batcher.servers.contact import Contact
 
@@ -87,6 +88,27 @@ def scheduler_for(
         RetryQuota(),
         random.Random(),
     )
+
+
+def reread(
+    options: Options, server: Contact, jobs: Callable[[Iterator[tuple[int, int]]], Iterator[tuple[Job, int] | None]]
+) -> Reread:
+    """What makes calls anew of jobs that were refused too often to be kept. `jobs` reads them again."""
+
+    def calls(wanted: Iterator[tuple[int, int]]) -> Iterator[tuple[Call, int] | None]:
+        sent: dict[int, int] = {}
+
+        def read() -> Iterator[Job | None]:
+            for found in jobs(wanted):
+                if found is not None:
+                    sent[found[0].seq] = found[1]
+                yield None if found is None else found[0]
+
+        made = packing.calls(read(), server.endpoint.api, lambda *_: None, stream=options.stream, size=options.pack)
+        for call in made:
+            yield None if call is None else (call, max(sent.pop(job.seq) for job in call.jobs))
+
+    return calls
 
 
 def _pacing(options: Options, endpoint: Endpoint) -> Pacing:

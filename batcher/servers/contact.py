@@ -64,6 +64,8 @@ class Contact:
     """How many requests the server works on at once, where that is known: of the local one, or as one nearby says."""
     is_ollama: bool = False
     """One of them is an Ollama that is spoken to by `/v1`."""
+    renew: Callable[[Endpoint], Endpoint | None] | None = None
+    """Returns an endpoint with the key that its file holds now, if it is another; None where keys come from no file."""
     gone: Callable[[], Awaitable[str]] | None = None
     """Returns when the local server has died, with its last words; None for servers that are not ours."""
 
@@ -120,6 +122,9 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
             ),
             source=servers[0].source,
         )
+        if local is None and options.api_key_file is not None:
+            by_root = {server.root: server for server in servers}
+            found.renew = lambda endpoint: _renewed(endpoint, by_root[endpoint.root], options, environ, found.redactor)
         if local is not None:
             found.model, found.gone, found.slots = local.model_name, partial(_last_words, local), _slots(options)
         yield found
@@ -147,6 +152,20 @@ def _keys(server: Server, options: Options, environ: Mapping[str, str]) -> Crede
     )
     found.notes.extend(notes)
     return found
+
+
+def _renewed(
+    endpoint: Endpoint, server: Server, options: Options, environ: Mapping[str, str], redactor: Redactor
+) -> Endpoint | None:
+    """The endpoint with the key that its file holds now; None if it is the same, or cannot be read."""
+    try:
+        credentials = _keys(server, options, environ)
+    except BatcherError:
+        return None  # whoever writes it may be half-way through
+    if credentials.headers == endpoint.headers:
+        return None
+    redactor.add(credentials.secrets)
+    return replace(endpoint, headers=credentials.headers)
 
 
 @asynccontextmanager

@@ -333,3 +333,12 @@ async def test_a_stream_goes_on_in_mid_line(pipe: tuple[int, int], sender: Sende
     os.close(writing)
     with os.fdopen(os.dup(reading), "rb") as file:
         assert file.read() == b"".join(entry(name)[2] for name in "abc")
+
+
+async def test_each_line_is_on_the_disk_before_anybody_leaves(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled as it writes, `each` syncs what it wrote all the same."""
+    writer = Sender(monkeypatch).writer(ledger, durability="each")
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await writer.append([entry("a")])
+    assert ledger.synced == ledger.end > 0

@@ -17,10 +17,12 @@ from batcher.policy.limit.concurrency import FixedLimit
 from batcher.policy.pace.pacing import Pacing
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
-from batcher.policy.scheduler import Done, Scheduler, Send, Verdict, Wait
+from batcher.policy.scheduler import Done, Scheduler, Send, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from batcher.policy.judge import Verdict
 
 HOSTED = Endpoint(root="http://127.0.0.1:8000", api=Api.OPENAI)
 OTHER = Endpoint(root="http://127.0.0.1:8001", api=Api.OPENAI)

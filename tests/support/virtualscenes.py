@@ -94,6 +94,7 @@ TARGETS = (
         best=24,
         upto=65,
         start=8,
+        goodput=0.94,
     ),
 )
 """What the limit has to reach."""

@@ -23,6 +23,7 @@ from torture.kills import kills
 from torture.machine import lives
 from torture.matrix import fault_matrix
 from torture.outages import outages
+from torture.policy import lives_of_policy
 from torture.powercut import power_cuts, power_cuts_of_runs
 from torture.rivals import rivals
 from torture.scene import shelf
@@ -47,6 +48,7 @@ PARTS: Final[dict[str, tuple[Part, int]]] = {
     "syscalls": (syscalls, 600),
     "fault matrix": (fault_matrix, len(CELLS)),
     "outages": (outages, 24),
+    "lives of policy": (lives_of_policy, 20_000),
 }
 """What there is, and its turns when nothing else is said."""
 

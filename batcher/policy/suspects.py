@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import Failure, FailureClass
+from batcher.policy import history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,7 +24,9 @@ CRASHES: Final = frozenset({"server_crash", "out_of_memory", "disconnected", "cu
 AT_ONCE: Final = 1.0
 """Seconds within which failures belong to one breakdown."""
 LEAST: Final = 2
-"""Calls that must fail at once, half of those in flight among them, to have failed together."""
+NEARLY_ALL: Final = 0.8
+"""Calls with nothing against them that must fail at once, and their part of those in flight, to have failed together.
+What has failed before may always do so, and tells nothing of the server."""
 TOGETHER: Final = 2
 """Breakdowns among others that make a call a suspect: it was there each time."""
 ALONE: Final = (3, 8)
@@ -41,14 +44,17 @@ class Breakdown:
     charged: list[Call] = field(default_factory=list)
     """Those that paid with an attempt before it was clear that they had failed together."""
     failed: list[Call] = field(default_factory=list)
+    unblamed: int = 0
+    """Members with nothing against them."""
+    failed_unblamed: int = 0
 
     @property
     def is_collective(self) -> bool:
-        return len(self.failed) >= LEAST and 2 * len(self.failed) >= len(self.members)
+        return self.failed_unblamed >= LEAST and self.failed_unblamed >= NEARLY_ALL * self.unblamed
 
 
 @dataclass(slots=True)
-class Quarantine:
+class Suspects:
     """The suspects of a run. `line` holds those whose turn has come, in order."""
 
     line: deque[Call] = field(default_factory=deque)
@@ -59,16 +65,18 @@ class Quarantine:
     _met: dict[Call, tuple[int, int]] = field(default_factory=dict)
     """The number of the first breakdown that a call was in, and in how many it was."""
 
-    def broke_down(self, call: Call, flying: Iterable[Call], known: Breakdown | None, now: float) -> Breakdown:
-        """A call met a dying server, with `flying` still there. Return the breakdown: `known`, or a new one.
+    def broke_down(self, call: Call, in_flight: Iterable[Call], known: Breakdown | None, now: float) -> Breakdown:
+        """A call met a dying server, with `in_flight` still there. Return the breakdown: `known`, or a new one.
 
         Those who had paid for it with an attempt are given it back as soon as it proves collective.
         """
         breakdown = known
         if breakdown is None or now > breakdown.until or call not in breakdown.members or call in breakdown.failed:
-            breakdown = Breakdown({call, *flying}, now + AT_ONCE)
+            members = {call, *in_flight}
+            breakdown = Breakdown(members, now + AT_ONCE, unblamed=sum(map(_is_unblamed, members)))
         was_collective = breakdown.is_collective
         breakdown.failed.append(call)
+        breakdown.failed_unblamed += _is_unblamed(call)
         self._together.setdefault(call, 0)
         if breakdown.is_collective:
             self._seen += not was_collective
@@ -77,7 +85,7 @@ class Quarantine:
                     self._together[one] += 1
                     self._meets(one)
             for one in breakdown.charged:
-                one.counted -= 1
+                history.acquitted(one)
             breakdown.charged.clear()
         return breakdown
 
@@ -91,16 +99,21 @@ class Quarantine:
         return self._alone[call] >= min(ALONE[0] + without // 2, ALONE[1])
 
     def suspects(self, call: Call, *, is_out_of_attempts: bool) -> bool:
-        """Whether the call may be sent again only alone."""
-        together = self._together.get(call)
-        return together is not None and (is_out_of_attempts or together >= TOGETHER)
+        """Whether the call may be sent again only alone: it was there when a server broke down under all."""
+        together = self._together.get(call, 0)
+        return together >= TOGETHER or (is_out_of_attempts and together > 0)
+
+    def accuse(self, call: Call) -> None:
+        """Nothing tells whether it was this call: it is to be asked alone."""
+        self._together[call] = max(1, self._together.get(call, 0))
 
     def line_up(self, call: Call) -> None:
         """A suspect waits for its turn; first one that was alone before, lest it meets the next outage for its wait."""
         if call in self._alone:
             self.line.appendleft(call)
         else:
-            self.line.append(call)
+            behind = [place for place, one in enumerate(self.line, 1) if one.group == call.group]
+            self.line.insert(behind[-1] if behind else len(self.line), call)  # what needs no other model comes next
 
     def acquit(self, absent: Callable[[Call], bool]) -> list[Call]:
         """The server broke down without these, who leave the line and are returned: they have not done it."""
@@ -124,6 +137,10 @@ class Quarantine:
     def _meets(self, call: Call) -> None:
         first, met = self._met.get(call, (self._seen, 0))
         self._met[call] = (first, met + 1)
+
+
+def _is_unblamed(call: Call) -> bool:
+    return not call.counted and not call.resent
 
 
 def convicted(failure: Failure) -> Failure:
