@@ -212,7 +212,7 @@ class Lane:
             self.breaker.throttled(now, hint, rng.uniform(0, min(0.1 * hint + 0.5, 10.0)), is_told=True)
         elif self.breaker.refuses_all or failure.code == "rate_limited":
             self.breaker.throttled(now, retry.throttle_delay(self.breaker.episode(now), rng))
-        if self.breaker.episodes == 1:  # later ones in a row meet calls that go one by one
+        if self.breaker.episodes == 1 and not self.pacing.paces(call):  # later ones meet calls that go one by one
             self.limit.throttled(now)
 
     def _climb(self, ramp: int) -> None:
