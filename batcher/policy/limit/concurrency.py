@@ -54,16 +54,13 @@ SHORT_S: Final = 0.15
 ONE: Final = 1.1
 """So many calls may queue where they wait for less than so many seconds.
 
-A slot that stands idle from the end of an answer to the next request, some 10 ms, loses a tenth of answers that are so
-short; one call that waits beside it fills the gap, and costs nobody time that is felt."""
+A slot that idles from an answer to the next request, some 10 ms, loses a tenth where answers are so short."""
 PATIENCE: Final = (8, 256)
 """Rounds before a level at which calls queued is tried again: first, and at most; doubled each time it is in vain.
 
 A trial costs one to three late first tokens; so they stay below one in twenty."""
 TIMEOUTS: Final = 3
 """First tokens that never came, with no success between, to halve the limit."""
-
-
 WORTH_TELLING: Final = 0.01
 """Seconds of waiting from which on it is told."""
 
@@ -175,14 +172,13 @@ class AdaptiveLimit:
             self._failed(failure, now)
 
     def throttled(self, now: float) -> None:
-        granted = self._refusals.granted(now)
-        if granted is None or granted < 1:  # refused even when nothing is in flight: it is not for how many
+        granted = self._refusals.granted(now) or 0.0
+        if granted < 1:  # too few were refused to tell, or even alone: then it is not for how many
             return
         if self._throttled_at is None or now - self._throttled_at >= EPISODE_S:
             self._throttled_at = now
             self._floor = math.ceil(self.allowed * CUT)
         to = max(round(granted), self._floor)
-        # where one refused call is at once followed by the next, a few are always on their way to be refused
         least = max(1, self.allowed // GROWTH) if self._slow_start else 1
         if to <= self.allowed - least:
             self._slow_start = False

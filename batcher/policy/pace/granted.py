@@ -42,7 +42,7 @@ FEW: Final = 0.04
 SURE: Final = 6.0
 """Odds, as a logarithm, at which it is decided between a rate and dice."""
 RELIEF: Final = (60.0, 960.0)
-"""Seconds for which a server is let alone that refused as much at a lower rate: first and at most, doubled each time."""
+"""Seconds for which a server is let alone that refused as much at a lower rate: at first and at most, doubled each."""
 FAR: Final = 0.8
 """What was granted is measured to a few calls: only what is less than this of the rate is believed at once."""
 CALM: Final = (10.0, 32.0)
