@@ -89,6 +89,12 @@ class Granted:
     by_tokens: bool = False
     refusing: float | None = None
     """When the first of the calls was sent that were refused, with none since that is known to be granted."""
+    tokens: float = 0.0
+    """Of all answers that told them."""
+    answers: int = 0
+    """How many these are."""
+    due: float = field(init=False)
+    """The time from which the next call that is granted says something."""
     _last: Sent = _NONE
     """The refused call that was sent last."""
     _refused_at: float = -math.inf
@@ -96,9 +102,6 @@ class Granted:
     _calm_from: float = 0.0
     """Requests granted by then."""
     _all_refused: int = 0
-    _tokens: float = 0.0
-    _answers: int = 0
-    """Since the beginning, as the tokens."""
     _marks: deque[_Mark] = field(default_factory=deque)
     """Some for each of the last `SPAN` seconds, and one before."""
     _start: _Mark = field(init=False)
@@ -126,6 +129,7 @@ class Granted:
     def __post_init__(self) -> None:
         self._start = _Mark(self.since)
         self._marks.append(self._start)
+        self._set_due()
 
     def refused(self, sent: Sent, taken: float, now: float, until: float, *, words: str) -> None:
         """A call was refused, in these words, and told to come back at `until`."""
@@ -146,16 +150,15 @@ class Granted:
         self._last = max(self._last, sent)
         self._refused_at = self._calm_since = now
         self._calm_from = taken - self._all_refused
-        if self.rate == math.inf and self._tokens:
+        if self.rate == math.inf and self.tokens:
             self.by_tokens = "token" in words
         self._see(taken, now, until)
         if self.rate < math.inf and until - self._marks[0].at >= MARK:
             self._lower(taken, now, until)
+        self._set_due()
 
-    def granted(self, sent: float, tokens: float, taken: float, now: float) -> None:
-        """A call was granted, and used so many tokens."""
-        self._tokens += tokens
-        self._answers += 1
+    def granted(self, sent: float, taken: float, now: float) -> None:
+        """A call that was sent then was granted."""
         if now - self._marks[-1].at >= MARK:
             self._mark(taken, now)
         if self.refusing is not None:
@@ -164,6 +167,11 @@ class Granted:
                 self._see(taken, now, now)
         elif self.rate < math.inf and now - self._calm_since >= CALM[0]:
             self._grow(taken, now)
+        self._set_due()
+
+    def _set_due(self) -> None:
+        is_watched = self.refusing is not None or self.rate < math.inf
+        self.due = -math.inf if is_watched else self._marks[-1].at + MARK
 
     def _take_back(self, number: float) -> None:
         """What was on its way at a mark may turn out to be refused."""
@@ -186,7 +194,7 @@ class Granted:
         if now - marks[-1].at >= PAUSE and self.refusing is None:
             marks.clear()
         if not marks or now - marks[-1].at >= MARK:
-            marks.append(_Mark(now, taken, taken - self._all_refused, self._tokens, self._answers))
+            marks.append(_Mark(now, taken, taken - self._all_refused, self.tokens, self.answers))
             while len(marks) > 1 and marks[1].at <= now - SPAN:
                 marks.popleft()
 
@@ -202,8 +210,8 @@ class Granted:
         lasted = now - mark.at if now - mark.at < span + MARK else span  # before, there was no news since the mark
         lasted = max(lasted, min(until - mark.at, SPAN))
         requests = max(0.0, taken - self._all_refused - mark.requests)
-        answers = self._answers - mark.answers
-        a_call = (self._tokens - mark.tokens) / answers if answers else self._tokens / max(1, self._answers)
+        answers = self.answers - mark.answers
+        a_call = (self.tokens - mark.tokens) / answers if answers else self.tokens / max(1, self.answers)
         return requests / lasted, (requests + 0.5) * a_call / lasted  # half of the refused one would still have fit
 
     def _see(self, taken: float, now: float, until: float) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from batcher.attempt import NO_HINTS
 from batcher.failures import FailureClass
@@ -17,17 +17,14 @@ from batcher.policy.pace.granted import Granted, Sent
 
 if TYPE_CHECKING:
     from batcher.attempt import Attempt
+    from batcher.failures import Failure
     from batcher.model import Call
 
 NOT_SENT: Final = (FailureClass.CONNECTION, FailureClass.LOCAL)
 
 
-@dataclass(slots=True)
-class _Reserved:
-    at: float
-    tokens: float
-    requests_taken: float
-    tokens_taken: float
+Reserved: TypeAlias = tuple[float, float, float, float]
+"""When a call was sent, the tokens it was charged; how many requests and tokens had been taken then, its own included."""
 
 
 @dataclass(slots=True)
@@ -38,7 +35,7 @@ class _Account:
     tokens: Bucket
     estimator: Estimator
     granted: Granted
-    reserved: dict[Call, _Reserved] = field(default_factory=dict)
+    reserved: dict[Call, Reserved] = field(default_factory=dict)
     cost: tuple[Call, float] | None = None
     """The last estimate: a call that waits is asked about again and again."""
 
@@ -51,21 +48,33 @@ class _Account:
         """Whether a rate of tokens was learnt. What is refused is charged then, or it would be asked again at once."""
         return self.tokens.learnt < math.inf
 
-    def take_in(self, call: Call, attempt: Attempt, reserved: _Reserved, now: float) -> None:
-        """The call was granted or refused: that slows down a little where the limit is told, or shows the rate."""
-        granted, failure, taken = self.granted, attempt.failure, self.requests.taken
-        if failure is None:
-            usage = attempt.completion.usage if attempt.completion is not None else None
-            tokens = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0) if usage is not None else 0
-            granted.granted(reserved.at, tokens, taken, now)
-        elif self.is_told:
+    def charge(self, call: Call, attempt: Attempt, reserved: Reserved, now: float) -> None:
+        """Set right what was reserved by what was used."""
+        failure, completion, charged = attempt.failure, attempt.completion, reserved[1]
+        usage = completion.usage if completion is not None else None
+        if usage is not None:
+            self.granted.tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+            self.granted.answers += 1
+            if self.tokens.is_used or self.granted.by_tokens:  # else nobody ever asks for an estimate
+                self.estimator.learn(call, usage)
+                used = self.estimator.used(call, usage)
+                if used is not None:
+                    self.tokens.take(used - charged, now)
+        elif failure is not None and failure.kind in NOT_SENT:
+            self.requests.take(-1.0, now)
+            self.tokens.take(-charged, now)
+        elif failure is not None and failure.status is not None and completion is None and not self.learns_tokens:
+            self.tokens.take(-charged, now)
+
+    def refused(self, failure: Failure, sent: Sent, now: float) -> None:
+        """Where the limit is told, a refusal slows down a little; else it shows the rate."""
+        if self.is_told:
             self.requests.was_refused(now)
             self.tokens.was_refused(now)
-            return
         else:
-            sent = Sent(reserved.at, reserved.requests_taken, is_retry=call.sent > 0)
-            granted.refused(sent, taken, now, now + (failure.retry_after or 0.0), words=failure.message)
-        self.learn(now)
+            until = now + (failure.retry_after or 0.0)
+            self.granted.refused(sent, self.requests.taken, now, until, words=failure.message)
+            self.learn(now)
 
     def learn(self, now: float) -> None:
         """Keep to what is granted, in the measure in which that shows."""
@@ -109,7 +118,7 @@ class Pacing:
             tokens = _cost(account, call)
             account.tokens.take(tokens, now)
             account.cost = None
-        account.reserved[call] = _Reserved(now, tokens, account.requests.taken, account.tokens.taken)
+        account.reserved[call] = now, tokens, account.requests.taken, account.tokens.taken
 
     def settle(self, call: Call, attempt: Attempt, now: float) -> None:
         """It ended: charge the difference to what was used, give back what was not, heed what the server said.
@@ -120,26 +129,21 @@ class Pacing:
         reserved = account.reserved.pop(call, None) if account is not None else None
         if account is None or reserved is None:
             return
-        failure, completion = attempt.failure, attempt.completion
-        usage = completion.usage if completion is not None else None
-        if failure is not None and failure.kind in NOT_SENT:
-            account.requests.take(-1.0, now)
-            account.tokens.take(-reserved.tokens, now)
-        elif usage is not None and (account.tokens.is_used or account.granted.by_tokens):  # else nobody asks for one
-            account.estimator.learn(call, usage)
-            used = account.estimator.used(call, usage)
-            if used is not None:
-                account.tokens.take(used - reserved.tokens, now)
-        elif failure is not None and failure.status is not None and completion is None and not account.learns_tokens:
-            account.tokens.take(-reserved.tokens, now)
-        if failure is None or failure.code == "rate_limited":
-            account.take_in(call, attempt, reserved, now)
+        sent, _, requests_taken, tokens_taken = reserved
+        failure = attempt.failure
+        account.charge(call, attempt, reserved, now)
+        if failure is None:
+            if now >= account.granted.due:
+                account.granted.granted(sent, account.requests.taken, now)
+                account.learn(now)
+        elif failure.code == "rate_limited":
+            account.refused(failure, Sent(sent, requests_taken, is_retry=call.sent > 0), now)
         if attempt.hints is not NO_HINTS:
-            at = reserved.at if failure is None else now  # what an answer says may be as old as its request
+            at = sent if failure is None else now  # what an answer says may be as old as its request
             if attempt.hints.requests is not None:
-                account.requests.hear(attempt.hints.requests, at, reserved.requests_taken, now)
+                account.requests.hear(attempt.hints.requests, at, requests_taken, now)
             if attempt.hints.tokens is not None:
-                account.tokens.hear(attempt.hints.tokens, at, reserved.tokens_taken, now)
+                account.tokens.hear(attempt.hints.tokens, at, tokens_taken, now)
 
     def paces(self, call: Call) -> bool:
         """Whether a rate that was learnt from refusals holds the calls of this model."""
