@@ -179,3 +179,11 @@ def test_retries_do_not_vote() -> None:
         taken += 1
         granted.refused(Sent(second + 0.6, taken, second > 0), taken, second + 0.7, second + 1.7, words="")
     assert granted.rate == math.inf
+
+
+def test_what_was_on_its_way_at_a_mark_and_refused_later_was_not_granted() -> None:
+    """Else a burst that is refused would be taken off what is granted in the minute after it."""
+    granted = Granted(0.0)
+    granted.granted(5.0, 110, 5.1)
+    ask(granted, 60, 5.2, 50, 1.0)
+    assert granted._rates(410, 65.1, 65.1)[0] == pytest.approx(300 / 60)

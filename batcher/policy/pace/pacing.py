@@ -24,7 +24,7 @@ NOT_SENT: Final = (FailureClass.CONNECTION, FailureClass.LOCAL)
 
 
 Reserved: TypeAlias = tuple[float, float, float, float]
-"""When a call was sent, the tokens it was charged; how many requests and tokens had been taken then, its own included."""
+"""When a call was sent, the tokens it was charged; requests and tokens that had been taken then, its own included."""
 
 
 @dataclass(slots=True)
