@@ -186,4 +186,4 @@ def test_what_was_on_its_way_at_a_mark_and_refused_later_was_not_granted() -> No
     granted = Granted(0.0)
     granted.granted(5.0, 110, 5.1)
     ask(granted, 60, 5.2, 50, 1.0)
-    assert granted._rates(410, 65.1, 65.1)[0] == pytest.approx(300 / 60)
+    assert granted._since(granted._marks[-1], 60.0, 410, 65.1, 65.1)[0] == pytest.approx(300 / 60)
