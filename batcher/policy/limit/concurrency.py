@@ -176,17 +176,16 @@ class AdaptiveLimit:
         if granted < 1:  # too few were refused to tell, or even alone: then it is not for how many
             return
         if self._throttled_at is None or now - self._throttled_at >= EPISODE_S:
-            self._throttled_at = now
-            self._floor = math.ceil(self.allowed * CUT)
+            self._throttled_at, self._floor = now, math.ceil(self.allowed * CUT)
         to = max(round(granted), self._floor)
-        least = max(1, self.allowed // GROWTH) if self._slow_start else 1
-        if to <= self.allowed - least:
+        fewer = max(1, self.allowed // GROWTH) if self._slow_start else 1  # by lot some are always being refused
+        if to <= self.allowed - fewer:
             self._slow_start = False
             self._change(to, now, "above that the server said wait")
 
     def settled(self) -> str:
-        why = self._why if self.allowed < self._above else ""  # it has grown past what spoke against it
-        why = why or ("no more are allowed" if self.allowed >= self.most else "nothing spoke against more")
+        free = "no more are allowed" if self.allowed >= self.most else "nothing spoke against more"
+        why = self._why if self._why and self.allowed < self._above else free  # or it grew past what spoke against it
         return f"{self.allowed} in flight: {why}"
 
     def _answered_in_time(self, sent: float, in_flight: int, now: float) -> None:
