@@ -253,7 +253,7 @@ class Lane:
             history.told_to_wait(call)
             self.throttles += 1
             is_certain = service.gates == (1 if failure.code == "rate_limited" else CERTAIN)
-            if setback.fault is Fault.SERVER and is_certain:
+            if setback.fault is Fault.SERVER and is_certain and not self.pacing.paces(call):
                 self.limit.throttled(setback.now)
         if self.breaker.is_down:
             self._loaded = False  # it may have to start anew
