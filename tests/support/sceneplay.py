@@ -1,0 +1,186 @@
+"""Plays a scene by the real process, and a second run of it; the server's own counts are the evidence."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from support.commandline import WAIT, Desk
+
+from batcher.simulator import simulator_thread
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.scenes import Scene
+
+    from batcher.simulator import BackgroundSimulator
+
+SOON: Final = 10.0
+"""The moment (seconds) at which is counted how many healthy jobs are done."""
+KEY_FILE: Final = "key"
+
+
+@dataclass(slots=True)
+class Stage:
+    """The server of a scene and the run's directory, for what happens meanwhile."""
+
+    sim: BackgroundSimulator
+    desk: Desk
+    wrong: list[str] = field(default_factory=list)
+    """What those who act meanwhile found wrong."""
+
+    @property
+    def answered(self) -> int:
+        return len(self.sim.tally.answered)
+
+    def change_key(self, key: str, *, tell: bool = True) -> None:
+        """From now on the server takes this key alone; `tell` puts it into the file as well, just before."""
+        if tell:
+            self.write_key(key)
+        self.sim.settings = replace(self.sim.settings, key=key)
+
+    def write_key(self, key: str) -> None:
+        """Replace the file of the key, as those do who rotate keys."""
+        new = self.desk.path / "key.new"
+        new.touch(mode=0o600)
+        new.write_text(key)
+        new.replace(self.desk.path / KEY_FILE)
+
+    def go_away(self, seconds: float) -> None:
+        self.sim.kill()
+        time.sleep(seconds)
+        self.sim.revive()
+
+
+@dataclass(slots=True)
+class Played:
+    """What came of a scene. Times in seconds; an exit code of None means that the run was stopped for being late."""
+
+    scene: Scene
+    code: int | None = None
+    took: float = 0.0
+    healthy: float | None = None
+    """From the first request to the last answer to a job that must succeed."""
+    soon: int = 0
+    """How many of those were answered after `SOON`."""
+    results: int = 0
+    errors: int = 0
+    requests: int = 0
+    again: int | None = None
+    """The exit code of the second run, and how long it took."""
+    again_took: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+    """What ought not to be so."""
+
+    def __str__(self) -> str:
+        scene = self.scene
+        healthy = "     -" if self.healthy is None else f"{self.healthy:5.1f}s"
+        return (
+            f"{scene.name:54} {self.soon:4}/{len(scene.must):<4} {healthy} results {self.results:4} "
+            f"errors {self.errors:3} requests {self.requests:5} exit {_code(self.code)} in {self.took:5.1f}s, "
+            f"again {_code(self.again)} in {self.again_took:5.1f}s  {'; '.join(self.wrong) or 'ok'}"
+        )
+
+
+def play(scene: Scene, place: Path) -> Played:
+    """Play a scene and judge it. Nothing is raised for what is wrong: it stands in `wrong`."""
+    place.mkdir(parents=True)
+    desk, played = Desk(place), Played(scene)
+    desk.write("jobs.jsonl", *map(dict, scene.jobs))
+    with simulator_thread(**scene.server) as sim:
+        stage = Stage(sim, desk)
+        if sim.settings.key is not None:
+            stage.write_key(sim.settings.key)
+        beside = threading.Thread(target=lambda: scene.meanwhile and scene.meanwhile(stage), daemon=True)
+        beside.start()
+        played.code, played.took, said = _run(stage, scene)
+        beside.join(30)
+        _judge(played, stage, said)
+        played.wrong += stage.wrong
+        if scene.again and played.code is not None:
+            _run_again(played, stage)
+    return played
+
+
+def _run(stage: Stage, scene: Scene) -> tuple[int | None, float, str]:
+    """The exit code, the seconds, and what was said on stderr."""
+    url = stage.sim.url + ("/v1" if stage.sim.look == "openai" else "")
+    began = time.monotonic()
+    process = stage.desk.start(
+        *("run", "jobs.jsonl", "-o", "results.jsonl", "--no-progress", "-m", "simulator", "--base-url", url),
+        *scene.args,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        _, said = process.communicate(timeout=scene.ends)
+    except subprocess.TimeoutExpired:
+        for _ in range(2):  # the second breaks off what is in flight
+            process.terminate()
+            time.sleep(0.5)
+        _, said = process.communicate(timeout=WAIT)
+        return None, time.monotonic() - began, said
+    assert "Traceback" not in said, said
+    return process.returncode, time.monotonic() - began, said
+
+
+def _judge(played: Played, stage: Stage, said: str) -> None:
+    """Hold the files, the exit code and the server's counts against the scene."""
+    scene, tally, wrong = played.scene, stage.sim.tally, played.wrong
+    results, errors = set(stage.desk.ids()), stage.desk.errors().keys()
+    played.results, played.errors, played.requests = len(results), len(errors), tally.counts.total()
+    if tally.log:
+        began = tally.log[0].time
+        moments = {name: moment - began for moment, name in reversed(tally.answers) if name in scene.must}
+        played.soon = sum(moment <= SOON for moment in moments.values())
+        played.healthy = max(moments.values(), default=None)
+    if played.code is None:
+        wrong.append(f"not over after {scene.ends:.0f} s")
+    elif played.code not in scene.codes:
+        wrong.append(f"exit {played.code}, not {_or(scene.codes)}")
+    for what, found in (
+        ("without a result", scene.must - results),
+        ("healthy with an error line", scene.must & errors),
+        ("bad without an error line", scene.bad - errors),
+        ("bad with a result", scene.bad & results),
+        ("with a line that should wait", scene.pending & (results | errors)),
+        ("with a result and an error line", results & errors),
+    ):
+        if found:
+            wrong.append(f"{len(found)} {what}")
+    if played.healthy is not None and played.healthy > scene.healthy:
+        wrong.append(f"healthy after {played.healthy:.1f} s, not {scene.healthy:.0f}")
+    if scene.requests is not None and played.requests > scene.requests:
+        wrong.append(f"{played.requests} requests, not {scene.requests}")
+    if scene.says not in said:
+        wrong.append(f"{scene.says!r} is not said")
+
+
+def _run_again(played: Played, stage: Stage) -> None:
+    """The same command once more: what is done stays as it is, and it comes to its end."""
+    scene, wrong = played.scene, played.wrong
+    before = stage.desk.lines()
+    played.again, played.again_took, _ = _run(stage, scene)
+    after, errors = stage.desk.lines(), stage.desk.errors().keys()
+    if played.again is None:
+        wrong.append(f"the second run is not over after {scene.ends:.0f} s")
+    if after[: len(before)] != before:
+        wrong.append("the second run changed results")
+    if scene.again == "mends":
+        if {line["id"] for line in after} != set(scene.ids) or errors or played.again:
+            wrong.append("the second run does not do the rest")
+    elif len(after) > len(before) and not scene.unsure:
+        wrong.append(f"the second run adds {len(after) - len(before)} results")
+    if scene.bad - errors:
+        wrong.append(f"{len(scene.bad - errors)} bad without an error line after the second run")
+
+
+def _code(code: int | None) -> str:
+    return " -" if code is None else f"{code:2}"
+
+
+def _or(codes: tuple[int, ...]) -> str:
+    return " or ".join(map(str, codes))
