@@ -35,6 +35,7 @@ class Scene:
     pending: frozenset[str] = NOBODY
     """These have neither a result nor an error line at the end."""
     server: Mapping[str, Any] = field(default_factory=lambda: ANSWER)
+    servers: int = 1
     args: tuple[str, ...] = ("-c", "8")
     exits: tuple[int, ...] = ()
     """How the run may end; if nothing is said, with 3 if there are bad jobs, else with 0."""
@@ -42,8 +43,10 @@ class Scene:
     """From the first request to the last answer to a job that must succeed."""
     ends: float = 90.0
     """From the start of the process to its end."""
+    quiet: float = 40.0
+    """The longest time in which no request comes and no answer ends: a last look waits 16 s and more for a hint."""
     requests: int | None = None
-    """The most that the server may see."""
+    """The most that the servers may see."""
     says: str = ""
     """A part of what is said on stderr."""
     again: str = "same"

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # so that it runs
 from support.faultcells import CELLS
 from support.scenes import SCENES
 from torture.budget import Budget
+from torture.fates import fates
 from torture.fulldisk import full_disks
 from torture.kills import kills
 from torture.machine import lives
@@ -50,6 +51,7 @@ PARTS: Final[dict[str, tuple[Part, int]]] = {
     "fault matrix": (fault_matrix, len(CELLS)),
     "outages": (outages, 24),
     "scenes": (scenes, len(SCENES)),
+    "fates": (fates, 60),
 }
 """What there is, and its turns when nothing else is said."""
 
