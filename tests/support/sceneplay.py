@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from support.commandline import WAIT, Desk
 
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.scenes import Scene
 
     from batcher.simulator import BackgroundSimulator
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 SOON: Final = 10.0
 """The moment (seconds) at which is counted how many healthy jobs are done."""
 KEY_FILE: Final = "key"
+
+
+class Ended(NamedTuple):
+    """The exit code, None if the run was stopped for being late; the seconds; what was said on stderr."""
+
+    code: int | None
+    took: float
+    said: str
 
 
 @dataclass(slots=True)
@@ -88,6 +96,8 @@ class Played:
     results: int = 0
     errors: int = 0
     requests: int = 0
+    memory: int = 0
+    """The most, in MiB, if it was looked at."""
     again: int | None = None
     """The exit code of the second run, and how long it took."""
     again_took: float = 0.0
@@ -113,13 +123,13 @@ def play(scene: Scene, place: Path, slack: float = 1.0) -> Played:
     desk, played = Desk(place), Played(scene)
     desk.write("jobs.jsonl", *map(dict, scene.jobs))
     with ExitStack() as stack:
-        sims = [stack.enter_context(simulator_thread(**scene.server)) for _ in range(scene.servers)]
+        sims = [stack.enter_context(simulator_thread(**{**scene.server, **own})) for own in scene.servers]
         stage = Stage(sims, desk)
         if stage.sim.settings.key is not None:
             stage.write_key(stage.sim.settings.key)
         beside = threading.Thread(target=lambda: scene.meanwhile and scene.meanwhile(stage), daemon=True)
         beside.start()
-        played.code, played.took, said = _run(stage, scene)
+        played.code, played.took, said = _run(stage, scene, played)
         ended = time.monotonic()
         beside.join(30)
         _measure(played, stage, ended)
@@ -130,16 +140,28 @@ def play(scene: Scene, place: Path, slack: float = 1.0) -> Played:
     return played
 
 
-def _run(stage: Stage, scene: Scene) -> tuple[int | None, float, str]:
-    """The exit code, the seconds, and what was said on stderr."""
+def _run(stage: Stage, scene: Scene, played: Played) -> Ended:
+    """Run the command of a scene to its end. The most memory of the process goes into `played`."""
     path = "/v1" if stage.sim.look == "openai" else ""
     began = time.monotonic()
-    process = stage.desk.start(
-        *("run", "jobs.jsonl", "-o", "results.jsonl", "--no-progress", "-m", "simulator"),
-        *(word for sim in stage.sims for word in ("--base-url", sim.url + path)),
-        *scene.args,
-        stdout=subprocess.DEVNULL,
-    )
+    with ExitStack() as stack:
+        source: IO[bytes] | int | None = subprocess.DEVNULL
+        if scene.stdin:
+            jobs = str(stage.desk.path / "jobs.jsonl")
+            source = stack.enter_context(subprocess.Popen(["cat", jobs], stdout=subprocess.PIPE)).stdout
+        process = stage.desk.start(
+            *("run", "-" if scene.stdin else "jobs.jsonl", "-o", "results.jsonl", "--no-progress", "-m", "simulator"),
+            *(word for sim in stage.sims for word in ("--base-url", sim.url + path)),
+            *scene.args,
+            stdin=source,
+            stdout=subprocess.DEVNULL,
+        )
+        return _watched(process, scene, played, began)
+
+
+def _watched(process: subprocess.Popen[str], scene: Scene, played: Played, began: float) -> Ended:
+    if scene.memory is not None:
+        threading.Thread(target=_weigh, args=(process, played), daemon=True).start()
     try:
         _, said = process.communicate(timeout=scene.ends)
     except subprocess.TimeoutExpired:
@@ -147,9 +169,18 @@ def _run(stage: Stage, scene: Scene) -> tuple[int | None, float, str]:
             process.terminate()
             time.sleep(0.5)
         _, said = process.communicate(timeout=WAIT)
-        return None, time.monotonic() - began, said
+        return Ended(None, time.monotonic() - began, said)
     assert "Traceback" not in said, said
-    return process.returncode, time.monotonic() - began, said
+    return Ended(process.returncode, time.monotonic() - began, said)
+
+
+def _weigh(process: subprocess.Popen[str], played: Played) -> None:
+    """Look at the most memory that the process has had, as long as it lives."""
+    while process.poll() is None:
+        with suppress(OSError):
+            found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+            played.memory = max(played.memory, int(found[1]) // 1024 if found else 0)
+        time.sleep(0.05)
 
 
 def _measure(played: Played, stage: Stage, ended: float) -> None:
@@ -190,6 +221,8 @@ def _judge(played: Played, stage: Stage, said: str, slack: float) -> None:
         wrong.append(f"nothing happened for {played.quiet:.0f} s")
     if scene.requests is not None and played.requests > scene.requests:
         wrong.append(f"{played.requests} requests, not {scene.requests}")
+    if scene.memory is not None and played.memory > scene.memory:
+        wrong.append(f"{played.memory} MiB, not {scene.memory}")
     if scene.says not in said:
         wrong.append(f"{scene.says!r} is not said")
 
@@ -198,7 +231,7 @@ def _run_again(played: Played, stage: Stage) -> None:
     """The same command once more: what is done stays as it is, and it comes to its end."""
     scene, wrong = played.scene, played.wrong
     before = stage.desk.lines()
-    played.again, played.again_took, _ = _run(stage, scene)
+    played.again, played.again_took, _ = _run(stage, scene, played)
     after, errors = stage.desk.lines(), stage.desk.errors().keys()
     if played.again is None:
         wrong.append(f"the second run is not over after {scene.ends:.0f} s")

@@ -35,7 +35,8 @@ class Scene:
     pending: frozenset[str] = NOBODY
     """These have neither a result nor an error line at the end."""
     server: Mapping[str, Any] = field(default_factory=lambda: ANSWER)
-    servers: int = 1
+    servers: tuple[Mapping[str, Any], ...] = ({},)
+    """What is different at each of them."""
     args: tuple[str, ...] = ("-c", "8")
     exits: tuple[int, ...] = ()
     """How the run may end; if nothing is said, with 3 if there are bad jobs, else with 0."""
@@ -47,6 +48,10 @@ class Scene:
     """The longest time in which no request comes and no answer ends: a last look waits 16 s and more for a hint."""
     requests: int | None = None
     """The most that the servers may see."""
+    memory: int | None = None
+    """The most that the process may have had at a time, in MiB."""
+    stdin: bool = False
+    """The jobs come through a pipe."""
     says: str = ""
     """A part of what is said on stderr."""
     again: str = "same"
@@ -200,6 +205,28 @@ def one() -> Iterable[Scene]:
     )  # fmt: skip
 
 
+def paths() -> Iterable[Scene]:
+    """What one path does not offer, another does."""
+    for name, server, path in (("Ollama", ANSWER, "/api/embed"), ("/v1", ANSWER | HOSTED, "/v1/embeddings")):
+        vectors = [
+            {
+                "id": f"vector{place}",
+                "url": path,
+                "body": {"model": "simulator", "input": f"[[sim id=vector{place} do=no_embeddings]]"},
+            }
+            for place in range(20)
+        ]
+        mixed = [one for group in zip(vectors, lot(20), lot(20, prefix="z"), strict=True) for one in group]
+        yield Scene(
+            f"20 embeddings for a chat model (501), {name}",
+            tuple(mixed),
+            unsure=frozenset(f"vector{place}" for place in range(20)),
+            server=server,
+            args=("-c", "4"),
+            exits=(3, 4, 69, 77, 78),
+        )
+
+
 def models() -> Iterable[Scene]:
     """Two models, of which one is in trouble; and two that do not fit beside each other."""
     both = [one for pair in zip(lot(30, prefix="a", model="a"), lot(60, prefix="b", model="b")) for one in pair]  # noqa: B905 - a has fewer
@@ -265,6 +292,44 @@ def models() -> Iterable[Scene]:
         meanwhile=_visit,
         quick=True,
     )
+
+
+def servers() -> Iterable[Scene]:
+    """Of two servers one does not serve."""
+    for name, fate in (
+        ("500", "status=500"),
+        ("503", "status=503"),
+        ("429, Retry-After 7200", "status=429 retry_after=7200"),
+        ("hung up", "do=close_before"),
+        ("403", "status=403"),
+        ("cut", "do=cut after=2"),
+        ("empty 200", "do=empty200"),
+    ):
+        yield Scene(
+            f"one of two servers: {name} to everything",
+            tuple(lot(100)),
+            server=ANSWER | HOSTED,
+            servers=({}, {"default": fate}),
+            args=("-c", "4"),
+            healthy=25,
+            quick=name == "500",
+        )
+
+
+def many_words() -> Iterable[Scene]:
+    """Half of what is refused for long is more than may be kept in memory."""
+    heavy = [one | {"prompt": one["prompt"] + "x" * 400_000} for one in lot(400, range(0, 400, 2), "status=503")]
+    light = {"keep": 300}
+    sick = ids(range(0, 400, 2))
+    args = ("-c", "8", "--retries", "1")
+    yield Scene(
+        "half of 160 MB always: 503", tuple(heavy), sick, server=ANSWER | light, args=args, healthy=60, ends=180,
+        memory=170, again="",
+    )  # fmt: skip
+    yield Scene(
+        "half of 160 MB always, through a pipe: 503", tuple(heavy), unsure=sick, server=ANSWER | light, args=args,
+        healthy=60, ends=180, memory=170, stdin=True, exits=(3, 4, 69), again="",
+    )  # fmt: skip
 
 
 def _visit(stage: Stage) -> None:
@@ -396,7 +461,19 @@ def rates() -> Iterable[Scene]:
 
 SCENES: Final[dict[str, Scene]] = {
     scene.name: scene
-    for scenes in (one_in_five, one, models, from_the_start, keys, last_looks, by_lot, rates)
+    for scenes in (
+        one_in_five,
+        one,
+        paths,
+        models,
+        servers,
+        from_the_start,
+        keys,
+        last_looks,
+        by_lot,
+        rates,
+        many_words,
+    )
     for scene in scenes()
 }
 """All of them, by name."""

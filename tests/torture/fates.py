@@ -79,7 +79,7 @@ def life(seed: int) -> Scene:
         tuple(jobs),
         frozenset(bad),
         server=settings,
-        servers=servers,
+        servers=({},) * servers,
         args=tuple(args),
         healthy=60 + held,
         ends=180 + 3 * held,
