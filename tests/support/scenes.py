@@ -280,7 +280,7 @@ def models() -> Iterable[Scene]:
     yield Scene("Ollama: a long answer of the model before", slow, server=ollama, args=("-c", "4"))
     six = tuple("abcdef")
     often = tuple(job(f"{model}{place}", model=model) for model in six for place in range(5))
-    racing = ANSWER | {"models": six, "max_loaded": 1, "load": 0.05, "lag": 0.05}
+    racing = ANSWER | {"models": six, "max_loaded": 1, "load": 0.05, "lag": 0.2}
     yield Scene(
         "Ollama: requests that overtake each other", often, server=racing, args=("-c", "4"), ends=20, quick=True
     )
