@@ -42,7 +42,7 @@ class Scene:
     """How the run may end; if nothing is said, with 3 if there are bad jobs, else with 0."""
     healthy: float = 10.0
     """From the first request to the last answer to a job that must succeed."""
-    ends: float = 90.0
+    ends: float = 240.0
     """From the start of the process to its end."""
     quiet: float = 40.0
     """The longest time in which no request comes and no answer ends: a last look waits 16 s and more for a hint."""
