@@ -360,7 +360,7 @@ def from_the_start() -> Iterable[Scene]:
         tuple(lot(40)),
         pending=ids(range(40)),
         server=ANSWER | HOSTED | {"default": "status=403"},
-        exits=(77,),
+        exits=(77, 78),
         ends=30,
         again="same",
     )
