@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from support.commandline import WAIT, Desk
 
-from batcher.simulator import simulator_thread
+from batcher.simulator import Tally, simulator_thread
 
 if TYPE_CHECKING:
     from support.scenes import Scene
@@ -40,6 +40,7 @@ class Stage:
 
     sims: list[BackgroundSimulator]
     desk: Desk
+    tally: Tally
     wrong: list[str] = field(default_factory=list)
     """What those who act meanwhile found wrong."""
 
@@ -49,17 +50,7 @@ class Stage:
 
     @property
     def answered(self) -> int:
-        return sum(len(sim.tally.answered) for sim in self.sims)
-
-    @property
-    def arrivals(self) -> list[float]:
-        """When each request came, in turn."""
-        return sorted(seen.time for sim in self.sims for seen in sim.tally.log)
-
-    @property
-    def answers(self) -> list[tuple[float, str]]:
-        """When each complete answer was given, and to whom."""
-        return sorted(one for sim in self.sims for one in sim.tally.answers)
+        return len(self.tally.answered)
 
     def change_key(self, key: str, *, tell: bool = True) -> None:
         """From now on the server takes this key alone; `tell` puts it into the file as well, just before."""
@@ -123,8 +114,9 @@ def play(scene: Scene, place: Path, slack: float = 1.0) -> Played:
     desk, played = Desk(place), Played(scene)
     desk.write("jobs.jsonl", *map(dict, scene.jobs))
     with ExitStack() as stack:
-        sims = [stack.enter_context(simulator_thread(**{**scene.server, **own})) for own in scene.servers]
-        stage = Stage(sims, desk)
+        tally = Tally()  # one for all: a job that fails so often does so wherever it is asked
+        sims = [stack.enter_context(simulator_thread(tally=tally, **{**scene.server, **own})) for own in scene.servers]
+        stage = Stage(sims, desk, tally)
         if stage.sim.settings.key is not None:
             stage.write_key(stage.sim.settings.key)
         beside = threading.Thread(target=lambda: scene.meanwhile and scene.meanwhile(stage), daemon=True)
@@ -185,8 +177,9 @@ def _weigh(process: subprocess.Popen[str], played: Played) -> None:
 
 def _measure(played: Played, stage: Stage, ended: float) -> None:
     """What the servers saw, up to the end of the run."""
-    must, arrivals, answers = played.scene.must, stage.arrivals, stage.answers
-    played.requests = len(arrivals)
+    must, answers = played.scene.must, list(stage.tally.answers)
+    arrivals = [seen.time for seen in stage.tally.log]
+    played.requests = stage.tally.counts.total()
     if not arrivals:
         return
     firsts = {name: moment - arrivals[0] for moment, name in reversed(answers) if name in must}
