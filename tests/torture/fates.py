@@ -63,7 +63,7 @@ def life(seed: int) -> Scene:
         args[3] = "1s"
         held = 2.0 * len(bad) / (int(args[1]) if args[1].isdecimal() else 2)
     if rng.random() < 0.3:
-        args.append("--no-stream")
+        args += ["--no-stream", "--timeout", "2s"] if held else ["--no-stream"]  # the whole is its first content
     restarts = [
         (rng.uniform(0.3, 3), rng.randrange(servers), rng.uniform(0.2, 2)) for _ in range(rng.choice((0, 0, 1, 2)))
     ]
