@@ -79,7 +79,7 @@ class Played:
     code: int | None = None
     took: float = 0.0
     healthy: float | None = None
-    """From the first request to the last answer to a job that must succeed."""
+    """From the first request to the last answer to a job that nothing is wrong with."""
     soon: int = 0
     """How many of those were answered after `SOON`."""
     quiet: float = 0.0
@@ -99,7 +99,7 @@ class Played:
         scene = self.scene
         healthy = "     -" if self.healthy is None else f"{self.healthy:5.1f}s"
         return (
-            f"{scene.name:54} {self.soon:4}/{len(scene.must):<4} {healthy} results {self.results:4} "
+            f"{scene.name:54} {self.soon:4}/{len(scene.must - scene.late):<4} {healthy} results {self.results:4} "
             f"errors {self.errors:3} requests {self.requests:5} exit {_code(self.code)} in {self.took:5.1f}s, "
             f"again {_code(self.again)} in {self.again_took:5.1f}s  {'; '.join(self.wrong) or 'ok'}"
         )
@@ -177,12 +177,12 @@ def _weigh(process: subprocess.Popen[str], played: Played) -> None:
 
 def _measure(played: Played, stage: Stage, ended: float) -> None:
     """What the servers saw, up to the end of the run."""
-    must, answers = played.scene.must, list(stage.tally.answers)
+    timed, answers = played.scene.must - played.scene.late, list(stage.tally.answers)
     arrivals = [seen.time for seen in stage.tally.log]
     played.requests = stage.tally.counts.total()
     if not arrivals:
         return
-    firsts = {name: moment - arrivals[0] for moment, name in reversed(answers) if name in must}
+    firsts = {name: moment - arrivals[0] for moment, name in reversed(answers) if name in timed}
     played.soon = sum(moment <= SOON for moment in firsts.values())
     played.healthy = max(firsts.values(), default=None)
     events = sorted([*arrivals, *(moment for moment, _ in answers), ended])

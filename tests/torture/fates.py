@@ -40,7 +40,8 @@ def life(seed: int) -> Scene:
     count = rng.randrange(20, 121)
     share = rng.choice((0.0, 0.02, 0.1, 0.25))
     ways = [way for way in rng.sample(list(WAYS), 3) if not (native and len(models) > 1 and way in SLOW)] or ["500"]
-    jobs, bad = [], set()
+    jobs: list[dict[str, Any]] = []
+    bad, late = set(), set()
     for place, name in enumerate(names(count)):
         directive = ""
         if rng.random() < share:
@@ -48,6 +49,7 @@ def life(seed: int) -> Scene:
             bad.add(name)
         elif rng.random() < 0.1:
             directive = rng.choice(PASSING).format(rng.randrange(1, 8))
+            late.add(name)
         turn = place * len(models) // count if rng.random() < 0.5 else rng.randrange(len(models))
         jobs.append(job(name, directive, model=models[turn]))
     servers = rng.choice((1, 1, 2, 3))
@@ -78,6 +80,7 @@ def life(seed: int) -> Scene:
         f"{settings['look']}, {len(models)} models, {' '.join(args)}, {len(restarts)} restarts",
         tuple(jobs),
         frozenset(bad),
+        frozenset(late),
         server=settings,
         servers=({},) * servers,
         args=tuple(args),
