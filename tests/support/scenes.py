@@ -118,7 +118,7 @@ WAYS: Final[dict[str, tuple[str, float, tuple[str, ...]]]] = {
     "loading": ("do=loading", 10, ()),
     "empty 200": ("do=empty200", 10, ()),
 }
-QUICK: Final = {"500", "hung up", "cut"}
+QUICK: Final = ("500", "503, Retry-After 2", "hung up", "cut")
 MANY: Final = (
     "status=500",
     "status=503 retry_after=1",
@@ -137,8 +137,12 @@ def one_in_five() -> Iterable[Scene]:
             ids(FIFTH),
             args=("-c", "8", *args),
             healthy=healthy,
-            quick=way in QUICK,
         )
+    for way in QUICK:
+        few = range(2, 100, 5)
+        jobs = tuple(lot(100, few, WAYS[way][0]))
+        args = ("-c", "8", "--retries", "1")
+        yield Scene(f"one in five of 100 always: {way}", jobs, ids(few), args=args, healthy=25, again="", quick=True)
     turns = lot(200)
     for place in FIFTH:
         turns[place] = job(f"q{place:03d}", MANY[place // 5 % len(MANY)])
