@@ -226,6 +226,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "refusals": set(),
         "responses": {"asks"},
         "routes": {"asks", "native", "openai", "responses", "settings"},
+        "runners": set(),
         "script": {"asks", "behaviours", "openai", "refusals"},
         "server": {"connection", "http", "listings", "refusals", "routes", "service", "settings", "slots", "tally"},
         "service": {
@@ -233,7 +234,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "script", "settings", "slots", "tally",
         },
         "settings": {"behaviours", "notation", "texts"},
-        "slots": {"settings", "tally"},
+        "slots": {"runners", "settings", "tally"},
         "tally": set(),
         "texts": set(),
     },
