@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import orjson
 
+from batcher import codec
 from batcher.failures import AccountError, BatcherError, ConfigError, UnavailableError, UsageError, ungrouped
 from batcher.inputs.done import DoneIds
 from batcher.inputs.formats import Line, parse_job
@@ -24,7 +24,7 @@ from batcher.running.runner import Run
 from batcher.running.signals import out_of_time
 from batcher.running.stops import stops, too_many
 from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for, selection_of
-from batcher.servers.contact import contact, learn_slots
+from batcher.servers.contact import contact, learn
 from batcher.view.observer import Silent
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ async def stream(
     allowed = math.inf if chosen.max_duration is None else chosen.max_duration
     with ungrouped(), _in_time(allowed) as waiting:
         async with contact(chosen, os.environ, Silent()) as server, anyio.create_task_group() as group:
-            await learn_slots(server, chosen, Silent())
+            await learn(server, chosen, Silent())
             over, waiting.deadline = waiting.deadline, math.inf
             feed = _Feed(jobs)
             intake = Intake(
@@ -96,7 +96,7 @@ async def stream(
                 needs_model=server.model is None,
             )
             scheduler = scheduler_for(chosen, server, intake.jobs(feed.lines()), rejected.append)
-            engine = Engine(scheduler, exchanges_for(chosen, server), raw=chosen.raw)
+            engine = Engine(scheduler, exchanges_for(chosen, server), raw=chosen.raw, renew=server.renew)
             feed.on_arrival = engine.waker()
             feed.room = lambda: AHEAD * scheduler.allowed * chosen.pack
             async with engine:
@@ -201,7 +201,7 @@ class _Feed:
         seq = 0
         try:
             for job in self._each():
-                yield None if job is None else Line(seq, 0, orjson.dumps(job))
+                yield None if job is None else Line(seq, 0, codec.dumps(job))
                 seq += job is not None
         except Exception as error:  # noqa: BLE001 - the caller's: it is raised where the caller can catch it
             self.failed = error

@@ -57,6 +57,7 @@ class Scope(StrEnum):
     """How far a fatal failure reaches."""
 
     MODEL = "model"  # no job of this model
+    MODEL_ON_PATH = "model on path"  # no job of this model at this API path
     PATH = "path"  # no job of this API path
     ENDPOINT = "endpoint"  # no job at all
 
@@ -164,6 +165,7 @@ FLAGS: Final = {
     "length": "the answer was cut at the token limit; raise max_tokens",
     "content_filter": "the server's filter cut the answer",
     "incomplete": "the server marked the answer incomplete",
+    "tool_call_cut": "the arguments of a tool call end in the middle; raise max_tokens",
     "empty": "the answer has no text, no tool call and no refusal",
     "invalid_json": "JSON was asked for and the answer is none",
     "fewer_choices": "fewer choices than n",

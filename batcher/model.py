@@ -71,19 +71,21 @@ class Job:
 class Endpoint:
     """To whom: the URL before the API's own path, how it speaks, and headers that never show in a `repr`.
 
-    `root` has no trailing slash and no `/v1`; `v1` is what the OpenAI paths are joined to in place of `/v1`.
+    `root` has no trailing slash and no `/v1`; `v1` is what the OpenAI paths are joined to in place of `/v1`; `query` is
+    what follows every path, such as `?api-version=2024-10-21`.
     """
 
     root: str
     api: Api
     v1: str = "/v1"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: str = ""
 
     def url(self, path: str) -> str:
         """The full URL of an API path such as `/api/chat` or `/v1/embeddings`."""
         if path.startswith("/v1/"):
-            return f"{self.root}{self.v1}{path[3:]}"
-        return self.root + path
+            return f"{self.root}{self.v1}{path[3:]}{self.query}"
+        return self.root + path + self.query
 
 
 @dataclass(slots=True, eq=False)
@@ -132,14 +134,13 @@ class ServerTimes:
 
 @dataclass(slots=True)
 class Delta:
-    """The meaning of one decoded record for one choice; any part may be empty. `pieces`: calls to merge by `index`."""
+    """The meaning of one decoded record for one choice; any part may be empty."""
 
     text: str = ""
     thinking: str = ""
     index: int = 0
     finish_reason: str | None = None
     tool_calls: Sequence[dict[str, Json]] = ()
-    pieces: bool = False
     logprobs: Sequence[Json] = ()
     refusal: str = ""
 
@@ -154,6 +155,8 @@ class Choice:
     logprobs: list[Json] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     finish_reason: str | None = None
+    open: Any = field(default=None, repr=False, compare=False)
+    """What the dialect remembers of tool calls that come in pieces."""
 
     @property
     def text(self) -> str:
@@ -171,27 +174,11 @@ class Choice:
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
         if delta.tool_calls:
-            if delta.pieces:
-                self._merge(delta.tool_calls)
-            else:
-                self.tool_calls.extend(delta.tool_calls)
+            self.tool_calls.extend(delta.tool_calls)
         if delta.logprobs:
             self.logprobs.extend(delta.logprobs)
         if delta.refusal:
             self.refusals.append(delta.refusal)
-
-    def _merge(self, pieces: Sequence[dict[str, Json]]) -> None:
-        """Join tool call pieces by index: names and ids come once, arguments in pieces of JSON text."""
-        for piece in pieces:
-            index = piece.get("index", len(self.tool_calls) if piece.get("id") else max(len(self.tool_calls) - 1, 0))
-            call = next((c for c in self.tool_calls if c.get("index") == index), None)
-            if call is None:
-                call = {"index": index, "function": {"arguments": ""}}
-                self.tool_calls.append(call)
-            call.update({k: v for k, v in piece.items() if k != "function" and v is not None})
-            function = piece.get("function") or {}
-            call["function"]["arguments"] += function.get("arguments") or ""
-            call["function"].update({k: v for k, v in function.items() if k != "arguments" and v is not None})
 
 
 @dataclass(slots=True)

@@ -68,7 +68,12 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
-        keys = {key for secret in secrets if _is_worth_hiding(key := secret.reveal())}
+        self._keys: list[str] = []
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[Secret]) -> None:
+        """Hide these as well from now on."""
+        keys = {key for secret in secrets if _is_worth_hiding(key := secret.reveal())}.union(self._keys)
         # The longest first, so that no key is cut by a shorter one it contains.
         self._keys = sorted(keys, key=lambda key: (-len(key), key))
         encoded = {form for key in keys for form in _base64_forms(key.encode())}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 from support.commandline import Desk
 
 from batcher.simulator import Simulator
@@ -15,6 +16,9 @@ from batcher.wire.transport import Transport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+settings.register_profile("untimed", deadline=None)  # a loaded machine makes no rule wrong
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,6 +68,13 @@ async def simulator(_no_blocking: None) -> AsyncIterator[Simulator]:
     """A simulated Ollama on a free port."""
     async with Simulator() as server:
         yield server
+
+
+@pytest.fixture
+def _no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are used again from the start, as of a server that is known to keep quiet."""
+    monkeypatch.setattr("batcher.wire.connections.TRIALS", 0)
+    monkeypatch.setattr("batcher.wire.connections.QUIET", 0.0)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.lines import read_lines
 from batcher.model import Api
 from batcher.view.summary import Summary
+from batcher.wire.dialects.endings import BROKEN, MEANINGS, NONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -235,7 +236,7 @@ def test_words_of_the_program_are_explained() -> None:
     """Each flag, class of failure and code of a refused line is explained in docs/results.md."""
     source = "".join(path.read_text() for path in PACKAGE.rglob("*.py") if "simulator" not in path.parts)
     codes = set(re.findall(r'LineError\(\s*"(\w+)"', source))
-    flags = set(re.findall(r'\.flag\("(\w+)"\)', source))
+    flags = set(re.findall(r'\.flag\("(\w+)"\)', source)) | MEANINGS.keys() - {BROKEN, NONE}
     assert len(codes) > 10
     assert flags >= set(FLAGS)
     assert {word for word in codes | flags | set(FailureClass) if f"`{word}`" not in RESULTS} == set()

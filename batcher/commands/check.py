@@ -151,9 +151,10 @@ def _server_lines(found: Found, source: str) -> list[str]:
     more = f" and {len(names) - MODELS_SHOWN} more" if len(names) > MODELS_SHOWN else ""
     slots = f", {about.slots} slots" if about.slots else ""
     version = f" {about.version}" if about.version else ""
+    there = f"{len(names)}: {', '.join(names[:MODELS_SHOWN])}{more}" if names else "none"
     return [
         f"server   {found.server} (from {source}): {about.kind}{version}, {about.api} API{slots}",
-        f"models   {len(names)}: {', '.join(names[:MODELS_SHOWN])}{more}",
+        f"models   {there}",
     ]
 
 

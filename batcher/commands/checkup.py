@@ -105,9 +105,16 @@ def _needs(job: Job) -> list[str]:
         found.append("tools")
     if job.images or _shows_images(body.get("messages") or job.content):
         found.append("vision")
-    if job.params.get("think") or body.get("think"):
+    if any(_thinks(value) for value in (job.params.get("think"), *map(body.get, ("think", "reasoning_effort")))):
         found.append("thinking")
+    if job.params.get("suffix") or body.get("suffix"):
+        found.append("insert")
     return found
+
+
+def _thinks(value: Json) -> bool:
+    """Whether a request asks for thinking; Ollama takes "none" for any model."""
+    return bool(value) and value != "none"
 
 
 def _shows_images(messages: Json) -> bool:

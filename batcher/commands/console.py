@@ -23,6 +23,26 @@ if TYPE_CHECKING:
 STDERR: Final = 2
 
 
+class _Stderr:
+    """The one place that prints: messages one below the other, and above the live line while there is one."""
+
+    def __init__(self) -> None:
+        self.line: Progress | None = None
+
+    def write(self, text: str) -> None:
+        try:
+            if self.line is None or not self.line.above(text):
+                click.echo(text, err=True)
+        except OSError:
+            # What could not be written stays in the stream's buffer: it, and all that follows, goes nowhere.
+            fallen = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(fallen, STDERR)
+            os.close(fallen)
+
+
+_STDERR: Final = _Stderr()
+
+
 def say(message: str) -> None:
     """Write a sentence to stderr, without anything in it that a terminal would obey."""
     for line in message.splitlines():
@@ -31,13 +51,7 @@ def say(message: str) -> None:
 
 def tell(text: str) -> None:
     """Write to stderr. A reader who is gone, a closed terminal or a full disk behind it costs the words alone."""
-    try:
-        click.echo(text, err=True)
-    except OSError:
-        # What could not be written stays in the stream's buffer: it, and all that follows, goes nowhere.
-        fallen = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(fallen, STDERR)
-        os.close(fallen)
+    _STDERR.write(text)
 
 
 def can_say() -> bool:
@@ -79,7 +93,7 @@ class Console:
         if self._wants_progress:
             from batcher.view.progress import Progress
 
-            self._progress = Progress(sys.stderr, shown=True)
+            self._progress = _STDERR.line = Progress(sys.stderr, shown=True)
             self._progress.__enter__()
         return self
 
@@ -87,6 +101,7 @@ class Console:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._progress is not None:
+            _STDERR.line = None
             self._progress.__exit__(kind, error, trace)
         if self._unsaid:  # the run is over: nothing waits but the end
             self._confess()

@@ -13,6 +13,9 @@ from batcher.commands.console import say
 from batcher.commands.options import environ_of, option, options_from, server_options
 from batcher.failures import UnavailableError
 from batcher.redaction import printable
+from batcher.servers.catalogue import OLLAMA
+
+PULL = "; get one with: ollama pull llama3.2"
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,9 +41,10 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
         if isinstance(about, UnavailableError):
             say(str(about))
         elif not about.models:
-            say(f"{about.kind} has no models; with Ollama: ollama pull llama3.2")
-        for line in table(_listed(about)):
-            click.echo(line)
+            say(f"{root} ({about.kind}) has no models{PULL if about.kind == OLLAMA else ''}")
+        else:
+            for line in table(about.models):
+                click.echo(line)
 
 
 async def ask(options: Options, environ: Mapping[str, str]) -> dict[str, About | UnavailableError]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
+from batcher import codec
 from batcher.commands.console import say
 from batcher.exchange import packing
 from batcher.inputs.done import DoneIds
@@ -58,7 +59,7 @@ def preview(inputs: str | tuple[str, ...], options: Options, environ: Mapping[st
     for call in islice((call for call in calls if call is not None), SHOWN):
         url = call.path if options.local else endpoint.url(call.path)
         click.echo(f"POST {url}  # {', '.join(printable(job.id) for job in call.jobs)}")
-        click.echo(orjson.dumps(orjson.loads(call.body), option=orjson.OPT_INDENT_2).decode())
+        click.echo(codec.dumps(codec.loads(call.body), option=orjson.OPT_INDENT_2).decode())
     for damage in source.damage:
         say(damage)
     source.close()

@@ -166,7 +166,10 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
     from batcher.api import uses_uvloop
     from batcher.running.runner import Run
 
-    with Console(quiet=values["quiet"], verbose=values["verbose"], progress=values["progress"]) as console:
+    progress = values["progress"]
+    if progress is None and results is None and sys.stdout.isatty():
+        progress = False  # the results are what the terminal shows
+    with Console(quiet=values["quiet"], verbose=values["verbose"], progress=progress) as console:
         for note in notes_of(ctx):
             console.note(note)
         if output is None:

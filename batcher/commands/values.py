@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from batcher import codec
 from batcher.options import duration
 
 if TYPE_CHECKING:
@@ -93,6 +94,6 @@ def setting(text: str) -> tuple[str, Json]:
     if not equals or not key.strip():
         raise ValueError(f"{text!r} is not key=value")
     try:
-        return key.strip(), orjson.loads(value)
+        return key.strip(), codec.loads(value)
     except orjson.JSONDecodeError:
         return key.strip(), value

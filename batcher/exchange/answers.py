@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from batcher import codec
 from batcher.exchange.guard import BLANK, repeats, tail
 from batcher.failures import FLAGS, Failure, FailureClass
 from batcher.model import Kind
+from batcher.wire.dialects.endings import flag_of
+from batcher.wire.dialects.toolpieces import is_cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set as AbstractSet
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 SLACK: Final = 8
 """Tokens by which a prompt that was cut misses the size of its context: marks of its beginning and end."""
+
+_LIMITS: Final = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 SMALLEST: Final = 256
 """The smallest context that a prompt is thought to have been cut to, in tokens, where none was asked for."""
@@ -33,7 +38,7 @@ def judge(job: Job, completion: Completion) -> Json:
         return None
     for choice in completion.choices.values():
         _judge_end(choice, completion)
-    if job.kind is Kind.RESPONSES and _filled(job, completion):
+    if (job.kind is Kind.RESPONSES or "tool_call_cut" in completion.flags) and _filled(job, completion):
         completion.flag("length")
     first = completion.first
     if not (any(first.texts) or first.tool_calls or first.refusals):
@@ -51,10 +56,10 @@ def judge(job: Job, completion: Completion) -> Json:
 
 def _judge_end(choice: Choice, completion: Completion) -> None:
     """Flag what is doubtful about the end of one choice."""
-    if choice.finish_reason in ("length", "max_output_tokens"):
-        completion.flag("length")
-    elif choice.finish_reason == "content_filter":
-        completion.flag("content_filter")
+    if choice.finish_reason != "stop" and (flag := flag_of(choice.finish_reason)) is not None:
+        completion.flag(flag)
+    if choice.tool_calls and any(map(is_cut, choice.tool_calls)):
+        completion.flag("tool_call_cut")
     if len(choice.texts) > 1:
         choice.texts = ["".join(choice.texts)]  # it grows no more, and is asked for again
     if choice.texts and len(choice.texts[0]) < BLANK and not choice.tool_calls:
@@ -96,7 +101,7 @@ def _filled(job: Job, completion: Completion) -> bool:
     params = job.params
     limit = params.get("max_tokens", params.get("max_completion_tokens"))
     if job.body is not None:
-        limit = job.body.get("max_output_tokens")
+        limit = next((job.body[key] for key in _LIMITS if key in job.body), None)
     tokens = completion.usage.completion_tokens if completion.usage else None
     return type(limit) is int and tokens is not None and tokens >= limit > 0
 
@@ -142,7 +147,7 @@ def _words(job: Job) -> int:
 
 def _parsed(text: str, completion: Completion) -> Json:
     try:
-        return orjson.loads(text)
+        return codec.loads(text)
     except orjson.JSONDecodeError:
         completion.flag("invalid_json")
         return None

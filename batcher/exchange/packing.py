@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from batcher import codec
 from batcher.exchange import answers
 from batcher.failures import LineError
 from batcher.model import Call, Completion, Job, Kind, Result
@@ -110,7 +111,7 @@ def _encoded(packs: Iterable[list[Job]], api: Api, reject: Callable[[Job, LineEr
 
 def _key(job: Job, api: Api) -> bytes:
     """Jobs with equal keys may share a call."""
-    return orjson.dumps(
+    return codec.dumps(
         (path_for(job, api), job.model, dict(job.params), dict(job.options), dict(job.extra)),
         option=orjson.OPT_SORT_KEYS,
     )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from time import monotonic as now
 from typing import TYPE_CHECKING
 
 import anyio
-
-from batcher.clock import now
 
 if TYPE_CHECKING:
     import asyncio

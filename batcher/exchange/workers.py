@@ -7,13 +7,14 @@ import time
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from time import monotonic as now
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio
 
 from batcher.attempt import Attempt
-from batcher.clock import now
 from batcher.exchange import answers
+from batcher.exchange.budget import TOO_LARGE, Budget
 from batcher.exchange.guard import Guard
 from batcher.exchange.timeouts import Timeouts, timed_out
 from batcher.exchange.watchdog import Watchdog
@@ -23,6 +24,7 @@ from batcher.wire.dialects import DIALECTS
 from batcher.wire.dialects.reading import Reading
 from batcher.wire.hints import read
 from batcher.wire.rules import classify
+from batcher.wire.words import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Set as AbstractSet
@@ -32,8 +34,11 @@ if TYPE_CHECKING:
     from batcher.model import Call, Completion, Endpoint
     from batcher.wire.transport import Exchange, Transport
 
+ANSWERED: Final = frozenset({200, 201, 203})
+"""Statuses that come with an answer; gateways say 201 of one that was made, and 203 of one that they changed."""
+
 DRAIN = 1.0
-"""Seconds to wait for the end of a body after the terminal mark; it costs only the connection's reuse."""
+"""Seconds to wait for what follows a complete answer: its counts, the terminal mark, the end of the body."""
 
 
 @dataclass(slots=True)
@@ -109,10 +114,11 @@ class Workers:
         first = timing.started + self.timeouts.first_token if call.stream else last
         watch.begin(first, last, "first_token")
         reading: Reading | None = None
+        broke = False
         try:
             exchange = await self.transport.post(endpoint, call.path, call.body)
             try:
-                if exchange.status != 200:
+                if exchange.status not in ANSWERED:
                     await _refuse(exchange, call, attempt)
                 if exchange.tells_limits:
                     attempt.hints = read(exchange.headers)
@@ -123,24 +129,30 @@ class Workers:
                 raise
         except AttemptError as error:
             attempt.failure = error.failure
+            broke = error.failure.code == "cut"
         except asyncio.CancelledError:
             if not watch.took_the_cancel():
                 raise
+            broke = True
             attempt.failure = timed_out(watch.phase if watch.deadline < last else "total", self.timeouts, call)
         except Exception as error:  # noqa: BLE001 - a bug met by one answer must not cost the others
             attempt.failure = Failure(FailureClass.PERMANENT, "internal", f"{type(error).__name__}: {error}")
         finally:
             watch.end()
             timing.finished = timing.finished or now()
-        if attempt.failure is not None and reading is not None:
-            _salvage(reading, attempt)
+        if attempt.failure is not None and attempt.failure.code != TOO_LARGE and reading is not None:
+            _salvage(reading, attempt, broke=broke)
         return self._judged(call, attempt)
 
     async def _read(self, exchange: Exchange, reading: Reading, call: Call, timing: Timing, watch: Watch) -> Completion:
         """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
         idle = self.timeouts.idle
         arrivals, guard = timing.arrivals, None
+        budget, taken = Budget(call.path), 0
         while chunk := await exchange.read():
+            taken += len(chunk)
+            if taken >= budget.due:
+                budget.look(taken, reading.completion, streamed=bool(arrivals))
             if reading.feed(chunk):
                 arrived = now()
                 if guard is None:
@@ -149,9 +161,9 @@ class Workers:
                 arrivals.append(arrived)
                 watch.phase = "idle"
                 watch.deadline = arrived + idle
-                if arrived >= guard.due and not reading.done:
+                if arrived >= guard.due and not reading.complete:
                     guard.look(arrived)
-            if reading.done and watch.phase != "drain":
+            if reading.complete and watch.phase != "drain":
                 watch.phase = "drain"
                 timing.finished = now()
                 watch.deadline = timing.finished + DRAIN
@@ -183,9 +195,9 @@ class _Turn:
         yield
 
 
-def _salvage(reading: Reading, attempt: Attempt) -> None:
-    """Keep a complete answer whose connection broke after its end, and the partial text of any other."""
-    if reading.done:
+def _salvage(reading: Reading, attempt: Attempt, *, broke: bool) -> None:
+    """Keep a complete answer whose connection `broke` or fell silent before its end, and the partial text of others."""
+    if reading.done or (broke and reading.complete):
         try:
             attempt.completion, attempt.failure = reading.close(), None
         except AttemptError as error:
@@ -195,7 +207,13 @@ def _salvage(reading: Reading, attempt: Attempt) -> None:
 
 
 async def _refuse(exchange: Exchange, call: Call, attempt: Attempt) -> NoReturn:
-    """Raise AttemptError for an answer whose status is not 200."""
-    body, headers = await exchange.body(), exchange.headers
+    """Raise AttemptError for an answer whose status is that of none."""
+    headers = exchange.headers
+    try:
+        body = unwrapped(await exchange.body())
+    except AttemptError as error:
+        if error.failure.code != "malformed":
+            raise
+        body = b""  # words in an encoding that nobody asked for: the status says the more important part
     hints = attempt.hints = read(headers, body, time.time())
     raise AttemptError(classify(exchange.status, body, call.path, retry_after=hints.retry_after, headers=headers))

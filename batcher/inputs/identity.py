@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from batcher import codec
 from batcher.failures import LineError
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _asked(params: Mapping[str, Json] | None) -> Mapping[str, Json] | None:
 
 def _digest(request: list[Json]) -> str:
     try:
-        canonical = orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+        canonical = codec.dumps(request, option=orjson.OPT_SORT_KEYS)
     except TypeError as error:
         raise LineError("input_invalid", f"the request cannot be written as JSON: {error}") from error
     return blake2b(canonical, digest_size=8).hexdigest()

@@ -155,6 +155,34 @@ class Intake:
                     self.rest()
                     yield None
 
+    def again(
+        self, lines: Iterable[Line | None], wanted: Iterator[tuple[int, int]]
+    ) -> Iterator[tuple[Job, int] | None]:
+        """Yield jobs that were taken before once more, when the input was met to its end.
+
+        `wanted` names their lines, in order, each with a number that comes back with its job. A line that is no longer
+        what it was is passed over. Yields None as `jobs` does.
+        """
+        self._turns.replay()
+        passed = 0
+        if self.selection is not None:
+            lines = self.selection.lines(lines)
+        seq, number = next(wanted, (-1, 0))
+        for line in lines:
+            if seq < 0:
+                return
+            if line is None or line.seq != seq:
+                passed += 1
+                if self.rest is not None and not passed % TURN:
+                    self.rest()
+                    yield None
+                continue
+            with suppress(LineError):
+                job = self._parse(line)
+                if self.finished.see(job.id, job.hash) is Sight.REPEATED:
+                    yield job, number
+            seq, number = next(wanted, (-1, 0))
+
     def check(self, lines: Iterable[Line | None], checkpoint: Callable[[], object] = bool) -> None:
         """Compare the whole input with what is done before anything is sent; `jobs` then passes over what is.
 
@@ -169,6 +197,8 @@ class Intake:
             if line.seq in self._proven:
                 self.skipped += 1
                 continue
+            if self.order is not None:
+                self.order.note(line.seq, "")
             try:
                 if not self._judge(line, self._parse(line)):
                     self._passed.add(line.seq)
@@ -237,6 +267,8 @@ class Intake:
 
     def _looked_at(self, line: Line) -> Job | None:
         """As `_unknown`. Raises LineError for a line that is no job."""
+        if self.order is not None and not self._checked:
+            self.order.note(line.seq, "")
         job = self._parse(line)
         if self._checked:
             if line.seq in self._clashes:
@@ -296,8 +328,6 @@ class Intake:
         return self.on_change == "rerun"
 
     def _parse(self, line: Line) -> Job:
-        if self.order is not None and not self._checked:
-            self.order.note(line.seq, "")
         job = self._turns.job(self.parse, line, self.defaults)
         if self.needs_model and not _has_model(job):
             raise LineError("no_model", "no model: name one on the line, with -m, or in the variable MODEL", id=job.id)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 
+from batcher import codec
 from batcher.ledger.fallback import dump_anything
 from batcher.ledger.vectors import to_base64, to_floats
 from batcher.redaction import Redactor
@@ -182,7 +183,7 @@ def neutral_tool_call(call: dict[str, Json]) -> dict[str, Json]:
 
 def _object(text: str) -> Json:
     try:
-        value = orjson.loads(text)
+        value = codec.loads(text)
     except orjson.JSONDecodeError:
         return text
     return value if isinstance(value, dict) else text

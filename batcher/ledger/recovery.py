@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 import orjson
 
+from batcher import codec
 from batcher.failures import OutputError
 from batcher.inputs.done import DoneIds
 from batcher.inputs.formats.objects import without_lone_escapes
@@ -174,10 +175,10 @@ def read_record(line: bytes) -> dict[str, Json] | None:
     """The object on a line; `None` if it is none. Earlier versions wrote halves of surrogate pairs as escapes."""
     line = unmarked(line)
     try:
-        record: Json = orjson.loads(line)
+        record: Json = codec.loads(line)
     except orjson.JSONDecodeError:
         try:
-            record = orjson.loads(without_lone_escapes(line)) if b"\\u" in line else None
+            record = codec.loads(without_lone_escapes(line)) if b"\\u" in line else None
         except orjson.JSONDecodeError:
             return None
     return record if isinstance(record, dict) else None

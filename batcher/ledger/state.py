@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from batcher import codec
 from batcher.inputs.opening import UnfitError, read_small
 from batcher.ledger import disk
 from batcher.ledger.neighbours import unfit
@@ -95,7 +96,7 @@ def read(path: Path) -> tuple[State | None, str | None]:
     Raises `OutputError` (73) if something else than a file of ours has its name.
     """
     try:
-        return _state(orjson.loads(unmarked(read_small(path)))), None
+        return _state(codec.loads(unmarked(read_small(path)))), None
     except FileNotFoundError:
         return None, None
     except UnfitError as error:
@@ -109,7 +110,7 @@ def write(path: Path, state: State, clean: Callable[[Json], Json] | None = None)
     record = asdict(replace(state, run=clean(state.run), input=clean(state.input)) if clean else state)
     try:
         with disk.replacing(path) as fd:
-            disk.write_all(fd, orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+            disk.write_all(fd, codec.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         os.close(fd)
     except OSError as error:
         return f"{path}: cannot be written: {error.strerror or error}; the results are no worse for it"

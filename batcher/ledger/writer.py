@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 from queue import SimpleQueue
+from time import monotonic as now
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio
 from anyio import to_thread
 
-from batcher.clock import now
 from batcher.failures import OutputIOError
 from batcher.figures import span
 from batcher.ledger import disk

@@ -1,7 +1,7 @@
 """Which of the calls that wait goes to which of the servers that are free. Pure.
 
 The least loaded server comes first. A server gets a suspect alone, else a retry or a new call that suits it; retries
-take no more than half of its slots while there is anything new.
+take no more than half of its slots while there is anything new. What was refused too often comes when all else is done.
 """
 
 from __future__ import annotations
@@ -10,30 +10,39 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from batcher.policy import history
+from batcher.policy.lastlook import ROOM
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
     from batcher.model import Call
-    from batcher.policy.backlog import Backlog
+    from batcher.policy.backlog import Backlog, Key
     from batcher.policy.lane import Lane
-    from batcher.policy.quarantine import Breakdown, Quarantine
+    from batcher.policy.lastlook import LastLook
     from batcher.policy.quota import RetryQuota
     from batcher.policy.retry import RetryPolicy
+    from batcher.policy.suspects import Breakdown, Suspects
 
-PARKED_PER_SLOT: Final = 4
 READS_PER_STEP: Final = 512
+WORTH_A_LOAD: Final = 10.0
+"""Seconds that a loaded model must be held for another to be loaded meanwhile."""
 
 
 @dataclass(slots=True)
 class Dispatch:
-    """`drop` takes a call that no server will serve; `later` is when something that was passed over may go."""
+    """`drop` takes a call that no server will serve; `put_off` one for which there is no room until the end; `later` is
+    when something that was passed over may go.
+    """
 
     backlog: Backlog
     lanes: list[Lane]
     retry: RetryPolicy
     quota: RetryQuota
-    quarantine: Quarantine
+    suspects: Suspects
+    look: LastLook
     drop: Callable[[Call], bool]
+    put_off: Callable[[Call], object]
     live: list[Lane] = field(init=False)
     """The servers that may be sent to, now or later."""
     later: float = math.inf
@@ -54,7 +63,14 @@ class Dispatch:
     @property
     def parked(self) -> int:
         """How many calls wait for their next attempt."""
-        return self.backlog.parked + len(self.quarantine.line)
+        return self.backlog.parked + len(self.suspects.line)
+
+    def is_refused(self, call: Call) -> bool:
+        """Whether no server will serve the call."""
+        for lane in self.live:  # noqa: SIM110 - asked of each call, a generator costs more than the answer
+            if not lane.lacks(call):
+                return False
+        return True
 
     def choose(self, now: float) -> tuple[Lane, Call] | None:
         """Choose a call and the server it goes to; None if there is nothing to send before `later`."""
@@ -67,18 +83,20 @@ class Dispatch:
             call = self._pick(lane, now)
             if call is not None:
                 if self._paced:
-                    call.waited += now - self._paced.pop(call, now)
+                    history.waited(call, now - self._paced.pop(call, now))
                 return self._other(lane, call, now) if call.sent else lane, call
             if self.is_reading:
                 self.later = now
                 return None
-        if self.backlog.due > now:  # what is due was looked at, and waits for something else
-            self.later = min(self.later, self.backlog.due)
+        if self.backlog.heaps:
+            for heap in self.backlog.heaps.values():  # what is due was looked at, and waits for something else
+                if heap[0].due > now:
+                    self.later = min(self.later, heap[0].due)
         return None
 
     def broke_down(self, lane: Lane, call: Call, now: float) -> Breakdown:
         """A call met a dying server among others."""
-        breakdown = lane.breakdown = self.quarantine.broke_down(call, lane.flying, lane.breakdown, now)
+        breakdown = lane.breakdown = self.suspects.broke_down(call, lane.in_flight, lane.breakdown, now)
         if breakdown.is_collective:
             self._acquit(breakdown.members)
         return breakdown
@@ -86,20 +104,20 @@ class Dispatch:
     def broke_down_alone(self, call: Call) -> bool:
         """A suspect met a dying server with nothing beside it; true if that convicts it."""
         self._acquit((call,))
-        return self.quarantine.broke_down_alone(call)
+        return self.suspects.broke_down_alone(call)
 
     def _acquit(self, present: Container[Call]) -> None:
         """A server broke down with these there: suspects who were not, and may be sent again, go as others do."""
-        for call in self.quarantine.acquit(lambda one: one not in present and self.retry.allows(one.counted)):
+        for call in self.suspects.acquit(lambda one: one not in present and self.retry.allows(one.counted)):
             self.backlog.set_aside(call)
 
     def _pick(self, lane: Lane, now: float) -> Call | None:
         """Take a call for a lane that is free."""
         self.is_reading = False
-        if not self.backlog.is_waiting and not self.quarantine.line:  # nearly always there is only the input
+        if not self.backlog.is_waiting and not self.suspects.line:  # nearly always there is only the input
             call = self._read(lane, now)
             if call is not None or self.is_reading or not self.backlog.is_waiting:
-                return call
+                return call or self._last(lane, now)
         sources = (self._retry, self._fresh) if lane.favours_retries else (self._fresh, self._retry, self._fresh)
         for source in sources:  # a retry that is set aside for its turn may have it now
             if self._is_reserved(lane):
@@ -107,67 +125,122 @@ class Dispatch:
             call = source(lane, now)
             if call is not None:
                 return call
-        if self.quarantine.line and (self._is_reserved(lane) or lane.breaker.is_down):
+        if self.suspects.line and (self._is_reserved(lane) or self._is_held(lane, self.suspects.line[0])):
             return self._suspect(lane, now)
         return None
 
+    def forget(self, call: Call) -> None:
+        """The call will not be asked about again."""
+        if self._paced:
+            self._paced.pop(call, None)
+
+    def _last(self, lane: Lane, now: float) -> Call | None:
+        """Take a call that waits for the last look; while some wait elsewhere, none is left that may go."""
+        look = self.look
+        if not look.is_on:
+            return None
+        if look.is_wary and any(one.in_flight for one in self.live):
+            return None
+        call = look.take(lambda call: self._may_switch(lane, call) and self._fits(lane, call, now))
+        self.is_reading = look.is_reading
+        return call
+
     def _is_reserved(self, lane: Lane) -> bool:
         """Whether the lane is to serve the first suspect, and nothing else before: it takes no probe for that."""
-        line = self.quarantine.line
+        line = self.suspects.line
         if not line or not self._can_take(lane, line[0]):
             return False
         able = (one for one in self.live if self._can_take(one, line[0]))
         return lane is min(able, key=lambda one: one.endpoint.root != line[0].server)
 
+    def _can_take(self, lane: Lane, call: Call) -> bool:
+        return not self._is_held(lane, call) and not lane.lacks(call)
+
     @staticmethod
-    def _can_take(lane: Lane, call: Call) -> bool:
-        return not lane.breaker.is_down and not lane.lacks(call)
+    def _is_held(lane: Lane, call: Call) -> bool:
+        """Whether a call can go there only as a probe."""
+        return lane.breaker.is_down or lane.service(call).is_held
 
     def _suspect(self, lane: Lane, now: float) -> Call | None:
         """Take the first suspect, once nothing else is in flight there."""
-        call = self.quarantine.line[0]
-        if lane.flying or lane.lacks(call) or self._is_paced(lane, call, now):
+        call = self.suspects.line[0]
+        if lane.in_flight or not self._fits(lane, call, now):
             return None
-        lane.solitary = self.quarantine.line.popleft()
+        lane.solitary = self.suspects.line.popleft()
         return call
 
     def _retry(self, lane: Lane, now: float) -> Call | None:
-        """Take a parked call that is due; one that the lane cannot take is set aside for its turn or its server."""
+        """Take a parked call that is due, the first of those that may go to the lane.
+
+        One that would cost a load is set aside for its turn; what is held, paced or lacked there stays where it is.
+        """
         backlog = self.backlog
-        while backlog.due <= now:
-            price = backlog.price
-            opens = self.quota.opens(price, now)
+        if lane.is_draining and lane.in_flight:
+            return None
+        passed: set[Key] = set()
+        while True:
+            due = [(heap[0], key) for key, heap in backlog.heaps.items() if heap[0].due <= now and key not in passed]
+            if not due:
+                return None
+            entry, key = min(due)
+            call = entry.call
+            if self.suspects.suspects(call, is_out_of_attempts=not self.retry.allows(call.counted)):
+                self.suspects.line_up(backlog.pop(key, now))
+                if self._is_reserved(lane):
+                    return None
+                continue
+            if not lane.suits(call):
+                backlog.set_aside(backlog.pop(key, now))
+                continue
+            opens = self.quota.opens(entry.price, now)
             if opens > now:
                 self.later = min(self.later, opens)
                 return None
-            call = backlog.pop(now)
-            self.quota.spend(call, price)
-            if self.quarantine.suspects(call, is_out_of_attempts=not self.retry.allows(call.counted)):
-                self.quarantine.line_up(call)
-                if self._is_reserved(lane):
-                    return None
-            elif lane.suits(call) and self._fits(lane, call, now):
+            if self._fits(lane, call, now):
+                backlog.pop(key, now)
+                self.quota.spend(call, entry.price)
                 return call
-            else:
-                backlog.set_aside(call)
-        return None
+            passed.add(key)
 
     def _fresh(self, lane: Lane, now: float) -> Call | None:
         """Take a call that was set aside, or read on. A lane keeps to its group as long as the window has any of it."""
         backlog = self.backlog
-        has_room = not self.parked or self.parked < PARKED_PER_SLOT * self.allowed
 
         def fits(call: Call) -> bool:
-            return (has_room or call.sent > 0) and self._fits(lane, call, now)
+            return self._may_switch(lane, call) and self._fits(lane, call, now)
 
-        if not lane.is_sticky or lane.group is None:
-            call = backlog.take(fits, self._served_elsewhere(lane))
-            return call if call or not has_room else self._read(lane, now)
-        first = backlog.first_of(lane.group)
-        if first is None or lane.lacks(first):
-            call = self._read(lane, now) if has_room else None
-            return call if call or self.is_reading else backlog.take(fits, self._served_elsewhere(lane))
-        return backlog.take_of(lane.group) if fits(first) else None
+        if not lane.is_sticky or lane.group is None or lane.breaker.is_down:
+            return backlog.take(fits, avoid=self._served_elsewhere(lane)) or self._read(lane, now)
+        call = backlog.take(fits, group=lane.group)
+        if call is None:
+            call = self._read(lane, now)
+        if call or self.is_reading or self._is_worth_waiting(lane, now):
+            return call
+        call = backlog.take(fits, avoid=self._served_elsewhere(lane))
+        lane.is_draining = call is None and bool(lane.in_flight) and self._is_waited_for(lane, now)
+        return call
+
+    def _is_waited_for(self, lane: Lane, now: float) -> bool:
+        """Whether a call of another group would go, were nothing in flight."""
+        return any(self._fits(lane, call, now) for call in self.backlog.first_of_others(lane.group))
+
+    def _is_worth_waiting(self, lane: Lane, now: float) -> bool:
+        """Whether what is loaded is held or paced so shortly that to load something else would take longer."""
+        return any(
+            not lane.lacks(call) and now < self._opens(lane, call, now) < now + WORTH_A_LOAD
+            for call in self.backlog.first_of(lane.group or "")
+        )
+
+    @staticmethod
+    def _opens(lane: Lane, call: Call, now: float) -> float:
+        """When the lane can take the call; while a probe is out, that is soon."""
+        gate = lane.service(call).opens()
+        return max(gate if gate < math.inf else now + WORTH_A_LOAD / 2, lane.pacing.opens(call, now))
+
+    @staticmethod
+    def _may_switch(lane: Lane, call: Call) -> bool:
+        """Whether the call suits what is loaded, or nothing is in flight that wants that."""
+        return not lane.in_flight or lane.group in (None, call.group) or not lane.is_sticky
 
     def _read(self, lane: Lane, now: float) -> Call | None:
         """Read on to a call that suits the lane, setting aside what does not and dropping what nobody serves."""
@@ -176,16 +249,37 @@ class Dispatch:
             call = backlog.read()
             if call is None:
                 return None
-            if self.drop(call):
+            if self.look.is_on:
+                self.look.end()
+            if lane.is_partial and self.drop(call):
                 continue
             if lane.suits(call) and self._fits(lane, call, now):
                 return call
-            backlog.keep(call)
+            if backlog.kept > ROOM and (call.group, call.path) in backlog.gated:
+                self.put_off(call)
+            else:
+                backlog.keep(call)
         self.is_reading = True
         return None
 
     def _fits(self, lane: Lane, call: Call, now: float) -> bool:
-        return not lane.lacks(call) and not self._is_paced(lane, call, now)
+        if lane.lacks(call):
+            return False
+        if (self.backlog.gated or lane.service(call).is_held) and self._is_gated(lane, call, now):
+            return False
+        return not self._is_paced(lane, call, now)
+
+    def _is_gated(self, lane: Lane, call: Call, now: float) -> bool:
+        """Whether what the call asks for is held there: then others are looked for behind it."""
+        gated = self.backlog.gated
+        opens = lane.service(call).opens()
+        if opens <= now:
+            if gated:
+                gated.discard((call.group, call.path))
+            return False
+        self.later = min(self.later, opens)
+        gated.add((call.group, call.path))
+        return True
 
     def _is_paced(self, lane: Lane, call: Call, now: float) -> bool:
         opens = lane.pacing.opens(call, now)
@@ -212,6 +306,7 @@ class Dispatch:
             and other.suits(call)
             and not self._is_reserved(other)
             and not other.lacks(call)
+            and other.service(call).opens() <= now
             and other.pacing.opens(call, now) <= now
         )
         return min(free, key=lambda other: (other is lane, other.load), default=lane)

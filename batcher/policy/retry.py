@@ -24,6 +24,8 @@ class RetryPolicy:
     cap: float = 60.0
     throttle_cap: float = 16.0
     lone_cap: float = 2.0
+    failing_base: float = 2.0
+    failing_cap: float = 120.0
 
     def allows(self, counted: int) -> bool:
         """Whether a call that has used up `counted` attempts may have another."""
@@ -44,6 +46,14 @@ class RetryPolicy:
     def lone_delay(self, throttled: int, rng: random.Random) -> float:
         """Seconds for a call to wait that was told so for the n-th time, while the server takes others."""
         return self._half_sure(throttled, self.lone_cap, rng)
+
+    def lone_hint(self, hint: float, rng: random.Random) -> float:
+        """Seconds for a call to wait that alone was told for how long: up to a tenth longer."""
+        return hint * rng.uniform(1.0, 1.1)
+
+    def failing_delay(self, gate: int, rng: random.Random) -> float:
+        """Seconds to hold what fails whatever is asked, for the n-th time: spread, lest many runs ask in step."""
+        return min(self.failing_cap, self.failing_base * 2.0 ** min(gate - 1, 30)) * rng.uniform(0.8, 1.2)
 
     def _half_sure(self, times: int, cap: float, rng: random.Random) -> float:
         ceiling = min(cap, self.throttle_base * 2 ** min(times - 1, 30))

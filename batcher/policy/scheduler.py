@@ -7,24 +7,24 @@ heap and holds no slot; the heap is bounded, and when it is full no new call is 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
-from batcher.failures import Exit, Failure, FailureClass, Scope
+from batcher.policy import history
 from batcher.policy.dispatch import Dispatch
-from batcher.policy.quarantine import CRASHES, Quarantine, convicted
-from batcher.policy.quota import RETRY, THROTTLED
+from batcher.policy.judge import Judge, Verdict
+from batcher.policy.lastlook import LastLook
+from batcher.policy.suspects import Suspects
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
     from batcher.attempt import Attempt
+    from batcher.failures import Failure, Scope
     from batcher.model import Call, Endpoint
     from batcher.policy.backlog import Backlog
     from batcher.policy.lane import Lane
-    from batcher.policy.quarantine import Breakdown
     from batcher.policy.quota import RetryQuota
     from batcher.policy.retry import RetryPolicy
 
@@ -52,21 +52,6 @@ class Done:
 Step: TypeAlias = Send | Wait | Done
 
 
-class Verdict(Enum):
-    """What becomes of a call after an attempt."""
-
-    ENDED = auto()  # it succeeded
-    FAILED = auto()  # its jobs get error lines
-    PARKED = auto()  # it will be sent again
-    SPLIT = auto()  # a pack: its halves are to be requeued
-    PENDING = auto()  # its jobs stay without a line
-
-
-LOCAL_PAUSE: Final = 1.0
-ALIKE: Final = 20
-"""When the first this many jobs all fail permanently with the same words, the mistake is in the settings."""
-
-
 @dataclass(slots=True)
 class Scheduler:
     """Several servers, each with its lane; one backlog, one quota of retries, one line of suspects."""
@@ -80,22 +65,36 @@ class Scheduler:
     """Jobs that were taken in and given back without a line."""
     given_back: Callable[[Call], object] = bool
     """Told of each call that these are in."""
-    proven: bool = False
-    """There are results for these settings already: jobs that fail alike do so for themselves."""
     held: bool = False
     """Nothing is sent for now: there is no room for results."""
-    stopped: bool = False
     stop_failure: Failure | None = None
     """The failure that stopped the run, if one did; its `exit` says how the run ends."""
-    quarantine: Quarantine = field(default_factory=Quarantine)
-    _flying: dict[Call, Lane] = field(default_factory=dict)
-    _alike: tuple[str, int] | None = ("", 0)
-    _short_since: float | None = None
-    """Since when this machine has lacked something, with nothing sent in between."""
+    suspects: Suspects = field(default_factory=Suspects)
+    look: LastLook = field(default_factory=LastLook)
+    _in_flight: dict[Call, Lane] = field(default_factory=dict)
     _dispatch: Dispatch = field(init=False)
+    _judge: Judge = field(init=False)
 
     def __post_init__(self) -> None:
-        self._dispatch = Dispatch(self.backlog, self.lanes, self.retry, self.quota, self.quarantine, self._drop)
+        self.look.retries = self.retry.retries
+        self._dispatch = Dispatch(
+            self.backlog, self.lanes, self.retry, self.quota, self.suspects, self.look, self._drop, self._put_off
+        )
+        self._judge = Judge(self._dispatch, self.rng, self._in_flight.keys(), self.stop, self._clear_refused)
+
+    @property
+    def stopped(self) -> bool:
+        """Nothing more is sent."""
+        return self._judge.is_stopped
+
+    @property
+    def proven(self) -> bool:
+        """There are results for these settings already: jobs that fail alike do so for themselves."""
+        return self._judge.is_proven
+
+    @proven.setter
+    def proven(self, value: bool) -> None:
+        self._judge.is_proven = value
 
     def next(self, now: float) -> Step:
         """Say what a free worker does now."""
@@ -104,21 +103,24 @@ class Scheduler:
         if self.held:
             return Wait(math.inf)
         chosen = self._dispatch.choose(now)
+        if chosen is None and not self._in_flight and self._looks_again(now):
+            chosen = self._dispatch.choose(now)
         if chosen is not None:
             lane, call = chosen
             lane.sends(call, now)
-            self._flying[call] = lane
+            self._in_flight[call] = lane
             return Send(call, lane.endpoint)
-        if self.backlog.is_empty and not self.quarantine.line:
-            return Wait(math.inf) if self._flying else Done()
-        return Wait(self._dispatch.later)
+        if self._in_flight or self.look.waiting or self.suspects.line or not self.backlog.is_empty:
+            return Wait(min(self._dispatch.later, self.look.opens) if self.look.is_on else self._dispatch.later)
+        return Done()
 
     def stop(self, failure: Failure | None = None) -> None:
         """Send nothing more; what is in flight may finish. What is parked stays pending."""
         if not self.stopped:
-            self.stopped = True
+            self._judge.is_stopped = True
             self.stop_failure = failure
             self._clear(self._give_back)
+            self.pending += self.look.forget()
 
     def requeue(self, *calls: Call) -> None:
         """Put calls in front of their groups: the halves of a pack."""
@@ -130,26 +132,51 @@ class Scheduler:
 
     def answering(self, call: Call, now: float) -> None:
         """The first content of a streamed answer has arrived."""
-        self._flying[call].heard(call, now)
+        self._in_flight[call].heard(call, now)
+
+    def repeats(self, call: Call, attempt: Attempt, now: float) -> None:
+        """A call goes once more in its slot, said otherwise: a request more, and no attempt."""
+        self._in_flight[call].repeats(call, attempt, now)
 
     def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
         """Take in how an attempt ended and say what becomes of the call."""
-        lane = self._flying.pop(call)
+        lane = self._in_flight.pop(call)
         sent = lane.lands(call, attempt, now)
-        call.sent += 1
         if attempt.failure is None:
             lane.served(call, sent)
+            history.came_back(call)
             self.quota.earn(call)
-            self._alike = self._short_since = None
+            self._judge.served()
+            if self.look.is_on:
+                self.look.served(call)
             verdict = Verdict.ENDED
         else:
             self.quota.lose(call)
-            failure = lane.failed(call, attempt.failure, now, self.retry, self.rng)
-            verdict = self._failed(lane, call, attempt, failure, now)
+            verdict = self._judge.failed(lane, call, attempt, sent, now)
         lane.frees(call)
         if verdict is not Verdict.PARKED:
-            self.quarantine.forget(call)
+            self._judge.forget(call)
         if verdict is Verdict.PENDING:
+            self._give_back(call)
+        return verdict
+
+    def renewed(self, endpoint: Endpoint) -> None:
+        """A server is sent another key from now on."""
+        for lane in self.lanes:
+            if lane.endpoint.root == endpoint.root:
+                lane.endpoint = endpoint
+
+    def again(self, call: Call, attempt: Attempt, now: float) -> Verdict:
+        """An attempt failed for a key that is sent no more: that was no attempt, and says nothing."""
+        lane = self._in_flight.pop(call)
+        lane.lands(call, attempt, now)
+        history.came_back(call)
+        history.sent_for_nothing(call)
+        lane.tells_nothing(call)
+        lane.frees(call)
+        verdict = self._judge.park(call, now, now)
+        if verdict is Verdict.PENDING:
+            self._judge.forget(call)
             self._give_back(call)
         return verdict
 
@@ -160,11 +187,11 @@ class Scheduler:
 
     @property
     def in_flight(self) -> int:
-        return len(self._flying)
+        return len(self._in_flight)
 
     @property
     def parked(self) -> int:
-        return self._dispatch.parked
+        return self._dispatch.parked + self.look.waiting
 
     @property
     def exhausted(self) -> bool:
@@ -177,9 +204,9 @@ class Scheduler:
         first, *others = self._dispatch.live or self.lanes
         return {what: why for what, why in first.refused.items() if all(what in other.refused for other in others)}
 
-    def waits_for(self, now: float) -> str:
+    def waits_for(self) -> str:
         """Say what holds everything up, if something does, or which servers the run goes on without."""
-        held = [lane for lane in self._dispatch.live if lane.breaker.is_down or lane.breaker.opens() > now]
+        held = [lane for lane in self._dispatch.live if lane.is_waiting]
         without = [lane for lane in self.lanes if lane.out is not None]
         if len(held) < len(self._dispatch.live):
             without, held = without + held, []
@@ -188,112 +215,41 @@ class Scheduler:
             + [_words(lane, "waiting for {}" if lane.breaker.is_down else "waiting, as {} asks") for lane in held]
         )
 
-    def _failed(self, lane: Lane, call: Call, attempt: Attempt, failure: Failure, now: float) -> Verdict:
-        breakdown = None
-        if failure.code in CRASHES and lane.lonely is not call:
-            breakdown = self._dispatch.broke_down(lane, call, now)
-        match failure.kind:
-            case FailureClass.FATAL:
-                return self._refuse(lane, call, failure, now)
-            case FailureClass.PERMANENT | FailureClass.SUSPECT:
-                return self._fail(call, failure)
-            case FailureClass.LOCAL:
-                return self._wait_for_room(call, failure, now)
-            case FailureClass.THROTTLE | FailureClass.CONNECTION | FailureClass.TRANSIENT:
-                if all(one.breaker.gives_up(now) for one in self._dispatch.live):
-                    self.stop(_out_of_patience(failure, lane.breaker.patience))
-                    return Verdict.PENDING
-                if failure.kind is FailureClass.TRANSIENT:
-                    return self._try_again(call, failure, attempt, breakdown, now, is_alone=lane.solitary is call)
-                if failure.kind is FailureClass.CONNECTION or lane.breaker.opens() > now:
-                    return self._park(call, now, now, THROTTLED if failure.kind is FailureClass.THROTTLE else 0.0)
-                return self._park(call, now, now + self.retry.lone_delay(call.throttled, self.rng))
-
-    def _try_again(
-        self, call: Call, failure: Failure, attempt: Attempt, breakdown: Breakdown | None, now: float, *, is_alone: bool
-    ) -> Verdict:
-        if failure.code == "disconnected" and not call.resent:
-            call.resent = True  # a keep-alive connection that the server closed as it was reused: nobody's fault,
-            call.sent -= 1  # and no attempt
-            return self._park(call, now, now)
-        is_tried = is_alone and failure.code in CRASHES
-        if is_tried and self._dispatch.broke_down_alone(call):
-            attempt.failure = convicted(failure)
-            return self._fail(call, attempt.failure)
-        if not is_tried and (breakdown is None or not breakdown.is_collective):
-            call.counted += 1
-            if breakdown is not None:
-                breakdown.charged.append(call)
-        is_out_of_attempts = not self.retry.allows(call.counted)
-        if len(call.jobs) > 1 and (call.counted > 1 or self.quarantine.suspects(call, is_out_of_attempts=False)):
-            return Verdict.SPLIT
-        if is_out_of_attempts and breakdown is None and not is_tried:
-            return self._fail(call, failure)
-        delay = max(self.retry.delay(max(1, call.counted), self.rng), min(failure.retry_after or 0.0, self.retry.cap))
-        is_outage = breakdown is not None and breakdown.is_collective
-        return self._park(call, now, now + delay, 0.0 if is_outage else RETRY)
-
-    def _fail(self, call: Call, failure: Failure) -> Verdict:
-        if len(call.jobs) > 1 and failure.kind is not FailureClass.SUSPECT:
-            return Verdict.SPLIT
-        if self._alike is not None:
-            words = f"{failure.code}: {failure.message}"
-            same = self._alike[1] + 1 if words == self._alike[0] else 1
-            self._alike = (words, same)
-            if same >= ALIKE and failure.kind is FailureClass.PERMANENT and not self.proven:
-                self.stop(Failure(FailureClass.FATAL, failure.code, failure.message, failure.status, exit=Exit.CONFIG))
-        return Verdict.FAILED
-
-    def _refuse(self, lane: Lane, call: Call, failure: Failure, now: float) -> Verdict:
-        """A server will not serve: at all, or not this model or path. Others may."""
-        lane.refuses(call, failure)
-        if lane.out is not None and lane in self._dispatch.live:
-            self._dispatch.live.remove(lane)
-        if not self._dispatch.live:
-            self.stop(failure)
-        self._clear(self._drop)
-        return self._park(call, now, now)
-
-    def _wait_for_room(self, call: Call, failure: Failure, now: float) -> Verdict:
-        """This machine lacks something: no fault of the job's, and no reason to wait for ever."""
-        if self._short_since is None:
-            self._short_since = now
-        if now - self._short_since > self.lanes[0].breaker.patience:
-            self.stop(replace(failure, exit=Exit.STOPPED))
-            return Verdict.PENDING
-        return self._park(call, now, now + LOCAL_PAUSE)
-
-    def _park(self, call: Call, now: float, until: float, price: float = 0.0) -> Verdict:
-        if self.stopped or self._is_refused(call):
-            return Verdict.PENDING
-        self.backlog.park(call, now, until, price)
-        return Verdict.PARKED
+    def _looks_again(self, now: float) -> bool:
+        """With nothing in flight: whether all but what was refused too often has ended, and a round of that begins."""
+        look, backlog = self.look, self.backlog
+        if not look.waiting or not look.is_round_over or self.suspects.line or backlog.is_waiting:
+            return False
+        if not backlog.is_exhausted and (look.reread is not None or backlog.has_new):
+            return False
+        look.begin(now)
+        if look.is_round_over:
+            return False
+        for lane in self.lanes:
+            lane.acquits()
+        return True
 
     def _clear(self, drop: Callable[[Call], bool]) -> None:
         self.backlog.clear(drop)
-        self.quarantine.clear(drop)
+        self.suspects.clear(drop)
+        self.look.clear(drop)
 
-    def _is_refused(self, call: Call) -> bool:
-        """Whether no server will serve the call."""
-        for lane in self._dispatch.live:  # noqa: SIM110 - asked of each call, a generator costs more than the answer
-            if not lane.lacks(call):
-                return False
-        return True
+    def _clear_refused(self) -> None:
+        self._clear(self._drop)
+
+    def _put_off(self, call: Call) -> None:
+        if self._judge.put_off(call) is Verdict.PENDING:
+            self._give_back(call)
 
     def _drop(self, call: Call) -> bool:
-        return self._is_refused(call) and self._give_back(call)
+        return self._dispatch.is_refused(call) and self._give_back(call)
 
     def _give_back(self, call: Call) -> bool:
+        self._judge.forget(call)
+        self._dispatch.forget(call)
         self.pending += len(call.jobs)
         self.given_back(call)
         return True
-
-
-def _out_of_patience(failure: Failure, patience: float) -> Failure:
-    """The run ends because no server was well for too long (69), or because one says wait for too long (4)."""
-    is_told = failure.kind is FailureClass.THROTTLE and (failure.retry_after or 0.0) > patience
-    is_away = failure.kind is not FailureClass.THROTTLE or (failure.code in ("busy", "overloaded") and not is_told)
-    return replace(failure, exit=Exit.UNAVAILABLE if is_away else Exit.STOPPED)
 
 
 def _words(lane: Lane, words: str) -> str:

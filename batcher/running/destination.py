@@ -6,13 +6,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from time import monotonic as now
 from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio import to_thread
 from anyio.from_thread import check_cancelled
 
-from batcher.clock import now
 from batcher.failures import Exit, LockedError, OutputError, UsageError
 from batcher.figures import span
 from batcher.ledger import neighbours

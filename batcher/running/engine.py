@@ -6,11 +6,13 @@ import asyncio
 import math
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from time import monotonic as now
 from typing import TYPE_CHECKING, Final, Self
 
-from batcher.clock import now
 from batcher.exchange import packing
-from batcher.policy.scheduler import Done, Send, Verdict
+from batcher.policy.judge import Verdict
+from batcher.policy.scheduler import Done, Send
+from batcher.running.omissions import Omissions
 from batcher.wire.dialects.vectors import Sizes
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from batcher.model import Call, Endpoint, Result
     from batcher.policy.scheduler import Scheduler
 
+UNAUTHORIZED: Final = 401
 BURST: Final = 64
 """Calls that are sent at a stretch; then whatever else is ready has its turn."""
 
@@ -34,6 +37,8 @@ class Engine:
     scheduler: Scheduler
     exchanges: Exchanges
     raw: bool = False
+    renew: Callable[[Endpoint], Endpoint | None] | None = None
+    """Returns the endpoint with another key, if its key has changed since."""
     _outbox: list[Result] = field(default_factory=list)
     _untaken: int = 0
     """Calls that have ended and whose results stand in the outbox."""
@@ -47,6 +52,7 @@ class Engine:
     _timer: asyncio.TimerHandle | None = None
     _due: float = math.inf
     _sizes: Sizes = field(default_factory=Sizes)
+    _omissions: Omissions = field(default_factory=Omissions)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def __aenter__(self) -> Self:
@@ -122,8 +128,18 @@ class Engine:
 
     def ended(self, call: Call, endpoint: Endpoint, attempt: Attempt) -> None:
         """Do what becomes of a call after an attempt."""
+        if attempt.failure is None:
+            self._omissions.served(call)
+        elif not self.scheduler.stopped and self._omissions.takes_back(call, endpoint, attempt.failure):
+            self.scheduler.repeats(call, attempt, now())
+            self.exchanges.send(call, endpoint)
+            return
         if attempt.failure is None and attempt.completion is not None and attempt.completion.vectors:
             attempt.failure = self._sizes.differs(call, attempt.completion.vectors)
+        if attempt.failure is not None and attempt.failure.status == UNAUTHORIZED and self._has_changed_key(endpoint):
+            self.scheduler.again(call, attempt, now())
+            self._fill()
+            return
         verdict = self.scheduler.finished(call, attempt, now())
         if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
             self._outbox.extend(packing.results_of(call, endpoint, attempt, raw=self.raw))
@@ -133,6 +149,13 @@ class Engine:
         if verdict is Verdict.SPLIT:
             self.scheduler.requeue(*packing.halves(call, endpoint.api))
         self._fill()
+
+    def _has_changed_key(self, endpoint: Endpoint) -> bool:
+        """Whether an answer was to a key that is not used any more: keys in files are replaced while a run goes on."""
+        renewed = self.renew(endpoint) if self.renew is not None else None
+        if renewed is not None:
+            self.scheduler.renewed(renewed)
+        return renewed is not None
 
     def _fill(self) -> None:
         """Send what may go now, and come back when more may.
@@ -155,6 +178,8 @@ class Engine:
                 return
             step = scheduler.next(now())
             if type(step) is Send:
+                if self._omissions.known:
+                    self._omissions.heed(step.call, step.endpoint)
                 self.exchanges.send(step.call, step.endpoint)
             elif type(step) is Done:
                 self._is_over = True

@@ -34,12 +34,12 @@ class Holds:
         passed = now - self._looked if self._looked is not None else 0.0
         self._looked = now
         live = [lane for lane in scheduler.lanes if lane.out is None]
-        held = [lane for lane in live if lane.breaker.is_down or lane.breaker.opens() > now]
+        held = [lane for lane in live if lane.is_waiting]
         self._add_up(held, passed)
         is_waiting = bool(held) and len(held) == len(live)
         if is_waiting and self._since is None:
             self._since = now
-            self._note(scheduler.waits_for(now))
+            self._note(scheduler.waits_for())
         elif self._since is not None and not is_waiting:
             self._note(f"going on after {span(now - self._since)}")
             self._since = None
@@ -73,7 +73,7 @@ class Holds:
             else:
                 if since := self._gone.pop(root, None):
                     self._note(f"{root} is back after {span(now - since)}")
-                wait = lane.breaker.opens() - now
+                wait = lane.held_until(now) - now
                 if wait > 2 * self._asked.get(root, 0.0) and not is_told:
                     self._asked[root] = wait
                     self._note(f"{root} asks to wait {span(wait)}{words}; the others go on")

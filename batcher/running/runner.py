@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from time import monotonic as now
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -12,7 +13,6 @@ from anyio import to_thread
 from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from batcher.clock import now
 from batcher.failures import Exit, Failure, FailureClass, InputError, ungrouped
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.parameters import unknown_keys_warning
@@ -35,12 +35,13 @@ from batcher.running.wiring import (
     defaults_for,
     exchanges_for,
     recipe_of,
+    reread,
     said,
     scheduler_for,
     selection_of,
     source_for,
 )
-from batcher.servers.contact import contact, learn_slots
+from batcher.servers.contact import contact, learn
 from batcher.view.observer import Silent
 from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
@@ -104,7 +105,7 @@ class Run:
                 errors = self.destination.open_errors(stack)
                 self.destination.emptied = self._state.keep
                 async with contact(self.options, self.environ, self.observer) as server:
-                    await learn_slots(server, self.options, self.observer)
+                    await learn(server, self.options, self.observer)
                     await self._serve(source, ledger, errors, server, signals)
             if ledger is not None:
                 self.destination.finish(ledger, self.summary)
@@ -124,7 +125,7 @@ class Run:
             parked=scheduler.parked if scheduler else 0,
             tokens=summary.completion_tokens,
             total=self.total,
-            note=self.observer.redact(scheduler.waits_for(now())) if scheduler else "waiting for the server",
+            note=self.observer.redact(scheduler.waits_for()) if scheduler else "waiting for the server",
         )
 
     @asynccontextmanager
@@ -191,7 +192,9 @@ class Run:
             self.options, server, copies.distinct(self._jobs(intake, source, server)), recorder.reject
         )
         scheduler.proven = len(ledger) > 0
-        engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw)
+        if source.is_regular:
+            scheduler.look.reread = reread(self.options, server, lambda wanted: intake.again(source.lines(), wanted))
+        engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw, renew=server.renew)
         source.on_arrival = intake.rest = copies.wake = engine.waker()
         copies.due, scheduler.given_back = engine.poke, copies.left
         writer.hold, writer.release = engine.hold, engine.release
@@ -226,7 +229,7 @@ class Run:
     def _jobs(self, intake: Intake, source: Source, server: Contact) -> Iterator[Job | None]:
         """The jobs that are to do, with what there is to say of them."""
         api, note = server.endpoint.api, self.observer.note
-        jobs = said(intake.jobs(source.lines() if intake.remaining is None else intake.remaining), api, note)
+        jobs = said(intake.jobs(source.lines() if intake.remaining is None else intake.remaining), server, note)
         return announced(jobs, api, intake.defaults, note=note, total=self.total, place=source.place)
 
     def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact, damage: list[str]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.failures import Exit, Failure, FailureClass, Scope
 from batcher.figures import count, span
+from batcher.model import Api
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,14 +25,23 @@ def stops(scheduler: Scheduler, redact: Callable[[str], str]) -> tuple[Failure |
     why = scheduler.stop_failure
     lacks = {
         Scope.PATH: "the server does not offer {} (choose with --endpoint, --base-url or --dialect); it says: {}",
-        Scope.MODEL: "the server cannot serve the model {} (see batcher models, -m and --alias); it says: {}",
+        Scope.MODEL: "the server cannot serve the model {} (see batcher models, -m and --alias{pull}); it says: {}",
+        Scope.MODEL_ON_PATH: "the server cannot serve the model {} (see batcher check, -m and --alias); it says: {}",
     }
     refused = [
-        replace(failure, message=lacks[scope].format(name, redact(failure.message)))
+        replace(
+            failure, message=lacks[scope].format(name, redact(failure.message), pull=_pull(scheduler, name, failure))
+        )
         for (scope, name), failure in scheduler.refused.items()
     ]
     patience = scheduler.lanes[0].breaker.patience
     return why and _dated(replace(why, message=redact(why.message)), patience), refused
+
+
+def _pull(scheduler: Scheduler, name: str, failure: Failure) -> str:
+    """How to get a model that an Ollama does not have."""
+    is_ollama = any(lane.endpoint.api is Api.NATIVE for lane in scheduler.lanes) or "try pulling" in failure.message
+    return f", or: ollama pull {name}" if failure.code == "model_not_found" and is_ollama else ""
 
 
 def _dated(why: Failure, patience: float) -> Failure:

@@ -32,7 +32,7 @@ from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
 from batcher.servers.contact import FIRST_PATIENCE, PATIENCE
 from batcher.servers.urls import is_loopback
-from batcher.wire.dialects import path_for
+from batcher.wire.dialects import ollama_v1, path_for
 from batcher.wire.dialects.loading import Contexts
 from batcher.wire.dialects.parameters import left_out
 
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from batcher.exchange.seam import Exchanges
-    from batcher.model import Endpoint, Job, Json
+    from batcher.model import Call, Endpoint, Job, Json
     from batcher.options import Options
+    from batcher.policy.lastlook import Reread
     from batcher.policy.limit.concurrency import Limit
     from batcher.servers.contact import Contact
 
@@ -155,6 +156,27 @@ def scheduler_for(
     )
 
 
+def reread(
+    options: Options, server: Contact, jobs: Callable[[Iterator[tuple[int, int]]], Iterator[tuple[Job, int] | None]]
+) -> Reread:
+    """What makes calls anew of jobs that were refused too often to be kept. `jobs` reads them again."""
+
+    def calls(wanted: Iterator[tuple[int, int]]) -> Iterator[tuple[Call, int] | None]:
+        sent: dict[int, int] = {}
+
+        def read() -> Iterator[Job | None]:
+            for found in jobs(wanted):
+                if found is not None:
+                    sent[found[0].seq] = found[1]
+                yield None if found is None else found[0]
+
+        made = packing.calls(read(), server.endpoint.api, lambda *_: None, stream=options.stream, size=options.pack)
+        for call in made:
+            yield None if call is None else (call, max(sent.pop(job.seq) for job in call.jobs))
+
+    return calls
+
+
 def _pacing(options: Options, endpoint: Endpoint) -> Pacing:
     return Pacing(options.rpm, options.tpm, in_full=counts_in_full(endpoint.root))
 
@@ -165,8 +187,11 @@ def _breaker(options: Options) -> Breaker:
     return Breaker(patience=options.max_wait, first_patience=options.max_wait)
 
 
-def said(jobs: Iterable[Job | None], api: Api, note: Callable[[str], None]) -> Iterator[Job | None]:
-    """Pass jobs on, and note once what costs their run: a parameter that cannot be said, contexts that take turns."""
+def said(jobs: Iterable[Job | None], server: Contact, note: Callable[[str], None]) -> Iterator[Job | None]:
+    """Pass jobs on as the server understands them, and note once what it does not, and what costs the run time."""
+    if server.is_ollama:
+        jobs = _in_ollamas_words(jobs, note)
+    api = server.endpoint.api
     seen: set[tuple[object, ...]] = set()
     mentioned: set[tuple[str, str]] = set()
     contexts = Contexts()
@@ -186,6 +211,21 @@ def said(jobs: Iterable[Job | None], api: Api, note: Callable[[str], None]) -> I
                         mentioned.add((path, name))
                         note(f"{path} has no way to say {name!r}: it is left out (line {job.seq + 1})")
         yield job
+
+
+def _in_ollamas_words(jobs: Iterable[Job | None], note: Callable[[str], None]) -> Iterator[Job | None]:
+    """Say to Ollama's `/v1` what it reads under another name, and note once what it does not read."""
+    mentioned: set[tuple[str, str]] = set()
+    for job in jobs:
+        if job is None:
+            yield None
+            continue
+        path = path_for(job, Api.OPENAI)
+        for name in ollama_v1.ignored(job, path):
+            if (path, name) not in mentioned:
+                mentioned.add((path, name))
+                note(f"Ollama does not read {name!r} at {path}: it has no effect (line {job.seq + 1}); try its own API")
+        yield ollama_v1.translated(job, path)
 
 
 def exchanges_for(options: Options, server: Contact) -> Exchanges:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batcher.model import Api
-from batcher.servers.urls import same_model
+from batcher.servers.modelnames import same_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -106,7 +106,10 @@ def _nearest(name: str, names: Sequence[str]) -> str | None:
 
 
 def from_tags(tags: Json, running: Json) -> tuple[ModelInfo, ...]:
-    """Read Ollama's `/api/tags`, with the loaded models of `/api/ps`."""
+    """Read Ollama's `/api/tags`, with the loaded models of `/api/ps`.
+
+    What it says of capabilities is left out: 0.33.0 calls an embedding model `completion` there. `/api/show` is right.
+    """
     loaded = {text(item, "name"): item for item in objects(running, "models")}
     return tuple(
         ModelInfo(
@@ -114,7 +117,6 @@ def from_tags(tags: Json, running: Json) -> tuple[ModelInfo, ...]:
             size=count(item, "size"),
             context=count(details, "context_length"),
             loaded_context=count(loaded.get(name, {}), "context_length"),
-            capabilities=texts(item, "capabilities"),
             parameters=text(details, "parameter_size"),
             quantization=text(details, "quantization_level"),
             loaded=name in loaded,
@@ -133,7 +135,7 @@ def with_show(model: ModelInfo, shown: Json) -> ModelInfo:
     return replace(
         model,
         context=model.context or context,
-        capabilities=model.capabilities or texts(shown, "capabilities"),
+        capabilities=texts(shown, "capabilities"),
     )
 
 
@@ -194,6 +196,16 @@ def items_of(listing: Json) -> list[dict[str, Json]]:
 
 def is_list(listing: Json) -> bool:
     return isinstance(listing, list) or (isinstance(listing, dict) and "data" in listing)
+
+
+MOST_SLOTS = 256
+"""More than this many at once no llama.cpp serves: a number beyond is nonsense, and would cost a connection each."""
+
+
+def slots(props: Json) -> int | None:
+    """How many requests a llama.cpp works on at once, of its `/props`."""
+    number = count(props, "total_slots")
+    return number if number is not None and number <= MOST_SLOTS else None
 
 
 def text(source: Json, name: str) -> str | None:

@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from time import monotonic as now
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import orjson
 
-from batcher.clock import now
 from batcher.failures import AttemptError, BatcherError, Failure, FailureClass, UnavailableError, UsageError
 from batcher.figures import count, span
 from batcher.model import Api
@@ -20,13 +20,15 @@ from batcher.options import AUTO
 from batcher.redaction import Redactor
 from batcher.servers import catalogue
 from batcher.servers.keys import Credentials, headers_for
-from batcher.servers.urls import find_server, find_servers, is_loopback, one_api
+from batcher.servers.surroundings import login_for, proxy_for
+from batcher.servers.urls import DEFAULT_PORT, find_server, find_servers, is_loopback, one_api
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 
     from batcher.model import Endpoint
     from batcher.options import Options
+    from batcher.redaction import Secret
     from batcher.servers.catalogue import About
     from batcher.servers.local import LocalServer
     from batcher.servers.urls import Server
@@ -60,6 +62,10 @@ class Contact:
     model: str | None = None
     slots: int | None = None
     """How many requests the server works on at once, where that is known: of the local one, or as one nearby says."""
+    is_ollama: bool = False
+    """One of them is an Ollama that is spoken to by `/v1`."""
+    renew: Callable[[Endpoint], Endpoint | None] | None = None
+    """Returns an endpoint with the key that its file holds now, if it is another; None where keys come from no file."""
     gone: Callable[[], Awaitable[str]] | None = None
     """Returns when the local server has died, with its last words; None for servers that are not ours."""
 
@@ -92,11 +98,12 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
             servers = find_servers(base_urls=options.base_url, dialect=options.dialect, environ=environ)
         for note in dict.fromkeys(note for server in servers for note in server.notes):
             told.note(note)
+        proxies = _proxies(servers, options, environ) if options.trust_env else {}
         transport = await stack.enter_async_context(
             Transport(
                 connect_timeout=_within(options.connect_timeout, options.max_wait),
                 ca_file=str(options.ca_file) if options.ca_file else None,
-                trust_env=options.trust_env,
+                proxies={root: url for root, (url, _) in proxies.items() if url},
             )
         )
         servers = await _settled(transport, servers, options, told)
@@ -109,24 +116,56 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
                 for server, credentials in zip(servers, keys, strict=True)
             ),
             transport=transport,
-            redactor=Redactor([secret for credentials in keys for secret in credentials.secrets]),
+            redactor=Redactor(
+                [secret for credentials in keys for secret in credentials.secrets]
+                + [secret for _, secrets in proxies.values() for secret in secrets]
+            ),
             source=servers[0].source,
         )
+        if local is None and options.api_key_file is not None:
+            by_root = {server.root: server for server in servers}
+            found.renew = lambda endpoint: _renewed(endpoint, by_root[endpoint.root], options, environ, found.redactor)
         if local is not None:
             found.model, found.gone, found.slots = local.model_name, partial(_last_words, local), _slots(options)
         yield found
 
 
+def _proxies(
+    servers: list[Server], options: Options, environ: Mapping[str, str]
+) -> dict[str, tuple[str, tuple[Secret, ...]]]:
+    """Server → the URL of its proxy, and what is secret in it."""
+    return {server.root: proxy_for(server, environ, allow_insecure=options.allow_insecure) for server in servers}
+
+
 def _keys(server: Server, options: Options, environ: Mapping[str, str]) -> Credentials:
     """The keys for one server, each bound to its origin."""
-    return headers_for(
+    notes: list[str] = []
+    login = login_for(server, environ, notes) if options.trust_env else None
+    found = headers_for(
         server,
         environ=environ,
         key_env=options.api_key_env,
         key_file=str(options.api_key_file) if options.api_key_file else None,
         header_env=list(options.header_env.items()),
         allow_insecure=options.allow_insecure,
+        login=login,
     )
+    found.notes.extend(notes)
+    return found
+
+
+def _renewed(
+    endpoint: Endpoint, server: Server, options: Options, environ: Mapping[str, str], redactor: Redactor
+) -> Endpoint | None:
+    """The endpoint with the key that its file holds now; None if it is the same, or cannot be read."""
+    try:
+        credentials = _keys(server, options, environ)
+    except BatcherError:
+        return None  # whoever writes it may be half-way through
+    if credentials.headers == endpoint.headers:
+        return None
+    redactor.add(credentials.secrets)
+    return replace(endpoint, headers=credentials.headers)
 
 
 @asynccontextmanager
@@ -146,12 +185,28 @@ def _slots(options: Options) -> int:
     return options.slots or (LOCAL_SLOTS if options.concurrency == AUTO else options.concurrency.most)
 
 
-async def learn_slots(server: Contact, options: Options, told: Told) -> None:
-    """For a run that is to find out how much its one server can do: let it say so, if it does."""
+async def learn(server: Contact, options: Options, told: Told) -> None:
+    """What a run has to know of its servers: how many slots its one server has, if it says so, and what they are."""
     if server.slots is None and options.concurrency == AUTO and len(server.endpoints) == 1:
         server.slots = await _told_slots(server)
         if server.slots is not None:
             told.note(f"{server.roots} has {count(server.slots, 'slots')}, and is given as many requests at once")
+    server.is_ollama = await _is_ollama(server)
+
+
+async def _is_ollama(server: Contact) -> bool:
+    """Whether one of the servers is an Ollama behind `/v1`: asked of those nearby, and of those at its port."""
+    from batcher.servers.probe import greets_as_ollama
+
+    for endpoint in server.endpoints:
+        is_likely = is_loopback(endpoint.root) or endpoint.root.endswith(f":{DEFAULT_PORT}")
+        if endpoint.api is Api.OPENAI and endpoint.v1 == "/v1" and is_likely and server.gone is None:
+            try:
+                if await greets_as_ollama(server.transport, endpoint, timeout=SLOTS_TIMEOUT):
+                    return True
+            except AttemptError:
+                continue
+    return False
 
 
 async def _told_slots(server: Contact) -> int | None:
@@ -163,7 +218,7 @@ async def _told_slots(server: Contact) -> int | None:
         reply = await server.transport.request(
             "GET", endpoint.url("/props"), headers=endpoint.headers, timeout=SLOTS_TIMEOUT
         )
-        return catalogue.count(orjson.loads(reply.body), "total_slots") if reply.status == 200 else None
+        return catalogue.slots(orjson.loads(reply.body)) if reply.status == 200 else None
     except (AttemptError, orjson.JSONDecodeError):
         return None
 

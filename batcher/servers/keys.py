@@ -16,6 +16,7 @@ from batcher.redaction import Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from batcher.servers.surroundings import Login
     from batcher.servers.urls import Server
 
 LONGEST_FILE = 65536
@@ -54,13 +55,14 @@ def headers_for(
     key_file: str | None = None,
     header_env: Sequence[tuple[str, str]] = (),
     allow_insecure: bool = False,
+    login: Login | None = None,
 ) -> Credentials:
     """Make the headers that carry keys; those asked for checkpoint OPENAI_API_KEY and OLLAMA_API_KEY.
 
     While `server.api` is `None`, only keys that were asked for are used. Raises `UsageError` if the arguments
     contradict each other, and `ConfigError` for a key that is missing, malformed, or asked for but not safe to send:
     over plain http it leaves this machine only with `allow_insecure`. A key that merely stands in the environment
-    then stays here.
+    then stays here; so does `login`, what .netrc has.
     """
     credentials = Credentials()
     may_travel = allow_insecure or server.is_confidential
@@ -76,12 +78,26 @@ def headers_for(
             "Use https, or say --allow-insecure if the network is yours"
         )
     has_key_header = any(name.lower() in KEY_HEADERS for name in credentials.headers)
-    if not key and not has_key_header:
+    if login is not None and not key and not has_key_header:
+        _log_in(server, login, credentials, may_travel=may_travel)
+    elif not key and not has_key_header:
         key = _standing_key(server, environ, may_travel=may_travel, notes=credentials.notes)
     if key:
         credentials.headers[_header_name("Authorization", credentials.headers)] = f"Bearer {key.reveal()}"
         credentials.secrets.append(key)
     return credentials
+
+
+def _log_in(server: Server, login: Login, credentials: Credentials, *, may_travel: bool) -> None:
+    """Send what .netrc has for the server, which wins over a key that merely stands there, if it may travel."""
+    if may_travel:
+        credentials.headers["Authorization"] = login.header
+        credentials.secrets.extend(login.secrets)
+    else:
+        credentials.notes.append(
+            f".netrc has a password for {server.host}, which is not sent: over plain http anybody on the way could "
+            "read it; use https, or say --allow-insecure if the network is yours"
+        )
 
 
 def _requested_key(

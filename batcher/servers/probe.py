@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+import anyio
 import orjson
 
 from batcher.failures import AccountError, AttemptError, ConfigError, Failure, FailureClass
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from batcher.model import Endpoint, Json
 
 MOST_SHOWN = 20
-"""Ollama tells a model's context one request at a time; this many are asked for when none is wanted in particular."""
+"""Ollama tells what a model can do one request at a time; so many are asked when none is wanted in particular."""
 
 LONGEST_WORDS = 300
 """Cells of a server's own words in a message."""
@@ -80,6 +81,14 @@ async def describe(requester: Requester, endpoint: Endpoint, *, wanted: Collecti
     return await _describe_openai(probe, wanted)
 
 
+async def greets_as_ollama(requester: Requester, endpoint: Endpoint, *, timeout: float = 10.0) -> bool:
+    """Whether the page at the root of a server is Ollama's. Raises `AttemptError` if nobody answers."""
+    # llama.cpp refuses `GET /` with 415 to clients that take no gzip.
+    headers = {**endpoint.headers, "Accept-Encoding": "gzip"}
+    answer = await requester.request("GET", endpoint.url("/"), headers=headers, timeout=timeout)
+    return answer.status == 200 and answer.body.startswith(b"Ollama is running")
+
+
 @dataclass(frozen=True, slots=True)
 class _Probe:
     requester: Requester
@@ -115,15 +124,6 @@ class _Probe:
             return None
         return _json(answer)
 
-    async def greets_as_ollama(self) -> bool:
-        # llama.cpp refuses `GET /` with 415 to clients that take no gzip.
-        headers = {**self.endpoint.headers, "Accept-Encoding": "gzip"}
-        try:
-            answer = await self.requester.request("GET", self.endpoint.url("/"), headers=headers)
-        except AttemptError:
-            return False
-        return answer.body.startswith(b"Ollama is running")
-
 
 async def _describe_native(probe: _Probe, wanted: Collection[str]) -> About:
     answer = await probe.need("/api/version")
@@ -131,7 +131,7 @@ async def _describe_native(probe: _Probe, wanted: Collection[str]) -> About:
     if version is None:
         raise _not_an_api(probe.endpoint, probe.endpoint.url("/api/version"), answer)
     tags = _json(await probe.need("/api/tags"))
-    is_ollama = urlsplit(probe.endpoint.root).hostname == "ollama.com" or await probe.greets_as_ollama()
+    is_ollama = urlsplit(probe.endpoint.root).hostname == "ollama.com" or await _greets(probe)
     return About(
         api=Api.NATIVE,
         kind=catalogue.OLLAMA if is_ollama else catalogue.OLLAMA_COMPATIBLE,
@@ -140,18 +140,25 @@ async def _describe_native(probe: _Probe, wanted: Collection[str]) -> About:
     )
 
 
+async def _greets(probe: _Probe) -> bool:
+    try:
+        return await greets_as_ollama(probe.requester, probe.endpoint)
+    except AttemptError:
+        return False
+
+
 async def _native_models(probe: _Probe, tags: Json, wanted: Collection[str]) -> tuple[ModelInfo, ...]:
     about = About(api=Api.NATIVE, kind=catalogue.OLLAMA, models=catalogue.from_tags(tags, await probe.ask("/api/ps")))
     named = [about.find(name) for name in wanted] if wanted else about.models[:MOST_SHOWN]
-    asked = {model.name for model in named if model is not None and model.context is None}
-    return tuple(
-        [
-            catalogue.with_show(model, await probe.ask("/api/show", {"model": model.name}))
-            if model.name in asked
-            else model
-            for model in about.models
-        ]
-    )
+    shown: dict[str, Json] = {model.name: None for model in named if model is not None}
+
+    async def show(name: str) -> None:
+        shown[name] = await probe.ask("/api/show", {"model": name})
+
+    async with anyio.create_task_group() as group:
+        for name in shown:
+            group.start_soon(show, name)
+    return tuple(catalogue.with_show(model, shown.get(model.name)) for model in about.models)
 
 
 async def _describe_openai(probe: _Probe, wanted: Collection[str]) -> About:
@@ -176,7 +183,7 @@ async def _ask_llama_cpp(probe: _Probe, about: About, _wanted: Collection[str]) 
     return replace(
         about,
         version=catalogue.text(props, "build_info"),
-        slots=catalogue.count(props, "total_slots"),
+        slots=catalogue.slots(props),
         models=models,
     )
 

@@ -5,7 +5,8 @@ The first that is given counts, and --base-url may be given several times:
     --base-url  >  LLM_ENDPOINT  >  OPENAI_BASE_URL  >  OLLAMA_HOST  >  http://127.0.0.1:11434
 
 A URL in /v1, or one from OPENAI_BASE_URL, speaks the OpenAI API; OLLAMA_HOST and the default speak Ollama's own; for
-any other URL `Server.api` is `None` and one request to the server decides. `--dialect` overrides all of this.
+any other URL, and for OLLAMA_HOST with `/v1`, `Server.api` is `None` and one request to the server decides. One with
+`?api-version=…` is Azure's and speaks the OpenAI API. `--dialect` overrides all of this.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -41,7 +41,7 @@ def is_loopback(root: str) -> bool:
 class Server:
     """A server as it was named: `source` says where, `notes` tell the user what was mended in the URL.
 
-    `root` and `v1` are those of `Endpoint`; `api` is `None` when one request has to decide.
+    `root`, `v1` and `query` are those of `Endpoint`; `api` is `None` when one request has to decide.
     """
 
     root: str
@@ -49,6 +49,7 @@ class Server:
     source: str
     v1: str = "/v1"
     notes: tuple[str, ...] = ()
+    query: str = ""
 
     @property
     def host(self) -> str:
@@ -64,7 +65,7 @@ class Server:
         return self.root.startswith("https://") or self.is_loopback
 
     def endpoint(self, api: Api, headers: Mapping[str, str]) -> Endpoint:
-        return Endpoint(root=self.root, api=api, v1=self.v1, headers=headers)
+        return Endpoint(root=self.root, api=api, v1=self.v1, headers=headers, query=self.query)
 
 
 def find_servers(*, base_urls: Sequence[str], dialect: Api | None, environ: Mapping[str, str]) -> list[Server]:
@@ -108,19 +109,43 @@ def find_server(*, base_url: str | None, dialect: Api | None, environ: Mapping[s
         return _from_url(url, "LLM_ENDPOINT", dialect)
     if url := environ.get("OPENAI_BASE_URL", "").strip():
         return _from_url(url, "OPENAI_BASE_URL", dialect or Api.OPENAI)
-    return _from_ollama_host(environ.get("OLLAMA_HOST", ""), dialect or Api.NATIVE)
+    return _from_ollama_host(environ.get("OLLAMA_HOST", ""), dialect)
 
 
 def _from_url(text: str, source: str, api: Api | None) -> Server:
-    text = _unquoted(text)
+    text, query = _without_query(_unquoted(text), source)
     _refuse_secrets(text, source)
+    if query and AZURE_QUERY.search(query):
+        api = api or Api.OPENAI
     notes: list[str] = []
     scheme, rest = _split_scheme(text, source, notes)
     authority, _, path = rest.partition("/")
     origin = _strict_origin(scheme, authority, text, source)
     path, api = _without_call(re.sub("/+", "/", f"/{path}").rstrip("/"), api, source, notes)
     path, v1, api = _join(path, api, source, notes)
-    return Server(root=origin + path, v1=v1, api=api, source=source, notes=tuple(notes))
+    return Server(root=origin + path, v1=v1, api=api, source=source, notes=tuple(notes), query=query)
+
+
+QUERY = re.compile(r"[A-Za-z][\w.-]{0,30}=[\w.,:+-]{0,24}")
+AZURE_QUERY = re.compile(r"[?&]api-version=", re.IGNORECASE)
+SECRET = re.compile(r"key|token|secret|sig|pass|pwd|auth|cred|code|jwt|session", re.IGNORECASE)
+"""What names of parameters have in them whose values are keys."""
+
+
+def _without_query(text: str, source: str) -> tuple[str, str]:
+    """Split off a query that every request is to carry, such as Azure's `?api-version=…`; "" if there is none.
+
+    Raises `UsageError` for one that may hold a key, without repeating it: by its name, or as it is long.
+    """
+    url, mark, query = text.partition("?")
+    parts = [part for part in query.split("&") if part]
+    if any(QUERY.fullmatch(part) is None or SECRET.search(part.partition("=")[0]) for part in parts):
+        raise UsageError(
+            f"{source}: what follows the '?' may hold a key, and is no place for one; a short NAME=VALUE such as "
+            "api-version=2024-10-21 may stand there. Put the key into a variable and name it with --api-key-env or "
+            "--header-env"
+        )
+    return url, mark + "&".join(parts) if parts else ""
 
 
 def _split_scheme(text: str, source: str, notes: list[str]) -> tuple[str, str]:
@@ -169,7 +194,7 @@ def _without_call(path: str, api: Api | None, source: str, notes: list[str]) -> 
     return path[: call.start()], api
 
 
-VERSIONED = re.compile(r"/v\d\w*(?:/openai)?$")
+VERSIONED = re.compile(r"/v\d\w*(?:/openai)?$|/openai/deployments/[^/]+$")
 
 
 def _join(path: str, api: Api | None, source: str, notes: list[str]) -> tuple[str, str, Api | None]:
@@ -186,12 +211,16 @@ def _join(path: str, api: Api | None, source: str, notes: list[str]) -> tuple[st
     return path, "/v1", api
 
 
-def _from_ollama_host(text: str, api: Api) -> Server:
-    """Read OLLAMA_HOST as Ollama does (`Host` in its envconfig/config.go): a bad port is the default port."""
+def _from_ollama_host(text: str, api: Api | None) -> Server:
+    """Read OLLAMA_HOST as Ollama does (`Host` in its envconfig/config.go): a bad port is the default port.
+
+    One that ends in `/v1`, which Ollama would put before its own paths, means the server above it; who answers there
+    says which API it speaks.
+    """
     source = "OLLAMA_HOST"
     text = _unquoted(text)
     if not text:
-        return Server(root=DEFAULT_ROOT, api=api, source="default")
+        return Server(root=DEFAULT_ROOT, api=api or Api.NATIVE, source="default")
     _refuse_secrets(text, source)
     if text == "ollama.com":
         text = "https://ollama.com"
@@ -208,7 +237,13 @@ def _from_ollama_host(text: str, api: Api) -> Server:
     number = int(port) if re.fullmatch(r"\+?[0-9]{1,9}", port) else -1
     origin = _origin(scheme, host, number if 0 <= number <= 0xFFFF else default)
     path = path.strip("/")
-    return Server(root=f"{origin}/{path}" if path else origin, api=api, source=source)
+    notes: tuple[str, ...] = ()
+    if path == "v1" or path.endswith("/v1"):
+        path = path[:-2].rstrip("/")
+        notes = (f"{source}: /v1 dropped; it is no part of an Ollama's address",)
+    elif api is None:
+        api = Api.NATIVE
+    return Server(root=f"{origin}/{path}" if path else origin, api=api, source=source, notes=notes)
 
 
 def _unquoted(text: str) -> str:
@@ -224,7 +259,7 @@ def _refuse_secrets(text: str, source: str) -> None:
         )
     if "?" in text or "#" in text:
         raise UsageError(
-            f"{source}: a base URL has no query ('?') and no fragment ('#'). "
+            f"{source}: this URL may have no query ('?') and no fragment ('#'). "
             "If there is a key in it, put that into a variable and name it with --api-key-env or --header-env"
         )
     if re.search(r"[\x00-\x20\x7f-\xa0]", text):
@@ -262,20 +297,3 @@ def _origin(scheme: str, host: str, port: int | None) -> str:
     if ":" in host:
         host = f"[{host}]"
     return f"{scheme}://{host}" if port in {None, SCHEME_PORTS[scheme]} else f"{scheme}://{host}:{port}"
-
-
-def same_model(one: str, other: str) -> bool:
-    """Whether two names mean one model to Ollama: `llama3.2` is `Library/Llama3.2:latest`."""
-    return one == other or full_name(one) == full_name(other)
-
-
-@lru_cache(maxsize=256)
-def full_name(name: str) -> str:
-    """Give a model's name with what Ollama adds: `registry.ollama.ai/library/<model>:latest`, in lower case."""
-    path, tag = name.strip().lower().removesuffix(":local"), "latest"
-    path = path.partition("://")[2] or path
-    if path.rfind(":") > path.rfind("/"):  # else the colon belongs to the registry's port
-        path, _, tag = path.rpartition(":")
-    parts = path.split("/")
-    defaults = ["registry.ollama.ai", "library"]
-    return "/".join(defaults[: max(3 - len(parts), 0)] + parts) + f":{tag}"

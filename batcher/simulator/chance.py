@@ -1,4 +1,4 @@
-"""What is drawn by lot: faults and lengths. Each draw follows from the seed, the job and its attempt alone. Pure."""
+"""What is drawn by lot: faults, lengths, lags. Each draw follows from the seed, the job and its attempt alone. Pure."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Chance:
         self._seed = settings.seed
         self._tokens = settings.tokens
         self._sigma = settings.sigma
+        self._lag = settings.lag
         self._shares = [(named_fault(name), chance) for name, chance in settings.faults]
         if settings.fail:
             self._shares += [(named_fault(name), settings.fail / len(PASSING)) for name in PASSING]
@@ -39,6 +40,10 @@ class Chance:
             if spot < 0:
                 return f"{words} after={draw.randrange(self.tokens(key))}"
         return ""
+
+    def lag(self, key: str, nth: int) -> float:
+        """Seconds until the n-th request of a job is looked at."""
+        return self._lag and self._lag * self._of("lag", key, nth).random()
 
     def tokens(self, key: str) -> int:
         """How long the answer to a job is: the same each time it is asked. The mean is the one that was set."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batcher.simulator.asks import EMBEDDING, Ask, normal_name
+from batcher.simulator.parameters import check_parameters
 from batcher.simulator.refusals import CONTEXT_OVERFLOW, Refusal, RefusedError, error_body, refuse, say
 from batcher.simulator.texts import prose, thoughts, tokens
 
@@ -13,6 +14,7 @@ def complete(ask: Ask, models: frozenset[str]) -> None:
     """Check the request and settle what the answer holds. Raises `RefusedError`."""
     _check_model(ask, models)
     _check_content(ask)
+    check_parameters(ask)
     _check_room(ask)
     embedding = ask.path in EMBEDDING or ask.path == "/v1/images/generations"
     stream = ask.body.get("stream")

@@ -18,6 +18,8 @@ MODIFIED = "2026-01-01T00:00:00Z"
 CREATED = 1_767_225_600
 CONTEXT = 4096
 CAPABILITIES = ["completion", "tools", "thinking", "embedding"]
+LISTED = ["completion", "tools", "thinking"]
+"""What `/api/tags` says of that: Ollama does not know there that a model embeds."""
 NATIVE_GET = ("/", "/api/version", "/api/tags", "/api/ps")
 _JSON_V1 = "application/json"
 _LLAMA_CPP_MISSING = Refusal(404, "File Not Found", "not_found_error")
@@ -80,7 +82,7 @@ def _model(name: str) -> dict[str, Any]:
 def _tag(name: str) -> dict[str, Any]:
     found = {"name": name, "model": name, "modified_at": MODIFIED} | _model(name)
     found["details"] |= {"context_length": CONTEXT, "embedding_length": 8}
-    return found | {"capabilities": CAPABILITIES}
+    return found | {"capabilities": LISTED}
 
 
 def _running(name: str) -> dict[str, Any]:

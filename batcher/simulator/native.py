@@ -112,7 +112,11 @@ def logprob(token: str, top: int) -> dict[str, object]:
     raw = list(token.encode("utf-8", "surrogatepass"))
     found: dict[str, object] = {"token": token, "logprob": -0.125, "bytes": raw}
     if top:
-        found["top_logprobs"] = [{"token": f"{token}{'?' * i}", "logprob": -0.125 - i} for i in range(top)]
+        others = [f"{token}{'?' * i}" for i in range(top)]
+        found["top_logprobs"] = [
+            {"token": other, "logprob": -0.125 - i, "bytes": list(other.encode("utf-8", "surrogatepass"))}
+            for i, other in enumerate(others)
+        ]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from dataclasses import replace
@@ -62,7 +63,13 @@ class Service:
             tokens = ask.prompt_tokens + ask.completion_tokens
             headers = self._limits.admit(ask.asked_model, tokens, time.monotonic(), self._wall(), native=ask.native)
         began = time.perf_counter_ns()
-        async with self.slots.hold(ask.asked_model, ask.body) as loaded:
+        if lag := self._chance.lag(ask.key, self._tally.counts[ask.key]):
+            await asyncio.sleep(lag)
+        if ask.finish == "unload":  # answered at once, whoever uses the model (server/routes.go)
+            self.slots.expire(ask.asked_model)
+            await self._play(ask, request, wire, (began, began), headers)
+            return
+        async with self.slots.hold(ask.asked_model, ask.body if ask.native else {}) as loaded:
             self._playing[wire] = ask
             try:
                 await self._play(ask, request, wire, (began, loaded), headers)
@@ -256,7 +263,7 @@ class _Produced:
                 self._count()
             elif step is Step.MARK and not self._over and not stopping:
                 self._over = True
-                self._tally.answered.update(self._ask.keys)
+                self._tally.answer(self._ask.keys, time.monotonic())
             yield step, data
 
     def settle(self, *, left: bool) -> None:

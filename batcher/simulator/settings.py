@@ -88,8 +88,10 @@ class Settings:
     slots: int | None = _of(None, whole, "Requests in service at once, a model; the rest wait in silence.", unit="N")
     max_queue: int | None = _of(None, whole, "Requests that may wait; beyond them HTTP 503.", unit="N")
     load: float = _of(0.0, seconds, "How long it takes to load a model.", unit="TIME")
-    max_loaded: int | None = _of(None, whole, "Models that stay loaded; an idle one makes room.", unit="N")
+    unload: float = _of(0.0, seconds, "How long it takes until a model that goes has made room.", unit="TIME")
+    max_loaded: int | None = _of(None, whole, "Models that stay loaded; more wait until one goes.", unit="N")
     keep_alive: float = _of(300.0, seconds, "An idle model stays loaded so long, if no request says.", unit="TIME")
+    lag: float = _of(0.0, seconds, "A request is looked at up to so long after it came, by lot.", unit="TIME")
     context: int | None = _of(None, whole, "Tokens of a prompt that are read; more are cut, as on Ollama.", unit="N")
 
     speed: float | None = _of(None, number, "Tokens a second of one stream alone.", unit="N")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from batcher.simulator.runners import LOAD_OPTIONS, Runner, Runners, Want
 from batcher.simulator.settings import seconds
 
 if TYPE_CHECKING:
@@ -15,81 +17,98 @@ if TYPE_CHECKING:
     from batcher.simulator.settings import Settings
     from batcher.simulator.tally import Tally
 
-LOAD_OPTIONS = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
-"""Options whose change makes Ollama load a model again (server/sched.go)."""
-
 
 class QueueFullError(Exception):
     """More requests wait than the server allows."""
 
 
-class _Runner:
-    """A loaded model: who uses it or waits for one of its slots, and how long it stays (seconds) when nobody does."""
-
-    def __init__(self, options: str, slots: int | None, keep_alive: float) -> None:
-        self.options = options
-        self.free = asyncio.Semaphore(slots) if slots else None
-        self.keep_alive = keep_alive
-        self.users = 0
-        self.left = time.monotonic()
-
-    def stays(self) -> bool:
-        return self.users > 0 or time.monotonic() - self.left < self.keep_alive
-
-
 class Slots:
-    """The queue of a server. A model that is used is not unloaded: who wants its place waits (server/sched.go)."""
+    """The queue of a server, on the clock of its event loop: `Runners` says who has a model, this who has a slot."""
 
     def __init__(self, settings: Settings, tally: Tally) -> None:
         self._tally = tally
         self._settings = settings
-        self._loading = asyncio.Lock()
-        self._idle = asyncio.Event()
-        self._runners: dict[str, _Runner] = {}
+        self._runners = Runners(settings.keep_alive, settings.max_loaded, settings.load, settings.unload)
+        self._free: dict[Runner, asyncio.Semaphore] = {}
+        self._waiting: dict[Want, asyncio.Future[None]] = {}
+        self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def loaded(self) -> list[str]:
-        return [name for name, runner in self._runners.items() if runner.stays()]
+        self._advance()
+        return list(self._runners.loaded)
 
     def forget(self) -> None:
         """As after a restart: no model is loaded."""
-        self._runners.clear()
+        self._runners.forget()
+        self._advance()
+
+    def expire(self, model: str) -> None:
+        """Unload a model as soon as nobody uses it."""
+        self._runners.expire(model, _now())
+        self._advance()
 
     @asynccontextmanager
     async def hold(self, model: str, body: dict[str, Any]) -> AsyncIterator[int]:
-        """A slot of a loaded model, and when it was loaded (`perf_counter_ns`). Raises `QueueFullError` at once."""
-        options = _load_options(body.get("options"))
-        runner = self._ready(model, options)
-        if runner is None:
-            with self._queued():
-                runner = await self._load(model, options)
-        else:
-            runner.users += 1
-        loaded = time.perf_counter_ns()
+        """A slot of a loaded model, and when it was loaded (`perf_counter_ns`). Raises `QueueFullError` at once.
+
+        `body` is that of a request to Ollama's own API; those to /v1 say nothing of loading.
+        """
+        want = Want(model, _load_options(body), _keep_alive(body.get("keep_alive")))
         try:
-            async with self._slot(runner):
+            if self._runners.would_serve(model, want.options):
+                self._runners.ask(want)
+            else:
+                with self._queued():
+                    await self._given(want)
+            loaded = time.perf_counter_ns()
+            async with self._slot(want.runner):
                 yield loaded
         finally:
-            runner.users -= 1
-            runner.left = time.monotonic()
-            runner.keep_alive = _keep_alive(body.get("keep_alive"), runner.keep_alive)
-            self._idle.set()
+            self._runners.done(want, _now())
+            self._advance()
+
+    async def _given(self, want: Want) -> None:
+        self._runners.ask(want)
+        given = self._waiting[want] = asyncio.get_running_loop().create_future()
+        try:
+            self._advance()
+            await given
+        finally:
+            del self._waiting[want]
+
+    def _advance(self) -> None:
+        """Let the models load and go that are due, wake who has one now, and come back for what is due later."""
+        later = self._runners.advance(_now())
+        self._tally.loads.update(self._runners.loads)
+        self._runners.loads.clear()
+        for want, given in self._waiting.items():
+            if want.runner is not None and not given.done():
+                given.set_result(None)
+        if len(self._free) > len(self._runners.loaded):
+            self._free = {one: free for one, free in self._free.items() if one in self._runners.loaded.values()}
+        if self._alarm is not None:
+            self._alarm.cancel()
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_at(later, self._advance) if later < math.inf else None
 
     @asynccontextmanager
-    async def _slot(self, runner: _Runner) -> AsyncIterator[None]:
-        if runner.free is not None:
-            if runner.free.locked():
+    async def _slot(self, runner: Runner | None) -> AsyncIterator[None]:
+        free = None
+        if self._settings.slots and runner is not None:
+            free = self._free.setdefault(runner, asyncio.Semaphore(self._settings.slots))
+            if free.locked():
                 with self._queued():
-                    await runner.free.acquire()
+                    await free.acquire()
             else:
-                await runner.free.acquire()
+                await free.acquire()
         self._tally.enter_service()
         try:
             yield
         finally:
             self._tally.leave_service()
-            if runner.free is not None:
-                runner.free.release()
+            if free is not None:
+                free.release()
 
     @contextmanager
     def _queued(self) -> Iterator[None]:
@@ -102,52 +121,25 @@ class Slots:
         finally:
             self._tally.leave_queue()
 
-    def _ready(self, model: str, options: str) -> _Runner | None:
-        runner = self._runners.get(model)
-        return runner if runner is not None and runner.options == options and runner.stays() else None
 
-    async def _load(self, model: str, options: str) -> _Runner:
-        """Load unless another request has done so meanwhile. Who leaves breaks its load off, as on Ollama."""
-        async with self._loading:
-            runner = self._ready(model, options)
-            if runner is None:
-                while (other := self._in_the_way(model)) is not None:
-                    if self._runners[other].users:
-                        self._idle.clear()
-                        await self._idle.wait()
-                    else:
-                        del self._runners[other]
-                if self._settings.load:
-                    await asyncio.sleep(self._settings.load)
-                runner = _Runner(options, self._settings.slots, self._settings.keep_alive)
-                self._runners[model] = runner
-                self._tally.loads[model] += 1
-            runner.users += 1
-            return runner
-
-    def _in_the_way(self, model: str) -> str | None:
-        """A model that must go before this one can be loaded: itself with other options, or an idle one first."""
-        most = self._settings.max_loaded
-        if model in self._runners:
-            return model
-        if not most or len(self._runners) < most:
-            return None
-        return min(self._runners, key=lambda name: self._runners[name].users > 0)
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
-def _load_options(options: object) -> str:
-    if not isinstance(options, dict):
-        return ""
-    return ",".join(f"{name}={options[name]}" for name in LOAD_OPTIONS if name in options)
+def _load_options(body: dict[str, Any]) -> dict[str, object]:
+    """What a request names of what its model is loaded with; `shift` is one such option (`needsReload`)."""
+    given = body.get("options")
+    found = {name: given[name] for name in LOAD_OPTIONS if name in given} if isinstance(given, dict) else {}
+    return found | ({"shift": False} if body.get("shift") is False else {})
 
 
-def _keep_alive(asked: object, before: float) -> float:
-    """What a request says of how long its model stays; it holds until another one says something else."""
+def _keep_alive(asked: object) -> float | None:
+    """How long a request says that its model stays; None if it says nothing that can be read."""
     if isinstance(asked, str):
         try:
             asked = -1 if asked.startswith("-") else seconds(asked)
         except ValueError:
-            return before
+            return None
     if isinstance(asked, bool) or not isinstance(asked, int | float):
-        return before
-    return float("inf") if asked < 0 else float(asked)
+        return None
+    return math.inf if asked < 0 else float(asked)

@@ -35,6 +35,8 @@ class Tally:
     """Requests by id."""
     answered: Counter[str] = field(default_factory=Counter)
     """Complete answers by id: their terminal mark was sent. Counted just before that."""
+    answers: deque[tuple[float, str]] = field(default_factory=deque)
+    """The same in turn: when (monotonic seconds), and the id."""
     dropped: Counter[str] = field(default_factory=Counter)
     """By id, answers whose generation had begun when the client left."""
     broken: Counter[str] = field(default_factory=Counter)
@@ -105,6 +107,13 @@ class Tally:
         self.log.append(seen)
         if len(self.log) > self.keep:
             self.log.popleft()
+
+    def answer(self, keys: list[str], now: float) -> None:
+        """Count a complete answer, to each input of a pack, and keep when it was; beyond `keep`, forget the oldest."""
+        self.answered.update(keys)
+        self.answers.extend((now, key) for key in keys)
+        while len(self.answers) > self.keep:
+            self.answers.popleft()
 
     def requests(self, id: str) -> list[Seen]:  # noqa: A002 - the word used everywhere
         """The kept requests of one id, oldest first. A pack of embedding inputs is kept under its first id."""

@@ -152,7 +152,8 @@ class Progress:
     """Shows the line on a terminal while its block runs, and takes it away at the end.
 
     `shown` None means: if the file is a terminal. Elsewhere, and on a terminal that went away, it does nothing. While
-    it shows, what is written to `sys.stderr` appears above the line; a log handler has to ask for `sys.stderr` anew.
+    it shows, the terminal is its own: whoever has something to say says it by `above`. What others write to
+    `sys.stderr`, such as warnings, appears above the line too; a log handler has to ask for `sys.stderr` anew.
     """
 
     def __init__(self, file: TextIO, total: int | None = None, *, shown: bool | None = None) -> None:
@@ -193,6 +194,20 @@ class Progress:
             live.update(self._drawing(snapshot), refresh=True)
         except OSError:
             self.__exit__(None, None, None)
+
+    def above(self, text: str) -> bool:
+        """Print a text, fit for a terminal, above the line; false if no line is shown, and nothing was printed."""
+        live = self._live
+        if live is None:
+            return False
+        from rich.text import Text
+
+        try:
+            live.console.print(Text(text), soft_wrap=True)
+        except OSError:
+            self.__exit__(None, None, None)
+            return False
+        return True
 
     def _start(self) -> None:
         from rich.console import Console

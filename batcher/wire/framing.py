@@ -6,13 +6,21 @@ Records split at bytes, never at characters, so a UTF-8 sequence may be cut anyw
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+import orjson
+
+from batcher.wire.faults import near
 
 LIMIT: Final = 64 * 1024 * 1024
 """The longest line or event, in bytes. Embeddings of a large pack and long contexts come as one line of many MB."""
 
 BOM: Final = b"\xef\xbb\xbf"
 DONE: Final = b"data: [DONE]"
+FIELDS: Final = ("data", "event", "error", "id", "retry")
+"""The fields of an event stream; the standard has others ignored."""
+_FIELD: Final = re.compile(rb"([A-Za-z][A-Za-z0-9_-]{0,63}):")
 
 
 class RecordTooLongError(ValueError):
@@ -71,11 +79,17 @@ class Lines:
 class EventStream:
     """Server-sent events: `feed` returns (event, data) pairs; `event` is "" when the stream named none.
 
-    Beyond the standard, a field named `error` is an event of that name: llama.cpp before PR #16109 sent
-    `error: {…}` in place of `data:`. `comments` counts the comment lines (servers send them as pings).
+    Beyond the standard
+    - a field named `error` is an event of that name: llama.cpp before PR #16109 sent `error: {…}` in place of `data:`;
+    - events may be one newline apart (https://github.com/anomalyco/opencode/issues/27365): a line of data that is a
+      whole JSON object ends there, if a line of data follows;
+    - a line that is no field, or looks like a damaged one, is data as it stands: gateways write errors so, and nothing
+      that may have been a record is passed over.
+
+    `comments` counts the comment lines (servers send them as pings).
     """
 
-    __slots__ = ("_data", "_event", "_held", "_lf_is_done", "_limit", "_started", "_tail", "comments")
+    __slots__ = ("_data", "_event", "_held", "_lf_is_done", "_limit", "_single", "_started", "_tail", "comments")
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
@@ -85,6 +99,7 @@ class EventStream:
         self._event = ""
         self._lf_is_done = False
         self._started = False
+        self._single = False
         self.comments = 0
 
     def usual(self, chunk: bytes) -> list[bytes] | None:
@@ -147,27 +162,67 @@ class EventStream:
         if not self._started:
             self._started = True
             lines[0] = lines[0].removeprefix(BOM)
-        events = []
+        events: list[tuple[str, bytes]] = []
         for line in lines:
             if line.startswith(b"data:"):
-                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+                self._take(line[6:] if line[5:6] == b" " else line[5:], events)
             elif not line:
-                if self._data:
-                    events.append((self._event, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
-                    self._data = []
-                self._event = ""
-            elif line[0] == 0x3A:  # a colon: a comment
+                self._end(events)
+            elif line[0] == 0x3A and not _holds_json(line):  # a colon: a comment
                 self.comments += 1
             else:
                 self._field(line, events)
         return events
 
+    def _take(self, data: bytes, events: list[tuple[str, bytes]]) -> None:
+        """Take a line of data; what was before it ends if it is whole."""
+        self._end_whole(events)
+        is_done = data == b"[DONE]"
+        if is_done and self._data:
+            self._end(events)
+        self._data.append(data)
+        if is_done or (self._single and data[:1] == b"{" and data[-1:] == b"}"):
+            self._end(events)
+
+    def _end_whole(self, events: list[tuple[str, bytes]]) -> None:
+        """End an event whose one line of data is a whole object, though no blank line has come."""
+        if len(self._data) == 1 and self._data[0][-1:] == b"}" and _is_object(self._data[0]):
+            self._single = True
+            self._end(events)
+
+    def _end(self, events: list[tuple[str, bytes]]) -> None:
+        if self._data:
+            events.append((self._event, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
+            self._data = []
+        self._event = ""
+
     def _field(self, line: bytes, events: list[tuple[str, bytes]]) -> None:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"event":
+            self._end_whole(events)
             self._event = value.decode("utf-8", "replace")
         elif name == b"data":
-            self._data.append(value)
+            self._take(value, events)
         elif name == b"error":
             events.append(("error", value))
+        elif not _is_ignored(line):
+            self._take(line, events)
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        return type(orjson.loads(data)) is dict
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _is_ignored(line: bytes) -> bool:
+    """Whether a line is a field that means nothing here, and no damaged one."""
+    field = _FIELD.match(line)
+    return field is not None and not _holds_json(line) and near(field[1].decode(), FIELDS) is None
+
+
+def _holds_json(line: bytes) -> bool:
+    """Whether a line may be what is left of a record."""
+    return b'":' in line or b'{"' in line

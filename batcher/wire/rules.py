@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from batcher.failures import Exit, Failure, FailureClass, Scope
+from batcher.failures import Exit, Failure, FailureClass, Scope, malformed
+from batcher.wire.words import MESSAGE_LIMIT, READ_LIMIT, error_of, loads, numbers_of, strings_of, told, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-MESSAGE_LIMIT: Final = 2048
-"""How much of the server's own words is kept, in characters."""
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -90,19 +89,20 @@ def asks_too_much(refusal: Refusal) -> bool:
 
 _QUOTA = (
     r"insufficient_quota|billing_hard_limit|spend_limit_reached|budget_exceeded|budget has been exceeded"
-    r"|exceededbudget|credit balance is too low"
+    r"|exceededbudget|credit balance is too low|insufficient (account )?balance"
 )
 _USED_UP = r"per[ -]day|\b(hourly|daily|weekly|monthly|session) (usage|limit)"
 _NO_MODEL = (
-    r"model.*(not found|does not exist|decommissioned)|invalid model|model_not_found|no models loaded|model not exist"
-    r"|no endpoints found for|not a valid model id|deploymentnotfound|deployment for this resource does not exist"
+    r"model.{0,200}(not found|does not exist|decommissioned)|invalid model|model_not_found|no models loaded"
+    r"|model not exist|no endpoints found for|not a valid model id|deploymentnotfound"
+    r"|deployment for this resource does not exist"
 )
 _UNLOADABLE = r"incompatible with your version|unable to load full model|failed to load model"
-_LOAD_MEMORY = r"out-of-memory during startup|requires more system memory|model requires .* available"
+_LOAD_MEMORY = r"out-of-memory during startup|requires more system memory|model requires .{0,200} available"
 _CONTEXT = (
     r"context_length_exceeded|exceed_context_size|available context size|exceeds? the context length"
     r"|longer than the context length|maximum context length|too large to process|contextwindowexceeded"
-    r"|trying to keep the first \d+ tokens|reached context length|prompt is too long|max_tokens must be .* got -"
+    r"|trying to keep the first \d+ tokens|reached context length|prompt is too long|max_tokens must be .{0,200} got -"
 )
 _POLICY = r"content_filter|responsibleaipolicy|content_policy_violation|contentpolicyviolation"
 _BUSY = r"server busy|maximum pending requests|model is loading|^loading model"
@@ -117,6 +117,8 @@ _USER = (
     r'option "[^"]*" must be of type|invalid format|^template|file does not exist|stream event exceeded'
     r"|does not support|nan or inf|unsupported value: nan|not supported"
 )
+_ACCIDENT = r"json_validate_failed|tool_use_failed"
+_NO_KEY = r"invalid_api_key|authentication_error|(invalid|incorrect) api[ -]key|login fail"
 _TOOL = r"error parsing tool call|failed to parse|invalid tool call arguments|tool '[^']*' not found"
 
 _P, _F, _T, _X = FailureClass.PERMANENT, FailureClass.FATAL, FailureClass.THROTTLE, FailureClass.TRANSIENT
@@ -135,8 +137,9 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(_P, "content_filter", (0, 400), _POLICY),
     Rule(_F, "model_disabled", (403,), r"cloud is disabled", scope=Scope.MODEL),
     Rule(_F, "host_refused", (403,), r"^$"),
+    Rule(_T, "rate_limited", (403,), when=hinted),  # gateways: out of quota for now (Azure API Management)
     Rule(_F, "unauthorized", (401, 403), exit=Exit.REFUSED),
-    Rule(_F, "unauthorized", (0,), r"invalid_api_key|authentication_error", exit=Exit.REFUSED),
+    Rule(_F, "unauthorized", (0,), _NO_KEY, exit=Exit.REFUSED),
     # no such model, path or server
     Rule(_P, "bad_request", (404,), r"no endpoints found that"),  # OpenRouter: none that can what this job asks for
     Rule(_X, "model_unloaded", (0, 400, 404, 500), r"model( is| was)? unloaded"),
@@ -146,9 +149,12 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(_F, "endpoint_not_found", (404, 405), scope=Scope.PATH),
     Rule(_F, "endpoint_not_found", (0,), r"^unexpected endpoint or method", scope=Scope.PATH),  # LM Studio says 200
     Rule(_F, "not_offered", (501,), r"not_supported_error", scope=Scope.PATH),  # llama.cpp: started without embeddings
-    Rule(_F, "not_offered", (501,), r"does not support", scope=Scope.MODEL),  # Ollama: the model has no embeddings
+    # Ollama: the model has no embeddings, and can chat all the same
+    Rule(_F, "not_offered", (501,), r"does not support", scope=Scope.MODEL_ON_PATH),
     Rule(_F, "not_offered", (501,), scope=Scope.PATH),
     Rule(_F, "redirect", (300, 301, 302, 303, 304, 307, 308)),
+    # an accident of this sample: another may come out well
+    Rule(_X, "generation_failed", (0, 400), _ACCIDENT),  # Groq: what the model wrote is no JSON, or no call of a tool
     # the job does not fit
     Rule(_P, "context_overflow", text=_CONTEXT),
     Rule(_P, "over_token_limit", (0, 413, 429), when=asks_too_much),
@@ -167,6 +173,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(_X, "server_crash", (0, 400, 500), r"the model has crashed"),  # LM Studio says 400
     Rule(_P, "bad_request", (0, 500), _USER),
     Rule(_X, "tool_call_unreadable", (0, 500), _TOOL),
+    Rule(_X, "generation_failed", (424,)),  # TGI
+    Rule(_X, "no_capacity", (498,)),  # Groq's flex tier
     Rule(_X, "timeout_at_server", (408, 409, 425, 499)),
     Rule(_P, "too_large", (413, 414)),
     Rule(_P, "bad_request", tuple(range(400, 500))),
@@ -175,6 +183,8 @@ RULES: Final[tuple[Rule, ...]] = (
 `tests/refusal_bodies.py` has a body and its source for each row. Ollama's `/api/embed` answers 400 when its runner
 crashed, and its chat 500 for some mistakes of the user: words decide before the status."""
 
+
+_DAMAGED: Final = re.compile(r'\A[\[{]+"|"(?:choices|delta|content|text|response|message|finish_reason|done)"')
 
 SILENT: Final = {
     "host_refused": "403 without a word: Ollama answers so to a Host that it does not know, as behind a proxy; "
@@ -195,8 +205,8 @@ def classify(
 
     `x-should-retry` moves a failure between permanent and transient, and no other (OpenAI's and Anthropic's clients).
     """
-    refusal = Refusal(status, words(body), path, _error_of(_loads(body)), headers, retry_after is not None)
-    failure = _by_rule(refusal) or Failure(FailureClass.TRANSIENT, f"http_{status}", refusal.text, status)
+    refusal = Refusal(status, words(body), path, error_of(loads(body)), headers, retry_after is not None)
+    failure = _by_rule(refusal) or Failure(FailureClass.TRANSIENT, f"http_{status}", told(refusal.text), status)
     advice = headers.get("x-should-retry", "")
     if advice == "true" and failure.kind is FailureClass.PERMANENT:
         failure = replace(failure, kind=FailureClass.TRANSIENT)
@@ -207,9 +217,9 @@ def classify(
 
 def classify_error(error: Any, path: str) -> Failure:
     """Name a failure from an error object, or an error's words, that came inside a 200."""
-    text = "; ".join(_strings(error))
-    status = next((v for v in _numbers(error) if 400 <= v < 600), 0)
-    known = _by_rule(Refusal(status, text, path, _error_of(error)))
+    text = "; ".join(strings_of(error))[:READ_LIMIT]
+    status = next((v for v in numbers_of(error) if 400 <= v < 600), 0)
+    known = _by_rule(Refusal(status, text, path, error_of(error)))
     return known or Failure(FailureClass.TRANSIENT, "stream_error", text[:MESSAGE_LIMIT], status or None)
 
 
@@ -218,74 +228,21 @@ def not_an_llm(body: bytes, content_type: str) -> Failure:
     return Failure(FailureClass.TRANSIENT, "not_an_llm", f"answered {content_type or 'no type'}: {words(body)}", 200)
 
 
-def words(body: bytes) -> str:
-    """The server's own words: the strings of an error object, the title and start of a page, or the text itself."""
-    text = body.decode("utf-8", "replace").strip()
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
-        plain = re.sub(r"<[^>]*>|\s+", " ", text).strip()
-        return " ".join(f"{title[1].strip() + ': ' if title else ''}{plain}".split())[: 200 if title else MESSAGE_LIMIT]
-    return "; ".join(_strings(_error_of(value)))[:MESSAGE_LIMIT] or text[:MESSAGE_LIMIT]
+def unreadable(record: bytes, path: str) -> Failure:
+    """Name what stands in a stream in the place of a record: a damaged one, or the words of an error.
+
+    Words in what was an answer are the model's, not the server's: they mean nothing here.
+    """
+    text = words(record)
+    if not text.strip("\0") or _DAMAGED.search(text):
+        return malformed(f"a record that cannot be read: {text[:200]!r}")
+    return classify_error(text, path)
 
 
 def _by_rule(refusal: Refusal) -> Failure | None:
     for rule in RULES:
         if rule.matches(refusal):
-            text = refusal.text or SILENT.get(rule.code, f"status {refusal.status} and no words")
+            text = told(refusal.text) or SILENT.get(rule.code, f"status {refusal.status} and no words")
             status = refusal.status or None
             return Failure(rule.kind, rule.code, text[:MESSAGE_LIMIT], status, scope=rule.scope, exit=rule.exit)
     return None
-
-
-def _loads(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _error_of(value: Any) -> Any:
-    """What stands for the error in a body: the value of its `error`, or the body; Google sends it as a list of one."""
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
-        value = value[0]
-    inner = value.get("error", value) if isinstance(value, dict) else value
-    return value if inner is None else inner
-
-
-def _strings(error: Any) -> Iterator[str]:
-    """Yield message, type and code of an error, also of one that is JSON inside a string (Ollama's runner errors)."""
-    if isinstance(error, str):
-        inner = _inner_json(error)
-        if inner is None:
-            yield error
-        else:
-            yield from _strings(inner.get("error", inner))
-    elif isinstance(error, dict):
-        for key in ("message", "detail", "error", "type", "code", "title"):
-            value = error.get(key)
-            if isinstance(value, str | dict):
-                yield from _strings(value)
-            elif value and not isinstance(value, int | float):
-                yield orjson.dumps(value, default=str).decode()
-    elif error is not None:
-        yield str(error)
-
-
-def _inner_json(text: str) -> dict[str, Any] | None:
-    value = _loads(text.encode("utf-8", "replace")) if text.startswith("{") else None
-    return value if isinstance(value, dict) else None
-
-
-def _numbers(error: Any) -> Iterator[int]:
-    if isinstance(error, dict):
-        for key in ("code", "status", "status_code", "StatusCode"):
-            value = error.get(key)
-            if isinstance(value, int):
-                yield value
-            elif isinstance(value, str) and value.isdigit():
-                yield int(value)
-        yield from _numbers(error.get("error"))
-    elif isinstance(error, str) and (inner := _inner_json(error)):
-        yield from _numbers(inner)

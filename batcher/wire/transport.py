@@ -1,4 +1,4 @@
-"""One HTTP exchange at a time: the only file that knows aiohttp, and the place where its exceptions become failures.
+"""One HTTP exchange at a time: the place where aiohttp's exceptions become failures. Only `connections` knows it too.
 
 aiohttp's conveniences that would betray a batch run are off: total timeouts (300 s by default, waiting included),
 redirects (they forward keys), cookies, proxies and netrc from the environment, transparent decompression (a bomb), and
@@ -7,40 +7,37 @@ the line iterator (it fails on lines over 512 KiB).
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import ssl
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
 from aiohttp import hdrs
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError
 from yarl import URL
 
-from batcher.failures import AttemptError, ConfigError, Exit, Failure, FailureClass, malformed
+from batcher.failures import AttemptError, ConfigError, Exit, Failure, FailureClass
+from batcher.wire.connections import SEND_TIMEOUT, Body, Connector
+from batcher.wire.inflate import DECODED_LIMIT, inflater
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from aiohttp.abc import AbstractStreamWriter
-
     from batcher.model import Endpoint
 
+NO_PROXIES: Final[Mapping[str, str]] = MappingProxyType({})
 HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "batcher"}
 KEEPALIVE: Final = 4.0
 """Seconds an idle connection is kept: less than the 5 s after which uvicorn and llama.cpp close theirs."""
-DECODED_LIMIT: Final = 256 * 1024 * 1024
-RATIO_LIMIT: Final = 200
+HEADER_SIZE: Final = 64 * 1024
+"""Bytes of one response header: gateways tell costs, policies and traces in them, beyond the usual 8 KiB."""
+HEADER_COUNT: Final = 256
 READ_BUFFER: Final = 256 * 1024
-SEND_TIMEOUT: Final = 60.0
-"""Seconds in which a server must take a slice of a request; a frozen one takes what fits the buffers and no more."""
-SLICE: Final = 256 * 1024
-"""Bytes of a request that are sent at a time; a smaller request fits into the system's buffers and is not watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +52,13 @@ class Reply:
 class Transport:
     """Connections to the servers of one run. Use as an async context manager."""
 
-    def __init__(self, *, connect_timeout: float = 10.0, ca_file: str | None = None, trust_env: bool = False) -> None:
+    def __init__(
+        self, *, connect_timeout: float = 10.0, ca_file: str | None = None, proxies: Mapping[str, str] = NO_PROXIES
+    ) -> None:
+        """`proxies`: the root of a server → the URL of the proxy that it is spoken to by."""
         self._connect_timeout = connect_timeout
         self._ca_file = ca_file
-        self._trust_env = trust_env
+        self._proxies = {root: URL(proxy) for root, proxy in proxies.items()}
         self._session: aiohttp.ClientSession
         self._urls: dict[tuple[str, str], URL] = {}
 
@@ -70,13 +70,15 @@ class Transport:
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(f"--ca-file {self._ca_file} holds no certificates: {error}") from None
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=30, ssl=context),
+            connector=Connector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=30, ssl=context),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=HEADERS,
             auto_decompress=False,
-            trust_env=self._trust_env,
             read_bufsize=READ_BUFFER,
+            max_line_size=HEADER_SIZE,
+            max_field_size=HEADER_SIZE,
+            max_headers=HEADER_COUNT,
         )
         return self
 
@@ -90,15 +92,18 @@ class Transport:
         url = self._urls.get((endpoint.root, path))
         if url is None:
             url = self._urls[endpoint.root, path] = URL(endpoint.url(path), encoded=True)
-        data = _Body(body)
-        try:
-            response = await self._session.post(url, data=data, headers=endpoint.headers or None, allow_redirects=False)
-        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            if data.stuck:
-                words = f"it took no byte of the request for {SEND_TIMEOUT:g} s"
-                raise AttemptError(_unreachable("send_timeout", words)) from error
-            raise AttemptError(_before_answer(error)) from error
-        return Exchange(response)
+        headers, proxy = endpoint.headers or None, self._proxies.get(endpoint.root)
+        while True:
+            data = Body(body)
+            try:
+                response = await self._session.post(url, data=data, headers=headers, allow_redirects=False, proxy=proxy)
+            except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+                if data.was_held_back:
+                    continue
+                raise AttemptError(_unsent(data, error) or _before_answer(error)) from error
+            if not data.was_held_back:
+                return Exchange(response)
+            response.close()  # what it answers was read before anything was asked
 
     async def request(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 10.0
@@ -107,10 +112,11 @@ class Transport:
 
         `timeout` covers everything, in seconds.
         """
+        proxy = next((proxy for root, proxy in self._proxies.items() if f"{url}/".startswith(f"{root}/")), None)
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(self._connect_timeout, timeout))
         try:
             async with self._session.request(
-                method, url, data=body or None, headers=headers, timeout=limits, allow_redirects=False
+                method, url, data=body or None, headers=headers, timeout=limits, allow_redirects=False, proxy=proxy
             ) as response:
                 exchange = Exchange(response)
                 return Reply(exchange.status, exchange.headers, await exchange.body(DECODED_LIMIT))
@@ -130,7 +136,7 @@ class Exchange:
         headers = response.headers
         self.content_type = headers.get(hdrs.CONTENT_TYPE, "").lower()
         encoding = headers.get(hdrs.CONTENT_ENCODING)
-        self._inflate = _Inflate() if encoding and encoding.lower() in ("gzip", "deflate", "x-gzip") else None
+        self._inflate = None if encoding is None else inflater(encoding)
 
     @property
     def tells_limits(self) -> bool:
@@ -176,57 +182,27 @@ class Exchange:
         self._response.close()
 
 
-class _Body(aiohttp.payload.Payload):
-    """A request; a large one is sent in slices that the server has to take in time."""
-
-    _value: bytes
-
-    def __init__(self, value: bytes) -> None:
-        super().__init__(value, content_type=HEADERS["Content-Type"])
-        self._size = len(value)
-        self.stuck = False
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        if len(self._value) <= SLICE:
-            await writer.write(self._value)
-            return
-        view = memoryview(self._value)
-        for start in range(0, len(view), SLICE):
-            try:
-                async with asyncio.timeout(SEND_TIMEOUT):
-                    await writer.write(view[start : start + SLICE])
-            except TimeoutError:
-                self.stuck = True
-                raise
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return self._value.decode(encoding, errors)
-
-
-class _Inflate:
-    """Decompresses what a server compressed unasked, with a bound on size and on ratio."""
-
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(wbits=47)
-        self._taken = self._given = 0
-
-    def feed(self, chunk: bytes) -> bytes:
-        self._taken += len(chunk)
-        allowed = min(DECODED_LIMIT, self._taken * RATIO_LIMIT + READ_BUFFER) - self._given
-        try:
-            data = self._zlib.decompress(chunk, max(allowed, 1))
-        except zlib.error as error:
-            raise AttemptError(malformed(f"a compressed answer that cannot be read: {error}")) from None
-        self._given += len(data)
-        if self._zlib.unconsumed_tail:
-            raise AttemptError(malformed(f"a compressed answer that grows beyond {allowed} bytes"))
-        return data
-
-
 @lru_cache(maxsize=256)
 def _tell_limits(names: tuple[str, ...]) -> bool:
     """A server sends the same few headers again and again."""
     return any("ratelimit" in name.lower() for name in names)
+
+
+def _unsent(body: Body, error: Exception) -> Failure | None:
+    """Name what went wrong with the sending, if it was that, or with a connection that was used before."""
+    if body.stuck:
+        return _unreachable("send_timeout", f"it took no byte of the request for {SEND_TIMEOUT:g} s")
+    if body.kept is not None and _begins_badly(error):
+        words = f"no answer on a connection that was kept, but what may be the rest of an earlier one: {error}"
+        return Failure(FailureClass.TRANSIENT, "disconnected", words)
+    return None
+
+
+def _begins_badly(error: BaseException | None) -> bool:
+    """Whether what came does not begin as an answer does: it is the rest of something else."""
+    while error is not None and not isinstance(error, BadStatusLine):
+        error = error.__cause__
+    return error is not None
 
 
 def _before_answer(error: Exception) -> Failure:

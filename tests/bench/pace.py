@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a script, as `make bench-pace` does
 
 from support.virtualload import first_p95, play
-from support.virtualscenes import OTHERS, TARGETS
+from support.virtualscenes import OTHERS, SHORT, TARGETS
 
 from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
 
@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("--targets", action="store_true", help="leave out what has no target of its own")
     arguments = parser.parse_args()
     print(f"{HEAD}  {FIRSTS}  in flight  429s")
-    scenes = TARGETS if arguments.targets else TARGETS + OTHERS
+    scenes = TARGETS + SHORT if arguments.targets else TARGETS + SHORT + OTHERS
     met = [compare(scene) for scene in scenes if arguments.only in scene.name]
     return 0 if all(met) else 1
 

@@ -191,3 +191,17 @@ def test_servers_of_two_kinds_are_78(desk: Desk) -> None:
             assert f"{sim.url} speaks Ollama's, {other.url} OpenAI's" in ran.err
         told = desk.call("check", "--base-url", sim.url, "--base-url", other.url, "--dialect", "openai")
     assert told.code == 0
+
+
+def test_an_ollama_without_models_is_told_so(desk: Desk) -> None:
+    """No empty table, and how to get one; elsewhere nobody is sent to Ollama."""
+    for look, suffix, pull in (("native", "", True), ("openai", "/v1", False)):
+        with simulator_thread(look=look, models=()) as sim:
+            listed = desk.call("models", "--base-url", sim.url + suffix)
+            data = desk.call("models", "--base-url", sim.url + suffix, "--json")
+            seen = desk.call("check", "--base-url", sim.url + suffix)
+        assert (listed.code, listed.out, json.loads(data.out)) == (0, "", [])
+        assert f"{sim.url} (" in listed.err
+        assert "has no models" in listed.err
+        assert ("ollama pull" in listed.err) is pull
+        assert "models   none" in seen.out

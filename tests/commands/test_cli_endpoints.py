@@ -60,6 +60,7 @@ def test_a_line_goes_where_its_shape_says(desk: Desk, look: Any, paths: dict[str
         )
         assert (ran.code, ran.out, ran.err) == (0, "", "")
         assert sim.tally.paths.pop("/props", 0) == (look is OPENAI)  # asks how many slots it has
+        assert sim.tally.paths.pop("/", 0) == (look is OPENAI)  # asks whether it is an Ollama
         assert sim.tally.paths.total() == 6  # one of them asks who it is
         streamed = {seen.path: seen.body.get("stream") for seen in sim.tally.log}
     lines = {line["id"]: line for line in desk.lines()}
@@ -173,7 +174,7 @@ def test_the_api_can_be_said_or_told_by_the_url(desk: Desk, dialect: str | None,
             *(("--dialect", dialect) if dialect else ()),
         )
         assert ran.code == 0, ran.err
-        openai = {"/props": 1, "/v1/chat/completions": 1}
+        openai = {"/props": 1, "/": 1, "/v1/chat/completions": 1}
         assert dict(sim.tally.paths) == ({"/api/chat": 1} if dialect == "native" else openai)
 
 

@@ -186,3 +186,25 @@ def test_what_an_endpoint_cannot_be_told_is_said_once(desk: Desk) -> None:
     assert ran.code == 0
     assert ran.err.count("has no way to say 'n'") == 1
     assert '"temprature" (did you mean "temperature"?)' in ran.err
+
+
+def test_an_ollama_behind_v1_is_known_for_what_it_is(desk: Desk) -> None:
+    """The limit of a batch line holds there, and what it does not read is told once; others get the line as it is."""
+    body = {"model": "simulator", "max_completion_tokens": 3, "top_k": 5}
+    lines = [
+        {
+            "custom_id": name,
+            "url": "/v1/chat/completions",
+            "body": body | {"messages": [{"role": "user", "content": text}]},
+        }
+        for name, text in (("a", "[[sim id=a]]"), ("b", "[[sim id=b]]"))
+    ]
+    desk.write("jobs.jsonl", *lines)
+    for look, is_ollama in (("native", True), ("openai", False)):
+        with simulator_thread(look=look) as sim:
+            ran = desk.call("run", "jobs.jsonl", "-o", f"{look}.results.jsonl", "--base-url", f"{sim.url}/v1")
+            sent = [sim.requests(name)[0].body for name in "ab"]
+        assert ran.code == 0
+        assert [one.get("max_tokens") for one in sent] == [3 if is_ollama else None] * 2
+        assert ran.err.count("Ollama does not read 'top_k'") == is_ollama
+        assert [one["top_k"] for one in sent] == [5, 5]

@@ -179,3 +179,17 @@ def test_a_redirect_is_not_followed(desk: Desk, status: int) -> None:
         assert other.seen == []
     assert desk.errors() == {}
     check_silence(desk, ran)
+
+
+def test_the_environments_proxy_never_gets_what_stays_on_this_machine(desk: Desk) -> None:
+    """With --trust-env as well: the key for a server here does not leave, and .netrc's password is told to nobody."""
+    prepare(desk)
+    (desk.path / ".netrc").write_text(f"machine 127.0.0.1 login me password {HEADER}\n")
+    with echoing(400) as proxy, echoing(400) as server:
+        env = {"HTTP_PROXY": proxy.url, "http_proxy": proxy.url, "ALL_PROXY": proxy.url}
+        args = ("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "m", "--base-url", f"{server.url}/v1", "--trust-env")
+        rans = [desk.run(*args, env=env), desk.run(*args, "--api-key-file", "secret/key", env=env)]
+        assert proxy.seen == []
+        assert server.seen
+    (desk.path / ".netrc").unlink()
+    check_silence(desk, *rans)

@@ -13,7 +13,7 @@ from batcher.exchange.answers import asks_many, judge
 from batcher.failures import LineError, UsageError
 from batcher.inputs.formats import FORMATS, by_extension, by_look, named
 from batcher.inputs.formats.defaults import Defaults
-from batcher.inputs.formats.endpoints import ENDPOINTS, kind_of
+from batcher.inputs.formats.endpoints import ENDPOINTS, endpoint_of
 from batcher.inputs.formats.jsonl import parse_job
 from batcher.inputs.formats.lines import read_lines
 from batcher.inputs.formats.parameters import unknown_keys_warning
@@ -102,13 +102,54 @@ def test_ids() -> None:
     assert parse_job(b'{"prompt":"hi"}', 1, Defaults(), Ids({name}.__contains__)).id == f"{name}#2"
 
 
+URLS = {
+    # Azure's batch lines: https://github.com/mozilla-ai/any-llm/pull/1348
+    "/chat/completions": "/v1/chat/completions",
+    "/embeddings": "/v1/embeddings",
+    "/responses": "/v1/responses",
+    "/completions": "/v1/completions",
+    "/images/generations": "/v1/images/generations",
+    "/v1/chat/completions/": "/v1/chat/completions",
+    "/api/chat/": "/api/chat",
+    "v1/embeddings": "/v1/embeddings",
+    "https://api.openai.com/v1/chat/completions": "/v1/chat/completions",
+    "https://api.openai.com/v1/responses/": "/v1/responses",
+    "HTTPS://API.OPENAI.COM/v1/embeddings": "/v1/embeddings",
+    "http://localhost:11434/api/generate": "/api/generate",
+    "http://[::1]:11434/api/embed": "/api/embed",
+    "https://openrouter.ai/api/v1/chat/completions": "/v1/chat/completions",
+    "https://api.groq.com/openai/v1/chat/completions": "/v1/chat/completions",
+    "https://open.bigmodel.cn/api/paas/v4/chat/completions": "/v1/chat/completions",
+    "https://r.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-10-21": "/v1/chat/completions",
+    "/openai/deployments/d/embeddings?api-version=2024-10-21": "/v1/embeddings",
+    "https://generativelanguage.googleapis.com/v1beta/openai/embeddings": "/v1/embeddings",
+    "/v1/completions#top": "/v1/completions",
+}
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_the_path_counts_of_a_url(url: str) -> None:
+    """Whatever its author's server is called; the job is that of the plain path."""
+    path = URLS[url]
+    body: dict[str, Any] = {"messages": [USER], "prompt": "hi", "input": "hi"}
+    job, plain = job_of(id="a", body=dict(body), url=url), job_of(id="a", body=dict(body), url=path)
+    assert job == plain
+    assert job.path == path
+    assert job_of(id="a", url=url, **body).path == path
+
+
 @pytest.mark.parametrize(
     ("path", "nearest"),
     [
         ("/v1/chat/completion", "/v1/chat/completions"),
         ("/api/embeddings", "/api/embed"),
-        ("/chat/completions", "/v1/chat/completions"),
+        ("/v1/chats/completions", "/v1/chat/completions"),
+        ("/chat", "/api/chat"),
+        ("/v1/messages", "did you mean"),
+        ("https://api.openai.com/v1", "known are"),
+        ("https://completions", "did you mean"),
         ("zzz", "known are"),
+        ("/" * 9000 + "v1/chat/completions", "there is no endpoint"),
         (5, "as text"),
     ],
 )
@@ -124,7 +165,7 @@ def test_run_wide_endpoint_is_checked_once() -> None:
     """A run's endpoint that is none is a mistake of the command line, not of each line."""
     with pytest.raises(UsageError, match="/api/chat"):
         Defaults(path="/api/chatt")
-    assert kind_of("/api/chat") is Kind.CHAT
+    assert endpoint_of("/api/chat")[1] is Kind.CHAT
 
 
 def test_unknown_keys_are_counted() -> None:

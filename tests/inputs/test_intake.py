@@ -164,3 +164,29 @@ def test_a_pipe_that_has_nothing_yet() -> None:
     desk = Desk(at_most=2)
     arriving = [None, Line(0, 0, ask("a")), None, Line(1, 0, ask("b")), Line(2, 0, ask("c"))]
     assert [job and job.id for job in desk.intake.jobs(arriving)] == [None, "a", None, "b"]
+
+
+@both
+def test_lines_that_are_asked_for_again(*, check: bool) -> None:
+    """They are the jobs that they were, under the ids that they had; what is no longer what it was is passed over."""
+    texts = [orjson.dumps({"prompt": "same"})] * 3 + [ask("a"), ask("b"), ask("c")]
+    desk = Desk()
+    ids = desk.ids(*texts, check=check)
+    again = [*texts[:4], ask("b", "edited"), texts[5]]
+    found = desk.intake.again(lines(*again), iter([(1, 5), (4, 6), (5, 7)]))
+    assert [(job.seq, job.id, number) for job, number in filter(None, found)] == [(1, ids[1], 5), (5, "c", 7)]
+    assert desk.intake.taken == 6
+    assert not desk.refused
+
+
+def test_others_have_their_turn_while_lines_are_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long way to a line is gone in stretches."""
+    monkeypatch.setattr("batcher.inputs.intake.TURN", 3)
+    texts = [ask(str(number)) for number in range(10)]
+    desk = Desk()
+    desk.ids(*texts, check=False)
+    rests: list[int] = []
+    desk.intake.rest = lambda: rests.append(1)
+    found = list(desk.intake.again(lines(*texts), iter([(8, 1)])))
+    assert [one and one[0].seq for one in found] == [None, None, 8]
+    assert len(rests) == 2

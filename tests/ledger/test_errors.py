@@ -195,6 +195,14 @@ def test_overwrite(path: Path) -> None:
         assert b'"a"' not in (path.read_bytes() if path.exists() else b"")
 
 
+def test_overwrite_by_the_first_failure(path: Path) -> None:
+    """Nothing of before is there from the moment that something new is, not only at the end."""
+    path.write_bytes(failure("a"))
+    with ErrorsFile(path, overwrite=True) as errors:
+        errors.append(failure("b"))
+        assert path.read_bytes() == failure("b")
+
+
 @pytest.mark.parametrize("name", [".", "none/errors.jsonl"])
 def test_where_no_file_can_be(tmp_path: Path, name: str) -> None:
     """A file that could not be made when it is needed is refused before anything is spent."""

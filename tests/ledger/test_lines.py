@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, strategies as st
 from jsonschema import Draft202012Validator
 
+from batcher import codec
 from batcher.failures import Failure, FailureClass, LineError
 from batcher.inputs.formats.jsonl import refused
 from batcher.inputs.formats.lines import Line
@@ -304,6 +305,27 @@ def test_a_key_is_not_cut_in_two() -> None:
     for text in ("x" * (PARTIAL_LIMIT - 5) + key, f"so far: {key[:12]}"):
         failed = result(Completion(choices={0: Choice(texts=[text])}), failure=Failure(FailureClass.SUSPECT, "c", "m"))
         assert key[:8] not in error_line(failed, redactor=Redactor([Secret(key)])).decode()
+
+
+def test_halves_of_characters_in_meta_and_its_names() -> None:
+    """Those that belong together are their character, and one that is alone U+FFFD: no reader takes a half back."""
+    texts = ["a\ud83d", "\ude00b\ud83d"]
+    line = result_line(result(Completion(choices={0: Choice(texts=texts)}), meta={"\ud83d": "\ude00"}))
+    assert orjson.loads(line)["text"] == "a😀b\ufffd"
+    assert orjson.loads(line)["meta"] == {"\ufffd": "\ufffd"}
+
+
+@pytest.mark.parametrize("digits", [20, 22, 309, 4300, 4301, 100_000])
+def test_long_integers_keep_their_digits(digits: int) -> None:
+    """Of any length, in `meta`, `parsed` and the arguments of tools, also where Python makes no integer of them."""
+    number = b"-" + b"7" * digits
+    arguments = (b'{"n":%s}' % number).decode()
+    call = {"function": {"name": "f", "arguments": arguments}}
+    completion = Completion(choices={0: Choice(texts=["x"], tool_calls=[call])}, parsed=codec.loads(number))
+    line = result_line(result(completion, meta=codec.loads(b"[%s]" % number)))
+    assert line.count(b":%s" % number) == 2
+    assert b'"meta":[%s]' % number in line
+    assert parse(line) is not None
 
 
 def test_error_line() -> None:

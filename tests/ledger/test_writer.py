@@ -262,6 +262,16 @@ async def test_a_sync_under_way_is_finished(ledger: Ledger, sender: Sender) -> N
     assert ledger.synced == ledger.end > 0
 
 
+async def test_nobody_leaves_between_the_file_and_the_disk(ledger: Ledger, path: Path, sender: Sender) -> None:
+    """A run that is cancelled just before a line's sync has it all the same: what is in the file is on the disk."""
+    writer = sender.writer(ledger, "each")
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await writer.append([entry("a")])
+    assert ids(path) == ["a"]
+    assert ledger.synced == ledger.end > 0
+
+
 async def test_what_had_finished_when_the_wait_is_cut_off(ledger: Ledger, path: Path, sender: Sender) -> None:
     """A run that is cancelled while it waits for room tries once more, says what does not fit, and lets it go."""
     sender.fail_writes(errno.ENOSPC, times=10**6, room=len(entry("a")[2]))
@@ -333,3 +343,12 @@ async def test_a_stream_goes_on_in_mid_line(pipe: tuple[int, int], sender: Sende
     os.close(writing)
     with os.fdopen(os.dup(reading), "rb") as file:
         assert file.read() == b"".join(entry(name)[2] for name in "abc")
+
+
+async def test_each_line_is_on_the_disk_before_anybody_leaves(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled as it writes, `each` syncs what it wrote all the same."""
+    writer = Sender(monkeypatch).writer(ledger, durability="each")
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await writer.append([entry("a")])
+    assert ledger.synced == ledger.end > 0

@@ -32,10 +32,17 @@ def failed(failure: Failure, sent: float = 0.0) -> Attempt:
     return Attempt(Timing(started=sent, finished=sent + 1), failure=failure)
 
 
+def refuse(limit: AdaptiveLimit, granted: int, now: float) -> None:
+    """All that may be in flight is sent, so many are granted, the others refused within a tenth of a second."""
+    for left in range(limit.allowed, granted, -1):
+        limit.finished(Attempt(Timing(started=now - 0.1, finished=now), failure=THROTTLE), left, now)
+        limit.throttled(now)
+
+
 def settled_at(level: int) -> AdaptiveLimit:
-    """A limit that has left slow start at this level, by a throttle at 0 s."""
-    limit = AdaptiveLimit(start=level + -(-level // 4))
-    limit.throttled(0.0)
+    """A limit that has left slow start at this level, by refusals at 0 s."""
+    limit = AdaptiveLimit(start=min(2 * level, level + 4 + level // 2))
+    refuse(limit, level, 0.0)
     assert limit.allowed == level
     return limit
 
@@ -96,12 +103,50 @@ def test_a_round_grows_by_a_tenth_after_slow_start() -> None:
     assert limit.allowed == 48
 
 
-@pytest.mark.parametrize(("when", "allowed"), [(14.9, 80), (15.1, 64)], ids=["the same episode", "the next one"])
-def test_a_throttle_cuts_once_an_episode(when: float, allowed: int) -> None:
-    limit = settled_at(80)
-    limit.throttled(when)
+@pytest.mark.parametrize(("granted", "allowed"), [(60, 60), (16, 40), (3, 40), (75, 80)])
+def test_refusals_cut_it_to_what_was_granted_beside_them(granted: int, allowed: int) -> None:
+    """To half of it at most, and not for two or three of them."""
+    limit = AdaptiveLimit(start=80)
+    refuse(limit, granted, 0.0)
+    assert limit.allowed == allowed
+
+
+@pytest.mark.parametrize(("when", "allowed"), [(14.9, 40), (15.1, 20)], ids=["the same episode", "the next one"])
+def test_refusals_halve_it_once_an_episode(when: float, allowed: int) -> None:
+    limit = AdaptiveLimit(start=80)
+    refuse(limit, 2, 0.0)
+    refuse(limit, 2, when)
     assert limit.allowed == allowed
     assert limit.settled() == f"{allowed} in flight: above that the server said wait"
+
+
+def test_refusals_by_lot_leave_it_nearly_as_it_is() -> None:
+    """Three in ten are refused within 10 ms, and others are in flight at once."""
+    limit, now = AdaptiveLimit(most=64, start=64), 0.0
+    for _ in range(1_000):
+        now += 1 / 27
+        limit.finished(Attempt(Timing(started=now - 0.01, finished=now), failure=THROTTLE), 64, now)
+        limit.throttled(now)
+    assert limit.allowed == 64
+
+
+def test_calls_that_are_refused_alone_say_nothing_of_how_many() -> None:
+    """In the dead time of a window all are refused, whatever is in flight."""
+    limit = AdaptiveLimit(start=8)
+    for second in range(100):
+        refuse(limit, 0, 20.0 * second)
+        assert limit.allowed >= 4
+
+
+def test_a_reason_is_told_no_longer_than_it_holds() -> None:
+    """What grew past the level at which it was cut has nothing that speaks against more."""
+    limit = AdaptiveLimit(start=44)
+    refuse(limit, 40, 0.0)
+    assert limit.settled() == "40 in flight: above that the server said wait"
+    now = serve(limit, 40, 20.0)
+    assert limit.settled() == "44 in flight: nothing spoke against more"
+    serve(limit, 44, now + 10.0)
+    assert limit.settled() == "48 in flight: nothing spoke against more"
 
 
 def test_answers_to_calls_from_before_a_cut_do_not_count() -> None:

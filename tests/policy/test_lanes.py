@@ -15,6 +15,7 @@ from support.virtualrun import (
     NO_KEY,
     NO_MODEL,
     NO_SOCKETS,
+    NO_VECTORS,
     ODD,
     OTHER,
     REFUSED,
@@ -27,7 +28,9 @@ from support.virtualrun import (
 from support.virtualworld import Box, World
 
 from batcher.failures import Exit
-from batcher.policy.scheduler import Done, Send, Verdict, Wait
+from batcher.policy.judge import Verdict
+from batcher.policy.pace.pacing import Pacing
+from batcher.policy.scheduler import Done, Send, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,27 +78,30 @@ def test_a_retry_prefers_another_server_and_does_not_wait_for_one() -> None:
 
 
 def test_what_one_server_refuses_to_take_goes_to_the_other_at_once() -> None:
-    """A connection refused, or a gate, on one server costs nothing while another is well."""
-    for failure in (REFUSED, throttle(100.0)):
+    """A connection refused, or a wait that is asked of a call, costs nothing while another server is well."""
+    for failure, others in ((REFUSED, 4), (throttle(100.0), 1)):
         run = Run.of(calls(4), HOSTED, OTHER, limit=4)
         one = run.send()
         assert run.end(one, failure) is Verdict.PARKED
-        assert [where(run) for _ in range(4)] == [OTHER.root] * 4
+        assert [where(run) for _ in range(others)] == [OTHER.root] * others
+        assert run.sent[1] is one
         assert one.waited == 0.0
+        if failure is not REFUSED:
+            run.end(one, throttle(100.0))
+            run.fill()
+            assert one not in run.sent[2:]
 
 
 def test_a_key_that_one_server_refuses_takes_only_that_server_out() -> None:
-    """The run ends with the refusal when no server is left."""
-    run = Run.of(calls(9), HOSTED, OTHER)
-    first, second = run.send(), run.send()
-    assert run.end(first, NO_KEY) is Verdict.PARKED
-    assert run.end(second) is Verdict.ENDED
-    for _ in range(3):
-        assert where(run) == OTHER.root
-        run.end(run.sent[-1])
-    assert run.end(run.send(), NO_KEY) is Verdict.PENDING
+    """No job is lost for it, and what is served elsewhere is; the run ends with the refusal when no server is left."""
+    work = calls(99)
+    run = Run.of(work, HOSTED, OTHER, limit=2).drain(lambda one: NO_KEY if one.server == HOSTED.root else None)
+    assert {one.server for one in work} == {OTHER.root}
+    assert run.scheduler.pending == 0
+    run = Run.of(calls(99), HOSTED, OTHER).drain(lambda _: NO_KEY)
     assert run.scheduler.stop_failure is not None
     assert run.scheduler.stop_failure.exit is Exit.REFUSED
+    assert run.scheduler.pending == len(set(run.sent)) < 30
 
 
 def test_a_model_that_one_server_lacks_is_served_by_the_other() -> None:
@@ -106,9 +112,24 @@ def test_a_model_that_one_server_lacks_is_served_by_the_other() -> None:
     run.drain(lambda one: NO_MODEL if (one.model or "") in lacks[one.server] else None)
     assert {(one.model, one.server) for one in work[::3]} == {("a", OTHER.root)}
     assert {(one.model, one.server) for one in work[1::3]} == {("b", HOSTED.root)}
-    assert len(run.sent) <= 20 + 4
+    assert len(run.sent) <= 20 + 3 * 10
     assert run.scheduler.pending == 10
     assert [name for _, name in run.scheduler.refused] == ["c"]
+
+
+def test_a_model_that_cannot_embed_can_still_chat() -> None:
+    """Ollama's 501 is about the model on that path alone; so are the jobs that stay pending."""
+    paths = ("/api/embed", "/api/chat")
+    work = [call(n, model="ab"[n // 2 % 2], path=paths[n % 2]) for n in range(20)]
+    run = Run.of(work, NATIVE)
+    run.drain(lambda one: NO_VECTORS if one.path == "/api/embed" and one.model == "a" else None)
+    assert run.scheduler.pending == 5
+    assert [name for _, name in run.scheduler.refused] == ["a at /api/embed"]
+    assert {(one.model, one.path) for one in run.sent[3:]} >= {
+        ("a", "/api/chat"),
+        ("b", "/api/chat"),
+        ("b", "/api/embed"),
+    }
 
 
 def test_want_of_sockets_lowers_what_is_sent_and_ends_the_run_in_the_end() -> None:
@@ -131,12 +152,12 @@ def test_want_of_sockets_lowers_what_is_sent_and_ends_the_run_in_the_end() -> No
 def test_what_the_run_goes_on_without_is_said() -> None:
     """A server that is missing is named, and the run is only said to wait when all of them are."""
     run = Run.of(calls(9), HOSTED, OTHER)
-    assert run.scheduler.waits_for(run.now) == ""
+    assert run.scheduler.waits_for() == ""
     first, second = run.send(), run.send()
     run.end(first, REFUSED)
-    assert run.scheduler.waits_for(run.now) == f"going on without {first.server}: connect call failed"
+    assert run.scheduler.waits_for() == f"going on without {first.server}: connect call failed"
     run.end(second, REFUSED)
-    assert run.scheduler.waits_for(run.now).count("waiting for") == 2
+    assert run.scheduler.waits_for().count("waiting for") == 2
 
 
 def test_retries_take_no_more_than_half_of_the_slots_while_there_is_anything_new() -> None:
@@ -155,21 +176,54 @@ def test_retries_take_no_more_than_half_of_the_slots_while_there_is_anything_new
 
 def test_a_suspect_is_asked_alone() -> None:
     """Nothing else is in flight there when it is sent, and nothing else is sent until it ended."""
-    run = Run.of(calls(9), limit=4, retries=0)
-    suspect, *others = [run.send() for _ in range(4)]
-    assert run.end(suspect, CRASH) is Verdict.PARKED
-    run.now += 1.0
-    for one in others:
-        assert run.waits() == math.inf
-        run.end(one)
-    assert run.send() is suspect
-    assert run.waits() == math.inf
-    for _ in range(2):
-        assert run.end(suspect, CRASH) is Verdict.PARKED
+    work = calls(60)
+    run = Run.of(work, limit=4)
+    alone: list[int] = []
+
+    def fate(one: Call, _dice: object) -> Failure | None:
+        if one is work[9]:
+            alone.append(len(run.lane.in_flight))
+        return None
+
+    box = Box(takes=1.0, poison={work[9]}, fate=fate)
+    world = World(run, box).play()
+    assert world.codes[work[9]] == "crashes_server"
+    assert alone[-3:] == [1, 1, 1]
+    assert world.ended == 59
+
+
+def test_a_success_between_wants_of_sockets_renews_patience() -> None:
+    """Who lacks something now and then is at work."""
+    run = Run.of(calls(40), patience=60.0)
+    for _ in range(9):
+        assert run.end(run.send_when_due(), NO_SOCKETS) is Verdict.PARKED
+        run.now += 20.0
+        run.end(run.send_when_due())
+    assert not run.scheduler.stopped
+
+
+def test_a_retry_does_not_go_where_it_would_have_to_wait() -> None:
+    """Another server is preferred only if it can take it now: not without allowance, nor kept for a suspect."""
+    for reason in ("allowance", "suspect"):
+        run = Run.of(calls(9), HOSTED, OTHER, limit=1)
+        here, there = run.scheduler.lanes
+        one = run.send()
+        assert one.server == HOSTED.root
+        if reason == "allowance":
+            there.pacing = Pacing(rpm=1.0)
+            there.pacing.take(call(99), run.now)
+        else:
+            suspect = call(98)
+            suspect.server, suspect.sent = OTHER.root, 1
+            run.scheduler.suspects.line.append(suspect)
+        run.end(one, SICK)
         run.now += 1.0
-        assert run.send() is suspect
-    assert run.end(suspect, CRASH) is Verdict.FAILED
-    assert run.fill() == 4
+        step = run.scheduler.next(run.now)
+        while isinstance(step, Send) and step.call is not one:
+            step = run.scheduler.next(run.now)
+        assert isinstance(step, Send)
+        assert one.server == HOSTED.root
+        assert here.in_flight
 
 
 # groups

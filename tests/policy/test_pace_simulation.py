@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.virtualload import Load, first_p95, play
-from support.virtualscenes import OTHERS, TARGETS
+from support.virtualscenes import OTHERS, SHORT, TARGETS
 
 from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
 
@@ -45,6 +45,12 @@ def holds(scene: Scene, seeds: int) -> None:
 def test_it_is_as_good_as_the_best_fixed_limit(scene: Scene) -> None:
     """From a cold start over five minutes, at no more than three times its wait where slots are few."""
     holds(scene, min(scene.seeds, SEEDS) if scene.upto < 256 else 1)
+
+
+@pytest.mark.parametrize("scene", SHORT, ids=lambda scene: scene.name)
+def test_it_is_found_within_ten_seconds(scene: Scene) -> None:
+    """Answers of a tenth of a second on one slot, and batches that are filled at once."""
+    holds(scene, SEEDS)
 
 
 @pytest.mark.slow

@@ -109,6 +109,10 @@ def test_what_the_server_says(server: Server, pacing: Pacing, allowance: float, 
     assert figures.refused <= refused
 
 
+BY_TOKENS = 0.06
+"""The part that may be refused where tokens are counted: one refusal holds nobody else up, so that more are met."""
+
+
 @pytest.mark.parametrize(
     ("server", "pacing", "traffic", "requests", "tokens"),
     [
@@ -128,4 +132,4 @@ def test_the_scheduler_keeps_to_it(
     figures = ScheduledWorld(server, pacing, traffic).run(420.0)
     assert figures.requests >= USED * requests
     assert figures.tokens >= USED * tokens
-    assert figures.refused <= REFUSED
+    assert figures.refused <= (BY_TOKENS if tokens else REFUSED)

@@ -58,7 +58,15 @@ def test_a_run_of_failures_slows_to_about_a_retry_a_second() -> None:
 
 def test_a_throttle_costs_less_and_a_server_that_is_away_nothing() -> None:
     """Being told to wait is no failure, and nobody bears what nobody hears."""
-    run = Run.of(calls(1), patience=1e9)
-    run.end(run.send(), throttle(1.0))
+    run = Run.of(calls(4), limit=4, patience=1e9)
+    for one in [run.send() for _ in range(4)]:
+        run.end(one, throttle(1.0))
     run.send_when_due()
     assert run.scheduler.quota.left == SIZE - THROTTLED
+    run = Run.of(calls(9), limit=9, patience=1e9)
+    first, *others = [run.send() for _ in range(9)]
+    for one in others:
+        run.end(one)
+    run.end(first, throttle(1.0))
+    assert run.send_when_due() is first
+    assert run.scheduler.quota.left == SIZE

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
-from support.virtualrun import BAD, CRASH, EMPTY, NO_KEY, NO_SOCKETS, ODD, PAGE, REFUSED, Run, call, calls, throttle
+from support.virtualrun import BAD, CRASH, EMPTY, NO_KEY, NO_SOCKETS, PAGE, REFUSED, Run, call, calls, throttle
 
 from batcher.failures import Exit, Failure, FailureClass
-from batcher.policy.dispatch import PARKED_PER_SLOT
-from batcher.policy.scheduler import ALIKE, Verdict
+from batcher.policy import judge
+from batcher.policy.backlog import size_of
+from batcher.policy.evidence import SEVERAL
+from batcher.policy.judge import ALIKE, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batcher.model import Call
 
 
 def test_no_more_are_in_flight_than_allowed() -> None:
@@ -94,16 +102,27 @@ def test_a_waiting_retry_holds_no_slot() -> None:
     assert run.send() is second
 
 
-def test_the_heap_of_waiting_calls_is_bounded() -> None:
-    """When everything fails, reading stops at four waiting calls a slot, plus those that were in flight."""
-    limit = 3
-    run = Run.of((call(number) for number in range(10_000)), limit=limit)
-    while run.scheduler.parked < PARKED_PER_SLOT * limit:
-        for one in [run.send() for _ in range(limit)]:
-            run.end(one, ODD)
-    assert run.scheduler.parked < (PARKED_PER_SLOT + 1) * limit
-    assert run.waits() > run.now
-    assert len(run.sent) == run.scheduler.parked
+def test_what_waits_is_bounded_by_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading goes on however many wait; what there is no room for goes to the end of the input, or stays pending."""
+    monkeypatch.setattr(judge, "ROOM", 10 * size_of(call()))
+    run = Run.of(calls(100), limit=4, patience=1e6)
+    reading: list[tuple[int, int]] = []
+
+    def reread(wanted: Iterator[tuple[int, int]]) -> Iterator[tuple[Call, int] | None]:
+        for seq, times in wanted:
+            reading.append((seq, times))
+            yield call(seq), times
+
+    run.scheduler.look.reread = reread
+    run.drain(lambda one: throttle(3.0, "busy") if one.jobs[0].seq % 2 and run.now < 100.0 else None)
+    assert len({one.jobs[0].seq for one in run.sent}) == 100
+    assert not run.scheduler.pending
+    assert reading
+    assert all(times > 0 for _, times in reading)
+    assert run.scheduler.backlog.kept == run.scheduler.look.kept == 0
+    run = Run.of(calls(100), limit=4, patience=1e6)
+    run.drain(lambda one: throttle(3.0, "busy") if one.jobs[0].seq % 2 and run.now < 100.0 else None)
+    assert 0 < run.scheduler.pending < 50
 
 
 def test_a_hint_lengthens_the_wait_of_a_transient_failure() -> None:
@@ -170,17 +189,15 @@ def test_the_same_mistake_from_the_start_stops_the_run() -> None:
 
 
 def test_a_server_that_begins_with_pages_is_none_of_ours() -> None:
-    """Three web pages before any answer: exit 78, and nothing failed for it that had a try left."""
-    run = Run.of(calls(100))
-    assert [run.end(run.send_when_due(), PAGE) for _ in range(3)] == [Verdict.PARKED, Verdict.PARKED, Verdict.PENDING]
-    assert run.is_done()
+    """Nothing but web pages before any answer: exit 78, and nothing failed for it. Later ones are the call's."""
+    run = Run.of(calls(100)).drain(lambda _: PAGE)
+    assert run.now < 30.0
+    assert len({one for one in run.sent if one.sent}) == SEVERAL
     assert run.scheduler.stop_failure is not None
     assert run.scheduler.stop_failure.exit is Exit.CONFIG
-    run = Run.of(calls(100))
-    run.end(run.send())
-    for _ in range(9):
-        run.end(run.send_when_due(), PAGE)
+    run = Run.of(calls(100)).drain(lambda one: PAGE if one.jobs[0].seq == 50 else None)
     assert not run.scheduler.stopped
+    assert len(run.sent) == 100 + 4
 
 
 def test_a_success_or_other_words_clear_the_suspicion() -> None:
@@ -194,8 +211,6 @@ def test_a_success_or_other_words_clear_the_suspicion() -> None:
         _fail_alike(run, 1, replace(BAD, message=f"job {number} is wrong"))
     run = Run.of(calls(100))
     _fail_alike(run, ALIKE + 1, EMPTY)
-    run = Run.of(calls(100), retries=0)
-    _fail_alike(run, ALIKE + 1, CRASH)
     assert not run.scheduler.stopped
 
 

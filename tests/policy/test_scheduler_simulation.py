@@ -32,8 +32,9 @@ from support.virtualrun import (
     throttle,
 )
 
-from batcher.policy.dispatch import PARKED_PER_SLOT
-from batcher.policy.scheduler import Done, Send, Verdict, Wait
+from batcher.policy.judge import Verdict
+from batcher.policy.lastlook import ROOM
+from batcher.policy.scheduler import Done, Send, Wait
 
 if TYPE_CHECKING:
     from batcher.failures import Failure
@@ -76,8 +77,7 @@ class World:
             else:
                 self._advance(step.until if not isinstance(step, Done) else math.inf)
             assert scheduler.in_flight == len(self._flying) <= limit
-            assert scheduler.parked <= (PARKED_PER_SLOT + 1) * limit * self.largest
-            assert scheduler.backlog.aside <= (PARKED_PER_SLOT + 2) * limit * self.largest + scheduler.backlog.window
+            assert scheduler.backlog.kept + scheduler.look.kept <= ROOM
         return False
 
     def _look(self, step: Send) -> None:
@@ -85,9 +85,9 @@ class World:
         lane = next(lane for lane in self.run.scheduler.lanes if lane.endpoint is step.endpoint)
         assert lane.out is None
         assert not lane.lacks(step.call)
-        assert len(lane.flying) <= lane.limit.allowed
+        assert len(lane.in_flight) <= lane.limit.allowed
         assert lane.solitary in (None, step.call)
-        assert len(lane.flying) == 1 or lane.solitary is None
+        assert len(lane.in_flight) == 1 or lane.solitary is None
         if lane.is_sticky:
             assert lane.group == step.call.group
 

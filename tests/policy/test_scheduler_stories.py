@@ -9,8 +9,8 @@ from support.virtualrun import CRASH, CUT, HOSTED, HUNG_UP, OTHER, SICK, Run, ca
 from support.virtualworld import Box, World
 
 from batcher.failures import Exit
+from batcher.policy.judge import Verdict
 from batcher.policy.limit.concurrency import AdaptiveLimit
-from batcher.policy.scheduler import Verdict
 
 if TYPE_CHECKING:
     import random

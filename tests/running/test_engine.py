@@ -36,6 +36,7 @@ async def test_answers_arrive_whole(simulator: Simulator, api: Api, kind: Kind, 
         assert (result.timing.ttft is not None) is stream
 
 
+@pytest.mark.usefixtures("_no_trial")
 async def test_exactly_as_many_in_flight_as_allowed(simulator: Simulator) -> None:
     """With five slots the server sees five requests at once: never six, and all five are used."""
     async with engine_for([job(n, "tokens=3 delay=0.004") for n in range(40)], simulator.url, limit=5) as engine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -10,11 +11,13 @@ from batcher.failures import Failure, FailureClass
 from batcher.model import Api, Call, Endpoint
 from batcher.policy.backlog import Backlog
 from batcher.policy.breaker import Breaker
+from batcher.policy.evidence import LEAST
 from batcher.policy.lane import Lane
 from batcher.policy.limit.concurrency import FixedLimit
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
+from batcher.policy.setback import Setback
 from batcher.running.holds import Holds
 from batcher.view.summary import Summary
 
@@ -22,6 +25,13 @@ A, B = "http://a:1", "http://b:1"
 REFUSED = Failure(FailureClass.CONNECTION, "refused", "connection refused")
 WAIT = Failure(FailureClass.THROTTLE, "rate_limited", "slow down", 429, 30.0)
 FORBIDDEN = Failure(FailureClass.FATAL, "unauthorized", "no such key", 401)
+
+
+class Still(random.Random):
+    """Dice that fall on the least."""
+
+    def uniform(self, a: float, b: float) -> float:  # noqa: ARG002 - the signature is that of the dice
+        return a
 
 
 class Watch:
@@ -41,11 +51,15 @@ class Watch:
         return said
 
     def down(self, place: int, now: float) -> None:
-        self.lanes[place].failed(_call(), REFUSED, now, RetryPolicy(), random.Random(1))
+        self._fail(place, REFUSED, now)
 
     def throttle(self, place: int, seconds: float, now: float) -> None:
-        self.lanes[place].trouble = WAIT
-        self.lanes[place].breaker.throttled(now, seconds)
+        for _ in range(LEAST):
+            self._fail(place, replace(WAIT, retry_after=seconds), now)
+
+    def _fail(self, place: int, failure: Failure, now: float) -> None:
+        setback = Setback(_call(), failure, now, now)
+        self.lanes[place].failed(setback, RetryPolicy(), Still())
 
     def up(self, place: int) -> None:
         self.lanes[place].breaker.answered()
@@ -72,7 +86,7 @@ def test_being_told_to_wait_is_told_apart() -> None:
     """A gate counts as held, not as away."""
     watch = Watch(A)
     watch.look(0.0)
-    watch.lanes[0].failed(_call(), WAIT, 0.0, RetryPolicy(), random.Random(1))
+    watch.throttle(0, 5.0, 0.0)
     assert watch.look(0.0) == [f"waiting, as {A} asks: slow down"]
     watch.look(10.0)
     sums = watch.summary.servers[A]

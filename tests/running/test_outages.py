@@ -22,13 +22,16 @@ from support.virtualrun import (
     calls,
     throttle,
 )
+from support.virtualworld import Box, World
 
 from batcher.failures import Exit, Failure, FailureClass
-from batcher.policy.breaker import ASKING
 from batcher.policy.dispatch import READS_PER_STEP
+from batcher.policy.evidence import SEVERAL
+from batcher.policy.judge import LOCAL_PAUSE, Verdict
 from batcher.policy.limit.concurrency import AdaptiveLimit
 from batcher.policy.quota import SIZE
-from batcher.policy.scheduler import LOCAL_PAUSE, Verdict
+from batcher.policy.scheduler import Send, Wait
+from batcher.policy.service import ASKING
 from batcher.running.stops import stops
 
 if TYPE_CHECKING:
@@ -40,16 +43,19 @@ USED_UP = Failure(
 """What Google says beside a day's limit is when a minute's is over."""
 
 
-def test_a_throttle_gates_the_endpoint_and_uses_no_attempt() -> None:
-    """All workers wait as long as the server said, and a little of their own; the call goes again, however often."""
-    run = Run.of(calls(2), limit=2)
-    one = run.send()
-    for _ in range(9):
+def test_a_throttle_of_all_gates_them_and_uses_no_attempt() -> None:
+    """All wait as long as the server said, and a little of their own; then one goes, again and again."""
+    run = Run.of(calls(4), limit=4)
+    for one in [run.send() for _ in range(4)]:
         assert run.end(one, throttle(7.0)) is Verdict.PARKED
+    for _ in range(9):
         assert run.now + 7.0 <= run.waits() <= run.now + 7.0 + 0.7 + 0.5
-        assert run.send_when_due() is one
-    assert (one.sent, one.counted, one.throttled) == (9, 0, 9)
-    assert one.waited == pytest.approx(run.now)
+        one = run.send_when_due()
+        assert run.end(one, throttle(7.0)) is Verdict.PARKED
+        assert one.counted == 0
+    assert sum(one.throttled for one in set(run.sent)) == 4 + 9
+    run.drain()
+    assert {one.counted for one in run.sent} == {0}
 
 
 def test_a_call_that_is_refused_while_others_are_taken_waits_alone() -> None:
@@ -101,14 +107,12 @@ def test_a_throttle_without_a_hint_backs_off_by_the_episode(hint: float | None) 
 @pytest.mark.parametrize("code", ["rate_limited", "busy", "overloaded"])
 def test_a_throttle_beyond_patience_stops_the_run(code: str) -> None:
     """A limit that resets tomorrow is no reason to wait today: everything stays pending, and it is known till when."""
-    run = Run.of(calls(5), limit=2)
-    first, second = run.send(), run.send()
-    assert run.end(first, throttle(7200.0, code)) is Verdict.PENDING
-    assert run.scheduler.stop_failure is not None
-    assert run.scheduler.stop_failure.exit is Exit.STOPPED
-    assert run.end(second, CRASH) is Verdict.PENDING
-    assert run.is_done()
-    assert (run.scheduler.pending, run.scheduler.parked) == (2, 0)
+    for jobs in (1, 5):
+        run = Run.of(calls(jobs), limit=2).drain(lambda _: throttle(7200.0, code))
+        assert run.now < 10.0
+        assert run.scheduler.stop_failure is not None
+        assert run.scheduler.stop_failure.exit is Exit.STOPPED
+        assert (run.scheduler.pending, run.scheduler.parked) == (min(jobs, 3), 0)
 
 
 @pytest.mark.parametrize(
@@ -134,14 +138,17 @@ def test_the_end_says_what_the_server_said(why: Failure, said: str, wait: float 
 
 @pytest.mark.parametrize("server", [HOSTED, NATIVE])
 def test_a_call_that_is_told_to_wait_again_and_again_holds_up_no_other(server: Endpoint) -> None:
-    """With one slot, retries and new calls take turns."""
-    run = Run.of(calls(4), server)
+    """With one slot, the others are served while it waits; it is asked at last, when all else has ended, and fails."""
+    run = Run.of(calls(9), server)
     first = run.send()
     run.end(first, throttle())
-    for _ in range(6):
-        one = run.send_when_due()
-        run.end(one, throttle() if one is first else None)
-    assert [one is first for one in run.sent] == [True, True, False, True, False, True, False]
+    for _ in range(8):
+        run.end(run.send())
+    assert run.now == 0.0
+    run.drain(lambda _: throttle())
+    assert set(run.sent[9:]) == {first}
+    assert first.sent > 2 * run.scheduler.retry.retries
+    assert 15.0 <= run.now < 60.0
 
 
 def test_a_refused_connection_uses_no_attempt() -> None:
@@ -209,6 +216,24 @@ def test_one_call_that_the_server_hangs_up_on_fails_alone() -> None:
     assert poison.sent == 3  # the free resend is no attempt
 
 
+def test_a_server_that_hangs_up_on_one_job_each_time_is_not_away() -> None:
+    """Nor is it when it was, and nothing but that job is left to show that it is back."""
+    poison, *others = calls(9)
+    run = Run.of([poison, *others], limit=4)
+    run.fill()
+    run.end(poison, HUNG_UP)
+    for _ in range(8):
+        run.end(next(one for one in run.lane.in_flight if one is not poison))
+        run.fill()
+    while poison.counted < 2:
+        run.end(run.send_when_due() if poison not in run.lane.in_flight else poison, HUNG_UP)
+    run.end(run.send_when_due(), REFUSED)
+    run.drain(lambda _: HUNG_UP)
+    assert run.scheduler.stop_failure is None
+    assert run.scheduler.pending == 0
+    assert poison.counted == 5
+
+
 def test_a_port_that_hangs_up_on_everybody_is_an_outage() -> None:
     """A forwarder whose server is still starting accepts and closes: calls wait, none fails."""
     run = Run.of(calls(8), limit=4, retries=1, first_patience=900.0)
@@ -219,7 +244,7 @@ def test_a_port_that_hangs_up_on_everybody_is_an_outage() -> None:
     for _ in range(8):
         one = run.send_when_due()
         assert run.end(one) is Verdict.ENDED
-        assert one.counted == 0
+        assert one.counted <= 1
     assert run.is_done()
 
 
@@ -246,36 +271,55 @@ def test_want_of_sockets_here_is_not_the_jobs_fault() -> None:
 
 def test_a_refused_key_stops_the_run_and_leaves_everything_pending() -> None:
     """No million error lines for one wrong key: what is parked, and what comes back later, stays pending."""
-    run = Run.of(calls(100), limit=3)
-    first, second, third = run.send(), run.send(), run.send()
-    run.end(first, CRASH)
-    assert run.end(second, NO_KEY) is Verdict.PENDING
+    run = Run.of(calls(100), limit=SEVERAL + 1)
+    *refused, last = [run.send() for _ in range(SEVERAL + 1)]
+    assert [run.end(one, NO_KEY) for one in refused] == [Verdict.PARKED] * (SEVERAL - 1) + [Verdict.PENDING]
     assert run.is_done()
-    assert run.end(third, CRASH) is Verdict.PENDING
+    assert run.end(last, CRASH) is Verdict.PENDING
     assert run.scheduler.stop_failure is NO_KEY
-    assert (run.scheduler.pending, run.scheduler.parked, run.scheduler.in_flight) == (3, 0, 0)
+    assert (run.scheduler.pending, run.scheduler.parked, run.scheduler.in_flight) == (SEVERAL + 1, 0, 0)
+
+
+@pytest.mark.parametrize("failure", [NO_KEY, NO_MODEL, NO_PATH])
+def test_one_job_that_is_refused_for_good_fails_alone(failure: Failure) -> None:
+    """Where others are served it is the job's; a stray refusal is only asked again; one of many first ones waits."""
+    for stray in (True, False):
+        work = calls(40)
+        run = Run.of(work, limit=4)
+        meets = {work[0], work[20]}
+
+        def fate(one: Call, meets: set[Call] = meets, *, stray: bool = stray) -> Failure | None:
+            return failure if one in meets and not (stray and one.sent) else None
+
+        World(run, Box(takes=0.1, fate=lambda one, _: fate(one))).play()
+        assert run.scheduler.stop_failure is None
+        assert run.scheduler.pending == 0
 
 
 @pytest.mark.parametrize("failure", [NO_MODEL, NO_PATH])
 def test_a_model_or_path_that_is_not_there_spares_the_others(failure: Failure) -> None:
-    """Only the jobs of that model, or of that path, stay pending, and no second one is sent."""
-    there, gone = call(0), call(1, path="/gone") if failure is NO_PATH else call(1, model="gone")
-    more = call(2, path=gone.path, model=gone.model or "")
-    run = Run.of([gone, there, more])
-    assert run.end(run.send(), failure) is Verdict.PENDING
-    assert run.send() is there
-    run.end(there)
-    assert run.is_done()
-    assert run.scheduler.pending == 2
+    """Only the jobs of that model, or of that path, stay pending, and no more than several are sent."""
+    gone = {"path": "/gone"} if failure is NO_PATH else {"model": "gone"}
+    work = [call(n) if n % 2 else call(n, **gone) for n in range(60)]  # type: ignore[arg-type]  # mypy cannot tell which
+    run = Run.of(work).drain(lambda one: failure if one in work[::2] else None)
+    assert run.scheduler.pending == 30
+    assert len({one for one in run.sent if one in work[::2]}) == SEVERAL
     assert run.scheduler.stop_failure is None
+    assert len(run.scheduler.refused) == 1
 
 
 def test_skipping_many_jobs_gives_others_a_turn() -> None:
     """A million jobs of a missing model are skipped in steps, not in one breath."""
-    gone = [call(n, model="gone") for n in range(READS_PER_STEP + 2)]
+    gone = [call(n, model="gone") for n in range(READS_PER_STEP + 100)]
     last = call(9999)
     run = Run.of([*gone, last])
-    run.end(run.send(), NO_MODEL)
-    assert run.waits() == run.now
-    assert run.send() is last
+    turns = 0
+    while (step := run.scheduler.next(run.now)) != Send(last, HOSTED):
+        if isinstance(step, Send):
+            run.end(step.call, NO_MODEL)
+        else:
+            assert isinstance(step, Wait)
+            turns += step.until == run.now
+            run.now = step.until
+    assert turns == 1
     assert run.scheduler.pending == len(gone)

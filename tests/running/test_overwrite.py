@@ -96,6 +96,18 @@ def test_a_run_to_the_end_replaces_all(
     assert list(desk.errors()) == [job["id"] for job in jobs]
 
 
+def test_a_pipe_has_no_results_but_may_have_an_errors_file(desk: Desk, sim: BackgroundSimulator) -> None:
+    """Begun anew, it is gone when all has gone well, though there was no results file whose end took it along."""
+    desk.env["OPENAI_API_KEY"] = "right"
+    command = (*RUN[:2], "-o", "-", "-m", "simulator", "--errors", "failed.jsonl", "--base-url", f"{sim.url}/v1")
+    desk.write("jobs.jsonl", *prompts(["a"]), *prompts(["bad"], "do=bad"))
+    assert desk.run(*command).code == 3
+    assert list(desk.errors("failed.jsonl")) == ["bad"]
+    desk.write("jobs.jsonl", *prompts(["b"]))
+    assert desk.run(*command, "--overwrite").code == 0
+    assert not (desk.path / "failed.jsonl").exists()
+
+
 def test_atomic_too(desk: Desk, sim: BackgroundSimulator, old: dict[str, bytes]) -> None:
     """What an --atomic run that was stopped has done so far is kept just as well."""
     desk.write("jobs.jsonl", *prompts(["c"]), *prompts(["worse"], "do=bad"))

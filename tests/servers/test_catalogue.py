@@ -59,7 +59,7 @@ LLAMA_MODEL = ModelInfo(
     name="llama3.2:latest",
     size=2019393189,
     context=131072,
-    capabilities=("completion", "tools"),
+    capabilities=("completion",),  # as `/api/show` says, whatever the list does
     parameters="3.2B",
     quantization="Q4_K_M",
     modified="2025-05-04T17:37:44.706015396-07:00",
@@ -77,12 +77,13 @@ MISTRAL_MODEL = ModelInfo(
 
 
 def test_ollama_tells_of_its_models() -> None:
-    """Ollama's list, its loaded models and, where the list lacks the context, `/api/show` make one picture."""
+    """Ollama's list, its loaded models and `/api/show`, which knows what each can do, make one picture."""
     script = Script(OLLAMA)
     about = described(script, NATIVE)
     assert about == About(api=NATIVE, kind="Ollama", version="0.33.0", models=(LLAMA_MODEL, MISTRAL_MODEL))
-    assert [(method, body) for method, path, _, body in script.asked if path == "/api/show"] == [
-        ("POST", b'{"model":"mistral:latest"}')
+    assert sorted((method, body) for method, path, _, body in script.asked if path == "/api/show") == [
+        ("POST", b'{"model":"llama3.2:latest"}'),
+        ("POST", b'{"model":"mistral:latest"}'),
     ]
 
 
@@ -276,3 +277,12 @@ def test_missing_models_come_with_the_nearest(
 ) -> None:
     """A model that is not there is named with the one that was probably meant; names compare as the server does it."""
     assert missing(wanted, about) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "slots"),
+    [(1, 1), (256, 256), (257, None), (1_000_000, None), (1e30, None), (0, None), (-4, None), ("4", None)],
+)
+def test_slots_are_what_a_server_can_have(said: Json, slots: int | None) -> None:
+    """A number that no server has is no reason to open as many connections, nor to end."""
+    assert described(Script(LLAMA_CPP | {"/props": reply({"total_slots": said})}), OPENAI).slots == slots

@@ -6,7 +6,8 @@ import pytest
 
 from batcher.failures import ConfigError, UsageError
 from batcher.model import Api
-from batcher.servers.urls import Server, find_server, find_servers, one_api, same_model
+from batcher.servers.modelnames import same_model
+from batcher.servers.urls import Server, find_server, find_servers, one_api
 
 NATIVE, OPENAI = Api.NATIVE, Api.OPENAI
 
@@ -179,10 +180,66 @@ def test_slips_are_mended_and_told(url: str, api: Api | None, called: str, note:
     assert note in " ".join(server.notes)
 
 
+@pytest.mark.parametrize(
+    ("url", "api", "called"),
+    [
+        (
+            "https://r.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-10-21",
+            OPENAI,
+            "https://r.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-10-21",
+        ),
+        (
+            "https://r.openai.azure.com/openai/deployments/d?api-version=2024-12-01-preview",
+            OPENAI,
+            "https://r.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-12-01-preview",
+        ),
+        ("https://r/openai/deployments/d", OPENAI, "https://r/openai/deployments/d/chat/completions"),
+        (
+            "https://h/openai/v1/?api-version=preview",
+            OPENAI,
+            "https://h/openai/v1/chat/completions?api-version=preview",
+        ),
+        ("http://h/v1?", OPENAI, "http://h/v1/chat/completions"),
+        ("http://h/v1?region=eu-west-1&project=p1", OPENAI, "http://h/v1/chat/completions?region=eu-west-1&project=p1"),
+        ("http://h:1?route=a", None, "http://h:1/v1/chat/completions?route=a"),
+    ],
+)
+def test_a_query_goes_with_every_request(url: str, api: Api | None, called: str) -> None:
+    """What says which version or region is meant, and is no key, stays at the end of each URL."""
+    server = server_at(url)
+    assert (server.api, chat_url(server)) == (api, called)
+
+
+@pytest.mark.parametrize(
+    ("value", "root", "api"),
+    [
+        ("h/v1", "http://h:11434", None),
+        ("http://h:1/v1/", "http://h:1", None),
+        ("https://h/ollama/v1", "https://h/ollama", None),
+        ("https://h/v10", "https://h/v10", NATIVE),
+    ],
+)
+def test_an_ollama_host_with_v1_is_the_server_above_it(value: str, root: str, api: Api | None) -> None:
+    """Who answers there says which API it speaks; a note tells what was dropped."""
+    server = server_at(OLLAMA_HOST=value)
+    assert (server.root, server.api, server.v1) == (root, api, "/v1")
+    assert bool(server.notes) is (api is None)
+    assert find_server(base_url=None, dialect=OPENAI, environ={"OLLAMA_HOST": value}).api is OPENAI
+
+
 @pytest.mark.parametrize("name", ["--base-url", "LLM_ENDPOINT", "OPENAI_BASE_URL", "OLLAMA_HOST"])
 @pytest.mark.parametrize(
     "url",
     [
+        "https://h/v1?api-version=2024-10-21&api-key=hunter2",
+        "https://h/v1?subscription-Key=hunter2",
+        "https://h/v1?sig=hunter2",
+        "https://h/v1?access_token=hunter2",
+        "https://h/v1?x=hunter2hunter2hunter2hunter2",
+        "https://h/v1?hunter2",
+        "https://h/v1?a=b#hunter2",
+        "https://h/v1?a=hunter2?b",
+        "https://h/v1?a=%68unter2",
         "https://user:hunter2@h/v1",
         "https://hunter2@h",
         "http://user:hun/hunter2@h/v1",

@@ -65,14 +65,19 @@ def answered(*flags: str) -> Outcome:
 
 
 def retried(code: str, kind: str = "transient") -> Outcome:
-    """It may go well next time, and is given up after the attempts that are allowed."""
-    return Outcome(Fate("result", 2, 2), Fate("error", 2, 2, kind, code), Exit.SOME_FAILED)
+    """It may go well next time, and is given up after the attempts that are allowed.
+
+    With as many served as failed until then, nothing is held against `always` until `after` was served, unless it is
+    certain that the failure is its own.
+    """
+    times = 2 if kind == "permanent" else 3
+    return Outcome(Fate("result", 2, 2), Fate("error", times, times, kind, code), Exit.SOME_FAILED)
 
 
 def lasting(code: str, kind: str = "transient") -> Outcome:
     """As `retried`, where the simulator cannot be told to do it only once."""
-    fate = Fate("error", 2, 2, kind, code)
-    return Outcome(fate, fate, Exit.SOME_FAILED)
+    outcome = retried(code, kind)
+    return replace(outcome, once=outcome.always)
 
 
 def unheard(code: str, kind: str = "transient") -> Outcome:
@@ -92,14 +97,22 @@ def stopped(code: str, how: Exit) -> Outcome:
     return Outcome(Fate("none", 1, 0), UNSENT, how, after=UNSENT, stop=f"fatal {code}")
 
 
+def forbidden(code: str) -> Outcome:
+    """It would end the run if it were meant for all; others are served, so it is this job's, and may pass."""
+    return retried(code, "fatal")
+
+
 def told(code: str, hint: float, max_wait: float = 1.0) -> Outcome:
-    """The server says to come back later than the run is willing to wait: it ends, and says when to come back."""
-    return replace(stopped("", Exit.STOPPED), stop=f"throttle {code}", hint=hint, max_wait=max_wait)
+    """The server says to come back later than the run is willing to wait, to this job alone: that is its last word."""
+    assert hint > max_wait
+    fate = Fate("error", 3, 3, "throttle", code)
+    return Outcome(Fate("result", 2, 2), fate, Exit.SOME_FAILED, max_wait=max_wait)
 
 
-def waited(code: str, how: Exit) -> Outcome:
-    """The server says wait: that uses no attempt, holds up no other job, and ends the run when patience is over."""
-    return Outcome(Fate("result", 2, 2), Fate("none", MANY, 0), how, stop=f"throttle {code}", retries=0, max_wait=2.0)
+def waited(code: str) -> Outcome:
+    """The server says wait to this job alone: it holds up no other, and is asked at last when all else has ended."""
+    fate = Fate("error", MANY, MANY, "throttle", code)
+    return Outcome(Fate("result", 2, 2), fate, Exit.SOME_FAILED, retries=0, max_wait=2.0)
 
 
 UNREACHABLE: Final = Outcome(UNSENT, UNSENT, Exit.UNAVAILABLE, before=UNSENT, after=UNSENT, stop="connection refused")
@@ -124,7 +137,6 @@ OUTCOMES: Final[tuple[tuple[Outcome, frozenset[Way], tuple[str, ...]], ...]] = (
         "do=null_finish", "do=no_usage", "do=keep_open", "do=extra_after_done", "say=a%00b", "do=buffered",
         "the model loads first", "a silent queue", "prompt_tokens=2", "do=shuffled_index", "served=other", "ttft=0.01",
     )),
-    (answered("stray_records"), ALL, ("do=oops",)),
     (answered("utf8_replaced"), ALL, ("do=bad_utf8",)),
     (answered("repeats"), ALL, ("do=loop tokens=1000", "do=spaces tokens=1500", "do=big")),
     (answered("length"), ALL - RESPONSE, ("do=length",)),
@@ -154,7 +166,7 @@ OUTCOMES: Final[tuple[tuple[Outcome, frozenset[Way], tuple[str, ...]], ...]] = (
     )),
     (retried("truncated"), STREAMS, ("do=empty200",)),
     (retried("malformed"), ALL - STREAMS, ("do=empty200",)),
-    (retried("truncated"), STREAMS, ("do=endless_line",)),
+    (retried("stream_error"), STREAMS, ("do=endless_line",)),
     (retried("not_an_llm"), ALL - STREAMS, ("do=endless_line",)),
     (retried("not_an_llm"), ALL, ("do=html200",)),
     (retried("bad_http"), ALL, ("do=endless_head",)),
@@ -168,6 +180,7 @@ OUTCOMES: Final[tuple[tuple[Outcome, frozenset[Way], tuple[str, ...]], ...]] = (
         "do=error_field after=2", "do=error_event after=2", "do=runner_crash",
     )),
     (lasting("stream_error"), ALL, ("finish=error",)),
+    (retried("stream_error"), ALL, ("do=oops",)),
     (retried("timeout_at_server"), ALL, ("do=request_timeout", "status=409", "status=425")),
     (retried("model_unloaded"), ALL, ("do=unloaded",)),
     (retried("http_204"), ALL, ("do=empty204",)),
@@ -183,19 +196,19 @@ OUTCOMES: Final[tuple[tuple[Outcome, frozenset[Way], tuple[str, ...]], ...]] = (
     (failed("over_token_limit"), ALL, ("do=over_token_limit",)),
     (failed("empty_prompt"), ALL, ("do=load_done_reason",)),
     # the settings are, or the account
-    (stopped("redirect", Exit.CONFIG), ALL, ("do=redirect", "do=login")),
-    (stopped("unauthorized", Exit.REFUSED), ALL, ("do=unauthorized",)),
-    (stopped("host_refused", Exit.CONFIG), ALL, ("do=forbidden",)),
-    (stopped("payment_required", Exit.REFUSED), ALL, ("do=payment",)),
-    (stopped("quota", Exit.REFUSED), ALL, ("do=insufficient_quota",)),
-    (stopped("model_not_found", Exit.CONFIG), ALL, ("do=model_missing",)),
-    (stopped("endpoint_not_found", Exit.CONFIG), ALL, ("do=path_missing", "do=method")),
-    (stopped("not_offered", Exit.CONFIG), ALL, ("do=no_embeddings",)),
-    (stopped("load_out_of_memory", Exit.CONFIG), ALL, ("do=out_of_memory",)),
+    (forbidden("redirect"), ALL, ("do=redirect", "do=login")),
+    (forbidden("unauthorized"), ALL, ("do=unauthorized",)),
+    (forbidden("host_refused"), ALL, ("do=forbidden",)),
+    (forbidden("payment_required"), ALL, ("do=payment",)),
+    (forbidden("quota"), ALL, ("do=insufficient_quota",)),
+    (forbidden("model_not_found"), ALL, ("do=model_missing",)),
+    (forbidden("endpoint_not_found"), ALL, ("do=path_missing", "do=method")),
+    (forbidden("not_offered"), ALL, ("do=no_embeddings",)),
+    (forbidden("load_out_of_memory"), ALL, ("do=out_of_memory",)),
     # the server says wait
-    (waited("busy", Exit.UNAVAILABLE), ALL, ("do=busy", "do=loading")),
-    (waited("overloaded", Exit.UNAVAILABLE), ALL, ("do=overloaded",)),
-    (waited("rate_limited", Exit.STOPPED), ALL, (
+    (waited("busy"), ALL, ("do=busy", "do=loading")),
+    (waited("overloaded"), ALL, ("do=overloaded",)),
+    (waited("rate_limited"), ALL, (
         "do=json_throttle200", "do=throttled ", "do=throttled retry_after=0.35 hint=ms",
         "do=throttled header.x-ratelimit-remaining-requests=-1",
         *(f"do=throttled retry_after={text}" for text in ("0", "-5", "nan", "inf", "1e12", "soon")),

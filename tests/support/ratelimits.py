@@ -17,11 +17,12 @@ from batcher.failures import Failure, FailureClass
 from batcher.model import Call, Completion, Job, Kind, Timing, Usage
 from batcher.policy.backlog import Backlog
 from batcher.policy.breaker import Breaker
+from batcher.policy.judge import Verdict
 from batcher.policy.lane import Lane
 from batcher.policy.limit.concurrency import FixedLimit
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
-from batcher.policy.scheduler import Scheduler, Send, Verdict, Wait
+from batcher.policy.scheduler import Scheduler, Send, Wait
 
 if TYPE_CHECKING:
     from batcher.policy.pace.pacing import Pacing

@@ -26,7 +26,7 @@ async def playing(*parts: bytes, reset: bool = False, hold: bool = False, greet:
         playing_now.add(asyncio.current_task())
         with suppress(OSError, EOFError, asyncio.CancelledError):
             if not greet:
-                await _take_request(reader)
+                await take_request(reader)
             for part in parts:
                 writer.write(part)
                 await writer.drain()
@@ -50,10 +50,10 @@ async def playing(*parts: bytes, reset: bool = False, hold: bool = False, greet:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _take_request(reader: asyncio.StreamReader) -> None:
+async def take_request(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readuntil(b"\r\n\r\n")
     length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0)
-    await reader.readexactly(length)
+    return await reader.readexactly(length)
 
 
 def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:

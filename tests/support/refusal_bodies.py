@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from support.refusal_texts import (
     AZURE,
     AZURE_FILTER,
+    BAD_SCHEMA,
+    BLIND,
     BUSY,
     CONTEXT_INSIDE,
     CRASHED,
@@ -67,11 +69,15 @@ TESTED = "Ollama server/routes_generate_test.go"
 SCHEDULER = "Ollama server/sched.go"
 GIN = "gin v1.10.0 gin.go"
 SHIM = "Ollama openai/openai.go"
+OLLAMA = "Ollama 0.33.0-rc2, captured"
 
 # fmt: off
 ROWS = [
     # the request itself is wrong
     Row(ROUTES, 400, NATIVE, native("missing request body"), P, "bad_request"),
+    Row(OLLAMA, 400, NATIVE, native(BLIND), P, "bad_request"),
+    Row(OLLAMA, 400, CHAT, openai(BLIND, "invalid_request_error"), P, "bad_request"),
+    Row(OLLAMA, 400, NATIVE, native(BAD_SCHEMA), P, "bad_request"),
     Row(ROUTES, 400, NATIVE, native("unexpected EOF"), P, "bad_request"),
     Row(ROUTES, 400, NATIVE, native("EOF"), P, "bad_request"),
     Row(TESTED, 400, "/api/generate", native('"bert" does not support generate'), P, "bad_request"),
@@ -103,6 +109,16 @@ ROWS = [
     Row("Azure (compl-ai/compl-ai #20)", 400, CHAT, wrapped(AZURE_FILTER), P, "content_filter"),
     Row("LiteLLM #16231", 400, CHAT, openai("litellm.ContentPolicyViolationError: AzureException", code="400"), P,
         "content_filter"),
+    Row("Groq (glibsonoran/Plush-for-ComfyUI #135)", 400, CHAT, openai("Failed to generate JSON. Please adjust your "
+        "prompt.", "invalid_request_error", "json_validate_failed"), X, "generation_failed"),
+    Row("Groq's API errors", 400, CHAT, openai("Failed to call a function. Please adjust your prompt.",
+        "invalid_request_error", "tool_use_failed"), X, "generation_failed"),
+    Row("TGI #1510", 424, CHAT, '{"error":"Request failed during generation: Server error: index 1 is out of bounds",'
+        '"error_type":"generation"}', X, "generation_failed"),
+    Row("Groq (laravel/ai #925)", 498, CHAT, openai("Flex tier capacity exceeded, try again later",
+        "capacity_exceeded"), X, "no_capacity"),
+    Row("Azure API Management (Azure/azure-sdk-for-python #20042)", 403, CHAT, '{"statusCode":403,"message":"Out of '
+        'call volume quota."}', T, "rate_limited", headers=MappingProxyType({"retry-after": "1"}), after=1.0),
     # the prompt does not fit
     Row(HERE, 400, CHAT, llama("request (3031 tokens) exceeds the available context size (512 tokens), try increasing "
         "it", kind="exceed_context_size_error"), P, "context_overflow"),
@@ -211,10 +227,10 @@ ROWS = [
         "endpoint_not_found", Scope.PATH),
     Row(HERE, 501, "/v1/rerank", llama("This server does not support reranking. Start it with `--reranking`", 501,
         "not_supported_error"), F, "not_offered", Scope.PATH),
-    Row("Ollama 0.32.9", 501, EMBED, native("This server does not support embeddings. Start it with `--embeddings`"),
-        F, "not_offered", Scope.MODEL),
-    Row(SHIM, 501, V1_EMBED, openai("This server does not support embeddings. Start it with `--embeddings`"), F,
-        "not_offered", Scope.MODEL),
+    Row(OLLAMA, 501, EMBED, native("This server does not support embeddings. Start it with `--embeddings`"),
+        F, "not_offered", Scope.MODEL_ON_PATH),
+    Row(OLLAMA, 501, V1_EMBED, openai("This server does not support embeddings. Start it with `--embeddings`"), F,
+        "not_offered", Scope.MODEL_ON_PATH),
     Row("nginx 1.22", 501, CHAT, NGINX.replace("502 Bad Gateway", "501 Not Implemented"), F, "not_offered", Scope.PATH),
     Row(RUNNER, 500, NATIVE, native("llama-server reported out-of-memory during startup: x"), F, "load_out_of_memory",
         Scope.MODEL),

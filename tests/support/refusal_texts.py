@@ -32,6 +32,11 @@ def vllm(message: str, kind: str, code: int) -> str:
 CONTEXT_INSIDE = native(
     openai("request (9412 tokens) exceeds the available context size (8192 tokens)", "exceed_context_size_error", 400)
 )
+BLIND = llama("Multimodal data provided, but model does not support multimodal requests.")
+BAD_SCHEMA = llama(
+    """Field 'json_schema': "json_schema": JSON schema conversion failed:\nUnrecognized schema: {"type":"nonsense"}"""
+)
+"""Ollama passes what its runner says on as a text in its own error."""
 QUOTA = "You exceeded your current quota, please check your plan and billing details."
 GROQ = "Request too large for model `llama-3.3-70b-versatile` on tokens per minute (TPM): Limit 12000, Requested 14137"
 GROQ_DAY = "Rate limit reached for model `x` on tokens per day (TPD): Limit 100000, Used 97050, Requested 3619. "

@@ -38,6 +38,16 @@ IN_STREAM = [
     ({"code": "401", "message": "User not found"}, F, "unauthorized"),
     ({"type": "overloaded_error", "message": "Overloaded"}, T, "overloaded"),
     ({"code": 403, "message": "x", "metadata": {"reasons": ["hate"]}}, P, "content_filter"),
+    # shapes of other servers, as `batcher.wire.faults` hands them on
+    ({"message": "CUDA out of memory", "code": 50002}, X, "out_of_memory"),
+    ({"code": 404, "message": "The model `m` does not exist.", "object": "error"}, F, "model_not_found"),
+    ({"message": "insufficient balance", "code": 1008}, F, "quota"),
+    ({"message": "login fail: Please carry the API secret key", "code": 1004}, F, "unauthorized"),
+    ({"detail": "Not authenticated", "status": 401}, F, "unauthorized"),
+    ({"errors": [{"code": 7003, "message": "no"}], "success": False}, X, "stream_error"),
+    ({"fault": {"faultstring": "Rate limit quota violation"}}, T, "rate_limited"),
+    ("Error code: 503 - {'error': 'no workers'}", T, "busy"),
+    ("failed: json_validate_failed", X, "generation_failed"),
     # LM Studio bug tracker #618, #2322: errors under status 200
     ({"error": "Unexpected endpoint or method. (POST /chat/completions)"}, F, "endpoint_not_found"),
     ({"message": "Reached context length of 4096 tokens with model (arch: qwen3vlmoe)"}, P, "context_overflow"),

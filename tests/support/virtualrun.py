@@ -17,10 +17,12 @@ from batcher.policy.limit.concurrency import FixedLimit
 from batcher.policy.pace.pacing import Pacing
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
-from batcher.policy.scheduler import Done, Scheduler, Send, Verdict, Wait
+from batcher.policy.scheduler import Done, Scheduler, Send, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from batcher.policy.judge import Verdict
 
 HOSTED = Endpoint(root="http://127.0.0.1:8000", api=Api.OPENAI)
 OTHER = Endpoint(root="http://127.0.0.1:8001", api=Api.OPENAI)
@@ -37,6 +39,7 @@ HUNG_UP = Failure(FailureClass.TRANSIENT, "disconnected", "closed without an ans
 NO_SOCKETS = Failure(FailureClass.LOCAL, "out_of_sockets", "too many open files")
 NO_KEY = Failure(FailureClass.FATAL, "unauthorized", "no", 401, exit=Exit.REFUSED)
 NO_MODEL = Failure(FailureClass.FATAL, "model_not_found", "model 'x' not found", 404, scope=Scope.MODEL)
+NO_VECTORS = Failure(FailureClass.FATAL, "not_offered", "does not support", 501, scope=Scope.MODEL_ON_PATH)
 NO_PATH = Failure(FailureClass.FATAL, "endpoint_not_found", "404 page not found", 404, scope=Scope.PATH)
 LATE = Failure(FailureClass.TRANSIENT, "timeout_first_token", "no content within 600 s")
 PAGE = Failure(FailureClass.TRANSIENT, "not_an_llm", "answered text/html: log in", 200)

@@ -14,7 +14,8 @@ from support.virtualrun import CRASH, CUT, HOSTED, REFUSED, Run
 
 from batcher.attempt import Attempt
 from batcher.model import Completion, Timing, Usage
-from batcher.policy.scheduler import Done, Send, Verdict
+from batcher.policy.judge import Verdict
+from batcher.policy.scheduler import Done, Send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +123,7 @@ class World:
 
     def _is_there(self, box: Box, call: Call, sent: float) -> bool:
         lane = next(lane for lane in self.run.scheduler.lanes if lane.endpoint is box.endpoint)
-        return lane.flying.get(call) == sent
+        return lane.in_flight.get(call) == sent
 
     def _answer(self, box: Box, call: Call, sent: float) -> None:
         if self._is_there(box, call, sent):
@@ -149,7 +150,7 @@ class World:
     def _cut_all(self, box: Box, failure: Failure) -> None:
         box.loaded = None
         lane = next(lane for lane in self.run.scheduler.lanes if lane.endpoint is box.endpoint)
-        for call, sent in list(lane.flying.items()):
+        for call, sent in list(lane.in_flight.items()):
             self._end(box, call, sent, failure)
 
     def _at(self, when: float, what: Callable[[], None]) -> None:

@@ -17,15 +17,19 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # so that it runs as a script, as `make torture` does
 
 from support.faultcells import CELLS
+from support.scenes import SCENES
 from torture.budget import Budget
+from torture.fates import fates
 from torture.fulldisk import full_disks
 from torture.kills import kills
 from torture.machine import lives
 from torture.matrix import fault_matrix
 from torture.outages import outages
+from torture.policy import lives_of_policy
 from torture.powercut import power_cuts, power_cuts_of_runs
 from torture.rivals import rivals
 from torture.scene import shelf
+from torture.scenes import scenes
 from torture.surgery import surgery, truncations
 from torture.syscalls import syscalls
 
@@ -47,6 +51,9 @@ PARTS: Final[dict[str, tuple[Part, int]]] = {
     "syscalls": (syscalls, 600),
     "fault matrix": (fault_matrix, len(CELLS)),
     "outages": (outages, 24),
+    "lives of policy": (lives_of_policy, 20_000),
+    "scenes": (scenes, len(SCENES)),
+    "fates": (fates, 60),
 }
 """What there is, and its turns when nothing else is said."""
 

@@ -30,35 +30,24 @@ TOOL_CALLS = [
 ]
 
 ANSWERS: dict[str, tuple[str, str, str | None, list[Any]]] = {
-    "ollama-generate-stream": ("The sky “is” 蓝 🌊", "", "stop", []),
-    "ollama-generate-whole": ("The sky “is” 蓝 🌊", "", "stop", []),
     "ollama-generate-last-text": ("The sky\nis", "", "length", []),
     "ollama-generate-no-newline": ("Hello", "", "stop", []),
     "ollama-generate-escaped": ("<b> & 😀", "", "stop", []),
     "ollama-generate-no-reason": ("Hi", "", None, []),
-    "ollama-chat-stream": ("Hello you", "", "stop", []),
-    "ollama-chat-whole": ("Hello you", "", "stop", []),
     "ollama-chat-thinking-stream": ("Hello", "Okay, a greeting. So:", "stop", []),
     "ollama-chat-thinking-whole": ("Hello", "Okay, a greeting. So:", "stop", []),
     "ollama-chat-tools-early-stream": ("I look.", "", "stop", TOOL_CALLS),
     "ollama-chat-tools-early-whole": ("I look.", "", "stop", TOOL_CALLS),
     "ollama-chat-tools-late-stream": ("I look.", "", "stop", TOOL_CALLS),
     "ollama-chat-tools-late-whole": ("I look.", "", "stop", TOOL_CALLS),
-    "ollama-chat-logprobs-stream": ("Hello", "", "stop", []),
     "ollama-chat-logprobs-whole": ("Hello", "", "stop", []),
 }
 
 FAILURES = {
     "ollama-generate-repeat-stream": "truncated",
     "ollama-generate-repeat-whole": "truncated",
-    "ollama-generate-load": "empty_prompt",
-    "ollama-generate-not-found": "model_not_found",
-    "ollama-generate-error-line": "server_crash",
     "ollama-generate-remote-error": "rate_limited",
     "ollama-chat-tools-error-line": "tool_call_unreadable",
-    "ollama-chat-busy": "busy",
-    "ollama-chat-load": "empty_prompt",
-    "ollama-embed-none": "malformed",
     "ollama-embed-crash": "server_crash",
 }
 
@@ -80,7 +69,7 @@ def _embedded(body: dict[str, Any], *contents: Any) -> Completion:
 
 def test_every_wire_file_is_expected_to_mean_something() -> None:
     """No recorded answer lies about untested."""
-    assert set(WIRES) == {*ANSWERS, *FAILURES, "ollama-embed-two"}
+    assert set(WIRES) == {*ANSWERS, *FAILURES}
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -129,10 +118,10 @@ def test_a_stream_rebuilds_to_its_whole_twin(stem: str) -> None:
 
 def test_counts_and_durations_are_in_tokens_and_seconds() -> None:
     """The last record's metrics come out as usage and seconds."""
-    completion = read(load("ollama-generate-stream"))
-    assert completion.usage == Usage(26, 3)
-    assert completion.server == ServerTimes(6.338219291, 0.130079, 4.23271, 10.706818083)
-    assert (completion.served_model, completion.proof) == ("llama3.2", "done")
+    completion = read(load("captured-ollama-generate-stream"))
+    assert completion.usage == Usage(12, 8)
+    assert completion.server == ServerTimes(0.0016501, 0.05103, 0.079176, 0.138314648)
+    assert (completion.served_model, completion.proof) == ("smol", "done")
 
 
 def test_absent_metrics_are_none() -> None:
@@ -146,12 +135,14 @@ def test_absent_metrics_are_none() -> None:
 
 def test_logprobs_are_joined() -> None:
     """Logprobs of all records, also of those without text, are kept in order."""
-    assert [entry["token"] for entry in read(load("ollama-chat-logprobs-stream")).first.logprobs] == ["<", "Hel", "lo"]
+    for name in ("captured-ollama-chat-logprobs-stream", "captured-ollama-generate-logprobs-stream"):
+        assert [entry["token"] for entry in read(load(name)).first.logprobs] == ["Hello", " there"]
 
 
 def test_partial_text_is_kept() -> None:
     """After an error in the stream the text that had arrived is still there."""
-    assert outcome(load("ollama-generate-error-line")).answer[0][0][0] == "I am"
+    killed = outcome(load("captured-ollama-runner-killed-generate-stream"))
+    assert killed.answer[0][0][0].startswith("Once upon a time")
     assert outcome(load("ollama-generate-repeat-whole")).answer[0][0][0] == "........"
 
 
@@ -317,11 +308,14 @@ def test_what_ollama_does_unless_it_is_told(kind: Kind, path: str, said: dict[st
 
 def test_embeddings_are_read_in_order() -> None:
     """Each input has its vector, with counts and times."""
-    completion = read(load("ollama-embed-two"))
-    assert completion.vectors == [[0.010071029, -0.0017594862, 0.5], [-0.0098027075, 0.06042469, -1]]
-    assert completion.usage == Usage(16)
-    assert completion.server == ServerTimes(load_s=0.0010195, total_s=0.014143917)
-    assert ollama_embed.rebuild(completion) == orjson.loads(load("ollama-embed-two").body)
+    completion = read(load("captured-ollama-embed"))
+    assert completion.vectors == [
+        [-0.47702485, 0.4539783, -0.6044519, 0.44831792],
+        [-0.43159857, 0.27301568, -0.8007783, 0.31295246],
+    ]
+    assert completion.usage == Usage(6)
+    assert completion.server == ServerTimes(load_s=0.265490281, total_s=0.282997415)
+    assert ollama_embed.rebuild(completion) == orjson.loads(load("captured-ollama-embed").body)
 
 
 def test_a_pack_counts_the_texts_of_all_jobs() -> None:

@@ -157,5 +157,5 @@ def test_jobs_that_an_endpoint_cannot_carry_are_refused(dialect: Any, job: Job, 
 
 def test_a_line_with_a_body_of_its_own_is_sent_as_it_is() -> None:
     """An OpenAI batch line keeps its body, and is asked for its usage when it streams."""
-    call = call_of(load("ollama-v1-chat-whole"))
+    call = call_of(load("ollama-v1-chat-whole-cut"))
     assert orjson.loads(call.body) == {"model": "m", "messages": HI, "stream": False}

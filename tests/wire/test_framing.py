@@ -73,7 +73,7 @@ def test_lines_end_at_newlines_only(data: bytes, lines: list[bytes]) -> None:
         (b"event: x\n\ndata: a\n\n", [("", b"a")]),
         (b": ping\n\n: ping\ndata: a\n\n", [("", b"a")]),
         (b"id: 1\nretry: 5\ndata: a\nnonsense: b\n\n", [("", b"a")]),
-        (b"datax: a\nxdata: b\n\n", []),
+        (b"other: a\nnext-field: b\n\n", []),
         (b"\xef\xbb\xbfdata: a\n\n", [("", b"a")]),
         (b"data: a\n\n\n\n\n", [("", b"a")]),
         (b"data: a\n", [("", b"a")]),
@@ -87,6 +87,43 @@ def test_lines_end_at_newlines_only(data: bytes, lines: list[bytes]) -> None:
 def test_events_follow_the_standard(data: bytes, events: list[tuple[str, bytes]]) -> None:
     """Fields, comments, line ends and byte order mark are read as WHATWG's standard says; a last event is kept."""
     assert _events(data) == events
+
+
+A, B = b'{"a":{"b":"}"}}', b'{"c":[1]}'
+
+
+@pytest.mark.parametrize(
+    ("data", "events"),
+    [
+        (b"data: %s\ndata: %s\ndata: [DONE]\n" % (A, B), [("", A), ("", B), ("", b"[DONE]")]),
+        (b"data: %s\r\ndata: %s\r\n" % (A, B), [("", A), ("", B)]),
+        (b"data: %s\ndata: %s\n\n" % (A, B), [("", A), ("", B)]),
+        (b"event: x\ndata: %s\nevent: y\ndata: %s\n" % (A, B), [("x", A), ("y", B)]),
+        (b"%s\n%s\n" % (A, B), [("", A), ("", B)]),
+        (b"data: %s\n\n%s\n" % (A, B), [("", A), ("", B)]),
+        (b"data: %s\n%s\n" % (A, B), [("", A), ("", B)]),
+        (b'data: {"a":\ndata: [1,\ndata: 2]}\n\n', [("", b'{"a":\n[1,\n2]}')]),
+        (b'data: {\n"a": {\n}\n}\n\n', [("", b'{\n"a": {\n}\n}')]),
+        (b"data: [DONE]\ndata: a\n\n", [("", b"[DONE]"), ("", b"a")]),
+    ],
+)
+def test_events_one_newline_apart(data: bytes, events: list[tuple[str, bytes]]) -> None:
+    """A line that is a whole object is an event, with or without `data:`; one that is none goes on in the next."""
+    assert _events(data) == events
+    for place in range(len(data) + 1):
+        assert _events(data[:place], data[place:]) == events, f"cut at byte {place}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"data " + A, b"dat: " + A, b"dataa: " + A, b"xata: " + A, b"da:a: " + A, b":ata: " + A, b"\0" * 20),
+        *(b"<html>", b"Internal Server Error", b"[ERROR] no", b"{'error': 1}", b"id " + A),
+    ],
+)
+def test_what_may_have_been_a_record_is_not_passed_over(line: bytes) -> None:
+    """A line that is no field, or looks like a damaged one, is data as it stands."""
+    assert _events(b"data: " + B + b"\n\n" + line + b"\n\n") == [("", B), ("", line)]
 
 
 def test_comments_are_counted() -> None:

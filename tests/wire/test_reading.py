@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from batcher.failures import AttemptError
-from batcher.model import Call, Completion
+from batcher.model import Call, Completion, Job, Kind
 from batcher.wire.dialects import DIALECTS, reading as reading_module
 from batcher.wire.dialects.reading import Reading
 
@@ -187,12 +187,67 @@ def test_feed_tells_content_from_noise() -> None:
     assert [reading.feed(step) for step in steps] == [False, False, True, False, False, True, False]
 
 
-def test_a_few_stray_records_are_passed_over() -> None:
-    """Up to three records that are no JSON objects are left out and flagged; with more the stream is not trusted."""
-    stray = b"data: nonsense\n\n"
-    completion = _read(V1, SSE, [FIRST, stray, b"data: 7\n\n", stray, LAST, DONE])
-    assert (completion.first.text, completion.flags) == ("Hello", ["stray_records"])
-    assert _failure(V1, SSE, FIRST + stray * 4 + LAST + DONE) == "malformed"
+CUT = FIRST[6:60]
+GLUED = FIRST[6:-2] + FIRST[6:-2]
+
+
+@pytest.mark.parametrize("before", [b"", FIRST, FIRST + LAST], ids=["first", "within", "behind"])
+@pytest.mark.parametrize(
+    ("record", "code", "words"),
+    [
+        (CUT, "malformed", "chatcmpl" if b"chatcmpl" in CUT else "choices"),
+        (GLUED, "malformed", "choices"),
+        (b"\0" * 40, "malformed", "cannot be read"),
+        (b"7", "malformed", "7"),
+        (b"[1,2]", "malformed", "[1, 2]"),
+        (b'"upstream timed out"', "stream_error", "upstream timed out"),
+        (b"[ERROR] upstream timed out", "stream_error", "upstream timed out"),
+        (b"<html><head><title>502 Bad Gateway</title></head></html>", "stream_error", "502 Bad Gateway"),
+        (b"{'error': {'message': 'CUDA out of memory', 'code': 500}}", "out_of_memory", "CUDA"),
+        (b"Error code: 429 - {'error': 'slow down'}", "rate_limited", "slow down"),
+        (b"Error code: 401 - {'error': 'no'}", "unauthorized", "no"),
+        (b"insufficient_quota", "quota", "insufficient_quota"),
+        (b'{"choices": [{"delta": {"content": "what is insufficient_quota?', "malformed", "quota"),
+    ],
+)
+def test_an_unread_record_is_not_passed_over(before: bytes, record: bytes, code: str, words: str) -> None:
+    """One that cannot be read fails the attempt, wherever it stands; words of a server are classified."""
+    with pytest.raises(AttemptError) as caught:
+        _read(V1, SSE, [before + b"data: " + record + b"\n\n" + FIRST + LAST + DONE])
+    assert caught.value.failure.code == code
+    assert words in caught.value.failure.message
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        *(b"data: ping", b"data: [PING]", b'data: "keep-alive"', b"data: heartbeat", b"data: null", b"data: {}"),
+        *(
+            b'data: {"type":"ping"}',
+            b"event: ping\ndata: 2026-01-01",
+            b"event: keepalive\ndata: x",
+            b": wait",
+            b"data:",
+        ),
+        *(b'data: {"code":0,"message":"success"}', b'data: {"code":"200","msg":"ok"}', b'data: {"success":true}'),
+        *(b'data: {"usage":{"prompt_tokens":1}}', b'data: {"choices":[],"usage":null}', b'data: {"error":null}'),
+        b'data: {"choices":[],"prompt_filter_results":[{"prompt_index":0,"content_filter_results":{}}]}',
+        b'data: {"choices":[{"index":0,"finish_reason":null,"content_filter_offsets":{},"content_filter_results":{}}]}',
+        *(b'data: {"base_resp":{"status_code":0,"status_msg":""}}', b'data: {"error_code":0}', b'data: {"errors":[]}'),
+        *(
+            b'data: {"status":"processing","message":"in the queue"}',
+            b'data: {"citations":["a"]}',
+            b"id: 7",
+            b"retry: 9",
+        ),
+    ],
+)
+@pytest.mark.parametrize("before", [b"", FIRST, FIRST + LAST], ids=["first", "within", "behind"])
+def test_what_says_nothing_is_harmless(before: bytes, record: bytes) -> None:
+    """Keep-alives, notes, counts and codes that say that all is well cost nothing, wherever they stand."""
+    rest = {b"": FIRST + LAST, FIRST: LAST}.get(before, b"")
+    completion = _read(V1, SSE, [before + record + b"\n\n" + rest + DONE])
+    assert (completion.first.text, completion.flags) == ("Hello", [])
 
 
 def test_empty_data_is_a_ping() -> None:
@@ -211,10 +266,37 @@ def test_invalid_utf8_is_replaced_and_flagged(stream: bool) -> None:  # noqa: FB
 
 
 @pytest.mark.parametrize("body", [LINES, LINE])
-def test_lone_surrogates_survive(body: bytes) -> None:
-    """Half a surrogate pair, which JSON can carry and strict readers refuse, is kept as it came."""
+def test_lone_surrogates_are_replaced_and_flagged(body: bytes) -> None:
+    """Half a surrogate pair, which JSON can carry and UTF-8 cannot, costs the character."""
     completion = _read(NATIVE, NDJSON, [body.replace(b"Hel", b"H\\ud83dl")])
-    assert completion.first.text == "H\ud83dllo"
+    assert completion.first.text == "H\ufffdllo"
+    assert completion.flags == ["utf8_replaced"]
+
+
+TWO = FIRST.replace(b'"index":0', b'"index":1') + LAST.replace(b'"index":0', b'"index":1')
+
+
+@pytest.mark.parametrize(("asked", "fine"), [(None, False), (1, False), (2, True), (3, True)])
+@pytest.mark.parametrize("body", [FIRST + LAST + TWO + DONE, FIRST + TWO + LAST])
+def test_choices_that_nobody_asked_for(body: bytes, asked: int | None, fine: bool) -> None:  # noqa: FBT001 - a column
+    """The number of one was damaged, and its text is missing where it belongs."""
+    params = {} if asked is None else {"n": asked}
+    job = Job(id="a", seq=0, kind=Kind.CHAT, content="x", params=params)
+    reading = Reading(Call((job,), V1, b"{}", stream=True), DIALECTS[V1], SSE)
+    try:
+        reading.feed(body)
+        assert len(reading.close().choices) == 2
+        assert fine
+        assert reading.complete is (asked == 2 or DONE in body)
+    except AttemptError as error:
+        assert not fine
+        assert error.failure.code == "malformed"  # noqa: PT017 - what is fine does not raise
+
+
+def test_halves_of_a_character_in_two_records() -> None:
+    """They are the character that they were cut from."""
+    completion = _read(NATIVE, NDJSON, [LINES.replace(b"Hel", b"H\\ud83d").replace(b'"lo', b'"\\ude00lo')])
+    assert completion.first.text == "H😀lo"
     assert completion.flags == []
 
 

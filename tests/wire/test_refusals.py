@@ -74,13 +74,13 @@ def test_wrong_types_are_refused(record: dict[str, Any], named: str) -> None:
         {"messages": [{"role": "user", "content": [{"type": "text", "text": " "}]}]},
         {"input": ""},
         {"input": []},
-        {"input": ["a", ""]},
         {"text": ""},
         {"prompt": "", "url": "/v1/chat/completions"},
         {"input": "", "url": "/v1/responses"},
         {"input": [], "url": "/v1/responses"},
         {"url": "/api/chat", "body": {"messages": []}},
-        {"url": "/api/embed", "body": {"input": [""]}},
+        {"url": "/api/embed", "body": {"input": ""}},
+        {"url": "/v1/completions", "body": {"prompt": ["a", ""]}},
         {"url": "/v1/completions", "body": {"prompt": []}},
         {"url": "/v1/completions", "body": {"prompt": " "}},
     ],
@@ -88,6 +88,13 @@ def test_wrong_types_are_refused(record: dict[str, Any], named: str) -> None:
 def test_empty_prompts_are_refused(record: dict[str, Any]) -> None:
     """Nothing to answer is an input error: servers would report success and no text."""
     assert refusal(**record).code == "empty_prompt"
+
+
+@pytest.mark.parametrize("texts", [[""], ["a", ""], ["", ""]])
+def test_an_empty_text_in_a_list_is_the_servers_to_judge(texts: list[str]) -> None:
+    """Ollama gives a vector for it (0.33.0-rc2), and none for an empty input alone."""
+    assert job_of(input=texts).content == texts
+    assert job_of(url="/api/embed", body={"input": texts}).body == {"input": texts}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +123,6 @@ def test_content_other_than_text_is_content(message: dict[str, Any]) -> None:
         (b'{"prompt":"a","seed":NaN}', "input_invalid", "NaN"),
         (b'{"prompt":"a","seed":-Infinity}', "input_invalid", "Infinity"),
         (b'{"prompt":"a","seed":1e400}', "input_invalid", "column 22"),
-        (b'{"prompt":"a","seed":1180591620717411303424}', "input_invalid", "seed"),
         (b'{"prompt":"\\u12"}', "input_invalid", "column"),
         (b'{"prompt":"caf\xe9"}', "input_encoding", "byte 15 is 0xe9"),
         (b'{"prompt":"a","meta":' + b"[" * 300 + b"]" * 300 + b"}", "input_invalid", "deep"),

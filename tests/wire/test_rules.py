@@ -14,7 +14,8 @@ from support.refusal_texts import NOW, QUOTA, openai
 from support.stream_errors import IN_STREAM
 
 from batcher.wire import hints
-from batcher.wire.rules import MESSAGE_LIMIT, RULES, Refusal, classify, classify_error, not_an_llm, words
+from batcher.wire.rules import RULES, Refusal, classify, classify_error, not_an_llm
+from batcher.wire.words import MESSAGE_LIMIT, words
 
 if TYPE_CHECKING:
     from batcher.failures import FailureClass

@@ -17,7 +17,9 @@ from support.rawserver import answer, playing
 
 from batcher.failures import AttemptError, Failure, FailureClass
 from batcher.model import Api, Endpoint
-from batcher.wire.transport import DECODED_LIMIT, SLICE, Transport, _before_answer
+from batcher.wire.connections import SLICE
+from batcher.wire.inflate import DECODED_LIMIT
+from batcher.wire.transport import Transport, _before_answer
 
 if TYPE_CHECKING:
     from batcher.simulator import Simulator
@@ -83,7 +85,7 @@ async def test_a_connection_that_is_never_accepted() -> None:
 
 async def test_a_request_that_is_never_read(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frozen server accepts the connection and takes what its buffers hold; the rest is not waited for."""
-    monkeypatch.setattr("batcher.wire.transport.SEND_TIMEOUT", 0.1)
+    monkeypatch.setattr("batcher.wire.connections.SEND_TIMEOUT", 0.1)
     with socket.socket() as frozen:
         frozen.bind(("127.0.0.1", 0))
         frozen.listen()
@@ -210,6 +212,31 @@ async def test_cookies_are_not_kept(transport: Transport, simulator: Simulator) 
     assert [seen for seen in simulator.requests("q") if "cookie" in seen.headers] == []
 
 
+async def test_a_server_behind_a_proxy_is_spoken_to_by_it() -> None:
+    """Jobs and questions alike, with the proxy's own password in a header of its own; no other server is."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(EOFError):
+            while True:
+                heads.append(await reader.readuntil(b"\r\n\r\n"))
+                await reader.readexactly(len(HELLO) if heads[-1].startswith(b"POST") else 0)
+                writer.write(answer(b"{}"))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Transport(proxies={"http://llm.invalid": f"http://me:pw@127.0.0.1:{port}"}) as transport:
+            assert await body_of(transport, "http://llm.invalid") == b"{}"
+            assert (await transport.request("GET", "http://llm.invalid/api/tags", headers={})).body == b"{}"
+            assert (await fails(transport, "http://llm.invalid.invalid")).code == "unknown_host"
+    assert [head.split(b" HTTP")[0] for head in heads] == [
+        b"POST http://llm.invalid/api/generate",
+        b"GET http://llm.invalid/api/tags",
+    ]
+    assert all(b"proxy-authorization: basic" in head.lower() for head in heads)
+
+
 async def test_proxies_from_the_environment_are_ignored(
     transport: Transport, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +246,7 @@ async def test_proxies_from_the_environment_are_ignored(
     assert b'"done":true' in await body_of(transport, simulator.url)
 
 
+@pytest.mark.usefixtures("_no_trial")
 async def test_connections_are_used_again(transport: Transport, simulator: Simulator) -> None:
     """Answers and refusals read to their end leave the connection for the next call."""
     for prompt in (b"a", b"[[sim id=b status=500]]", b"c"):
@@ -245,6 +273,68 @@ async def test_unasked_compression_is_read(transport: Transport, encoding: str) 
     head = answer(packed, f"Content-Encoding: {encoding}").removesuffix(packed)
     async with playing(head, *parts) as url:
         assert await body_of(transport, url) == b'{"x":1}' * 50
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0\0\0"], ids=["plain", "padded"])
+async def test_gzip_in_several_members_is_read(transport: Transport, padding: bytes) -> None:
+    """A server that flushes by ending a member sends one after the other (RFC 1952, 2.2)."""
+    packed = padding.join(gzip.compress(b'{"x":%d}' % n) for n in range(3)) + padding
+    head = answer(packed, "Content-Encoding: gzip").removesuffix(packed)
+    for parts in ([packed], [packed[i : i + 1] for i in range(len(packed))]):
+        async with playing(head, *parts) as url:
+            assert await body_of(transport, url) == b'{"x":0}{"x":1}{"x":2}'
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip, br", "x" * 2000])
+async def test_an_encoding_that_was_not_asked_for_is_named(transport: Transport, encoding: str) -> None:
+    """It is not read as if it were the answer."""
+    async with playing(answer(b"\x8b\x00", f"Content-Encoding: {encoding}")) as url:
+        failure = await fails(transport, url)
+    assert failure.code == "malformed"
+    assert encoding[:30] in failure.message
+    assert len(failure.message) < 200
+
+
+@pytest.mark.parametrize("body", [b'{"x":1}', b"data: {}\n\n", b"  [1]", b"<html>"])
+async def test_what_is_only_said_to_be_encoded_is_read(transport: Transport, body: bytes) -> None:
+    """Some gateways name an encoding that they did not apply."""
+    async with playing(answer(body, "Content-Encoding: br")) as url:
+        assert await body_of(transport, url) == body
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+async def test_no_encoding_by_name_is_none(transport: Transport, encoding: str) -> None:
+    """Some say that they did nothing."""
+    async with playing(answer(b"{}", f"Content-Encoding: {encoding}")) as url:
+        assert await body_of(transport, url) == b"{}"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param([f"x-debug: {'a' * 9000}"], id="one of 9,000 bytes"),
+        pytest.param([f"x-debug: {'a' * 60_000}"], id="one of 60,000 bytes"),
+        pytest.param([f"x-{number}: {'a' * 300}" for number in range(200)], id="200 of 300 bytes"),
+        pytest.param([f"x-{number}: {'a' * 9000}" for number in range(7)], id="7 of 9,000 bytes"),
+    ],
+)
+async def test_gateways_say_much_in_headers(transport: Transport, headers: list[str]) -> None:
+    """Policies, traces and costs: what other clients take is taken (https://github.com/bentoml/BentoML/issues/4346)."""
+    async with playing(answer(b"{}", *headers)) as url:
+        assert await body_of(transport, url) == b"{}"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param([f"x-debug: {'a' * 200_000}"], id="one of 200 kB"),
+        pytest.param([f"x-{number}: a" for number in range(2000)], id="2,000 of them"),
+    ],
+)
+async def test_headers_have_an_end(transport: Transport, headers: list[str]) -> None:
+    """What goes on for ever is refused before it fills the memory."""
+    async with playing(answer(b"{}", *headers)) as url:
+        assert (await fails(transport, url)).code == "bad_http"
 
 
 async def test_broken_compression_is_a_failure(transport: Transport) -> None:

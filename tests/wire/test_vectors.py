@@ -20,9 +20,11 @@ from batcher.wire.dialects.vectors import Sizes, check_vectors, inputs_of
 def test_vectors_stand_in_the_order_of_the_inputs() -> None:
     """Items are placed by their index, in either encoding."""
     assert read(load("openai-embeddings-out-of-order")).vectors == [[0.1, 1.0], [0.2, 2.0], [0.3, 3]]
-    vectors = read(load("ollama-v1-embeddings-base64")).vectors
+    vectors = read(load("captured-ollama-v1-embeddings-base64")).vectors
     assert vectors is not None
-    assert struct.unpack("<3f", base64.b64decode(vectors[0])) == pytest.approx((0.1, -0.2, 0.3))
+    floats = read(load("captured-ollama-v1-embeddings")).vectors
+    assert floats is not None
+    assert struct.unpack("<4f", base64.b64decode(vectors[0])) == pytest.approx(floats[0], abs=1e-6)
 
 
 @pytest.mark.parametrize(

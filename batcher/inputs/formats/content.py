@@ -35,8 +35,12 @@ def check_messages(messages: Json) -> list[Json]:
     return messages
 
 
-def check_input(value: Json, key: str = "input") -> Json:
-    """What to embed: a text, texts, or token numbers as OpenAI takes them. Raises `LineError`."""
+def check_input(value: Json, key: str = "input", *, may_be_empty: bool = True) -> Json:
+    """What to embed: a text, texts, or token numbers as OpenAI takes them. Raises `LineError`.
+
+    Nothing at all is an error, as Ollama gives no vector for it. An empty text in a list gets one there, so whether it
+    may be is the server's to say, unless it is to be answered.
+    """
     if type(value) is not str and type(value) is not list:
         raise wrong(key, "text or a list of texts", value)
     if not value:
@@ -44,6 +48,8 @@ def check_input(value: Json, key: str = "input") -> Json:
     if type(value) is list and any(type(item) is not int for item in value):
         for place, item in enumerate(value):
             _check_item(item, place)
+            if not item and not may_be_empty:
+                raise LineError("empty_prompt", f'"{key}[{place}]" is empty; nothing would be generated')
     return value
 
 
@@ -64,8 +70,6 @@ def _check_item(item: Json, place: int) -> None:
         return
     if type(item) is not str:
         raise wrong(key, "text", item)
-    if not item:
-        raise LineError("empty_prompt", f'"{key}" is empty; there is nothing to embed')
 
 
 def _check_message(message: Json, place: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batcher.failures import LineError, UsageError
-from batcher.inputs.formats.endpoints import kind_of
+from batcher.inputs.formats.endpoints import endpoint_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -52,7 +52,7 @@ class Defaults:
     def __post_init__(self) -> None:
         if self.path is not None:
             try:
-                kind_of(self.path)
+                endpoint_of(self.path)
             except LineError as error:
                 raise UsageError(error.message) from error
 

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from batcher import codec
 from batcher.failures import LineError
 from batcher.inputs.formats.encodings import complaint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from batcher.model import Json
 
 _DEPTH = 250
@@ -31,7 +34,7 @@ def read_object(data: bytes) -> dict[str, Json]:
     if len(data) > _VALUES:
         _check_values(data)
     try:
-        record = orjson.loads(data)
+        record = codec.loads(data)
     except orjson.JSONDecodeError as error:
         record = _read_again(data, error)
     if type(record) is not dict:
@@ -66,7 +69,7 @@ def _read_again(data: bytes, error: orjson.JSONDecodeError) -> Json:
     if b"\\u" not in data:
         raise _broken(error) from error
     try:
-        return orjson.loads(without_lone_escapes(data))
+        return codec.loads(without_lone_escapes(data))
     except orjson.JSONDecodeError as again:
         raise _broken(again) from again
 
@@ -87,10 +90,17 @@ def _broken(error: orjson.JSONDecodeError) -> LineError:
 
 
 def _check_depth(record: dict[str, Json]) -> None:
-    try:
-        orjson.dumps(record)
-    except TypeError as error:
-        raise LineError("input_invalid", f"the line nests deeper than {_DEPTH} levels") from error
+    level: list[Json] = [record]
+    for _ in range(_DEPTH):
+        level = [inner for value in level for inner in _inside(value)]
+    if level:
+        raise LineError("input_invalid", f"the line nests deeper than {_DEPTH} levels")
+
+
+def _inside(value: Json) -> Iterable[Json]:
+    """The objects and lists that stand in a value."""
+    held = value.values() if type(value) is dict else value
+    return [inner for inner in held if type(inner) is dict or type(inner) is list]
 
 
 def _shape(value: Json) -> str:

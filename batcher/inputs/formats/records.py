@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batcher.failures import LineError
 from batcher.inputs.formats.content import check_input, check_items, check_messages, check_prompt
-from batcher.inputs.formats.endpoints import kind_of
+from batcher.inputs.formats.endpoints import endpoint_of
 from batcher.inputs.formats.images import is_inline, load_image, load_uri
 from batcher.inputs.formats.parameters import NAMED, OTHER_KEYS, PARAMETERS, check_extra, nearest_key, put, wrong
 from batcher.inputs.formats.shapes import FOREIGN_KEYS, familiar, path_of_body, refuse_others
@@ -85,7 +85,7 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
 def _of_others(record: dict[str, Json], defaults: Defaults) -> dict[str, Json]:
     """A line that asks in the way of other programs, as ours would. Raises LineError for one that asks nothing."""
     refuse_others(record)
-    if defaults.path is None or kind_of(defaults.path) is not Kind.EMBED:
+    if defaults.path is None or endpoint_of(defaults.path)[1] is not Kind.EMBED:
         found = familiar(record)
         if found is not None:
             record, shape = found
@@ -95,10 +95,10 @@ def _of_others(record: dict[str, Json], defaults: Defaults) -> dict[str, Json]:
 
 def _read_body(record: dict[str, Json], name: str, seq: int, defaults: Defaults) -> Job:
     """A line with a whole body. Only the model is touched: the run's if there is none, and its alias."""
-    path = record.get("url") or defaults.path or path_of_body(record["body"])
-    if path is None:
+    named = record.get("url") or defaults.path or path_of_body(record["body"])
+    if named is None:
         raise LineError("input_invalid", 'the line has a "body" but no "url"; name the endpoint, or give --endpoint')
-    kind = kind_of(path)
+    path, kind = endpoint_of(named)
     method = record.get("method")
     if method is not None and (type(method) is not str or method.upper() != "POST"):
         raise wrong("method", '"POST"', method)
@@ -131,15 +131,17 @@ def _check_body(body: dict[str, Json], kind: Kind, path: str) -> None:
     elif kind is Kind.RESPONSES:
         check_items(body.get("input"))
     elif path == "/v1/completions" and type(body.get("prompt")) is list:
-        check_input(body["prompt"])  # several prompts, or tokens: as an embedding input has them
+        check_input(
+            body["prompt"], "prompt", may_be_empty=False
+        )  # several prompts, or tokens: as an embedding input has them
     else:
         check_prompt(body.get("prompt"))
 
 
 def _recognise(record: dict[str, Json], defaults: Defaults) -> tuple[str | None, Kind]:
-    path = record.get("url") or defaults.path
-    if path is not None:
-        return path, kind_of(path)
+    named = record.get("url") or defaults.path
+    if named is not None:
+        return endpoint_of(named)
     for key, kind in _RECOGNISED.items():
         if record.get(key) is not None:
             return None, kind

@@ -1,7 +1,7 @@
 """How many calls may be in flight to one server: a number that the user chose, or one that the answers teach. Pure.
 
 Growth      twofold a round of calls that were answered in time with the limit really used; +10 % after the first cut
-Throttle    to 0.8, once an episode
+Throttle    to what was granted of what was in flight, to a half at most in 15 s
 Queue       cut by most of those that only waited in the server's queue; tried again after ever more answers
 Plateau     where the server tells no durations: back to the level above which answers came no faster
 Memory      a half, and not above it for ten minutes
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from batcher.failures import FailureClass
 from batcher.policy.limit.plateau import APART, Plateau
-from batcher.policy.limit.queueing import QueueGuard, Waits
+from batcher.policy.limit.queueing import QueueDelays, QueueGuard
+from batcher.policy.limit.refusals import Refusals
 from batcher.policy.limit.rounds import ROUND, USED, Round
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ START: Final = 2
 MOST: Final = 256
 GROWTH: Final = 10
 """After slow start a clean round adds a tenth, and 1 at least."""
-CUT: Final = 0.8
-"""What a throttle leaves: rate limits are met often and closely, a half would leave much of them unused."""
+CUT: Final = 0.5
+"""What refusals leave at once, at least: what was granted is an estimate, and the next refusals make another."""
 EPISODE_S: Final = 15.0
 """Throttles within this time are one: calls that were on their way together are refused together."""
 HOLD_S: Final = 600.0
@@ -43,20 +44,23 @@ SMALL: Final = 16
 On a server of one slot each further call would queue until the first of them ended."""
 ENDED: Final = (3, 4)
 """Answers that are evidence of a queue: three, or four fewer than there may be in flight."""
-STEP: Final = 0.5
+DECREASE: Final = 0.5
 """How many of the calls that queue are cut away at once: it is an estimate, and the next round makes another."""
 TOLERATED: Final = (0.5, 0.2, 6)
 """Calls that may queue: half a one, or a fifth of those above six.
 
 A server of few slots needs none. A large one whose memory fills up admits in bursts, and would idle between them."""
+SHORT_S: Final = 0.15
+ONE: Final = 1.1
+"""So many calls may queue where they wait for less than so many seconds.
+
+A slot that idles from an answer to the next request, some 10 ms, loses a tenth where answers are so short."""
 PATIENCE: Final = (8, 256)
 """Rounds before a level at which calls queued is tried again: first, and at most; doubled each time it is in vain.
 
 A trial costs one to three late first tokens; so they stay below one in twenty."""
 TIMEOUTS: Final = 3
 """First tokens that never came, with no success between, to halve the limit."""
-
-
 WORTH_TELLING: Final = 0.01
 """Seconds of waiting from which on it is told."""
 
@@ -122,6 +126,9 @@ class AdaptiveLimit:
     _plateau: Plateau = field(default_factory=Plateau)
     _changed_at: float = -math.inf
     _throttled_at: float | None = None
+    _floor: int = 1
+    """What the refusals of this time leave, at least."""
+    _refusals: Refusals = field(default_factory=Refusals)
     _rounds: int = 0
     _in_time: int = 0
     """First tokens without queueing since slow start began."""
@@ -135,6 +142,8 @@ class AdaptiveLimit:
     _cap: int | None = None
     _cap_until: float = -math.inf
     _why: str = ""
+    _above: int = 0
+    """The level that spoke against itself so."""
 
     def __post_init__(self) -> None:
         self.least = max(1, min(self.least, self.most))
@@ -155,19 +164,28 @@ class AdaptiveLimit:
         failure = attempt.failure
         if failure is None or failure.kind is FailureClass.SUSPECT:
             self._succeeded(attempt, in_flight, now)
+        elif failure.kind is FailureClass.THROTTLE:
+            self._refusals.add(attempt, in_flight, now)
         elif failure.kind is FailureClass.LOCAL:
             self._hold(in_flight - 1, in_flight - 1, now, "for more this machine lacked the means")
         elif attempt.timing.started >= self._changed_at:
             self._failed(failure, now)
 
     def throttled(self, now: float) -> None:
+        granted = self._refusals.granted(now) or 0.0
+        if granted < 1:  # too few were refused to tell, or even alone: then it is not for how many
+            return
         if self._throttled_at is None or now - self._throttled_at >= EPISODE_S:
-            self._throttled_at = now
+            self._throttled_at, self._floor = now, math.ceil(self.allowed * CUT)
+        to = max(round(granted), self._floor)
+        fewer = max(1, self.allowed // GROWTH) if self._slow_start else 1  # by lot some are always being refused
+        if to <= self.allowed - fewer:
             self._slow_start = False
-            self._change(int(self.allowed * CUT), now, "above that the server said wait")
+            self._change(to, now, "above that the server said wait")
 
     def settled(self) -> str:
-        why = self._why or ("no more are allowed" if self.allowed >= self.most else "nothing spoke against more")
+        free = "no more are allowed" if self.allowed >= self.most else "nothing spoke against more"
+        why = self._why if self._why and self.allowed < self._above else free  # or it grew past what spoke against it
         return f"{self.allowed} in flight: {why}"
 
     def _answered_in_time(self, sent: float, in_flight: int, now: float) -> None:
@@ -203,7 +221,7 @@ class AdaptiveLimit:
         ended = self._queue.ended
         enough = max(ENDED[0], min(self.allowed - ENDED[1], ROUND[1]))
         if ended.count >= enough and self._shows_queue(ended, now):
-            fewer = max(1, int(STEP * self._queue.queued(ended)))
+            fewer = max(1, int(DECREASE * self._queue.queued(ended)))
             self._queued(ended, max(self.allowed - fewer, self.allowed // 2), now)
         elif self._round.is_over(self.allowed, now, slow_start=self._slow_start):
             self._end_round(now)
@@ -239,11 +257,12 @@ class AdaptiveLimit:
         few, share, free = TOLERATED
         return max(few, share * (self.allowed - free))
 
-    def _shows_queue(self, waits: Waits, now: float) -> bool:
+    def _shows_queue(self, waits: QueueDelays, now: float) -> bool:
         is_old = self._slow_start or self._round.is_old(now)
-        return is_old and self._queue.queued(waits) > self._tolerated
+        tolerated = self._tolerated if waits.mean >= SHORT_S else max(self._tolerated, ONE)
+        return is_old and self._queue.queued(waits) > tolerated
 
-    def _queued(self, waits: Waits, to: int, now: float) -> None:
+    def _queued(self, waits: QueueDelays, to: int, now: float) -> None:
         wait = median(waits.seconds)
         how_long = f" (median wait {wait:.2g} s)" if wait >= WORTH_TELLING else ""
         self._back_off(to, now, f"above that calls queued at the server{how_long}")
@@ -270,6 +289,8 @@ class AdaptiveLimit:
     def _change(self, to: int, now: float, why: str) -> None:
         """Begin a round, at this level."""
         to = max(self.least, min(to, self._top(now)))
+        if to < self.allowed:
+            self._above = self.allowed
         if to != self.allowed:
             self._changed_at = now
         self.allowed = to

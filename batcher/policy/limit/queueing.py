@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 PERCENTILE: Final = 0.2
 """The percentile of delays that stands for an idle server: low, for jitter and queues only add."""
-STEP: Final = 0.2
+STEP_SIZE: Final = 0.2
 """How far, in logarithms, one delay moves the estimate of that percentile: four short ones halve it."""
 FIRST: Final = 5
 """Delays of a class, of which the least stands for that percentile: the first may have waited for a model to load."""
@@ -40,8 +40,8 @@ TOLD: Final = -1
 
 
 @dataclass(slots=True)
-class Waits:
-    """Seconds in the queue, and how many calls were in flight."""
+class QueueDelays:
+    """Seconds that calls spent in the queue, and how many calls were in flight."""
 
     seconds: list[float] = field(default_factory=list)
     _flying: int = 0
@@ -80,11 +80,11 @@ class _Baseline:
             usual = min(usual, delay)
         excess = max(0.0, delay - SPREAD * usual - slack)
         if delay <= usual:
-            step = -STEP * (1 - PERCENTILE)
+            step = -STEP_SIZE * (1 - PERCENTILE)
         elif excess:
             step = LEARN / in_flight
         else:
-            step = STEP * PERCENTILE * min(1.0, FEW / in_flight)
+            step = STEP_SIZE * PERCENTILE * min(1.0, FEW / in_flight)
         self._usual[size] = max(usual * math.exp(step), TINY_S)
         return excess
 
@@ -105,9 +105,9 @@ class QueueGuard:
     with honest batching, and neither is queueing.
     """
 
-    ended: Waits = field(default_factory=Waits)
+    ended: QueueDelays = field(default_factory=QueueDelays)
     """Of calls that ended, where all is known that the server told."""
-    begun: Waits = field(default_factory=Waits)
+    begun: QueueDelays = field(default_factory=QueueDelays)
     """Of first tokens: sooner known, and not told from reading a longer prompt than before."""
     _calls: int = 0
     _served: float | None = None
@@ -131,14 +131,14 @@ class QueueGuard:
         self.ended.add(wait, in_flight)
         return size == TOLD
 
-    def queued(self, waits: Waits) -> float:
+    def queued(self, waits: QueueDelays) -> float:
         """How many of the calls in flight waited in the server's queue, on average."""
         mean = waits.mean
         return waits.in_flight * mean / (mean + self._served) if mean and self._served else 0.0
 
     def restart(self) -> None:
         """Forget the waits, keep what an idle server is like."""
-        self.ended, self.begun = Waits(), Waits()
+        self.ended, self.begun = QueueDelays(), QueueDelays()
 
     def _slack(self, in_flight: int) -> float:
         return FIRST_SLACK_S if self._served is None else self._served * max(TURN / in_flight, NOISE)

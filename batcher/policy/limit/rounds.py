@@ -12,6 +12,8 @@ WHOLE_ROUND: Final = (4, 32)
 growth, and a rate that is taken from the calls' own durations needs few of them."""
 ROUND_S: Final = 1.0
 """The least time of a round, in seconds: where answers take milliseconds, many are had for little."""
+WHOLE_ROUND_S: Final = 0.25
+"""The same in slow start where answers come in one piece."""
 USED: Final = 0.8
 """Share of the limit that must be in flight for an answer to say something about the limit."""
 
@@ -41,10 +43,10 @@ class Round:
 
     def is_over(self, allowed: int, now: float, *, slow_start: bool) -> bool:
         if slow_start and not self.streamed:
-            enough = max(WHOLE_ROUND[0], min(allowed // 2, WHOLE_ROUND[1]))
+            enough, least = max(WHOLE_ROUND[0], min(allowed // 2, WHOLE_ROUND[1])), WHOLE_ROUND_S
         else:
-            enough = max(ROUND[0], min(allowed, ROUND[1]))
-        return self.count >= enough and self.is_old(now)
+            enough, least = max(ROUND[0], min(allowed, ROUND[1])), ROUND_S
+        return self.count >= enough and self.since is not None and now - self.since >= least
 
     @property
     def is_clean(self) -> bool:

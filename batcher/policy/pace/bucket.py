@@ -19,6 +19,8 @@ BURST: Final = 1.0
 CAREFUL: Final = 0.02
 """Seconds' worth that it holds once the server has refused a call: as much as a timer may be late. A limit that is
 applied by the second refuses a second's burst beside the steady flow, and would after each refusal again."""
+HELD: Final = 0.2
+"""Seconds' worth that it holds at a rate that was learnt: what a gate of a second keeps back is made good."""
 CUT: Final = 0.97
 GAIN: Final = 0.001
 """A refusal takes so much of the rate, once an episode, and each second gives so much back: others may use the same
@@ -50,6 +52,8 @@ class Bucket:
     refused: float | None = None
     """When the server refused last."""
     statement: Statement | None = None
+    learnt: float = math.inf
+    """A rate a second that nobody told (`Granted`)."""
 
     def __post_init__(self) -> None:
         self.rate = self.limit * MARGIN / MINUTE
@@ -57,9 +61,16 @@ class Bucket:
         self.level = self._top
 
     @property
+    def is_told(self) -> bool:
+        """Whether the limit is known, from the user or from the server."""
+        return self.limit < math.inf or self.statement is not None
+
+    @property
     def _top(self) -> float:
         if self.rate == math.inf:
             return 0.0
+        if self.learnt == self.rate:
+            return self.rate * HELD
         careful = self.rate * CAREFUL
         if self.unit and self.refused is not None:
             return careful
@@ -86,10 +97,18 @@ class Bucket:
             self._fill(now)
             self._keep_to(said)
 
+    def learn(self, rate: float, now: float) -> None:
+        """Keep to a rate a second that nobody told, until another is learnt; infinity: to none."""
+        if rate != self.learnt:
+            self._fill(now)
+            self.learnt = rate
+            self._keep_to(self.statement)
+            self.level = min(self.level, self._top)
+
     def _keep_to(self, said: Statement | None) -> None:
         self.statement = said
         limit = min(self.limit, said.limit) if said is not None and said.is_low else self.limit
-        rate = limit * MARGIN / MINUTE
+        rate = min(limit * MARGIN / MINUTE, self.learnt)
         if math.inf in (rate, self.rate):
             self.level = 0.0 if rate != self.rate else self.level
         self.rate = rate

@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from batcher.attempt import NO_HINTS
 from batcher.failures import FailureClass
 from batcher.policy.pace.bucket import Bucket
 from batcher.policy.pace.estimate import Estimator
+from batcher.policy.pace.granted import Granted, Sent
 
 if TYPE_CHECKING:
     from batcher.attempt import Attempt
+    from batcher.failures import Failure
     from batcher.model import Call
 
 NOT_SENT: Final = (FailureClass.CONNECTION, FailureClass.LOCAL)
 
 
-@dataclass(slots=True)
-class _Reserved:
-    at: float
-    tokens: float
-    requests_taken: float
-    tokens_taken: float
+Reserved: TypeAlias = tuple[float, float, float, float]
+"""When a call was sent, the tokens it was charged; requests and tokens that had been taken then, its own included."""
 
 
 @dataclass(slots=True)
@@ -36,9 +34,53 @@ class _Account:
     requests: Bucket
     tokens: Bucket
     estimator: Estimator
-    reserved: dict[Call, _Reserved] = field(default_factory=dict)
+    granted: Granted
+    reserved: dict[Call, Reserved] = field(default_factory=dict)
     cost: tuple[Call, float] | None = None
     """The last estimate: a call that waits is asked about again and again."""
+
+    @property
+    def is_told(self) -> bool:
+        return self.requests.is_told or self.tokens.is_told
+
+    @property
+    def learns_tokens(self) -> bool:
+        """Whether a rate of tokens was learnt. What is refused is charged then, or it would be asked again at once."""
+        return self.tokens.learnt < math.inf
+
+    def charge(self, call: Call, attempt: Attempt, reserved: Reserved, now: float) -> None:
+        """Set right what was reserved by what was used."""
+        failure, completion, charged = attempt.failure, attempt.completion, reserved[1]
+        usage = completion.usage if completion is not None else None
+        if usage is not None:
+            self.granted.tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+            self.granted.answers += 1
+            if self.tokens.is_used or self.granted.by_tokens:  # else nobody ever asks for an estimate
+                self.estimator.learn(call, usage)
+                used = self.estimator.used(call, usage)
+                if used is not None:
+                    self.tokens.take(used - charged, now)
+        elif failure is not None and failure.kind in NOT_SENT:
+            self.requests.take(-1.0, now)
+            self.tokens.take(-charged, now)
+        elif failure is not None and failure.status is not None and completion is None and not self.learns_tokens:
+            self.tokens.take(-charged, now)
+
+    def refused(self, failure: Failure, sent: Sent, now: float) -> None:
+        """Where the limit is told, a refusal slows down a little; else it shows the rate."""
+        if self.is_told:
+            self.requests.was_refused(now)
+            self.tokens.was_refused(now)
+        else:
+            until = now + (failure.retry_after or 0.0)
+            self.granted.refused(sent, self.requests.taken, now, until, words=failure.message)
+            self.learn(now)
+
+    def learn(self, now: float) -> None:
+        """Keep to what is granted, in the measure in which that shows."""
+        rate, by_tokens = self.granted.rate, self.granted.by_tokens
+        self.requests.learn(math.inf if by_tokens else rate, now)
+        self.tokens.learn(rate if by_tokens else math.inf, now)
 
 
 @dataclass(slots=True)
@@ -57,7 +99,7 @@ class Pacing:
         """The time from which the call may be sent; always finite, at once if it is not after `now`."""
         account = self._accounts.get(call.model)
         if account is None:
-            account = self._open(call.model)
+            account = self._open(call.model, now)
         if not account.requests.is_used and not account.tokens.is_used:
             return now
         opens = account.requests.opens(1.0, now)
@@ -69,14 +111,14 @@ class Pacing:
         """The call is being sent: reserve what it will use."""
         account = self._accounts.get(call.model)
         if account is None:
-            account = self._open(call.model)
+            account = self._open(call.model, now)
         tokens = 0.0
         account.requests.take(1.0, now)
         if account.tokens.is_used:
             tokens = _cost(account, call)
             account.tokens.take(tokens, now)
             account.cost = None
-        account.reserved[call] = _Reserved(now, tokens, account.requests.taken, account.tokens.taken)
+        account.reserved[call] = now, tokens, account.requests.taken, account.tokens.taken
 
     def settle(self, call: Call, attempt: Attempt, now: float) -> None:
         """It ended: charge the difference to what was used, give back what was not, heed what the server said.
@@ -87,33 +129,33 @@ class Pacing:
         reserved = account.reserved.pop(call, None) if account is not None else None
         if account is None or reserved is None:
             return
-        failure, completion = attempt.failure, attempt.completion
-        usage = completion.usage if completion is not None else None
-        if failure is not None and failure.kind in NOT_SENT:
-            account.requests.take(-1.0, now)
-            account.tokens.take(-reserved.tokens, now)
-        elif usage is not None and account.tokens.is_used:  # else nobody ever asks for an estimate
-            account.estimator.learn(call, usage)
-            used = account.estimator.used(call, usage)
-            if used is not None:
-                account.tokens.take(used - reserved.tokens, now)
-        elif failure is not None and failure.status is not None and completion is None:
-            account.tokens.take(-reserved.tokens, now)
-        if failure is not None and failure.code == "rate_limited":
-            account.requests.was_refused(now)
-            account.tokens.was_refused(now)
+        sent, _, requests_taken, tokens_taken = reserved
+        failure = attempt.failure
+        account.charge(call, attempt, reserved, now)
+        if failure is None:
+            if now >= account.granted.due:
+                account.granted.granted(sent, account.requests.taken, now)
+                account.learn(now)
+        elif failure.code == "rate_limited":
+            account.refused(failure, Sent(sent, requests_taken, is_retry=call.sent > 0), now)
         if attempt.hints is not NO_HINTS:
-            at = reserved.at if failure is None else now  # what an answer says may be as old as its request
+            at = sent if failure is None else now  # what an answer says may be as old as its request
             if attempt.hints.requests is not None:
-                account.requests.hear(attempt.hints.requests, at, reserved.requests_taken, now)
+                account.requests.hear(attempt.hints.requests, at, requests_taken, now)
             if attempt.hints.tokens is not None:
-                account.tokens.hear(attempt.hints.tokens, at, reserved.tokens_taken, now)
+                account.tokens.hear(attempt.hints.tokens, at, tokens_taken, now)
 
-    def _open(self, model: str | None) -> _Account:
+    def paces(self, call: Call) -> bool:
+        """Whether a rate that was learnt from refusals holds the calls of this model."""
+        account = self._accounts.get(call.model)
+        return account is not None and min(account.requests.learnt, account.tokens.learnt) < math.inf
+
+    def _open(self, model: str | None, now: float) -> _Account:
         account = self._accounts[model] = _Account(
             Bucket(self.rpm or math.inf, unit=1.0),
             Bucket(self.tpm or math.inf, unit=0.0),
             Estimator(in_full=self.in_full),
+            Granted(now),
         )
         return account
 

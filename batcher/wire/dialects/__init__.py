@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import orjson
-
+from batcher import codec
 from batcher.model import Api, Call, Completion, Job, Json, Kind
 from batcher.wire.dialects import (
     chat,
@@ -113,7 +112,7 @@ def call_for(jobs: Sequence[Job], api: Api, *, stream: bool) -> Call:
     streamed = stream and dialect.STREAMS
     body = dialect.encode(jobs, stream=streamed) if job.body is None else _own_body(job, path, stream=streamed)
     streamed = dialect.STREAMS and bool(body.get("stream", path.startswith("/api/")))
-    return Call(tuple(jobs), path, _dumps(body), streamed, job.model, group_of(job, path))
+    return Call(tuple(jobs), path, codec.dumps(body), streamed, job.model, group_of(job, path))
 
 
 def _own_body(job: Job, path: str, *, stream: bool) -> dict[str, Json]:
@@ -128,12 +127,3 @@ def _own_body(job: Job, path: str, *, stream: bool) -> dict[str, Json]:
     if path.startswith("/api/"):
         body = native_defaults(job) | body
     return body
-
-
-def _dumps(body: dict[str, Json]) -> bytes:
-    try:
-        return orjson.dumps(body)
-    except TypeError:  # a lone surrogate in the text, which JSON escapes can carry and UTF-8 cannot
-        import json
-
-        return json.dumps(body, ensure_ascii=True, allow_nan=False).encode()

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
 from batcher.failures import AttemptError, malformed
 from batcher.model import END, Choice, Delta, Kind
 from batcher.wire.dialects import endings
@@ -17,7 +15,10 @@ from batcher.wire.dialects.endings import choices_of, finish_of, index_of, list_
 from batcher.wire.dialects.envelope import RARE, take_envelope
 from batcher.wire.dialects.messages import to_openai
 from batcher.wire.dialects.parameters import openai_fields
+from batcher.wire.dialects.parts import logprobs_of, said_in, thought_in
 from batcher.wire.dialects.shapes import require
+from batcher.wire.dialects.toolpieces import Pieces, check_call
+from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,11 +27,16 @@ if TYPE_CHECKING:
 
 STREAMS: Final = True
 PATH: Final = "/v1/chat/completions"
-THINKING: Final = ("reasoning_content", "reasoning")
-"""Where servers put what the model thought; some send both, with the same text."""
+THINKING: Final = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
+"""Where servers put what the model thought; some send several, with the same text (OpenRouter, LiteLLM)."""
 
-BESIDE: Final = frozenset({"tool_calls", "refusal", *THINKING})
+BESIDE: Final = frozenset({"tool_calls", "function_call", "refusal", *THINKING})
 """What may stand in a message beside its text."""
+
+TOP_KEYS: Final = frozenset({"choices"})
+PIECE_KEYS: Final = frozenset({"index", "delta", "message", "finish_reason"})
+DELTA_KEYS: Final = frozenset({"content", "role", *BESIDE})
+"""Keys that an answer hangs on: one that is nearly one of them is one that was damaged."""
 
 missing = endings.missing
 
@@ -60,9 +66,11 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
             pieces = record["choices"]
             piece = pieces[0]
             choice, delta = choices[piece["index"]], piece["delta"]
-            if len(pieces) != 1 or piece.get("finish_reason") is not None or piece.get("logprobs") is not None:
+            if len(pieces) != 1 or piece["finish_reason"] is not None or record.get("usage"):
                 return record
-            if record.get("usage") or not RARE.isdisjoint(record):
+            if len(piece) != 3 and (piece.get("logprobs") is not None or "error" in piece):
+                return record
+            if not RARE.isdisjoint(record):
                 return record
             text = delta.get("content")
             if text and len(delta) == 1 and type(text) is str:
@@ -81,38 +89,49 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
 def decode(record: dict[str, Json], completion: Completion) -> bool:
     """Add a record of any shape: the first, the last, several choices, tool calls, thinking, logprobs, usage.
 
-    True if it brought content. Raises AttemptError if it says the server broke off.
+    True if it brought content. Raises AttemptError if it says the server broke off, or was damaged on its way.
     """
     take_envelope(record, completion)
-    content = False
+    if "choices" not in record:
+        check_keys(record, TOP_KEYS, "a record")
+    content = changed = False
     for piece in list_of(record.get("choices"), "choices"):
-        if type(piece) is not dict or type(delta := piece.get("delta") or {}) is not dict:
+        if type(piece) is not dict:
             raise AttemptError(malformed(f"a choice that is no object with a delta: {piece!r:.80}"))
         index = index_of(piece, 0)
         choice = completion.choices.get(index)
-        pieces = _merging(_calls(delta), choice) if delta.get("tool_calls") else ()
-        said = _delta(piece, delta, index, pieces)
-        content |= completion.add(said)
+        delta = _part(piece, index, completion)
+        said = _delta(piece, delta, index)
+        calls = _calls(delta)
+        content |= completion.add(said) or bool(calls)
+        if calls:
+            _merge(calls, completion.choices[index])
         if delta.get("content") == "" and not completion.choices[index].texts:
             completion.choices[index].texts.append("")  # "" and null differ in the object that `rebuild` gives back
         _keep(piece, delta, index, completion)
-        if said.finish_reason is not None or choice is None:
-            settle(completion)
+        changed = changed or said.finish_reason is not None or choice is None
+    if changed:
+        settle(completion)
     return content
 
 
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the dialects' signature
-    """Take an answer that came in one piece. Raises AttemptError if it is cut, or no chat completion."""
+    """Take an answer that came in one piece. Raises AttemptError if it is cut, damaged, or no chat completion."""
     for place, piece in enumerate(choices_of(body)):
         message = piece.get("message")
+        if message is None and "message" in piece and piece.get("finish_reason"):
+            message = {}  # Azure's filter and others give a reason and nothing else
         if type(message) is not dict:
             raise AttemptError(malformed(f"choice {place} has no message; is {PATH} the endpoint for this?"))
         index, text = index_of(piece, place), message.get("content")
-        is_plain = type(text) is str and BESIDE.isdisjoint(message) and piece.get("logprobs") is None
+        is_plain = type(text) is str and "role" in message and len(message) == 2 and piece.get("logprobs") is None
         if is_plain and index not in completion.choices:  # nearly every answer
             completion.choices[index] = Choice([text] if text else [], finish_reason=finish_of(piece, PATH))
         else:
-            completion.add(_delta(piece, message, index, _calls(message)))
+            check_keys(message, DELTA_KEYS, "a message")
+            delta = _delta(piece, message, index)
+            delta.tool_calls = _calls(message)
+            completion.add(delta)
     take_envelope(body, completion)
     settle_whole(body, completion)
 
@@ -123,6 +142,7 @@ def rebuild(completion: Completion) -> dict[str, Json]:
         return completion.whole
     tail = dict(completion.tail)
     kept = tail.pop("choices", {})
+    tail.pop("messages", None)
     choices = [
         _choice(index, choice, *kept.get(index, ({}, {}))) for index, choice in sorted(completion.choices.items())
     ]
@@ -130,73 +150,76 @@ def rebuild(completion: Completion) -> dict[str, Json]:
     return {**head, "object": "chat.completion", "choices": choices, **tail}
 
 
-def _delta(piece: dict[str, Json], message: dict[str, Json], index: int, calls: Sequence[dict[str, Json]]) -> Delta:
-    """What a delta, or a whole message, means."""
-    text, thinking = _said(message.get("content"))
+def _part(piece: dict[str, Json], index: int, completion: Completion) -> dict[str, Json]:
+    """What a choice of a record brings: its `delta`, or the `message` or `text` that some servers stream in its place.
+
+    A message beside deltas, or at their end, says again what they said. Raises AttemptError for what was damaged.
+    """
+    delta = piece.get("delta")
+    if type(delta or {}) is not dict:
+        raise AttemptError(malformed(f"a choice that is no object with a delta: {piece!r:.80}"))
+    if not delta or not _says(delta):
+        message = piece.get("message")
+        if message is None and type(piece.get("text")) is str:
+            message = {"content": piece["text"]}
+        if type(message) is dict and _says(message) and _is_news(message, piece, index, completion):
+            completion.tail.setdefault("messages", set()).add(index)
+            return message
+        check_keys(piece, PIECE_KEYS, "a choice")
+    elif "index" not in piece:
+        check_keys(piece, PIECE_KEYS, "a choice")
+    if delta:
+        check_keys(delta, DELTA_KEYS, "a delta")
+    return delta or {}
+
+
+def _says(message: dict[str, Json]) -> bool:
+    return bool(message.get("content")) or any(message.get(key) for key in BESIDE)
+
+
+def _is_news(message: dict[str, Json], piece: dict[str, Json], index: int, completion: Completion) -> bool:
+    """Whether a message in a stream is a piece of the answer, and not all of it again."""
+    choice = completion.choices.get(index)
+    if choice is None or not endings.has_content(choice):
+        return True
+    is_last = bool(piece.get("finish_reason")) and message.get("content") == choice.text
+    return index in completion.tail.get("messages", ()) and not is_last
+
+
+def _delta(piece: dict[str, Json], message: dict[str, Json], index: int) -> Delta:
+    """What a delta, or a whole message, means, but for its tool calls."""
+    text, thinking = said_in(message.get("content"))
     for key in THINKING:
         if thought := message.get(key):
-            thinking = text_of(thought, key)
+            thinking = thought_in(thought)
             break
-    logprobs = piece.get("logprobs")
     return Delta(
         text=text,
         thinking=thinking,
         index=index,
         finish_reason=finish_of(piece, PATH),
-        tool_calls=calls,
-        pieces="delta" in piece,
-        logprobs=list_of(logprobs.get("content"), "logprobs") if type(logprobs) is dict else (),
+        logprobs=logprobs_of(piece.get("logprobs")),
         refusal=text_of(message.get("refusal"), "refusal"),
     )
 
 
-def _said(content: Json) -> tuple[str, str]:
-    """(text, thinking) of content, which may come in parts."""
-    if type(content) is str:
-        return content, ""
-    if content is None:
-        return "", ""
-    if type(content) is not list:
-        raise AttemptError(malformed(f"content that is neither text nor parts: {content!r:.80}"))
-    text = thinking = ""
-    for part in content:
-        if type(part) is dict and part.get("type") == "text":
-            text += text_of(part.get("text"), "text")
-        elif type(part) is dict and part.get("type") == "thinking":
-            thinking += _said(part.get("thinking"))[0]
-    return text, thinking
-
-
 def _calls(message: dict[str, Json]) -> Sequence[dict[str, Json]]:
     calls = message.get("tool_calls") or ()
+    if not calls and (function := message.get("function_call")):
+        calls = [{"type": "function", "function": function}]
     if calls and (type(calls) is not list or any(type(call) is not dict for call in calls)):
         raise AttemptError(malformed(f"tool calls that are no list of objects: {calls!r:.80}"))
+    for call in calls:
+        check_call(call)
     return calls
 
 
-def _merging(calls: Sequence[dict[str, Json]], choice: Choice | None) -> list[dict[str, Json]]:
-    """Pieces of tool calls, made safe to merge by index.
-
-    Servers repeat id and name as "" in later pieces, send arguments as an object, or give every call the index 0
-    with an id of its own (older Ollama, Gemini's compatibility layer).
-    """
-    known = {call.get("index"): call.get("id") for call in choice.tool_calls} if choice else {}
-    pieces = []
+def _merge(calls: Sequence[dict[str, Json]], choice: Choice) -> None:
+    pieces = choice.open
+    if pieces is None:
+        pieces = choice.open = Pieces(choice)
     for call in calls:
-        piece = {key: value for key, value in call.items() if value not in (None, "") and key != "function"}
-        function = call.get("function") or {}
-        if type(function) is not dict or type(piece.get("index", 0)) is not int:
-            raise AttemptError(malformed(f"a tool call that cannot be read: {call!r:.80}"))
-        piece["function"] = {key: value for key, value in function.items() if value not in (None, "")}
-        arguments = function.get("arguments")
-        if arguments is not None and type(arguments) is not str:
-            piece["function"]["arguments"] = orjson.dumps(arguments).decode()
-        if piece.get("id") and known.get(piece.get("index"), piece["id"]) != piece["id"]:
-            piece["index"] = len(known)
-        if "index" in piece:
-            known.setdefault(piece["index"], piece.get("id"))
-        pieces.append(piece)
-    return pieces
+        pieces.add(call)
 
 
 def _keep(piece: dict[str, Json], delta: dict[str, Json], index: int, completion: Completion) -> None:
@@ -223,5 +246,6 @@ def _choice(index: int, choice: Choice, kept: dict[str, Json], delta: dict[str, 
     whole = {**kept, "index": index, "message": message, "finish_reason": choice.finish_reason}
     whole.pop("delta", None)
     if choice.logprobs:
-        whole["logprobs"] = {**(kept.get("logprobs") or {}), "content": choice.logprobs}
+        beside = kept.get("logprobs")
+        whole["logprobs"] = {**(beside if type(beside) is dict else {}), "content": choice.logprobs}
     return whole

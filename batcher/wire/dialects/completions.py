@@ -15,6 +15,7 @@ from batcher.wire.dialects.endings import choices_of, finish_of, index_of, list_
 from batcher.wire.dialects.envelope import RARE, take_envelope
 from batcher.wire.dialects.parameters import openai_fields
 from batcher.wire.dialects.shapes import refusal, require
+from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 STREAMS: Final = True
 PATH: Final = "/v1/completions"
+
+TOP_KEYS: Final = frozenset({"choices"})
+PIECE_KEYS: Final = frozenset({"index", "text", "finish_reason", "logprobs"})
+"""Keys that an answer hangs on: one that is nearly one of them is one that was damaged."""
 
 missing = endings.missing
 
@@ -51,9 +56,11 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
             pieces = record["choices"]
             piece = pieces[0]
             choice, text = choices[piece["index"]], piece["text"]
-            if len(pieces) != 1 or piece.get("finish_reason") is not None or piece.get("logprobs") is not None:
+            if len(pieces) != 1 or piece["finish_reason"] is not None or record.get("usage"):
                 return record
-            if not text or type(text) is not str or record.get("usage") or not RARE.isdisjoint(record):
+            if len(piece) != 3 and (piece.get("logprobs") is not None or "error" in piece):
+                return record
+            if not text or type(text) is not str or not RARE.isdisjoint(record):
                 return record
         except (LookupError, TypeError, AttributeError):
             return record  # an unusual one, which is read with care
@@ -67,11 +74,15 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     True if it brought content. Raises AttemptError if it says the server broke off.
     """
     take_envelope(record, completion)
+    if "choices" not in record:
+        check_keys(record, TOP_KEYS, "a record")
     content = False
     for place, piece in enumerate(list_of(record.get("choices"), "choices")):
         if type(piece) is not dict:
             raise AttemptError(malformed(f"a choice that is no object: {piece!r:.80}"))
         content |= _add(piece, place, completion)
+    if completion.choices:
+        settle(completion)
     return content
 
 
@@ -100,6 +111,8 @@ def rebuild(completion: Completion) -> dict[str, Json]:
 
 def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
     index = index_of(piece, place)
+    if "text" not in piece or "index" not in piece:
+        check_keys(piece, PIECE_KEYS, "a choice")
     new = index not in completion.choices
     delta = Delta(text=text_of(piece.get("text"), "text"), index=index, finish_reason=finish_of(piece, PATH))
     content = completion.add(delta)
@@ -108,7 +121,6 @@ def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
         _add_logprobs(logprobs, choice)
     if new or delta.finish_reason is not None:
         completion.tail.setdefault("choices", {}).setdefault(index, {}).update(piece)
-        settle(completion)
     return content
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed
 from batcher.model import Kind
-from batcher.wire.dialects.envelope import take_envelope
+from batcher.wire.dialects.envelope import take_envelope, without
 from batcher.wire.dialects.parameters import openai_fields
 from batcher.wire.dialects.shapes import require
 from batcher.wire.dialects.vectors import check_vectors, inputs_of
@@ -43,7 +43,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:
     """Take the vectors in the order of the inputs. Raises AttemptError unless each input has exactly one."""
     data = body.get("data")
     if type(data) is not list:
-        raise AttemptError(malformed(f"an answer without data; it has {', '.join(body) or 'nothing'}"[:300]))
+        raise AttemptError(without("data", body))
     vectors = _in_order(data)
     check_vectors(vectors, sum(len(inputs_of(job)) for job in call.jobs))
     completion.vectors = vectors

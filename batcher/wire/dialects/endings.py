@@ -7,33 +7,90 @@ content, then the end, with neither mark (Ollama middleware/openai.go).
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, Failure, FailureClass, malformed, truncated
-from batcher.wire.dialects.envelope import counted_nothing
+from batcher.wire.dialects.envelope import counted_nothing, without
 from batcher.wire.rules import classify_error
 
 if TYPE_CHECKING:
     from batcher.model import Choice, Completion, Json
 
-BROKEN_OFF: Final = frozenset({"error", "abort", "insufficient_system_resource"})
-"""Finish reasons of answers that are not finished: OpenRouter and vLLM; vLLM; DeepSeek."""
+NONE: Final = "none"
+BROKEN: Final = "broken off"
+
+MEANINGS: Final[dict[str, tuple[str, ...]]] = {
+    NONE: (
+        *("", "null", "none", "nil"),  # KoboldCpp (PowerShell/AIShell#350); Python's `str(None)`
+        "unspecified",  # Gemini: FINISH_REASON_UNSPECIFIED
+    ),
+    BROKEN: (
+        *("error", "abort", "aborted"),  # OpenRouter; vLLM, SGLang
+        *("network_error", "server_error", "internal_error"),  # Zhipu: pydantic/pydantic-ai#7678
+        *("cancelled", "canceled", "user_cancel", "timeout"),  # Cohere
+        "insufficient_system_resource",  # DeepSeek
+        *("malformed_function_call", "unexpected_tool_call"),  # Gemini: another sample may be well formed
+    ),
+    "length": (
+        *("length", "max_tokens", "max_output_tokens"),  # OpenAI; Gemini, Anthropic; /v1/responses
+        "model_length",  # Mistral
+        *("model_context_window_exceeded", "context_window_exceeded", "context_length_exceeded"),  # Anthropic
+        *("max_length", "error_limit"),  # TGI's older forms; Cohere
+    ),
+    "content_filter": (
+        *("content_filter", "content_filtered"),  # OpenAI, Azure; Bedrock
+        *("safety", "prohibited_content", "blocklist", "recitation", "spii", "image_safety"),  # Gemini
+        *("sensitive", "moderation", "content_policy"),  # Zhipu and others
+        *("refusal", "guardrail_intervened", "error_toxic"),  # Anthropic; Bedrock; Cohere
+    ),
+    "incomplete": (
+        *("other", "language", "pause_turn", "incomplete"),  # Gemini; Anthropic
+    ),
+}
+"""What finish reasons mean, in lower case: no reason, an answer that was broken off, or the flag for one that was cut.
+
+Any other is an end as it should be."""
+
+_MEANING: Final = {word: meaning for meaning, words in MEANINGS.items() for word in words}
+_WORD: Final = re.compile(r"(?:finish_?reason[._])?([a-z_]*)")
 
 
-def finish_of(piece: dict[str, Json], path: str) -> str | None:
-    """The finish reason of a choice; "" is none. Raises AttemptError if the server broke off, or had no prompt."""
-    reason = piece.get("finish_reason")
-    if not reason:
-        return None
+def meaning_of(reason: str) -> str | None:
+    """What a finish reason means by `MEANINGS`, however it is written: `SAFETY`, `FinishReason.SAFETY`, `safety: x`."""
+    known = _WORD.match(reason.strip().lower().replace("-", "_"))
+    return _MEANING.get(known[1]) if known and (known[1] or not reason.strip()) else None
+
+
+def flag_of(reason: str | None) -> str | None:
+    """The flag that a finish reason earns the answer."""
+    meaning = meaning_of(reason) if reason and reason != "stop" else None
+    return None if meaning in (NONE, BROKEN) else meaning
+
+
+def finish_of(piece: dict[str, Json], path: str, key: str = "finish_reason") -> str | None:
+    """The finish reason of a choice, or none. Raises AttemptError if the server broke off, or had no prompt.
+
+    SGLang's own form is an object with the `type` (https://github.com/sgl-project/sglang/pull/1407).
+    """
+    if error := piece.get("error"):
+        raise AttemptError(classify_error(error, path))
+    said = piece.get(key)
+    if said == "stop" or not said:
+        return said or None
+    reason = said.get("type") if type(said) is dict else said
     if type(reason) is not str:
-        raise AttemptError(malformed(f"a finish_reason that is no text: {reason!r:.80}"))
-    if reason in BROKEN_OFF:
-        words = piece.get("error") or f'the server broke the answer off: finish_reason "{reason}"'
-        raise AttemptError(classify_error(words, path))
+        if reason is None:
+            return None
+        raise AttemptError(malformed(f"a {key} that is no text: {said!r:.80}"))
+    meaning = meaning_of(reason)
+    if meaning == BROKEN:
+        words = said.get("message") if type(said) is dict else None
+        raise AttemptError(classify_error(words or f'the server broke the answer off: {key} "{reason}"', path))
     if reason == "load":  # Ollama openai/openai.go: an empty prompt only loads the model
         words = "the server found nothing to answer and only loaded the model; give the job a prompt"
         raise AttemptError(Failure(FailureClass.PERMANENT, "empty_prompt", words))
-    return reason
+    return None if meaning == NONE else reason
 
 
 def settle(completion: Completion) -> None:
@@ -42,6 +99,7 @@ def settle(completion: Completion) -> None:
     for choice in completion.choices.values():
         if choice.finish_reason is None:
             completion.proof = None
+            return
 
 
 def missing(completion: Completion, *, done: bool) -> str | None:
@@ -74,7 +132,7 @@ def choices_of(body: dict[str, Json]) -> list[dict[str, Json]]:
     """The choices of an answer in one piece. Raises AttemptError if there are none."""
     choices = list_of(body.get("choices"), "choices")
     if not choices or {*map(type, choices)} != {dict}:
-        raise AttemptError(malformed(f"an answer without choices; it has {', '.join(body) or 'nothing'}"[:300]))
+        raise AttemptError(without("choices", body))
     return choices
 
 
@@ -84,6 +142,8 @@ def index_of(piece: dict[str, Json], place: int = 0) -> int:
     if index is None:
         return place
     if type(index) is not int:
+        if isinstance(index, bool) or (isinstance(index, float) and index.is_integer()):
+            return int(index)  # what is equal to a number is that number, as it is to `skim`
         raise AttemptError(malformed(f"a choice whose index is no number: {index!r:.80}"))
     return index
 

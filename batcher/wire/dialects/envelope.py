@@ -8,16 +8,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from batcher import codec
+from batcher.failures import malformed
 from batcher.model import ServerTimes, Usage
+from batcher.wire.faults import MARKS
 
 if TYPE_CHECKING:
+    from batcher.failures import Failure
     from batcher.model import Completion, Json
 
-RARE: Final = frozenset({"timings", "error", "type"})
+RARE: Final = frozenset({"timings", *MARKS})
 """What may stand in a record beside its choices, and is not to be passed over."""
+MOST: Final = 2**53
+"""The largest count, or number of milliseconds, that is believed: beyond, JSON readers disagree (RFC 8259, 6)."""
+COUNTS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
 DETAILS: Final = frozenset(
     {"completion_tokens_details", "output_tokens_details", "prompt_tokens_details", "input_tokens_details"}
 )
+
+
+def without(what: str, body: dict[str, Json]) -> Failure:
+    """The failure of a body that lacks its answer, and that no shape of error explains; it is told as it came."""
+    return malformed(f"an answer without {what}: {codec.dumps(body)[:300].decode('utf-8', 'replace')}")
 
 
 def take_envelope(record: dict[str, Json], completion: Completion) -> None:
@@ -58,7 +70,7 @@ def usage_of(counts: Json) -> Usage | None:
 
 def counted_nothing(counts: Json) -> bool:
     """Whether a usage is there and all zero: how Ollama answers when its generation was cut."""
-    return type(counts) is dict and bool(counts) and usage_of(counts) is None
+    return type(counts) is dict and bool(counts) and not any(counts.get(name) for name in COUNTS)
 
 
 def times_of(timings: Json) -> ServerTimes | None:
@@ -74,10 +86,11 @@ def times_of(timings: Json) -> ServerTimes | None:
 def _count(counts: dict[str, Json], *names: str) -> int | None:
     for name in names:
         value = counts.get(name)
-        if type(value) is int:
+        if type(value) is int and 0 <= value <= MOST:
             return value
     return None
 
 
 def _seconds(milliseconds: Json) -> float | None:
-    return milliseconds / 1000 if isinstance(milliseconds, int | float) else None
+    is_time = isinstance(milliseconds, int | float) and 0 <= milliseconds <= MOST
+    return milliseconds / 1000 if is_time else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, Failure, FailureClass, malformed
 from batcher.model import Kind
-from batcher.wire.dialects.envelope import take_envelope
+from batcher.wire.dialects.envelope import take_envelope, without
 from batcher.wire.dialects.parameters import openai_fields
 from batcher.wire.dialects.shapes import refusal, require
 
@@ -46,7 +46,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  #
     """Take the images. Raises AttemptError if there are none, or links in their place."""
     data = body.get("data")
     if type(data) is not list or not data:
-        raise AttemptError(malformed(f"an answer without images; it has {', '.join(body) or 'nothing'}"[:300]))
+        raise AttemptError(without("images", body))
     completion.images = [_image(item) for item in data]
     take_envelope(body, completion)
     completion.proof = "images"

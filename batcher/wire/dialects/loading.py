@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from batcher import codec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -38,7 +40,7 @@ def load_options(job: Job, path: str) -> str:
     said = {key: value for key, value in options.items() if key in LOAD_OPTIONS and value is not None}
     if SHIFT in body:
         said[SHIFT] = body[SHIFT]
-    return orjson.dumps(said, option=orjson.OPT_SORT_KEYS).decode() if said else ""
+    return codec.dumps(said, option=orjson.OPT_SORT_KEYS).decode() if said else ""
 
 
 def options_of(job: Job) -> Mapping[str, Json]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import orjson
-
+from batcher import codec
 from batcher.failures import LineError
 from batcher.wire.dialects.media import payload, to_part
 from batcher.wire.dialects.toolcalls import Calls
@@ -174,7 +173,7 @@ def _items(message: Message) -> list[Message]:
     role = message.get("role")
     if role == "tool":
         output = message.get("content")
-        text = output if isinstance(output, str) else orjson.dumps(output).decode()
+        text = output if isinstance(output, str) else codec.dumps(output).decode()
         return [{"type": "function_call_output", "call_id": message.get("tool_call_id"), "output": text}]
     if not isinstance(message.get("content"), list) and "tool_calls" not in message:
         return [message]

@@ -10,6 +10,7 @@ from batcher.wire.dialects import ollama_record
 from batcher.wire.dialects.messages import to_native
 from batcher.wire.dialects.parameters import native_fields
 from batcher.wire.dialects.shapes import require
+from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,6 +33,8 @@ ORDER: Final = (
     *ollama_record.METRICS,
 )
 MESSAGE_ORDER: Final = ("role", "content", "thinking", "tool_calls")
+KEYS: Final = frozenset(ORDER)
+MESSAGE_KEYS: Final = frozenset(MESSAGE_ORDER)
 
 
 def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
@@ -73,13 +76,16 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     message = record.get("message")
     content = False
     if type(message) is dict:
+        check_keys(message, MESSAGE_KEYS, "a message")
         content = ollama_record.add(choice, message.get("content"), message)
-    elif message is not None:
+    elif message is None:
+        check_keys(record, KEYS, "a record")
+    else:
         raise AttemptError(malformed(f"a `message` that is no object but {str(message)[:80]!r}"))
     if "logprobs" in record:
         choice.logprobs.extend(ollama_record.logprobs(record))
     if record.get("done"):
-        ollama_record.finish(record, completion, choice)
+        ollama_record.finish(record, completion, choice, PATH)
     return content
 
 

@@ -10,6 +10,7 @@ from batcher.wire.dialects import ollama_record
 from batcher.wire.dialects.media import payload
 from batcher.wire.dialects.parameters import native_fields
 from batcher.wire.dialects.shapes import require
+from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,6 +35,8 @@ ORDER: Final = (
     "_debug_info",
     "logprobs",
 )
+
+KEYS: Final = frozenset(ORDER)
 
 
 def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
@@ -71,12 +74,13 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
 
 def decode(record: dict[str, Json], completion: Completion) -> bool:
     """Add one record. Raises AttemptError if it is none of Ollama's, or says that nothing was generated."""
+    check_keys(record, KEYS, "a record")
     choice = completion.choices.get(0) or ollama_record.begin(record, completion)
     content = ollama_record.add(choice, record.get("response"), record)
     if "logprobs" in record:
         choice.logprobs.extend(ollama_record.logprobs(record))
     if record.get("done"):
-        ollama_record.finish(record, completion, choice)
+        ollama_record.finish(record, completion, choice, PATH)
     return content
 
 

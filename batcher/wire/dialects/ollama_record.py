@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, Failure, FailureClass, malformed
 from batcher.model import Choice, Completion, Json, ServerTimes, Usage
+from batcher.wire.dialects.endings import finish_of
+from batcher.wire.dialects.envelope import MOST
+from batcher.wire.dialects.toolpieces import check_call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +58,8 @@ def add(choice: Choice, text: Json, message: dict[str, Json]) -> bool:
     if calls := message.get("tool_calls"):
         if type(calls) is not list or not all(type(call) is dict for call in calls):
             raise AttemptError(malformed(f"tool calls that are none: {str(calls)[:80]}"))
+        for call in calls:
+            check_call(call)
         choice.tool_calls.extend(calls)
         content = True
     return content
@@ -68,13 +73,13 @@ def logprobs(record: dict[str, Json]) -> list[Json]:
     return given
 
 
-def finish(record: dict[str, Json], completion: Completion, choice: Choice) -> None:
+def finish(record: dict[str, Json], completion: Completion, choice: Choice, path: str) -> None:
     """Take the last record: proof, reason, counts, durations. Raises AttemptError if it says nothing was generated."""
     reason = record.get("done_reason")
     if reason in ("load", "unload"):
         words = f"Ollama generated nothing (done_reason {reason!r}): the prompt or the messages are empty"
         raise AttemptError(Failure(FailureClass.PERMANENT, "empty_prompt", words, 200))
-    choice.finish_reason = reason
+    choice.finish_reason = finish_of(record, path, "done_reason")
     completion.proof = "done"
     completion.tail = record
     completion.served_model = record.get("model") or completion.served_model
@@ -117,7 +122,7 @@ def _seconds(nanoseconds: Json) -> float | None:
 
 
 def _count(value: Json) -> int | None:
-    return value if type(value) is int else None
+    return value if type(value) is int and 0 <= value <= MOST else None
 
 
 def _checked(text: Json) -> str:

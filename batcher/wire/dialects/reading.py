@@ -6,19 +6,27 @@ ignore `stream` answer an event stream with one JSON object, and some stream una
 
 from __future__ import annotations
 
-import json
+import math
+import re
 from operator import length_hint
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from batcher import codec
 from batcher.failures import AttemptError, malformed, truncated
 from batcher.model import END, Call, Completion, Json
 from batcher.wire.dialects import SKIMS
+from batcher.wire.dialects.halves import join_halves
+from batcher.wire.dialects.toolpieces import check_calls
+from batcher.wire.faults import error_in
 from batcher.wire.framing import EventStream, Lines, RecordTooLongError
-from batcher.wire.rules import classify_error, not_an_llm
+from batcher.wire.rules import classify_error, not_an_llm, unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batcher.failures import Failure
     from batcher.wire.dialects import Dialect, Skim
 
 BODY_LIMIT: Final = 256 * 1024 * 1024
@@ -27,16 +35,23 @@ BODY_LIMIT: Final = 256 * 1024 * 1024
 BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 """What may stand before an answer: a byte order mark and white space."""
 
-COLON: Final = 0x3A
-
 FIELD: Final = len(b"event:")
 """The longest name of an event stream's field, in bytes."""
 
 PROVEN_AT_ONCE: Final = ("/api/", "/v1/responses")
 """Where the mark that proves an answer complete is the last that is said; elsewhere the usage may follow."""
 
-STRAY_RECORDS: Final = 3
-"""Records that are no JSON are passed over up to this many; more, and the stream is not to be trusted."""
+MENDING: Final = "/v1/responses"
+"""Where the last record holds the whole answer, so that a damaged one before it costs nothing."""
+
+NUMEROUS: Final = frozenset({"/api/generate", "/api/embed", "/v1/embeddings"})
+"""Where answers hold numbers by the thousand (contexts, vectors), none of them an integer beyond 64 bits."""
+
+PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive"})
+"""Events that carry nothing, whatever their data."""
+
+PING: Final = re.compile(rb"\W*(?:ping|pong|heart[-_ ]?beat|keep[-_ ]?alive|processing|waiting)\W*", re.IGNORECASE)
+"""Words in the place of a record that only keep the connection open."""
 
 
 class Reading:
@@ -46,12 +61,14 @@ class Reading:
         "_call",
         "_dialect",
         "_framing",
+        "_mended",
         "_pieces",
         "_size",
         "_skim",
-        "_stray",
         "_type",
+        "_unread",
         "_whole",
+        "complete",
         "completion",
         "done",
     )
@@ -60,6 +77,8 @@ class Reading:
         self.completion = Completion()
         self.done = False
         """The terminal mark was read: nothing that follows matters."""
+        self.complete = False
+        """The answer is all there: what may follow are its counts and the terminal mark."""
         self._call = call
         self._dialect = dialect
         self._skim: Skim | None = None
@@ -67,7 +86,8 @@ class Reading:
         self._framing: Lines | EventStream | None = None
         self._pieces: list[bytes] = []
         self._size = 0
-        self._stray = 0
+        self._mended = False
+        self._unread: Failure | None = None
         self._whole = False
 
     def feed(self, chunk: bytes) -> bool:
@@ -89,12 +109,46 @@ class Reading:
         if framing is None:
             self._take_whole()
         elif isinstance(framing, EventStream):
-            self._events(framing.close())
+            self._take_rest(lambda: self._events(framing.close()))
         else:
-            self._records(framing.close())
-        if self.completion.whole is None and (missing := self._dialect.missing(self.completion, done=self.done)):
+            self._take_rest(lambda: self._records(framing.close()))
+        completion = self.completion
+        if completion.whole is None and (missing := self._dialect.missing(completion, done=self.done)):
             raise AttemptError(truncated(missing))
-        return self.completion
+        if self._unread is not None and not completion.tail.get("whole"):
+            raise AttemptError(self._unread)
+        self._check_count()
+        check_calls(completion)
+        if self._mended:
+            join_halves(completion)
+        return completion
+
+    def _take_rest(self, take: Callable[[], object]) -> None:
+        """Take the last record, whose end is missing: one that was cut there costs nothing if all was said before."""
+        try:
+            take()
+        except AttemptError as error:
+            if error.failure.code != "malformed":
+                raise
+            if self.completion.proof is not None and not self.complete:
+                raise AttemptError(truncated("the end of its last record")) from None
+
+    def _check_count(self) -> None:
+        """Raise AttemptError for choices that nobody asked for: the number of one was damaged."""
+        count = len(self.completion.choices)
+        if count > 1 and count > (most := self._asked()):
+            raise AttemptError(malformed(f"{count} choices where {most} were asked for"))
+
+    def _asked(self) -> float:
+        """How many choices were asked for."""
+        job = self._call.jobs[0] if self._call.jobs else None
+        if job is None:
+            return math.inf
+        body = job.extra if job.body is None else job.body
+        wanted = job.params.get("n", body.get("n"))
+        if type(body.get("prompt")) is list:
+            return math.inf  # each of its prompts has choices of its own
+        return wanted if type(wanted) is int else 1
 
     def _begin(self, chunk: bytes) -> bool:
         """Hold bytes until the framing is known; an answer in one piece is held to its end."""
@@ -118,7 +172,7 @@ class Reading:
         return self.feed(held)
 
     def _is_events(self, head: bytes) -> bool:
-        return "event-stream" in self._type or not head.startswith((b"{", b"["))
+        return "event-stream" in self._type or not ("ndjson" in self._type or head.startswith((b"{", b"[")))
 
     def _is_whole(self, head: bytes) -> bool:
         """One JSON object, or a page that is none. NDJSON is known by its content type alone."""
@@ -135,7 +189,9 @@ class Reading:
             raise AttemptError(malformed("an empty answer"))
         record = self._parse(body)
         if record is None and self._call.stream and body.lstrip(BLANK).startswith(b"{"):
-            self._records([line for line in body.split(b"\n") if line.strip()])
+            *lines, last = [line for line in body.split(b"\n") if line.strip()]
+            self._records(lines)
+            self._take_rest(lambda: self._records([last]))
             return
         if record is None and body.lstrip(BLANK).startswith(b"{"):
             raise AttemptError(truncated("the end of its JSON"))
@@ -152,7 +208,8 @@ class Reading:
         if is_last:
             records.pop()
         content = self._records(records)
-        self.done = self.done or is_last
+        if is_last:
+            self.done = self.complete = True
         return content
 
     def _events(self, events: list[tuple[str, bytes]]) -> bool:
@@ -160,16 +217,20 @@ class Reading:
         content = False
         records: list[bytes] = []
         for event, data in events:
-            if event != "error" and data and data != b"[DONE]" and data[0] != COLON:
-                records.append(data)
+            is_comment = data[:1] == b":" and b'{"' not in data
+            if event != "error" and data and data != b"[DONE]" and not is_comment:
+                if event not in PINGS:
+                    records.append(data)
                 continue
             content |= self._records(records)
             records = []
             if self.done:
                 break
             if event == "error":
-                raise AttemptError(classify_error(_loads(data) or data.decode("utf-8", "replace"), self._call.path))
-            self.done = data == b"[DONE]"  # else a ping: an empty event, or a comment that a gateway wraps as data
+                raise AttemptError(self._told(data))
+            self.done = self.complete = (
+                data == b"[DONE]"
+            )  # else a ping: an empty event, or a comment that a gateway wraps as data
         return self._records(records) or content
 
     def _records(self, records: list[bytes]) -> bool:
@@ -194,43 +255,61 @@ class Reading:
     def _record(self, data: bytes, record: Json) -> bool:
         """Take one record of any shape."""
         if type(record) is not dict:
-            self._count_stray(data)
+            self._take_unreadable(data, record)
             return False
-        if "error" in record or "type" in record:
-            self._check(record)
+        if self._call.path not in NUMEROUS and codec.has_long_integer(data):
+            record = self._parse(data)
+        self._check(record)
         content = self._dialect.decode(record, self.completion)
+        self._check_count()
         if self.completion.proof is not None:
             self.done = self._call.path.startswith(PROVEN_AT_ONCE)
+            self.complete = self.done or len(self.completion.choices) >= self._asked()
+        else:
+            self.complete = False
         return content
 
     def _check(self, record: dict[str, Json]) -> None:
-        """Raise AttemptError if the record is an error object: an error wins over any terminal mark."""
-        error = record.get("error")
-        if error:
-            # Ollama puts the status of a remote model's error beside its words.
-            raise AttemptError(classify_error(error if isinstance(error, dict) else record, self._call.path))
-        if record.get("type") == "error":
-            raise AttemptError(classify_error(record, self._call.path))
+        """Raise AttemptError if the record is an error: that wins over any terminal mark."""
+        error = error_in(record)
+        if error is not None:
+            raise AttemptError(classify_error(error, self._call.path))
+
+    def _told(self, data: bytes) -> Failure:
+        """The failure that an event named `error` tells."""
+        value = _loads(data)
+        error = (error_in(value) or value) if type(value) is dict else value
+        return classify_error(error or data.decode("utf-8", "replace"), self._call.path)
+
+    def _take_unreadable(self, data: bytes, value: Json) -> None:
+        """Raise AttemptError for what is no record, unless it says nothing, or the last record will say it all."""
+        if type(value) is str:
+            data = value.encode("utf-8", "replace")
+        elif type(value) is list and len(value) == 1 and type(value[0]) is dict:  # Google sends errors so
+            self._check(value[0])
+        if data.strip() == b"null" or PING.fullmatch(data):
+            return
+        failure = malformed(f"a record that is no object: {value!r:.80}")
+        if value is None or type(value) is str:
+            failure = unreadable(data, self._call.path)
+        if failure.code != "malformed" or self._call.path != MENDING:
+            raise AttemptError(failure)
+        self._unread = self._unread or failure
 
     def _parse(self, data: bytes) -> Json:
         """The JSON value, None if there is none. What orjson refuses is mended: lone surrogates, and invalid UTF-8."""
         try:
-            return orjson.loads(data)
+            return orjson.loads(data) if self._call.path in NUMEROUS else codec.loads(data)
         except orjson.JSONDecodeError:
             return self._mend(data)
 
     def _mend(self, data: bytes) -> Json:
         record = _loads(data)
-        if record is not None and not _is_utf8(data):
-            self.completion.flag("utf8_replaced")
+        if record is not None:
+            self._mended = True
+            if not _is_utf8(data):
+                self.completion.flag("utf8_replaced")
         return record
-
-    def _count_stray(self, data: bytes) -> None:
-        self._stray += 1
-        self.completion.flag("stray_records")
-        if self._stray > STRAY_RECORDS:
-            words = data[:200].decode("utf-8", "replace")
-            raise AttemptError(malformed(f"records in the stream that are no JSON objects, such as {words!r}"))
 
 
 def _looks_like_events(head: bytes) -> bool:
@@ -246,10 +325,8 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _loads(data: bytes) -> Json:
+    """A JSON value, read leniently: halves of characters, invalid UTF-8 and control characters; None if it is none."""
     try:
-        return orjson.loads(data)
+        return codec.loads(data)
     except orjson.JSONDecodeError:
-        try:
-            return json.loads(data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"), strict=False)
-        except (ValueError, RecursionError):
-            return None
+        return codec.loads_leniently(data.removeprefix(b"\xef\xbb\xbf"))

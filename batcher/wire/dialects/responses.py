@@ -7,15 +7,17 @@ call gets no `.done` events; the status is always `completed`); llama.cpp tools/
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, truncated
 from batcher.model import Choice, Delta, Kind
-from batcher.wire.dialects.endings import list_of, text_of
-from batcher.wire.dialects.envelope import counted_nothing, take_envelope
+from batcher.wire.dialects.endings import has_content, list_of, text_of
+from batcher.wire.dialects.envelope import counted_nothing, take_envelope, without
 from batcher.wire.dialects.messages import to_input
 from batcher.wire.dialects.parameters import openai_fields
 from batcher.wire.dialects.shapes import require
+from batcher.wire.faults import check_keys, check_word
 from batcher.wire.rules import classify_error
 
 if TYPE_CHECKING:
@@ -28,6 +30,15 @@ PATH: Final = "/v1/responses"
 
 THINKING: Final = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
 ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+RESPONSE_KEYS: Final = frozenset({"output", "status"})
+ITEMS: Final = ("message", "reasoning", "function_call")
+PARTS: Final = ("output_text", "refusal")
+ITEM_KEYS: Final = frozenset({"type", "content", "summary", "name", "arguments", "call_id", "role", "status"})
+PART_KEYS: Final = frozenset({"type", "text", "refusal", "logprobs", "annotations"})
+"""What an answer hangs on: what is nearly one of these was damaged."""
+
+_OLLAMAS_ID: Final = re.compile(r"resp_\d{1,6}")
+"""Ollama openai/responses.go: a random number below a million."""
 REASONS: Final = {"max_output_tokens": "length"}
 """Why a response is incomplete, in the words of finish reasons; others stay as they are."""
 
@@ -74,7 +85,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the dialects' signature
     """Take a response that came in one piece. Raises AttemptError if it failed, was cut, or is no response."""
     if type(body.get("output")) is not list:
-        raise AttemptError(malformed(f"an answer without output; it has {', '.join(body) or 'nothing'}"[:300]))
+        raise AttemptError(without("output", body))
     _take(body, body.get("status") or "completed", completion)
 
 
@@ -113,6 +124,7 @@ def _end(record: dict[str, Json], completion: Completion) -> None:
     items = completion.tail.pop("items", [])
     if not response.get("output") and items:  # some servers leave the output of the last event empty
         response = {**response, "output": items}
+    check_keys(response, RESPONSE_KEYS, "a response")
     status = response.get("status")
     if status not in ("incomplete", "failed", "cancelled"):  # the event says more than a status that was not updated
         status = record["type"].removeprefix("response.")
@@ -120,6 +132,7 @@ def _end(record: dict[str, Json], completion: Completion) -> None:
     if "timings" in record:
         take_envelope({"timings": record["timings"]}, completion)
     completion.tail.clear()  # the response object has it all
+    completion.tail["whole"] = bool(record["response"].get("output"))
 
 
 def _take(response: dict[str, Json], status: str, completion: Completion) -> None:
@@ -129,10 +142,13 @@ def _take(response: dict[str, Json], status: str, completion: Completion) -> Non
         raise AttemptError(classify_error(words, PATH))
     if status in ("queued", "in_progress"):
         raise AttemptError(truncated(f'its output: the status is "{status}"; ask without "background"'))
-    if counted_nothing(response.get("usage")):  # how Ollama ends a generation that was cut; it says "completed"
-        raise AttemptError(truncated("a token: the server counted none, neither of the prompt nor of the answer"))
     output = list_of(response.get("output"), "output")
-    choice = _choice(output) if output or not completion.choices else completion.choices[0]
+    if counted_nothing(response.get("usage")) and (_is_of_ollama(response) or not output):
+        raise AttemptError(truncated("a token: the server counted none, neither of the prompt nor of the answer"))
+    streamed = completion.choices.get(0)
+    choice = _choice(output) if output or streamed is None else streamed
+    if streamed is not None and has_content(streamed) and not has_content(choice):
+        raise AttemptError(malformed("a last event without the answer that was streamed before it"))
     choice.finish_reason = "tool_calls" if choice.tool_calls else "stop"
     if status == "incomplete":
         details = response.get("incomplete_details")
@@ -145,11 +161,23 @@ def _take(response: dict[str, Json], status: str, completion: Completion) -> Non
     completion.proof = f"response.{status}"
 
 
+def _is_of_ollama(response: dict[str, Json]) -> bool:
+    """Whether the ids are Ollama's: it ends a generation that was cut with "completed" and a usage of zeros.
+
+    Others count nothing of whole answers (https://github.com/vllm-project/vllm/issues/23007).
+    """
+    return _OLLAMAS_ID.fullmatch(str(response.get("id"))) is not None
+
+
 def _choice(output: list[Json]) -> Choice:
-    """The items of an output as one answer."""
+    """The items of an output as one answer. Raises AttemptError for one that was damaged on its way."""
     choice = Choice()
     for item in output:
-        kind = item.get("type") if type(item) is dict else None
+        if type(item) is not dict:
+            raise AttemptError(malformed(f"an item of the output that is no object: {item!r:.80}"))
+        kind = item.get("type")
+        check_keys(item, ITEM_KEYS, "an item of the output")
+        check_word(kind, ITEMS)
         if kind == "message":
             _add_message(item, choice)
         elif kind == "reasoning":
@@ -164,7 +192,11 @@ def _choice(output: list[Json]) -> Choice:
 
 def _add_message(item: dict[str, Json], choice: Choice) -> None:
     for part in list_of(item.get("content"), "content"):
-        kind = part.get("type") if type(part) is dict else None
+        if type(part) is not dict:
+            raise AttemptError(malformed(f"a part of a message that is no object: {part!r:.80}"))
+        kind = part.get("type")
+        check_keys(part, PART_KEYS, "a part of a message")
+        check_word(kind, PARTS)
         if kind == "output_text":
             choice.texts.append(text_of(part.get("text"), "text"))
             choice.logprobs.extend(list_of(part.get("logprobs"), "logprobs"))
@@ -174,5 +206,9 @@ def _add_message(item: dict[str, Json], choice: Choice) -> None:
 
 def _joined(parts: Json) -> str:
     """The paragraphs of a reasoning item."""
-    texts = [text_of(part.get("text"), "text") for part in list_of(parts, "reasoning") if type(part) is dict]
+    texts = []
+    for part in list_of(parts, "reasoning"):
+        if type(part) is dict:
+            check_keys(part, PART_KEYS, "a part of a thought")
+            texts.append(text_of(part.get("text"), "text"))
     return "\n\n".join(texts)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from batcher import codec
 from batcher.failures import LineError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _as_openai(call: dict[str, Json], call_id: str) -> dict[str, Json]:
     arguments = function.get("arguments", {})
     if call.get("id") and call.get("type") and isinstance(arguments, str) and "index" not in function:
         return call
-    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    text = arguments if isinstance(arguments, str) else codec.dumps(arguments).decode()
     return {
         **call,
         "id": call_id,
@@ -95,7 +96,7 @@ def _object(arguments: Json) -> dict[str, Json]:
     if not arguments:
         return {}
     try:
-        value = orjson.loads(arguments)
+        value = codec.loads(arguments)
     except (orjson.JSONDecodeError, TypeError):
         value = None
     if not isinstance(value, dict):

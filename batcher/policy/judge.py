@@ -1,0 +1,298 @@
+"""What becomes of a call that failed, by whose fault that is. Pure.
+
+Where the server fails nearly all, the call waits as long as its gate stands, and no attempt is used. Where the server
+serves the others, it is held against the call: an answer that fails has so many attempts, one that says wait sends the
+call to the end of the input. A refusal that would hold for all (the key, the model, the quota) is believed when nearly
+all get it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+from batcher.failures import Exit, Failure, FailureClass
+from batcher.policy import history
+from batcher.policy.backlog import size_of
+from batcher.policy.evidence import ITS_OWN, Fault
+from batcher.policy.lastlook import ROOM
+from batcher.policy.quota import RETRY, THROTTLED
+from batcher.policy.setback import Setback
+from batcher.policy.suspects import CRASHES, convicted
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Collection
+
+    from batcher.attempt import Attempt
+    from batcher.model import Call
+    from batcher.policy.dispatch import Dispatch
+    from batcher.policy.lane import Lane
+
+LOCAL_PAUSE: Final = 1.0
+ALIKE: Final = 20
+"""When the first this many jobs all fail permanently with the same words, the mistake is in the settings."""
+
+
+class Verdict(Enum):
+    """What becomes of a call after an attempt."""
+
+    ENDED = auto()  # it succeeded
+    FAILED = auto()  # its jobs get error lines
+    PARKED = auto()  # it will be sent again
+    SPLIT = auto()  # a pack: its halves are to be requeued
+    PENDING = auto()  # its jobs stay without a line
+
+
+@dataclass(slots=True)
+class Judge:
+    """`stop` ends the run with a failure, `clear` takes out of what waits whatever no server serves any more."""
+
+    dispatch: Dispatch
+    rng: random.Random
+    in_flight: Collection[Call]
+    stop: Callable[[Failure], None]
+    clear: Callable[[], None]
+    is_stopped: bool = False
+    is_proven: bool = False
+    """There are results for these settings already: jobs that fail alike do so for themselves."""
+    refused: set[Call] = field(default_factory=set)
+    """Calls that wait and were refused for good, where it is not clear yet whether that is meant for all."""
+    _alike: tuple[str, int] | None = ("", 0)
+    _short_since: float | None = None
+    """Since when this machine has lacked something, with nothing served in between."""
+
+    def served(self) -> None:
+        """Something was served."""
+        self._alike = self._short_since = None
+
+    def failed(self, lane: Lane, call: Call, attempt: Attempt, sent: float, now: float) -> Verdict:
+        """Take in how an attempt failed, whose call was sent then, and say what becomes of the call."""
+        failure = attempt.failure
+        assert failure is not None
+        if failure.code == "disconnected" and not call.resent and not lane.breaker.is_down:
+            # a keep-alive connection that the server closed as it was reused: nobody's fault, and no attempt
+            history.came_back(call)
+            history.resent(call)
+            lane.tells_nothing(call)
+            return self.park(call, now, now)
+        setback = Setback(call, failure, sent, now)
+        if failure.code in CRASHES:
+            setback.is_alone = lane.solitary is call
+            if lane.lonely is not call:
+                setback.breakdown = self.dispatch.broke_down(lane, call, now)
+        if setback.is_collective:
+            setback.fault = Fault.SERVER
+            lane.breaks_down(setback, self.rng)
+        else:
+            lane.failed(setback, self.dispatch.retry, self.rng)
+        history.came_back(call)
+        if setback.is_alone and self.dispatch.broke_down_alone(call):
+            attempt.failure = convicted(failure)
+            return self._fail(call, attempt.failure)
+        return self._judged(lane, setback)
+
+    def park(self, call: Call, now: float, until: float, price: float = 0.0) -> Verdict:
+        """Keep the call until it is due: whole, or where there is no room for that, at the end of the input."""
+        backlog, look = self.dispatch.backlog, self.dispatch.look
+        if self.is_stopped or self.dispatch.is_refused(call):
+            return Verdict.PENDING
+        if backlog.kept + look.kept + size_of(call) > ROOM:
+            return self.put_off(call)
+        backlog.park(call, now, until, price)
+        return Verdict.PARKED
+
+    def put_off(self, call: Call) -> Verdict:
+        """The call goes to the end of the input; if there is no way to keep it, it stays without a line."""
+        if self.is_stopped or self.dispatch.is_refused(call):
+            return Verdict.PENDING
+        self.forget(call)
+        kept = self.dispatch.look.keep(call, ROOM - self.dispatch.backlog.kept)
+        return Verdict.PARKED if kept else Verdict.PENDING
+
+    def forget(self, call: Call) -> None:
+        """The call waits for nothing of what it was known for."""
+        self.dispatch.suspects.forget(call)
+        self.dispatch.look.leaves(call)
+        self.refused.discard(call)
+
+    def _judged(self, lane: Lane, setback: Setback) -> Verdict:
+        """By class, by whom it was meant for, by whose fault it is: in this order."""
+        call, failure, now = setback.call, setback.failure, setback.now
+        if failure.kind in (FailureClass.PERMANENT, FailureClass.SUSPECT):
+            return self._fail(call, failure)
+        if failure.kind is FailureClass.LOCAL:
+            return self._wait_for_room(call, failure, now)
+        if failure.kind is FailureClass.FATAL and self._is_meant_for_all(lane, call):
+            return self._refuse(lane, call, failure, now)
+        is_answer = failure.kind is not FailureClass.CONNECTION and setback.fault is not Fault.SERVER
+        if self.dispatch.look.has(call) and is_answer and not setback.is_alone:
+            is_last = self.dispatch.look.refused(call, failure, now, lane.breaker.patience)
+            return self._fail(call, failure) if is_last else self.put_off(call)
+        if self._gives_up(lane, setback):
+            return Verdict.PENDING
+        if failure.kind is FailureClass.CONNECTION:
+            return self.park(call, now, now)
+        if failure.kind is FailureClass.THROTTLE:
+            return self._wait_as_told(lane, setback)
+        return self._try_again(lane, setback)
+
+    def _wait_as_told(self, lane: Lane, setback: Setback) -> Verdict:
+        """The server said wait: to all, whom its gate holds, or to this call, which waits alone."""
+        call, now, retry, hint = setback.call, setback.now, self.dispatch.retry, setback.failure.retry_after
+        if setback.fault is Fault.SERVER:
+            return self.park(call, now, now, THROTTLED)
+        is_too_long = (hint or 0.0) > lane.breaker.patience
+        if self._is_held_against(lane, setback):
+            history.counted(call)
+            if is_too_long or not retry.allows(call.counted):
+                return Verdict.SPLIT if len(call.jobs) > 1 else self.put_off(call)
+        if call.throttled % len(self.dispatch.live):  # it has not been told so everywhere
+            return self.park(call, now, now)
+        if hint and not is_too_long:
+            return self.park(call, now, now + retry.lone_hint(hint, self.rng))
+        wait = retry.lone_delay(call.throttled, self.rng)
+        return self.park(call, now, now + wait)
+
+    def _try_again(self, lane: Lane, setback: Setback) -> Verdict:
+        """It failed at somebody's hands: the server's, and it waits; its own, and it has so many attempts."""
+        call, failure, now, retry = setback.call, setback.failure, setback.now, self.dispatch.retry
+        is_outage = setback.fault is Fault.SERVER
+        if setback.is_alone or is_outage:
+            if failure.kind is FailureClass.FATAL:
+                self.refused.add(call)
+        elif failure.code in ITS_OWN or self._is_held_against(lane, setback):
+            history.counted(call)
+            if setback.breakdown is not None:
+                setback.breakdown.charged.append(call)
+        elif failure.kind is FailureClass.FATAL:
+            self.refused.add(call)
+        suspects = self.dispatch.suspects
+        if len(call.jobs) > 1 and (call.counted > 1 or suspects.suspects(call, is_out_of_attempts=False)):
+            return Verdict.SPLIT
+        if not (is_outage or setback.is_alone or retry.allows(call.counted) or self._may_be_acquitted(setback)):
+            return self._fail(call, failure)
+        if is_outage:  # its gate, or the breaker, says when
+            return self.park(call, now, now, 0.0 if setback.is_collective else RETRY)
+        times = call.counted if failure.kind is not FailureClass.FATAL else call.sent
+        delay = max(retry.delay(max(1, times), self.rng), min(failure.retry_after or 0.0, retry.cap))
+        return self.park(call, now, now + delay, RETRY)
+
+    def _is_held_against(self, lane: Lane, setback: Setback) -> bool:
+        """Whether a failure that is not the server's counts against the call: where others are served, it does.
+
+        What little one server was asked for, others may have been. Where nothing more comes that could tell, it counts
+        if anything at all was served. Else a refusal counts only where the evidence speaks for neither, or is little.
+        """
+        if setback.fault is Fault.CALL or self._is_served(setback.call):
+            return True
+        services = [lane.service(setback.call) for lane in self.dispatch.live]
+        if not self._brings_evidence() and any(one.ever_served for one in services):
+            return True
+        if not lane.service(setback.call).evidence.is_little:
+            return False
+        if setback.failure.kind is FailureClass.FATAL:
+            return any(one.ever_served for one in services)
+        return setback.failure.kind is not FailureClass.THROTTLE
+
+    def _is_served(self, call: Call) -> bool:
+        """Whether some server serves most of what asks for the same."""
+        return any(lane.service(call).evidence.fault() is Fault.CALL for lane in self.dispatch.live)
+
+    def _brings_evidence(self) -> bool:
+        """Whether there are calls still that were never sent, or may be."""
+        return not self.dispatch.backlog.is_exhausted or self.dispatch.backlog.has_new
+
+    def _may_be_acquitted(self, setback: Setback) -> bool:
+        """Whether the server may prove to have broken down under others too, or has before: then it goes once more."""
+        call, breakdown = setback.call, setback.breakdown
+        if breakdown is None:
+            return False
+        suspects = self.dispatch.suspects
+        if setback.fault is Fault.OPEN and not self._is_served(call):
+            suspects.accuse(call)
+        is_suspect = suspects.suspects(call, is_out_of_attempts=True)
+        return is_suspect or (len(breakdown.members) > 1 and self.dispatch.retry.allows(call.counted - 1))
+
+    def _is_meant_for_all(self, lane: Lane, call: Call) -> bool:
+        """Whether a refusal for good holds for others than the call: nearly all get it, or there is nobody else."""
+        if lane.service(call).evidence.is_refusal_of_all:
+            return True
+        is_served = any(one.service(call).ever_served for one in self.dispatch.live)
+        return not is_served and not self._is_anybody_else(call)
+
+    def _is_anybody_else(self, call: Call) -> bool:
+        """Whether anything else is in flight, or waits, that was not refused for good as well."""
+        if self.in_flight:
+            return True
+        backlog = self.dispatch.backlog
+        backlog.peek()
+        return not backlog.is_exhausted or backlog.has_new or self.dispatch.parked > len(self.refused - {call})
+
+    def _gives_up(self, lane: Lane, setback: Setback) -> bool:
+        """Whether all servers have been away, or have failed what the call asks for, for longer than patience.
+
+        Then the run stops; if they are asked for something else too, what the call asks for is as good as missing.
+        """
+        call, now, live = setback.call, setback.now, self.dispatch.live
+        if setback.failure.kind is FailureClass.CONNECTION:
+            if all(one.breaker.gives_up(now) or one.lacks(call) for one in live):
+                self.stop(_out_of_patience(setback.failure, lane.breaker.patience))
+            return self.is_stopped
+        mine = lane.service(call)
+        is_open = mine.evidence.is_little if setback.failure.kind is FailureClass.THROTTLE else mine.is_unproven
+        if not lane.gives_up(call, now) or (is_open and self._brings_evidence()):
+            return False
+        why = _out_of_patience(setback.failure, lane.breaker.patience)
+        for one in live:
+            if not one.gives_up(call, now):
+                if one.service(call).is_unknown:  # nobody has asked there, as this one is preferred
+                    lane.gives_out(call, why)
+                return False
+        if any(one.has_others(one.service(call), now) for one in live):
+            for one in live:
+                one.gives_out(call, why)
+            self.clear()
+        else:
+            self.stop(why)
+        return True
+
+    def _refuse(self, lane: Lane, call: Call, failure: Failure, now: float) -> Verdict:
+        """A server will not serve: at all, or not this model behind this path. Others may."""
+        lane.refuses(call, failure)
+        if lane.out is not None and lane in self.dispatch.live:
+            self.dispatch.live.remove(lane)
+        if not self.dispatch.live:
+            self.stop(failure)
+        self.clear()
+        return self.park(call, now, now)
+
+    def _fail(self, call: Call, failure: Failure) -> Verdict:
+        if len(call.jobs) > 1 and failure.kind is not FailureClass.SUSPECT:
+            return Verdict.SPLIT
+        if self._alike is not None:
+            words = f"{failure.code}: {failure.message}"
+            same = self._alike[1] + 1 if words == self._alike[0] else 1
+            self._alike = (words, same)
+            if same >= ALIKE and failure.kind is FailureClass.PERMANENT and not self.is_proven:
+                self.stop(Failure(FailureClass.FATAL, failure.code, failure.message, failure.status, exit=Exit.CONFIG))
+        return Verdict.FAILED
+
+    def _wait_for_room(self, call: Call, failure: Failure, now: float) -> Verdict:
+        """This machine lacks something: no fault of the job's, and no reason to wait for ever."""
+        if self._short_since is None:
+            self._short_since = now
+        if now - self._short_since > self.dispatch.lanes[0].breaker.patience:
+            self.stop(replace(failure, exit=Exit.STOPPED))
+            return Verdict.PENDING
+        return self.park(call, now, now + LOCAL_PAUSE)
+
+
+def _out_of_patience(failure: Failure, patience: float) -> Failure:
+    """The run ends because no server was well for too long (69), or because one says wait for too long (4)."""
+    if failure.kind is FailureClass.FATAL:
+        return failure
+    is_told = failure.kind is FailureClass.THROTTLE and (failure.retry_after or 0.0) > patience
+    is_away = failure.kind is not FailureClass.THROTTLE or (failure.code in ("busy", "overloaded") and not is_told)
+    return replace(failure, exit=Exit.UNAVAILABLE if is_away else Exit.STOPPED)

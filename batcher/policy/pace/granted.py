@@ -1,0 +1,301 @@
+"""The rate at which a server grants what it is asked for, where nobody told it: measured from its refusals. Pure.
+
+A rate is what refusals give way to: a server that is given no more than it granted before refuses (nearly) no more. So
+that is tried. One that goes on refusing as much, now this call and now that, has a mood and no rate, and is let alone.
+
+Down        with each refusal to what was granted in the last minute
+Up          after a while without one, by more and more
+Measure     requests, or tokens where these are more nearly the same each time
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+SPAN: Final = 60.0
+"""Seconds over which is measured what was granted: most limits are by the minute. What a window of a minute has granted
+when it refuses is its limit; a bucket, or a limit by the second, grants as much in any other time."""
+LATELY: Final = 15.0
+"""The same for those: where more was granted lately than in the whole minute, that counts."""
+MARK: Final = 5.0
+"""Seconds between the marks from which that is told."""
+PAUSE: Final = 15.0
+"""Seconds without news after which it is measured anew: what nobody asked for was not refused."""
+CYCLE: Final = (5.0, 32.0, 30.0)
+"""Whether refusals become fewer is seen after so many seconds and calls granted, or so many seconds: less is noise."""
+VOTES: Final = 2
+"""Calls that must be refused at their first attempt in a cycle: one alone may be at fault itself."""
+ROW: Final = 3
+"""Calls refused one after the other from which on the time counts as one in which all are."""
+WORTH: Final = 0.08
+RUNS: Final = 6
+"""Part of the calls that must be refused for a rate to be looked for, in so many runs at least with others between."""
+DEAD: Final = 0.5
+"""The same for the time in which all are: less costs little, and may as well be a storm."""
+MORE: Final = 1.5
+"""How many times the part refused before fits neither a rate nor dice."""
+FEW: Final = 0.04
+"""The part that a server may refuse of what comes at its own rate."""
+SURE: Final = 6.0
+"""Odds, as a logarithm, at which it is decided between a rate and dice."""
+RELIEF: Final = (60.0, 960.0)
+"""Seconds for which a server is let alone that refused as much at a lower rate: at first and at most, doubled each."""
+FAR: Final = 0.8
+"""What was granted is measured to a few calls: only what is less than this of the rate is believed at once."""
+CALM: Final = (10.0, 32.0)
+"""Seconds without a refusal, or calls granted, after which the rate grows: both are needed."""
+STEPS: Final = (0.01, 0.16)
+"""By how much: first, and at most."""
+DOUBLED: Final = 30.0
+"""Seconds without a refusal that double it. Little at first, for a window may answer a minute late."""
+NEARER: Final = 0.5
+"""How much less one measure must vary than the other to be taken instead."""
+LOOSE: Final = (300.0, 4.0)
+"""After so many seconds without a refusal, a rate that is so many times what is asked for is dropped."""
+
+
+class Sent(NamedTuple):
+    """A call: when it was sent, which one it was of all, and whether it had been sent before."""
+
+    at: float
+    number: float
+    is_retry: bool = False
+
+
+_NONE: Final = Sent(-math.inf, -math.inf)
+
+
+@dataclass(slots=True)
+class _Mark:
+    """Until then: how many requests were sent, how many of them granted; answers, and their tokens."""
+
+    at: float
+    sent: float = 0.0
+    requests: float = 0.0
+    tokens: float = 0.0
+    answers: int = 0
+
+
+@dataclass(slots=True)
+class Granted:
+    """What one model of a server is granted. `taken` is always how many requests were sent so far; times in seconds."""
+
+    since: float
+    rate: float = math.inf
+    """A second, of requests or tokens; infinity: none is known."""
+    by_tokens: bool = False
+    refusing: float | None = None
+    """When the first of the calls was sent that were refused, with none since that is known to be granted."""
+    tokens: float = 0.0
+    """Of all answers that told them."""
+    answers: int = 0
+    """How many these are."""
+    due: float = field(init=False)
+    """The time from which the next call that is granted says something."""
+    _last: Sent = _NONE
+    """The refused call that was sent last."""
+    _refused_at: float = -math.inf
+    _calm_since: float = -math.inf
+    _calm_from: float = 0.0
+    """Requests granted by then."""
+    _all_refused: int = 0
+    _marks: deque[_Mark] = field(default_factory=deque)
+    """Some for each of the last `SPAN` seconds, and one before."""
+    _start: _Mark = field(init=False)
+    """When the cycle began."""
+    _refused: int = 0
+    _votes: int = 0
+    _runs: int = 0
+    """How often in the cycle refusals began, with something granted before."""
+    _row: int = 0
+    """Calls refused one after the other."""
+    _idle: float = 0.0
+    """Seconds of the cycle in which all were refused."""
+    _tried: tuple[float, float] = (0.0, 0.0)
+    """What was asked for a second, and which part of it was refused, when that was last compared."""
+    _odds: float = 0.0
+    """The logarithm of how much better what was refused since fits dice than a rate."""
+    _relief_until: float = -math.inf
+    _relief: float = RELIEF[0]
+    _seen: tuple[float, float] = (0.0, 0.0)
+    _seen_at: float = -math.inf
+    _samples: int = 0
+    _apart: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """How far apart, in logarithms, what was granted was from one time to the next: requests, tokens."""
+
+    def __post_init__(self) -> None:
+        self._start = _Mark(self.since)
+        self._marks.append(self._start)
+        self._set_due()
+
+    def refused(self, sent: Sent, taken: float, now: float, until: float, *, words: str) -> None:
+        """A call was refused, in these words, and told to come back at `until`."""
+        self._mark(taken, now)
+        if self.rate == math.inf and self.refusing is None and now - self._start.at >= CYCLE[2]:
+            self._begin(taken, now)  # what was refused so long ago has nothing to do with this
+        if sent.number > self._last.number + 1:  # what was sent between is granted: refusals come soon
+            self._resume(self._last.at)
+            self.refusing = sent.at
+            self._runs += 1
+        elif self.refusing is None:
+            self.refusing = sent.at
+        self._row += 1
+        self._take_back(sent.number)
+        if sent.number > self._start.sent:
+            self._refused += 1
+            self._votes += not sent.is_retry
+        self._last = max(self._last, sent)
+        self._refused_at = self._calm_since = now
+        self._calm_from = taken - self._all_refused
+        if self.rate == math.inf and self.tokens:
+            self.by_tokens = "token" in words
+        self._see(taken, now, until)
+        if self.rate < math.inf and until - self._marks[0].at >= MARK:
+            self._lower(taken, now, until)
+        self._set_due()
+
+    def granted(self, sent: float, taken: float, now: float) -> None:
+        """A call that was sent then was granted."""
+        if now - self._marks[-1].at >= MARK:
+            self._mark(taken, now)
+        if self.refusing is not None:
+            if sent > self._last.at:
+                self._resume(sent)
+                self._see(taken, now, now)
+        elif self.rate < math.inf and now - self._calm_since >= CALM[0]:
+            self._grow(taken, now)
+        self._set_due()
+
+    def _set_due(self) -> None:
+        is_watched = self.refusing is not None or self.rate < math.inf
+        self.due = -math.inf if is_watched else self._marks[-1].at + MARK
+
+    def _take_back(self, number: float) -> None:
+        """What was on its way at a mark may turn out to be refused."""
+        self._all_refused += 1
+        for mark in reversed(self._marks):
+            if mark.sent < number:
+                break
+            mark.requests -= 1
+        if self._start.sent >= number:
+            self._start.requests -= 1
+
+    def _resume(self, at: float) -> None:
+        """Something was granted again, then."""
+        if self.refusing is not None and self._row >= ROW:
+            self._idle += max(0.0, at - self.refusing)
+        self.refusing, self._row = None, 0
+
+    def _mark(self, taken: float, now: float) -> None:
+        marks = self._marks
+        if now - marks[-1].at >= PAUSE and self.refusing is None:
+            marks.clear()
+        if not marks or now - marks[-1].at >= MARK:
+            marks.append(_Mark(now, taken, taken - self._all_refused, self.tokens, self.answers))
+            while len(marks) > 1 and marks[1].at <= now - SPAN:
+                marks.popleft()
+
+    def _rates(self, taken: float, now: float, until: float) -> tuple[float, float]:
+        """What was granted a second, in the last minute or lately; `until` then there will be no more."""
+        lately = next((mark for mark in reversed(self._marks) if mark.at <= now - LATELY), self._marks[0])
+        minute, late = (
+            self._since(mark, span, taken, now, until) for mark, span in ((self._marks[0], SPAN), (lately, LATELY))
+        )
+        return max(minute[0], late[0]), max(minute[1], late[1])
+
+    def _since(self, mark: _Mark, span: float, taken: float, now: float, until: float) -> tuple[float, float]:
+        lasted = now - mark.at if now - mark.at < span + MARK else span  # before, there was no news since the mark
+        lasted = max(lasted, min(until - mark.at, SPAN))
+        requests = max(0.0, taken - self._all_refused - mark.requests)
+        answers = self.answers - mark.answers
+        a_call = (self.tokens - mark.tokens) / answers if answers else self.tokens / max(1, self.answers)
+        return requests / lasted, (requests + 0.5) * a_call / lasted  # half of the refused one would still have fit
+
+    def _see(self, taken: float, now: float, until: float) -> None:
+        """See whether a rate shows in this cycle, if it has lasted long enough."""
+        granted, lasts = taken - self._all_refused - self._start.requests, until - self._start.at
+        least, enough, long = CYCLE
+        is_over = lasts >= least and (granted >= enough or (lasts >= long and granted >= enough / 4))
+        if now < self._relief_until:
+            self._begin(taken, now)
+        elif self._votes >= VOTES and is_over:
+            share = self._votes / (self._votes + granted)
+            asked = (self._votes + granted) / max(now - self._start.at, MARK)
+            idle = self._idle + (until - self.refusing if self.refusing is not None and self._row >= ROW else 0.0)
+            if self.rate < math.inf:
+                self._judge(asked, share, now)
+                self._begin(taken, now)
+            elif (share >= WORTH and self._runs >= RUNS) or idle >= DEAD * min(until - self.since, SPAN):
+                rates = self._rates(taken, now, until)
+                self.by_tokens = self.by_tokens and rates[1] > 0
+                self.rate = rates[self.by_tokens] or math.inf
+                self._tried, self._odds = (asked, share), 0.0
+                self._begin(taken, now)
+            elif now - self._start.at >= long:
+                self._begin(taken, now)
+
+    def _judge(self, asked: float, share: float, now: float) -> None:
+        """A cycle at a known rate is over: weigh whether fewer were refused because less was asked for."""
+        before, by_lot = self._tried
+        if share > MORE * by_lot:  # neither: more was granted then than there is a second
+            self._tried, self._odds = (asked, share), 0.0
+            return
+        if not self._is_mixed(share):
+            return
+        by_rate = min(max(0.0, 1 - before * (1 - by_lot) / asked), by_lot)
+        self._weigh(self._votes / share - self._votes, by_lot, by_rate)
+        if self._odds >= SURE:
+            self.rate = math.inf
+            self._relief_until = now + self._relief
+            self._relief = min(2 * self._relief, RELIEF[1])
+
+    def _is_mixed(self, share: float) -> bool:
+        """Whether refused and granted calls come by turns, not for a while only these and then only those."""
+        return 2 * self._runs >= self._refused * (1 - share)
+
+    def _weigh(self, granted: float, by_lot: float, by_rate: float) -> None:
+        """Take in a cycle. None decides alone, and what was proved for long is not forgotten for little."""
+        by_lot, by_rate = max(by_lot, FEW), max(by_rate, FEW)
+        found = self._votes * math.log(by_lot / by_rate) + granted * math.log((1 - by_lot) / (1 - by_rate))
+        self._odds = max(self._odds + min(max(found, -SURE / 2), SURE / 2), -2 * SURE)
+
+    def _lower(self, taken: float, now: float, until: float) -> None:
+        rates = self._rates(taken, now, until)
+        found = rates[self.by_tokens]
+        if 0 < found < self.rate:
+            self.rate = found if found < FAR * self.rate else (self.rate + found) / 2
+        self._choose(rates, now)
+
+    def _choose(self, rates: tuple[float, float], now: float) -> None:
+        """Take the measure in which what was granted was more nearly the same each time."""
+        if now - self._seen_at < SPAN / 3 or not rates[0]:
+            return
+        if self._seen[1] and rates[1]:
+            for one in (0, 1):
+                self._apart[one] = (self._apart[one] + abs(math.log(rates[one] / self._seen[one]))) / 2
+        self._seen, self._seen_at = rates, now
+        self._samples += 1
+        if self._samples >= 4 and rates[1] and self._apart[not self.by_tokens] < NEARER * self._apart[self.by_tokens]:
+            self.by_tokens = not self.by_tokens
+            self.rate = rates[self.by_tokens]
+
+    def _grow(self, taken: float, now: float) -> None:
+        granted = taken - self._all_refused
+        if granted - self._calm_from < CALM[1] and now - self._calm_since < SPAN:
+            return
+        calm = now - self._refused_at
+        self.rate *= 1 + min(STEPS[0] * 2.0 ** (calm // DOUBLED), STEPS[1])
+        if calm >= LOOSE[0] and self.rate > LOOSE[1] * self._rates(taken, now, now)[self.by_tokens]:
+            self.rate = math.inf
+        self._weigh(granted - self._start.requests, self._tried[1], 0.0)
+        self._begin(taken, now)
+        self._calm_since, self._calm_from = now, granted
+
+    def _begin(self, taken: float, now: float) -> None:
+        """A cycle begins."""
+        self._start = _Mark(now, taken, taken - self._all_refused)
+        self._refused = self._votes = self._runs = 0
+        self._idle = 0.0

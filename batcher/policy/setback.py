@@ -1,0 +1,33 @@
+"""One attempt that failed, and what is found out about it on its way to a verdict. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batcher.policy.evidence import Fault
+
+if TYPE_CHECKING:
+    from batcher.failures import Failure
+    from batcher.model import Call
+    from batcher.policy.suspects import Breakdown
+
+
+@dataclass(slots=True)
+class Setback:
+    """A call that was `sent` at one time failed at another, in seconds."""
+
+    call: Call
+    failure: Failure
+    sent: float
+    now: float
+    fault: Fault = Fault.OPEN
+    breakdown: Breakdown | None = None
+    """Of the server that it met dying, if others were in flight."""
+    is_alone: bool = False
+    """It is a suspect, which met a dying server with nothing beside it."""
+
+    @property
+    def is_collective(self) -> bool:
+        """Whether the server broke down under all that were in flight."""
+        return self.breakdown is not None and self.breakdown.is_collective

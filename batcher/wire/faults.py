@@ -1,0 +1,157 @@
+"""Which JSON values are errors, and whether a record is damaged: errors come in many shapes, also under status 200.
+
+An error is told by what a record has: in any place (`ANYWHERE`), or because it has it in the place of an answer
+(`INSTEAD`). What it says is classified by `rules`.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from batcher.failures import AttemptError, malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from batcher.model import Json
+
+
+class Shape(NamedTuple):
+    """One shape of error: `keys` are all there, and `says` gives what is to be classified, or `None` if it is none."""
+
+    keys: tuple[str, ...]
+    says: Callable[[dict[str, Any]], Json]
+    source: str
+
+
+FINE: Final = frozenset(
+    {
+        *("0", "200", "20000", "ok", "success", "succeed", "succeeded", "true", "none", "null", ""),
+        *("processing", "in_progress", "pending", "queued", "loading", "starting", "ping"),
+    }
+)
+"""Codes and states by which servers say that nothing is wrong, or not yet done; 20000 is SiliconFlow's."""
+
+
+def is_fine(code: Json) -> bool:
+    """Whether a code or a state says that nothing is wrong."""
+    return code is None or (isinstance(code, str | int) and str(code).strip().lower() in FINE)
+
+
+def _error(record: dict[str, Any]) -> Json:
+    """An error under its own name; Ollama puts the status of a remote model's error beside its words."""
+    error = record["error"]
+    return None if not error else error if isinstance(error, dict) else record
+
+
+def _numbered(record: dict[str, Any]) -> Json:
+    if is_fine(record["error_code"]):
+        return None
+    words = next((record[key] for key in ("error_msg", "error_message", "message", "text") if record.get(key)), None)
+    return {"message": words, "code": record["error_code"]}
+
+
+def _based(record: dict[str, Any]) -> Json:
+    base = record["base_resp"]
+    if not isinstance(base, dict) or is_fine(base.get("status_code")):
+        return None
+    return {"message": base.get("status_msg"), "code": base.get("status_code")}
+
+
+def _named(key: str, *values: str) -> Callable[[dict[str, Any]], Json]:
+    return lambda record: record if record[key] in values else None
+
+
+def _told(*keys: str) -> Callable[[dict[str, Any]], Json]:
+    """Words under one of these keys, unless a code beside them says that nothing is wrong."""
+
+    def says(record: dict[str, Any]) -> Json:
+        states = [record[key] for key in ("code", "status", "statusCode", "status_code", "success") if key in record]
+        if states and all(map(is_fine, states)):
+            return None
+        return record if any(record[key] for key in keys) else None
+
+    return says
+
+
+ANYWHERE: Final = (
+    Shape(("error",), _error, "OpenAI API reference; Ollama server/routes.go; llama.cpp tools/server"),
+    Shape(("type",), _named("type", "error"), "OpenAI API reference (streaming events); Anthropic's API"),
+    Shape(("error_code",), _numbered, "FastChat serve/openai_api_server.py; Baidu's API (error_code, error_msg)"),
+    Shape(("base_resp",), _based, "MiniMax's API; https://github.com/infiniflow/ragflow/pull/17292"),
+)
+"""What is an error wherever it stands, beside content or not."""
+
+INSTEAD: Final = (
+    Shape(("object",), _named("object", "error"), "vLLM before 0.10; FastChat, LMDeploy (ErrorResponse)"),
+    Shape(("code", "message"), _told("message"), "SiliconFlow's, Zhipu's and DashScope's APIs"),
+    Shape(("code", "msg"), _told("msg"), "Zhipu's API; Xinference"),
+    Shape(("status", "message"), _told("message"), "Tencent's gateway; NVIDIA's API"),
+    Shape(("statusCode", "message"), _told("message"), "Azure API Management"),
+    Shape(("detail",), _told("detail"), "FastAPI (HTTPException); NVIDIA's API"),
+    Shape(("errors",), _told("errors"), "Cloudflare's API (success, errors)"),
+    Shape(("message",), _told("message"), "Amazon's API Gateway, Kong"),
+    Shape(("error_msg",), _told("error_msg"), "Baidu's API"),
+    Shape(("error_message",), _told("error_message"), "LMDeploy's proxy"),
+    Shape(("errorMessage",), _told("errorMessage"), "AWS Lambda"),
+    Shape(("fault",), _told("fault"), "Apigee (fault.faultstring)"),
+    Shape(("exception",), _told("exception"), "Spring's error attributes"),
+)
+"""What is an error in the place of an answer; beside one it means nothing."""
+
+ANSWERS: Final = ("response", "output", "embeddings", "data", "delta", "item", "candidates")
+"""What an answer is in, on any path, beside `choices` and what has `done`."""
+
+MARKS: Final = frozenset(shape.keys[0] for shape in ANYWHERE)
+"""A record without any of these is no error beside an answer."""
+
+
+def error_in(record: dict[str, Any]) -> Json:
+    """What is to be classified if a record is an error; `None` if it is none."""
+    if not record.keys().isdisjoint(MARKS):
+        for shape in ANYWHERE:
+            if shape.keys[0] in record and (said := shape.says(record)) is not None:
+                return said
+    if "done" in record or record.get("choices"):
+        return None
+    if any(record.get(key) for key in ANSWERS) or type(record.get("message")) is dict:
+        return None
+    for shape in INSTEAD:
+        if all(key in record for key in shape.keys) and (said := shape.says(record)) is not None:
+            return said
+    return None
+
+
+NEAR: Final = 4
+"""The least letters of a key that is looked for among damaged ones."""
+LOOKED_AT: Final = 32
+"""How many unknown keys are looked at."""
+
+
+def check_keys(record: dict[str, Json], known: frozenset[str], what: str) -> None:
+    """Raise AttemptError if a key is one byte from a known one that is not there: the record was damaged on its way."""
+    if known.issuperset(record):
+        return
+    for key in islice((key for key in record if key not in known), LOOKED_AT):
+        if (meant := near(key, known)) is not None and meant not in record:
+            raise AttemptError(malformed(f"{what} with {key[:40]!r}, which must be {meant!r}: it was damaged"))
+
+
+def check_word(word: Json, known: Collection[str]) -> None:
+    """Raise AttemptError if a word that says what something is, is one byte from a known one."""
+    if type(word) is str and word not in known and (meant := near(word, known)) is not None:
+        raise AttemptError(malformed(f"the type {word[:40]!r}, which must be {meant!r}: it was damaged"))
+
+
+def near(word: str, known: Iterable[str]) -> str | None:
+    """The known word that differs by one letter that is another, is missing or too much."""
+    return next((one for one in known if len(one) >= NEAR and _is_near(word, one)), None)
+
+
+def _is_near(word: str, one: str) -> bool:
+    if word == one or abs(len(word) - len(one)) > 1:
+        return False
+    ends = min(len(word), len(one))
+    start = next((place for place in range(ends) if word[place] != one[place]), ends)
+    return word[start + (len(word) >= len(one)) :] == one[start + (len(one) >= len(word)) :]

@@ -1,0 +1,92 @@
+"""An answer that has no end is given up before it fills the memory; any that a model writes is taken in."""
+
+from __future__ import annotations
+
+import pytest
+from support.enginerun import engine_for, job, results_of
+from support.rawserver import answer, playing
+
+from batcher.exchange import budget
+from batcher.exchange.budget import LARGE, STEP, WHOLE, Budget
+from batcher.failures import AttemptError
+from batcher.model import Api, Choice, Completion, Kind
+
+
+def grown(*choices: Choice) -> Completion:
+    return Completion(choices=dict(enumerate(choices)))
+
+
+TEXT, PIECES = 64_000, 4000
+"""Small bounds in the place of the real ones."""
+CALL = {"index": 0, "function": {"arguments": "x" * (TEXT + 1)}}
+
+
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "TEXT", TEXT)
+    monkeypatch.setattr(budget, "PIECES", PIECES)
+
+
+@pytest.mark.usefixtures("_small")
+@pytest.mark.parametrize(
+    ("completion", "fits"),
+    [
+        (grown(), True),
+        (grown(Choice(["x" * 1000] * 64)), True),
+        (grown(Choice(["xxxx"] * PIECES)), True),
+        (grown(Choice(["x" * 1000] * 65)), False),
+        (grown(Choice(thoughts=["x" * 1000] * 65)), False),
+        (grown(Choice(refusals=["x" * 1000] * 65)), False),
+        (grown(*[Choice(["x" * 1000] * 33)] * 2), False),
+        (grown(Choice([""] * (PIECES + 1))), False),
+        (grown(Choice(logprobs=[{}] * (PIECES // 16 + 1))), False),
+        (grown(Choice(tool_calls=[CALL])), False),
+        (grown(*[Choice(["x"])] * (PIECES + 1)), False),
+    ],
+)
+def test_what_a_stream_may_hold(completion: Completion, fits: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Characters and pieces of all its choices, however they are spread."""
+    one = Budget("/api/chat")
+    if fits:
+        one.look(STEP, completion, streamed=True)
+        assert one.due == 2 * STEP
+    else:
+        with pytest.raises(AttemptError, match="larger than any"):
+            one.look(STEP, completion, streamed=True)
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", *LARGE])
+def test_what_may_come_in_one_piece(path: str) -> None:
+    """Vectors and pictures have more room than text."""
+    most = LARGE.get(path, WHOLE)
+    Budget(path).look(most, Completion(), streamed=False)
+    with pytest.raises(AttemptError, match="in one piece"):
+        Budget(path).look(most + 1, Completion(), streamed=False)
+
+
+RECORD = b'{"model":"m","created_at":"2026-01-01T00:00:00Z","response":"' + b"x" * 1000 + b'","done":false}\n'
+ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n"
+LONG = answer(b'{"response":"' + b"x" * 1_000_000 + b'","done":true}', "Content-Type: application/json")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("stream", "parts", "bound"),
+    [(True, (ENDLESS, *[RECORD * 50] * 40), "TEXT"), (False, (LONG,), "WHOLE")],
+    ids=["streamed", "whole"],
+)
+async def test_an_answer_without_an_end_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+    parts: tuple[bytes, ...],
+    bound: str,
+    *,
+    stream: bool,
+) -> None:
+    """It is asked for once, its connection is closed, and nothing of it is kept."""
+    monkeypatch.setattr(budget, "STEP", 50_000)
+    monkeypatch.setattr(budget, bound, 100_000)
+    work = [job(0, kind=Kind.GENERATE)]
+    async with playing(*parts) as url, engine_for(work, url, api=Api.NATIVE, stream=stream) as engine:
+        [result] = (await results_of(engine)).values()
+    assert result.failure is not None
+    assert (result.failure.code, result.attempts, result.completion) == ("answer_too_large", 1, None)

@@ -1,0 +1,189 @@
+"""Holds the learnt rate to figures where nobody tells one: found, kept to, grown again; none is seen where none is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from support.untold import Alone, AnySpan, AtOnce, ByLot, EachMinute, Filling, Meeting, NeverThese, Scheduled, Traffic
+
+from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
+from batcher.policy.pace.granted import Granted, Sent
+from batcher.policy.pace.pacing import Pacing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.untold import Server
+
+    from batcher.policy.limit.concurrency import Limit
+
+LIMITS: dict[str, Callable[[], Limit]] = {
+    "auto": lambda: AdaptiveLimit(start=8),
+    "8": lambda: FixedLimit(8),
+    "64": lambda: FixedLimit(64),
+}
+WORLDS = {"alone": Alone, "scheduled": Scheduled}
+
+
+def met(
+    server: Server, traffic: Traffic, limit: str = "64", world: str = "alone", seconds: float = 300.0
+) -> tuple[Meeting, Pacing]:
+    pacing = Pacing()
+    return WORLDS[world](server, LIMITS[limit](), pacing, traffic).run(seconds), pacing
+
+
+def rate_of(pacing: Pacing) -> float:
+    return pacing._accounts["m"].granted.rate
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize(("rpm", "tpm"), [(300, math.inf), (math.inf, 6_000)], ids=["300 RPM", "6,000 TPM"])
+def test_a_rate_that_only_refusals_tell_is_found_and_used_up(rpm: float, tpm: float, limit: str, world: str) -> None:
+    """With `Retry-After`: after the first minute nearly all is used, and little is refused."""
+    meeting, _ = met(AnySpan(rpm, tpm), Traffic(), limit, world)
+    figures = meeting.figures()
+    assert max(figures.requests / rpm, figures.tokens / tpm) >= 0.95
+    assert figures.refused <= 0.1
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize(("rpm", "tpm"), [(300, math.inf), (math.inf, 6_000)], ids=["300 RPM", "6,000 TPM"])
+def test_without_a_hint_the_rate_is_found_as_well(rpm: float, tpm: float, limit: str) -> None:
+    """Gates that are guessed cost a little of the minute in which it is found."""
+    meeting, _ = met(AnySpan(rpm, tpm), Traffic(hint=False, token_s=0.005), limit)
+    figures = meeting.figures(since=90.0)
+    assert max(figures.requests / rpm, figures.tokens / tpm) >= 0.93
+    assert figures.refused <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("server", "used"),
+    [
+        (Filling(300, 20), 0.95),
+        (EachMinute(300), 0.95),
+        (EachMinute(300, early=30.0), 0.85),
+        (AnySpan(60), 0.95),
+        (AnySpan(3_000), 0.95),
+    ],
+    ids=["bucket", "each minute", "half a minute first", "60", "3,000"],
+)
+def test_whatever_the_limit_is_like(server: Server, used: float) -> None:
+    """Windows that begin for all at once, buckets, seconds."""
+    meeting, _ = met(server, Traffic(), "auto")
+    figures = meeting.figures()
+    assert figures.requests >= used * server.rpm  # type: ignore[attr-defined]  # all of these have one
+    assert figures.refused <= 0.1
+
+
+def test_a_limit_by_the_second_is_met_by_what_was_granted_lately() -> None:
+    """While the rate grows towards it, a minute's mean lies far below."""
+    meeting, _ = met(AnySpan(300, window=1.0), Traffic())
+    figures = meeting.figures()
+    assert figures.requests >= 0.93 * 300
+    assert figures.refused <= 0.1
+
+
+def test_answers_of_very_different_lengths_are_counted_by_tokens() -> None:
+    """Words that speak of tokens decide it; lognormal answers that are 2 % of the limit."""
+    meeting, pacing = met(AnySpan(tpm=6_000), Traffic(sigma=0.6, hint=False, words="rate limit on tokens per min"))
+    figures = meeting.figures()
+    assert pacing._accounts["m"].granted.by_tokens
+    assert figures.tokens >= 0.9 * 6_000
+    assert figures.refused <= 0.1
+
+
+@pytest.mark.parametrize("hint", [True, False])
+def test_it_grows_again_when_the_servers_does(hint: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Twice as much is granted from 150 s on: four fifths of it are used within five minutes."""
+    meeting, _ = met(AnySpan(150, grows=(150.0, 2.0)), Traffic(hint=hint), seconds=450.0)
+    assert meeting.figures(since=90.0).refused <= 0.1
+    assert meeting.figures(since=390.0).requests >= 0.8 * 300
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.3, 0.33), (0.1, 0.5)])
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_mood_is_no_rate(share: float, least: float, limit: str) -> None:
+    """A share of all is refused by lot, with `Retry-After: 1`: a run takes at most three times as long, `auto` too."""
+    meeting, _ = met(ByLot(share), Traffic(sigma=0.5), limit, seconds=180.0)
+    usual, _ = met(ByLot(0.0), Traffic(sigma=0.5), limit, seconds=180.0)
+    assert meeting.done >= least * usual.done
+    assert meeting.limit.allowed >= (8 if limit == "8" else 32)
+
+
+@pytest.mark.parametrize("each", [1_000, 100, 5])
+def test_jobs_that_are_always_refused_are_no_rate(each: int) -> None:
+    """Retries do not vote: one job that is refused each time slows down nobody."""
+    meeting, pacing = met(NeverThese(each), Traffic(sigma=0.5), seconds=120.0)
+    usual, _ = met(ByLot(0.0), Traffic(sigma=0.5), seconds=120.0)
+    assert meeting.done >= 0.8 * usual.done
+    assert rate_of(pacing) == math.inf or each == 5
+
+
+@pytest.mark.parametrize("limit", ["auto", "64"])
+def test_so_many_at_once_is_used_up_too(limit: str) -> None:
+    """Sixteen at once and a 429 for the rest: what matters is that they are busy, and not asked in vain."""
+    meeting, _ = met(AtOnce(16), Traffic(sigma=0.5), limit)
+    usual, _ = met(AtOnce(10**6), Traffic(sigma=0.5), "8")
+    assert meeting.figures().requests >= 0.75 * 2 * usual.figures().requests
+    assert meeting.figures().refused <= 0.1
+    if limit == "auto":
+        assert meeting.limit.allowed <= 32
+
+
+def test_each_model_has_its_own() -> None:
+    """A rate that is learnt for one model holds up no other."""
+    meeting, pacing = met(AnySpan(300), Traffic(), seconds=100.0)
+    one, other = meeting.job(0), meeting.job(1)
+    other.model = "another"
+    assert pacing.paces(one)
+    assert not pacing.paces(other)
+    assert pacing.opens(other, meeting.now) == meeting.now
+
+
+def ask(granted: Granted, refused: int, now: float, taken: int, hint: float) -> None:
+    """So many calls more than were `taken` are sent at once and refused, told to come back after `hint` seconds."""
+    for number in range(taken + 1, taken + refused + 1):
+        granted.refused(Sent(now, number), taken + refused, now, now + hint, words="")
+
+
+@pytest.mark.parametrize(
+    ("refused", "hint", "rate"), [(8, 60.0, 300 / 60), (8, 120.0, 300 / 60), (1, 60.0, math.inf), (2, 60.0, math.inf)]
+)
+def test_a_burst_and_a_dead_minute_tell_the_rate(refused: int, hint: float, rate: float) -> None:
+    """Not more than a minute counts; and not a call or two alone."""
+    granted = Granted(0.0)
+    ask(granted, refused, 1.0, 300, hint)
+    assert granted.rate == pytest.approx(rate, rel=0.05)
+
+
+@pytest.mark.parametrize(("dead", "is_learnt"), [(20.0, False), (40.0, True)])
+def test_a_storm_of_a_third_of_a_minute_is_none(dead: float, is_learnt: bool) -> None:  # noqa: FBT001 - a table
+    """It may as well be one, and less dead time costs little."""
+    granted, taken = Granted(0.0), 0
+    for second in range(60 - int(dead)):
+        taken += 10
+        granted.granted(float(second), taken, second + 0.9)
+    ask(granted, 8, 60.0 - dead, taken, dead)
+    assert (granted.rate < math.inf) is is_learnt
+
+
+def test_retries_do_not_vote() -> None:
+    """One job that is refused each second, among few that are granted, is one vote."""
+    granted, taken = Granted(0.0), 0
+    for second in range(120):
+        taken += 3
+        granted.granted(second, taken, second + 0.5)
+        taken += 1
+        granted.refused(Sent(second + 0.6, taken, second > 0), taken, second + 0.7, second + 1.7, words="")
+    assert granted.rate == math.inf
+
+
+def test_what_was_on_its_way_at_a_mark_and_refused_later_was_not_granted() -> None:
+    """Else a burst that is refused would be taken off what is granted in the minute after it."""
+    granted = Granted(0.0)
+    granted.granted(5.0, 110, 5.1)
+    ask(granted, 60, 5.2, 50, 1.0)
+    assert granted._since(granted._marks[-1], 60.0, 410, 65.1, 65.1)[0] == pytest.approx(300 / 60)

@@ -1,0 +1,61 @@
+"""Holds who is blamed for a server that breaks down to its numbers."""
+
+from __future__ import annotations
+
+import pytest
+from support.virtualrun import CRASH, NATIVE, ODD, Run, call, calls
+
+from batcher.policy.suspects import AT_ONCE, Suspects
+
+
+@pytest.mark.parametrize(("without", "needed"), [(0, 3), (1, 3), (2, 4), (4, 5), (20, 8)])
+def test_one_that_is_asked_alone_is_convicted_the_later_the_more_breaks_down_without_it(
+    without: int, needed: int
+) -> None:
+    """Three times, one more for every two breakdowns it had no part in, and never more than eight."""
+    suspects, one = Suspects(), call()
+    assert not suspects.broke_down_alone(one)
+    for number in range(without):
+        others = [call(2 * number + 1), call(2 * number + 2)]
+        known = None
+        for other in others:
+            known = suspects.broke_down(other, [each for each in others if each is not other], known, 10.0 * number)
+        assert known is not None
+        assert known.is_collective
+    verdicts = [suspects.broke_down_alone(one) for _ in range(needed - 1)]
+    assert verdicts == [False] * (needed - 2) + [True]
+
+
+@pytest.mark.parametrize(
+    ("blamed", "failed", "is_collective"),
+    [(0, 1, False), (0, 2, False), (0, 4, True), (2, 2, True), (3, 1, False), (4, 0, False)],
+)
+def test_a_breakdown_is_told_by_those_with_nothing_against_them(
+    blamed: int,
+    failed: int,
+    is_collective: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    """Four are in flight. What has failed before may always do so; of the rest nearly all have to fail at once."""
+    suspects, members = Suspects(), calls(4)
+    for one in members[:blamed]:
+        one.counted = 1
+    known = None
+    for one in members[: blamed + failed]:
+        known = suspects.broke_down(one, [each for each in members if each is not one], known, 0.0)
+    assert known is not None
+    assert known.is_collective is is_collective
+    later = suspects.broke_down(members[0], members[1:], known, AT_ONCE + 0.1)
+    assert later is not known
+
+
+def test_a_model_is_loaded_anew_after_the_server_was_away() -> None:
+    """Where the probe shows that somebody is there, and not that the model is, one call goes before the others."""
+    run = Run.of(calls(60), NATIVE, limit=16)
+    run.end(run.send())
+    for one in [run.send() for _ in range(16)]:
+        run.end(one, CRASH)
+    assert run.lane.breaker.is_down
+    run.end(run.send_when_due(), ODD)
+    assert not run.lane.breaker.is_down
+    run.now += 10.0
+    assert run.fill() == 1

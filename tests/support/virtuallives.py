@@ -1,0 +1,307 @@
+"""Lives of the policy: jobs that always fail in some way among healthy ones, on servers with a fate, by seed.
+
+A life is played twice on a virtual clock: once as it is, and once with all jobs healthy, which is what it is held to.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from support.virtualrun import (
+    BAD,
+    CRASH,
+    CUT,
+    HOSTED,
+    HUNG_UP,
+    LATE,
+    NATIVE,
+    NATIVE_TOO,
+    NO_KEY,
+    NO_MODEL,
+    OTHER,
+    REFUSED,
+    SICK,
+    Run,
+    call,
+    throttle,
+)
+
+from batcher.attempt import Attempt
+from batcher.model import Api, Completion, Timing, Usage
+from batcher.policy.judge import Verdict
+from batcher.policy.lastlook import ROOM
+from batcher.policy.limit.concurrency import FixedLimit
+from batcher.policy.scheduler import Done, Send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from batcher.failures import Failure
+    from batcher.model import Call, Endpoint
+
+WAYS: Final[dict[str, Failure]] = {
+    "500": SICK,
+    "503": throttle(None, "busy"),
+    "503, Retry-After": throttle(2.0, "busy"),
+    "429, Retry-After": throttle(1.0),
+    "hung up": HUNG_UP,
+    "cut": CUT,
+    "crash": CRASH,
+    "timeout": LATE,
+    "400": BAD,
+    "403": NO_KEY,
+    "404": NO_MODEL,
+}
+"""How a job can fail each time it is asked."""
+FLEETS: Final = ([HOSTED], [HOSTED, OTHER], [NATIVE], [NATIVE, NATIVE_TOO])
+TIMES: Final = 3.0
+"""How many times as long healthy jobs may take as they would without the others."""
+SLACK_S: Final = (10.0, 25.0)
+"""Seconds beside that: where nobody says wait or goes away, and where somebody does."""
+LOADS: Final = (10, 6)
+"""Loads more that retries may cost where models take turns, and each job that is asked alone three times."""
+REFUSAL_S: Final = 0.01
+LOAD_S: Final = 5.0
+STEPS: Final = 400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a life is like. `ways` is how each job fails, "" for a healthy one; `away` when a server is not there."""
+
+    servers: Sequence[Endpoint]
+    ways: Sequence[str]
+    models: int
+    paths: int
+    limit: int
+    takes: float
+    away: Sequence[tuple[int, float, float]] = ()
+    """(server, from, until), in seconds."""
+    cuts: Sequence[tuple[float, int]] = ()
+    """(when, to how many) the limit of every server changes."""
+    retries: int = 4
+
+    @classmethod
+    def by(cls, seed: int) -> Life:
+        """The life of a seed."""
+        dice = random.Random(seed)
+        servers = dice.choice(FLEETS)
+        jobs = dice.choice((5, 12, 40, 120, 300))
+        share = dice.choice((0.0, 0.05, 0.1, 0.2))
+        kinds = dice.sample(sorted(WAYS), dice.choice((1, 1, 2, 4)))
+        bad = set(dice.sample(range(jobs), int(share * jobs)))
+        ways = tuple(dice.choice(kinds) if number in bad else "" for number in range(jobs))
+        takes = dice.choice((0.02, 0.3, 2.0))
+        away = []
+        for _ in range(dice.choice((0, 0, 0, 1, 2))):
+            begin = dice.uniform(0.5, 30.0)
+            away.append((dice.randrange(len(servers)), begin, begin + dice.uniform(1.0, 10.0)))
+        cuts = tuple((dice.uniform(0.0, 1.0), dice.choice((1, 1, 2, 16))) for _ in range(dice.choice((0, 0, 1, 2))))
+        return cls(
+            servers=servers,
+            ways=ways,
+            models=dice.choice((1, 1, 2, 3)),
+            paths=dice.choice((1, 1, 2)),
+            limit=dice.choice((1, 2, 4, 8, 16)),
+            takes=takes,
+            away=away,
+            cuts=cuts,
+            retries=dice.choice((2, 4, 4)) if away else dice.choice((0, 2, 4, 4)),
+        )
+
+
+@dataclass(eq=False)
+class Played:
+    """A life, and what came of it."""
+
+    life: Life
+    run: Run = field(init=False)
+    work: list[Call] = field(init=False)
+    verdicts: dict[Call, Verdict] = field(default_factory=dict)
+    when: dict[Call, float] = field(default_factory=dict)
+    requests: Counter[Call] = field(default_factory=Counter)
+    kept: int = 0
+    """The most bytes that were kept of calls that waited."""
+    _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    _order: count[int] = field(default_factory=count)
+    _free_at: dict[str, float] = field(default_factory=dict)
+    _loaded: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        life = self.life
+        self.work = [
+            call(number, model=f"m{number % life.models}", path=f"/{number // 2 % life.paths}")
+            for number in range(len(life.ways))
+        ]
+        self.run = Run.of(
+            self.work, *life.servers, limit=life.limit, retries=life.retries, patience=3600.0, window=50, stretch=4
+        )
+        for server, begin, _ in life.away:
+            self._at(begin, lambda server=server: self._cut_all(server))  # type: ignore[misc]  # mypy cannot tell its type
+        for when, to in life.cuts:
+            self._at(when, lambda to=to: self._cut_limit(to))  # type: ignore[misc]  # mypy cannot tell its type
+
+    def play(self) -> Played:
+        """Let it run to its end. Raises AssertionError where it would wait for ever."""
+        scheduler, run = self.run.scheduler, self.run
+        for _ in range(STEPS):
+            self.kept = max(self.kept, scheduler.backlog.kept + scheduler.look.kept)
+            step = scheduler.next(run.now)
+            if isinstance(step, Send):
+                self._send(step)
+                continue
+            if isinstance(step, Done) and not scheduler.in_flight:
+                return self
+            until = math.inf if isinstance(step, Done) else step.until
+            if until <= run.now:
+                assert step != self._before, "it asks to wait for what is past"
+                self._before = step
+                continue
+            self._before = None
+            if self._events and self._events[0][0] <= until:
+                run.now, _, what = heapq.heappop(self._events)
+                what()
+            else:
+                assert until < math.inf, "nothing is in flight, and it waits for ever"
+                run.now = until
+        raise AssertionError("it never ends")
+
+    _before: object = None
+
+    def _send(self, step: Send) -> None:
+        one, now, root = step.call, self.run.now, step.endpoint.root
+        self.requests[one] += 1
+        lane = next(lane for lane in self.run.scheduler.lanes if lane.endpoint is step.endpoint)
+        if lane.is_sticky:
+            groups = {other.group for other in lane.in_flight}
+            assert groups == {one.group}, "two models are asked for at once, where one has to be loaded"
+        if self._is_away(step.endpoint, now):
+            self._at(now + REFUSAL_S, lambda: self._end(lane.endpoint, one, now, REFUSED))
+            return
+        begins = now
+        if step.endpoint.api is Api.NATIVE and self._loaded.get(root) != one.group:
+            self._loaded[root] = one.group
+            begins = now + LOAD_S
+        way = self.life.ways[one.jobs[0].seq]
+        if not way:
+            self._at(begins + self.life.takes / 10, lambda: self._answer(lane.endpoint, one, now))
+            self._at(begins + self.life.takes, lambda: self._end(lane.endpoint, one, now, None))
+            return
+        failure = WAYS[way]
+        late = {"timeout": self.life.takes, "cut": self.life.takes / 2, "crash": self.life.takes / 2}
+        if way == "cut":
+            self._at(begins + self.life.takes / 10, lambda: self._answer(lane.endpoint, one, now))
+        self._at(begins + late.get(way, REFUSAL_S), lambda: self._end(lane.endpoint, one, now, failure))
+
+    def _is_away(self, endpoint: Endpoint, now: float) -> bool:
+        at = self.life.servers.index(endpoint)
+        return any(server == at and begin <= now < end for server, begin, end in self.life.away)
+
+    def _flies(self, endpoint: Endpoint, one: Call, sent: float) -> bool:
+        lane = next(lane for lane in self.run.scheduler.lanes if lane.endpoint is endpoint)
+        return lane.in_flight.get(one) == sent
+
+    def _answer(self, endpoint: Endpoint, one: Call, sent: float) -> None:
+        if self._flies(endpoint, one, sent):
+            self.run.scheduler.answering(one, self.run.now)
+
+    def _end(self, endpoint: Endpoint, one: Call, sent: float, failure: Failure | None) -> None:
+        if not self._flies(endpoint, one, sent):
+            return
+        timing = Timing(started=sent, finished=self.run.now)
+        attempt = Attempt(timing, None if failure else Completion(usage=Usage(10, 10)), failure)
+        verdict = self.run.scheduler.finished(one, attempt, self.run.now)
+        if verdict is not Verdict.PARKED:
+            assert one not in self.verdicts, "it met two fates"
+            self.verdicts[one] = verdict
+            self.when[one] = self.run.now
+
+    def _cut_all(self, server: int) -> None:
+        lane = self.run.scheduler.lanes[server]
+        self._loaded.pop(lane.endpoint.root, None)
+        for one, sent in list(lane.in_flight.items()):
+            self._end(lane.endpoint, one, sent, CUT)
+
+    def _cut_limit(self, to: int) -> None:
+        for lane in self.run.scheduler.lanes:
+            lane.limit = FixedLimit(to)
+
+    def _at(self, when: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._order), what))
+
+    def healthy_at(self) -> float:
+        """When the last healthy job was done."""
+        return max((self.when[one] for one in self.work if not self.life.ways[one.jobs[0].seq]), default=0.0)
+
+
+def check(seed: int) -> Played:
+    """Play the life of a seed. Raises AssertionError where it breaks a promise."""
+    life = Life.by(seed)
+    played = Played(life).play()
+    ideal = Played(replace(life, ways=[""] * len(life.ways))).play()
+    _check_fates(played)
+    _check_counters(played)
+    says_wait = any("503" in way or "429" in way for way in life.ways)
+    healthy = [one for one in ideal.work if not life.ways[one.jobs[0].seq]]
+    without = max((ideal.when[one] for one in healthy), default=0.0)
+    suspects = sum(way in ("crash", "cut", "hung up") for way in life.ways)
+    takes_turns = life.models > 1 and life.servers[0].api is Api.NATIVE
+    loads = (LOADS[0] + LOADS[1] * suspects) * LOAD_S if takes_turns else 0.0
+    assert played.healthy_at() <= TIMES * without + SLACK_S[says_wait or bool(life.away)] + loads, (
+        played.healthy_at(),
+        without,
+    )
+    assert played.kept <= ROOM
+    return played
+
+
+def _check_fates(played: Played) -> None:
+    for one in played.work:
+        way = played.life.ways[one.jobs[0].seq]
+        verdict = played.verdicts.get(one, Verdict.PENDING)
+        if not way:
+            assert verdict is Verdict.ENDED, (one.jobs[0].seq, verdict, played.run.scheduler.stop_failure)
+        elif _may_be_everybodys(played, one) or _looks_gone(played, way):
+            assert verdict in (Verdict.FAILED, Verdict.PENDING), (way, verdict)
+        else:
+            assert verdict is Verdict.FAILED, (one.jobs[0].seq, way, verdict, played.run.scheduler.stop_failure)
+
+
+def _may_be_everybodys(played: Played, one: Call) -> bool:
+    """Whether no healthy job asks for what this one does: then it looks as if the server lacked it."""
+    return not any(
+        other.model == one.model and other.path == one.path and not played.life.ways[other.jobs[0].seq]
+        for other in played.work
+    )
+
+
+def _looks_gone(played: Played, way: str) -> bool:
+    """The last of all, each hung up on: nobody is left to show that the server is there."""
+    stop = played.run.scheduler.stop_failure
+    return way == "hung up" and stop is not None and stop.code == "disconnected"
+
+
+def _check_counters(played: Played) -> None:
+    """What is counted of calls that wait or are in flight is nothing at the end."""
+    scheduler = played.run.scheduler
+    backlog, look, suspects = scheduler.backlog, scheduler.look, scheduler.suspects
+    left = {
+        "in flight": scheduler.in_flight,
+        "parked": scheduler.parked,
+        "kept": backlog.kept + look.kept,
+        "again": backlog._again + sum(lane.again for lane in scheduler.lanes),
+        "in flight there": sum(len(lane.in_flight) for lane in scheduler.lanes),
+        "suspects": len(suspects.line) + len(suspects._together) + len(suspects._alone) + len(suspects._met),
+        "refused": len(scheduler._judge.refused),
+        "paid": len(scheduler.quota._paid),
+        "paced": len(scheduler._dispatch._paced),
+        "of the round": len(look._sent),
+        "probes": sum(service.probe is not None for lane in scheduler.lanes for service in lane.services.values()),
+    }
+    assert not any(left.values()), left

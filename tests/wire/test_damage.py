@@ -1,0 +1,227 @@
+"""Streams that were damaged on their way: an attempt fails, or the answer is that of the intact stream.
+
+Never is it a shorter or another one with success. What no reader can know is left out: bytes within the strings that
+are the answer itself, and the numbers of choices and calls.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given, settings, strategies as st
+from support.conformance import KINDS, outcome
+from support.wirefiles import load, names
+
+from batcher.failures import AttemptError
+from batcher.model import Choice, Completion, Kind
+from batcher.wire.dialects import DIALECTS, SKIMS
+from batcher.wire.faults import error_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.wirefiles import WireFile
+
+SAID = re.compile(
+    rb'"(?:content|response|text|thinking|reasoning|reasoning_content|delta|arguments|name|call_id|refusal|token|summary'
+    rb'|id|city)":\s*"(?:[^"\\]|\\.)*"|"index":\s*\d+|"arguments":\s*\{[^}]*\}'
+)
+"""What is the answer itself, or numbers it: a change in it makes another answer that is as good to any reader."""
+
+
+SPOKEN = {Kind.GENERATE, Kind.CHAT, Kind.RESPONSES}
+
+
+def answered() -> Iterator[WireFile]:
+    """The recordings of answers in words that are complete."""
+    for name in names():
+        wire = load(name)
+        if wire.status == 200 and wire.path in KINDS and KINDS[wire.path] in SPOKEN and not outcome(wire).failure:
+            yield wire
+
+
+WIRES = {wire.name: wire for wire in answered()}
+STREAMS = [name for name, wire in WIRES.items() if wire.body.count(b"\n") > 3]
+
+
+def said(wire: WireFile) -> Any:
+    """The answer, without the names of its calls; `None` if the attempt failed."""
+    result = outcome(wire)
+    if result.failure:
+        return None
+    choices, _, _ = result.answer
+    return {
+        index: (
+            text,
+            thinking,
+            [(call["function"].get("name"), call["function"].get("arguments")) for call in calls],
+            "".join(refusals),
+        )
+        for index, (text, thinking, calls, _, refusals) in choices.items()
+    }
+
+
+def changes(body: bytes, place: int) -> Iterator[bytes]:
+    """A byte lost, doubled, or exchanged for another."""
+    before, byte, after = body[:place], body[place : place + 1], body[place + 1 :]
+    yield before + after
+    yield before + byte + byte + after
+    for bit in (0x01, 0x04, 0x20, 0x80):
+        yield before + bytes([byte[0] ^ bit]) + after
+    for other in (b"\0", b"x", b":", b'"', b"\n", b" "):
+        yield before + other + after
+
+
+def outside(body: bytes) -> list[int]:
+    """The places of bytes that are not the answer itself."""
+    inside = {
+        place for found in SAID.finditer(body) for place in range(found.start() + found[0].index(b":") + 1, found.end())
+    }
+    return [place for place in range(len(body)) if place not in inside]
+
+
+def check_change(wire: WireFile, body: bytes, intact: Any) -> None:
+    found = said(replace(wire, body=body))
+    assert found is None or found == intact, body
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WIRES)
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_a_changed_byte(name: str, data: st.DataObject) -> None:
+    """Lost, doubled or another, anywhere but in the answer itself."""
+    wire = WIRES[name]
+    place = data.draw(st.sampled_from(outside(wire.body)))
+    intact = said(wire)
+    for body in changes(wire.body, place):
+        check_change(wire, body, intact)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_changed_record(name: str) -> None:
+    """Cut, of zeros, glued to the next, a web page, words, another object: in the place of each record in turn."""
+    wire = WIRES[name]
+    intact = said(wire)
+    lines = wire.body.split(b"\n")
+    records = [place for place, line in enumerate(lines) if b"{" in line]
+    for place in records[: min(12, len(records))]:
+        line = lines[place]
+        prefix = line[: line.index(b"{")]
+        for other in (
+            *(line[: len(line) // 2], line[:-1], line[len(line) // 2 :], bytes(len(line)), prefix + bytes(len(line))),
+            *(b"<html><p>502 Bad Gateway</p></html>", prefix + b"<html>", prefix + b"[ERROR] no", prefix + b"no"),
+            *(
+                line + line,
+                line + prefix.strip() + line,
+                prefix + b'{"detail":"no"}',
+                prefix + b'{"error":{"code":500}}',
+            ),
+            *(prefix + b"{'error': 'no'}", prefix + b'"no"', prefix + b'{"object":"error","message":"no"}'),
+        ):
+            body = b"\n".join([*lines[:place], other, *lines[place + 1 :]])
+            found = said(replace(wire, body=body))
+            assert found is None or (found == intact and (wire.path == "/v1/responses" or other == line + line)), other
+
+
+RECORDS = {
+    path: [
+        orjson.loads(line[line.index(b"{") :])
+        for wire in WIRES.values()
+        if wire.path == path and wire.name in STREAMS
+        for line in wire.body.split(b"\n")
+        if b"{" in line
+    ][:200]
+    for path in SKIMS
+}
+VALUE_TEXTS = (
+    *("null", '""', '"x"', "0", "1", "-1", "true", "false", "0.0", "1.5", "[]", "{}", "[{}]", '"error"'),
+    *('{"message": "no"}', '[{"index": 0}]', '{"content": "y"}'),
+)
+VALUES = st.sampled_from(VALUE_TEXTS).map(orjson.loads)
+KEY_NAMES = (
+    *(
+        "choices",
+        "delta",
+        "message",
+        "content",
+        "text",
+        "index",
+        "finish_reason",
+        "error",
+        "type",
+        "object",
+        "code",
+    ),
+    *("done", "done_reason", "response", "thinking", "usage", "logprobs", "tool_calls", "base_resp", "error_code"),
+    *("role", "reasoning", "reasoning_content", "refusal", "function_call", "created_at", "model", "x"),
+)
+KEYS = st.sampled_from(KEY_NAMES)
+
+
+@st.composite
+def mutated(draw: st.DrawFn, record: Any) -> Any:
+    """A real record with a few of its values, at any depth, exchanged, taken away or added."""
+    record = orjson.loads(orjson.dumps(record))
+    for _ in range(draw(st.integers(0, 3))):
+        inner = draw(st.sampled_from(list(containers(record))))
+        if isinstance(inner, list):
+            inner.append(draw(VALUES))
+        elif draw(st.booleans()):
+            inner[draw(st.sampled_from(sorted(inner)) | KEYS if inner else KEYS)] = draw(VALUES)
+        elif inner:
+            del inner[draw(st.sampled_from(sorted(inner)))]
+    return record
+
+
+def containers(value: Any) -> Iterator[Any]:
+    """The objects and lists in a record, itself the first."""
+    if isinstance(value, dict | list):
+        yield value
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from containers(inner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SKIMS)
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_the_short_way_takes_what_the_long_way_takes(path: str, data: st.DataObject) -> None:
+    """For any record: if `skim` takes it, the long way refuses nothing in it, and adds the same to the answer."""
+    check_skim(path, data.draw(st.sampled_from(RECORDS[path]).flatmap(mutated)))
+
+
+@pytest.mark.parametrize("path", SKIMS)
+def test_the_short_way_with_one_change(path: str) -> None:
+    """Each key with each value, in each place of a record that the short way takes."""
+    usual = next(record for record in RECORDS[path] if check_skim(path, record))
+    for place in range(len(list(containers(usual)))):
+        for key in KEY_NAMES:
+            for value in VALUE_TEXTS:
+                record = orjson.loads(orjson.dumps(usual))
+                inner = list(containers(record))[place]
+                if isinstance(inner, dict):
+                    inner[key] = orjson.loads(value)
+                    check_skim(path, record)
+
+
+def check_skim(path: str, record: Any) -> bool:
+    """Whether the short way takes a record; if it does, the long way takes it too, and adds the same."""
+    opened = [Completion(choices={0: Choice(texts=["a"], thoughts=["b"])}, head={"id": "1"}) for _ in range(2)]
+    short, long = opened
+    left = SKIMS[path](iter([record]), short)
+    if left is record:
+        assert short == opened[1], "it was looked at, and left as it is"
+        return False
+    assert error_in(record) is None
+    try:
+        assert DIALECTS[path].decode(record, long), "it brings content"
+    except AttemptError as error:
+        pytest.fail(f"the long way refuses it: {error}")
+    assert short.choices == long.choices
+    assert (short.proof, short.flags, short.usage, short.server) == (long.proof, long.flags, long.usage, long.server)
+    return True
