@@ -59,6 +59,8 @@ class Backlog:
     """How many calls are made at a time."""
     is_exhausted: bool = False
     """The input was read to its end."""
+    is_blocked: Callable[[], bool] = bool
+    """Whether the input waits for what was taken from it: nothing more comes before some of that has ended."""
     kept: int = 0
     """Bytes that the calls take which are parked or set aside."""
     gated: set[Key] = field(default_factory=set)
@@ -90,6 +92,11 @@ class Backlog:
     @property
     def is_empty(self) -> bool:
         return self.is_exhausted and not self.heaps and not self._aside and not self._made
+
+    @property
+    def may_bring_more(self) -> bool:
+        """Whether the input goes on, and waits for nobody here."""
+        return not self.is_exhausted and not self.is_blocked()
 
     @property
     def is_waiting(self) -> bool:

@@ -202,7 +202,7 @@ class Judge:
 
     def _brings_evidence(self) -> bool:
         """Whether there are calls still that were never sent, or may be."""
-        return not self.dispatch.backlog.is_exhausted or self.dispatch.backlog.has_new
+        return self.dispatch.backlog.may_bring_more or self.dispatch.backlog.has_new
 
     def _may_be_acquitted(self, setback: Setback) -> bool:
         """Whether the server may prove to have broken down under others too, or has before: then it goes once more."""
@@ -228,7 +228,7 @@ class Judge:
             return True
         backlog = self.dispatch.backlog
         backlog.peek()
-        return not backlog.is_exhausted or backlog.has_new or self.dispatch.parked > len(self.refused - {call})
+        return backlog.may_bring_more or backlog.has_new or self.dispatch.parked > len(self.refused - {call})
 
     def _gives_up(self, lane: Lane, setback: Setback) -> bool:
         """Whether all servers have been away, or have failed what the call asks for, for longer than patience.

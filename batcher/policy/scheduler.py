@@ -220,7 +220,7 @@ class Scheduler:
         look, backlog = self.look, self.backlog
         if not look.waiting or not look.is_round_over or self.suspects.line or backlog.is_waiting:
             return False
-        if not backlog.is_exhausted and (look.reread is not None or backlog.has_new):
+        if backlog.may_bring_more and (look.reread is not None or backlog.has_new):
             return False
         look.begin(now)
         if look.is_round_over:

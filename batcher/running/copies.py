@@ -51,6 +51,8 @@ class Copies:
     repeat: int = 1
     due: Callable[[], object] = bool
     wake: Callable[[], object] = bool
+    is_blocked: bool = False
+    """No job comes before an answer does that copies wait for."""
     _requests: Requests = field(default_factory=Requests)
     _leaders: dict[str, int] = field(default_factory=dict)
     """Which entry is asked for by the job of an id, until it ends."""
@@ -98,8 +100,10 @@ class Copies:
                 continue
             number, _ = self._requests.entry(self._key(job))
             while self._is_full(number):
+                self.is_blocked = not self._ready
                 self.due()
                 yield None
+            self.is_blocked = False
             if self._leaders.get(job.id) == number:
                 yield job  # it is read a second time
             elif self._requests.places[number] == _ASKED and number not in self._waiting:

@@ -197,6 +197,7 @@ class Run:
         engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw, renew=server.renew)
         source.on_arrival = intake.rest = copies.wake = engine.waker()
         copies.due, scheduler.given_back = engine.poke, copies.left
+        scheduler.backlog.is_blocked = lambda: copies.is_blocked
         writer.hold, writer.release = engine.hold, engine.release
         self.summary.started = now()  # speeds are those of the work, not of the start
         try:

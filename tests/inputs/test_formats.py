@@ -145,7 +145,7 @@ def test_the_path_counts_of_a_url(url: str) -> None:
         ("/api/embeddings", "/api/embed"),
         ("/v1/chats/completions", "/v1/chat/completions"),
         ("/chat", "/api/chat"),
-        ("/v1/messages", "did you mean"),
+        ("/v1/messages", "Anthropic"),
         ("https://api.openai.com/v1", "known are"),
         ("https://completions", "did you mean"),
         ("zzz", "known are"),
