@@ -118,7 +118,7 @@ def addressed(job: Job) -> dict[str, Json]:
 
 
 def _seconds(nanoseconds: Json) -> float | None:
-    return nanoseconds / 1e9 if type(nanoseconds) is int else None
+    return nanoseconds / 1e9 if type(nanoseconds) is int and 0 <= nanoseconds <= MOST else None
 
 
 def _count(value: Json) -> int | None:
