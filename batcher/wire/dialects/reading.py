@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from batcher import codec
-from batcher.failures import AttemptError, malformed, truncated
+from batcher.failures import AttemptError, malformed, shown, truncated
 from batcher.model import END, Call, Completion, Json
 from batcher.wire.dialects import SKIMS
 from batcher.wire.dialects.halves import join_halves
@@ -289,7 +289,7 @@ class Reading:
             self._check(value[0])
         if data.strip() == b"null" or PING.fullmatch(data):
             return
-        failure = malformed(f"a record that is no object: {value!r:.80}")
+        failure = malformed(f"a record that is no object: {shown(value)}")
         if value is None or type(value) is str:
             failure = unreadable(data, self._call.path)
         if failure.code != "malformed" or self._call.path != MENDING:
