@@ -297,12 +297,16 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialects.ollama_v1": {"dialects.parameters"},
         "dialects.parameters": set(),
         "dialects.parts": {"dialects.endings", "faults"},
-        "dialects.reading": {"dialects", "dialects.halves", "dialects.toolpieces", "faults", "framing", "rules"},
+        "dialects.reading": {
+            "dialects", "dialects.endings", "dialects.halves", "dialects.strays", "dialects.toolpieces", "faults",
+            "framing", "rules",
+        },
         "dialects.responses": {
             "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.shapes",
             "faults", "rules",
         },
         "dialects.shapes": set(),
+        "dialects.strays": {"faults", "rules"},
         "dialects.toolcalls": set(),
         "dialects.toolpieces": {"faults"},
         "dialects.vectors": set(),

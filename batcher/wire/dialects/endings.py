@@ -7,6 +7,7 @@ content, then the end, with neither mark (Ollama middleware/openai.go).
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from batcher.wire.dialects.envelope import counted_nothing, without
 from batcher.wire.rules import classify_error
 
 if TYPE_CHECKING:
-    from batcher.model import Choice, Completion, Json
+    from batcher.model import Call, Choice, Completion, Json
 
 MOST: Final = 4096
 """Entries of one record that are taken one by one, choices, tool calls and parts together: nothing waits for long."""
@@ -138,6 +139,18 @@ def choices_of(body: dict[str, Json]) -> list[dict[str, Json]]:
     if not choices or {*map(type, choices)} != {dict}:
         raise AttemptError(without("choices", body))
     return choices
+
+
+def choices_asked(call: Call) -> float:
+    """How many choices a call asks for."""
+    job = call.jobs[0] if call.jobs else None
+    if job is None:
+        return math.inf
+    body = job.extra if job.body is None else job.body
+    wanted = job.params.get("n", body.get("n"))
+    if type(body.get("prompt")) is list:
+        return math.inf  # each of its prompts has choices of its own
+    return wanted if type(wanted) is int else 1
 
 
 def index_of(piece: dict[str, Json], place: int = 0) -> int:
