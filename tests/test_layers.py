@@ -298,8 +298,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialects.parameters": set(),
         "dialects.parts": {"dialects.endings", "faults"},
         "dialects.reading": {
-            "dialects", "dialects.endings", "dialects.halves", "dialects.strays", "dialects.toolpieces", "faults",
-            "framing", "rules",
+            "dialects", "dialects.endings", "dialects.halves", "dialects.strays", "dialects.toolpieces",
+            "dialects.weight", "faults", "framing", "rules",
         },
         "dialects.responses": {
             "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.shapes",
@@ -310,6 +310,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialects.toolcalls": set(),
         "dialects.toolpieces": {"faults"},
         "dialects.vectors": set(),
+        "dialects.weight": set(),
         "faults": set(),
         "framing": {"faults"},
         "hints": set(),

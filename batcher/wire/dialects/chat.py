@@ -247,6 +247,8 @@ def _keep(piece: dict[str, Json], delta: dict[str, Json], index: int, completion
     """Keep the fields that are not added up (role, vendors' own), so that `rebuild` can give them back."""
     kept, message = completion.tail.setdefault("choices", {}).setdefault(index, ({}, {}))
     message.update(delta)
+    if len(message) > MOST:
+        raise too_many("keys in all")
     logprobs = kept.get("logprobs")
     kept.update(piece)
     if logprobs:  # the last record has null in their place

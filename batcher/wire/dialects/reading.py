@@ -19,6 +19,7 @@ from batcher.wire.dialects.endings import choices_asked
 from batcher.wire.dialects.halves import join_halves
 from batcher.wire.dialects.strays import instead_of_a_record, is_utf8, mended, told
 from batcher.wire.dialects.toolpieces import check_calls
+from batcher.wire.dialects.weight import HEAVY, LONG, weigh
 from batcher.wire.faults import error_in
 from batcher.wire.framing import EventStream, Lines, RecordTooLongError
 from batcher.wire.rules import classify_error, not_an_llm
@@ -68,6 +69,7 @@ class Reading:
         "complete",
         "completion",
         "done",
+        "kept",
     )
 
     def __init__(self, call: Call, dialect: Dialect, content_type: str = "") -> None:
@@ -76,6 +78,8 @@ class Reading:
         """The terminal mark was read: nothing that follows matters."""
         self.complete = False
         """The answer is all there: what may follow are its counts and the terminal mark."""
+        self.kept = 0
+        """Bytes of long records, which may be held as they are."""
         self._call = call
         self._dialect = dialect
         self._skim: Skim | None = None
@@ -173,6 +177,7 @@ class Reading:
             if self._call.stream:
                 return
             raise AttemptError(malformed("an empty answer"))
+        weigh(body)
         record = self._parse(body)
         if record is None and self._call.stream and body.lstrip(BLANK).startswith(b"{"):
             *lines, last = [line for line in body.split(b"\n") if line.strip()]
@@ -223,6 +228,8 @@ class Reading:
         """Decode records in order, up to the terminal mark."""
         if self.done:
             return False
+        if records and len(records[0]) > HEAVY:
+            weigh(records[0])  # the only one that can be so long: the others came in one chunk
         left = iter(records)
         decoded = map(orjson.loads, left)
         skim, completion, content, place = self._skim, self.completion, False, 0
@@ -246,6 +253,8 @@ class Reading:
         if self._call.path not in NUMEROUS and codec.has_long_integer(data):
             record = self._parse(data)
         self._check(record)
+        if len(data) > LONG:
+            self.kept += len(data)
         content = self._dialect.decode(record, self.completion)
         self._check_count()
         if self.completion.proof is not None:
