@@ -128,6 +128,16 @@ async def test_answers_that_fill_the_memory_together_fail(monkeypatch: pytest.Mo
     work = [job(0, kind=Kind.GENERATE)]
     async with playing(LONG) as url, engine_for(work, url, api=Api.NATIVE, stream=False) as engine:
         [result] = (await results_of(engine)).values()
-        assert engine is not None
     assert result.failure is not None
     assert (result.failure.code, result.attempts > 1) == ("answers_too_large", True)
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_is_over_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many that fill half of the room, one after the other."""
+    monkeypatch.setattr(budget, "FIRST", 50_000)
+    monkeypatch.setattr(budget, "ALL", 2 * len(LONG))
+    work = [job(number, kind=Kind.GENERATE) for number in range(5)]
+    async with playing(LONG) as url, engine_for(work, url, api=Api.NATIVE, stream=False, limit=1) as engine:
+        results = await results_of(engine)
+    assert [(result.failure, result.attempts) for result in results.values()] == [(None, 1)] * 5

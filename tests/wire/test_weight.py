@@ -12,7 +12,7 @@ from batcher.failures import AttemptError
 from batcher.model import Call, Job, Kind
 from batcher.wire.dialects import DIALECTS
 from batcher.wire.dialects.reading import Reading
-from batcher.wire.dialects.weight import HEAVY, MOST, WEIGHTS, weigh
+from batcher.wire.dialects.weight import HEAVY, LONG, MOST, WEIGHTS, weigh
 
 SMALL: dict[str, bytes] = {
     "lists": b"[],",
@@ -65,3 +65,12 @@ def test_what_would_grow_is_refused_unread(name: str, *, streamed: bool) -> None
 def test_answers_are_light(data: bytes) -> None:
     """Prose with commas, and ten MiB of numbers."""
     weigh(data)
+
+
+def test_long_records_of_a_stream_are_counted() -> None:
+    """What an event of many fields leaves behind is not told by its text; usual records cost nothing."""
+    call = Call((Job(id="a", seq=0, kind=Kind.CHAT),), "/v1/responses", b"", stream=True, model="m")
+    reading = Reading(call, DIALECTS[call.path], "text/event-stream")
+    for size in (10, LONG, 2 * LONG):
+        reading.feed(b'data: {"type":"response.output_item.done","item":"%b"}\n\n' % (b"x" * size))
+    assert 3 * LONG < reading.kept < 3 * LONG + 200

@@ -151,6 +151,7 @@ class Reading:
         held = b"".join(self._pieces)
         head = held.lstrip(BLANK)
         if not head:
+            self._pieces.clear()  # else each of many is joined with all before it
             return False
         if self._is_whole(head):
             # A shorter head than a field's name may yet turn out to be one: `da` becomes `data:`.
