@@ -109,6 +109,7 @@ async def test_an_answer_that_never_ends(transport: Transport, kind: str) -> Non
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("_no_trial")
 async def test_words_in_between_cost_nothing(transport: Transport) -> None:
     """As many as a server says while one waits for its answer; the next answer may have as many."""
     words = b"HTTP/1.1 102 Processing\r\n\r\n" * INTERIM
