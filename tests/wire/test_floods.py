@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import tracemalloc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from batcher.model import Api, Call, Endpoint, Job, Kind
 from batcher.wire.connections import INTERIM
 from batcher.wire.dialects import DIALECTS
 from batcher.wire.dialects.reading import Reading
+from batcher.wire.transport import READ_BUFFER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -143,3 +145,31 @@ def test_blanks_are_not_kept() -> None:
         tracemalloc.stop()
     reading.feed(b'{"choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}')
     assert reading.close().first.text == "a"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("size", [10, READ_BUFFER, 3 * MEBI + 1])
+async def test_what_was_compressed_comes_in_pieces(transport: Transport, size: int) -> None:
+    """A few kB that become MB are given out bit by bit, to the end, and others have their turn between."""
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    body = bytes(number % 7 for number in range(size))
+    async with flooding(answer(gzip.compress(body), "Content-Encoding: gzip"), b"") as server:
+        server.most = 0
+        exchange = await ask(transport, server.url)
+        await asyncio.sleep(0.01)
+        task = asyncio.create_task(count_turns())
+        pieces = []
+        while piece := await exchange.read():
+            pieces.append(piece)
+            assert exchange.is_over == (sum(map(len, pieces)) == size)
+        task.cancel()
+    assert b"".join(pieces) == body
+    assert max(map(len, pieces)) <= READ_BUFFER
+    assert turns >= len(pieces) - 1
