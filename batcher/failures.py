@@ -17,7 +17,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from reprlib import Repr
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,6 +156,26 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 def truncated(what: str) -> Failure:
     """A stream that ended without proof of completion; `what` names the mark that is missing."""
     return Failure(FailureClass.TRANSIENT, "truncated", f"the answer ended without {what}")
+
+
+SHOWN: Final = 120
+"""Characters of a value that are told of it."""
+
+
+class _Short(Repr):
+    """`reprlib.Repr`, but for sorting all keys of an object to show the first."""
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        return super().repr_dict(dict(islice(x.items(), self.maxdict + 1)), level)
+
+
+_SHORT: Final = _Short()
+_SHORT.maxstring = _SHORT.maxother = SHOWN
+
+
+def shown(value: object) -> str:
+    """The start of a value as it is told of; what it costs does not depend on the size of the value."""
+    return _SHORT.repr(value)[:SHOWN]
 
 
 def malformed(what: str) -> Failure:

@@ -32,7 +32,7 @@ def test_what_is_written_is_read_back(value: Any) -> None:
 
 
 @pytest.mark.parametrize("number", EDGES)
-@pytest.mark.parametrize("before", range(3))
+@pytest.mark.parametrize("before", range(2 * codec.STRIDE))
 def test_long_integers_are_found_wherever_they_stand(number: int, before: int) -> None:
     """Beside anything."""
     data = b" " * before + b"[%d]" % number

@@ -1,4 +1,4 @@
-"""How much of an answer is taken in before it is given up: bytes of one in one piece, text of one in a stream. Pure."""
+"""How much of an answer, and of all that are in flight, is taken in before one is given up. Pure."""
 
 from __future__ import annotations
 
@@ -24,8 +24,23 @@ LARGE: Final = {
     "/v1/images/generations": 256 * MEBI,
 }
 """The same for paths on which many vectors, or pictures, come in one answer."""
+ALL: Final = 1024 * MEBI
+"""Bytes that all answers in flight may hold together; a server that sends endless ones must not fill the memory."""
+FIRST: Final = MEBI
+"""Bytes of an answer after which it is looked at first: nearly all are shorter, and cost nothing here."""
 STEP: Final = 16 * MEBI
-"""Bytes of a stream after which what it brought is counted."""
+"""Bytes of a stream after which what it brought is counted again, at the most."""
+PIECE: Final = 64
+"""Bytes that a piece of a stream takes beside its text."""
+GROWTH: Final = 5
+"""Bytes that a byte of JSON takes when it is read, at the most (`wire.dialects.weight`)."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """What all answers in flight hold, in bytes."""
+
+    held: int = 0
 
 
 @dataclass(slots=True)
@@ -33,19 +48,37 @@ class Budget:
     """Of one answer: `due` is how many bytes may have come before it is to be looked at."""
 
     path: str
-    due: int = field(default_factory=lambda: STEP)
+    flight: Flight = field(default_factory=Flight)
+    due: int = field(default_factory=lambda: FIRST)
+    held: int = 0
+    """Bytes of it that are counted in `flight`; given back by `release`."""
 
-    def look(self, taken: int, completion: Completion, *, streamed: bool) -> None:
-        """Count what came in `taken` bytes. Raises AttemptError for too much: a second try would bring the same."""
-        self.due = taken + STEP
-        if not streamed:
+    def look(self, taken: int, completion: Completion, kept: int = 0, *, streamed: bool) -> None:
+        """Count what came in `taken` bytes, of which `kept` are in records that are held as they are.
+
+        Raises AttemptError for too much: of one, a second try would bring the same; of all, it may find more room.
+        """
+        self.due = taken + min(max(taken, FIRST), STEP)
+        if streamed:
+            text, pieces = _held(completion)
+            if text > TEXT or pieces > PIECES or kept > WHOLE:
+                raise AttemptError(_too_large(f"{text + kept} characters in {pieces} pieces, and no end"))
+            held = text + PIECE * pieces + GROWTH * kept
+        else:
             most = LARGE.get(self.path, WHOLE)
             if taken > most:
                 raise AttemptError(_too_large(f"more than {most // MEBI} MiB in one piece"))
-            return
-        text, pieces = _held(completion)
-        if text > TEXT or pieces > PIECES:
-            raise AttemptError(_too_large(f"{text} characters in {pieces} pieces, and no end"))
+            held = taken
+        self.flight.held += held - self.held
+        self.held = held
+        if self.flight.held > ALL:
+            words = f"the answers in flight hold more than {ALL // MEBI} MiB together; ask for fewer at once"
+            raise AttemptError(Failure(FailureClass.TRANSIENT, "answers_too_large", words))
+
+    def release(self) -> None:
+        """Give back what it holds: the answer is over."""
+        self.flight.held -= self.held
+        self.held = 0
 
 
 def _held(completion: Completion) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import anyio
 
 from batcher.attempt import Attempt
 from batcher.exchange import answers
-from batcher.exchange.budget import TOO_LARGE, Budget
+from batcher.exchange.budget import TOO_LARGE, Budget, Flight
 from batcher.exchange.guard import Guard
 from batcher.exchange.timeouts import Timeouts, timed_out
 from batcher.exchange.watchdog import Watchdog
@@ -50,6 +50,7 @@ class Workers:
     fail_on: AbstractSet[str] = frozenset()
     _given: deque[tuple[Call, Endpoint]] = field(default_factory=deque)
     _idle: deque[asyncio.Future[None]] = field(default_factory=deque)
+    _flight: Flight = field(default_factory=Flight)
     _returning: int = 0
     """Workers that report just now, and take the next call without being woken."""
     _reports: Reports = field(init=False)
@@ -148,27 +149,30 @@ class Workers:
         """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
         idle = self.timeouts.idle
         arrivals, guard = timing.arrivals, None
-        budget, taken = Budget(call.path), 0
-        while chunk := await exchange.read():
-            taken += len(chunk)
-            if taken >= budget.due:
-                budget.look(taken, reading.completion, streamed=bool(arrivals))
-            if reading.feed(chunk):
-                arrived = now()
-                if guard is None:
-                    guard = Guard(reading.completion, timing, self.timeouts)
-                    self._reports.begun(call)
-                arrivals.append(arrived)
-                watch.phase = "idle"
-                watch.deadline = arrived + idle
-                if arrived >= guard.due and not reading.complete:
-                    guard.look(arrived)
-            if reading.complete and watch.phase != "drain":
-                watch.phase = "drain"
-                timing.finished = now()
-                watch.deadline = timing.finished + DRAIN
-            if (reading.done or not arrivals) and exchange.is_over:
-                break  # that spares a read
+        budget, taken = Budget(call.path, self._flight), 0
+        try:
+            while chunk := await exchange.read():
+                taken += len(chunk)
+                if taken >= budget.due:
+                    budget.look(taken, reading.completion, reading.kept, streamed=bool(arrivals))
+                if reading.feed(chunk):
+                    arrived = now()
+                    if guard is None:
+                        guard = Guard(reading.completion, timing, self.timeouts)
+                        self._reports.begun(call)
+                    arrivals.append(arrived)
+                    watch.phase = "idle"
+                    watch.deadline = arrived + idle
+                    if arrived >= guard.due and not reading.complete:
+                        guard.look(arrived)
+                if reading.complete and watch.phase != "drain":
+                    watch.phase = "drain"
+                    timing.finished = now()
+                    watch.deadline = timing.finished + DRAIN
+                if (reading.done or not arrivals) and exchange.is_over:
+                    break  # that spares a read
+        finally:
+            budget.release()
         if not arrivals:
             timing.finished = now()
             await _Turn()  # answers in one piece are all read first, and then decoded one after the other

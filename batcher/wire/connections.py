@@ -6,16 +6,20 @@ import asyncio
 import math
 import select
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, ref
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import BadHttpMessage
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
+    from aiohttp.http import RawResponseMessage
+    from aiohttp.streams import StreamReader
     from aiohttp.tracing import Trace
 
 SEND_TIMEOUT: Final = 60.0
@@ -30,6 +34,28 @@ QUIET: Final = 0.25
 """Seconds for which the first connection must bring nothing behind its answer, for that to be known."""
 
 
+OK: Final = 200
+INTERIM: Final = 128
+"""Responses of 1xx that may come before the one that counts: a word every few seconds for as long as one waits."""
+
+
+class Handler(ResponseHandler):
+    """What comes on a connection; it ends one that brings interim responses without end, which aiohttp passes over."""
+
+    _interim = 0
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        if data[0].code < OK:
+            self._interim += 1
+            if self._interim > INTERIM:
+                self.close()
+                self.set_exception(BadHttpMessage(f"more than {INTERIM} responses of 1xx and none that counts"))
+                return
+        elif self._interim:
+            self._interim = 0
+        super().feed_data(data, size)
+
+
 class Connector(aiohttp.TCPConnector):
     """A pool that gives a connection again only if nothing has come on it since its last answer.
 
@@ -41,6 +67,8 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        handler: type[ResponseHandler] = Handler
+        self._factory = partial(handler, loop=self._loop)
         self._used: WeakKeyDictionary[ResponseHandler, _Kept] = WeakKeyDictionary()
         self._servers: dict[str, _Server] = {}
 

@@ -7,6 +7,7 @@ the line iterator (it fails on lines over 512 KiB).
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import ssl
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from batcher.model import Endpoint
+    from batcher.wire.inflate import Inflate, Unknown
 
 NO_PROXIES: Final[Mapping[str, str]] = MappingProxyType({})
 HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "batcher"}
@@ -38,6 +40,7 @@ HEADER_SIZE: Final = 64 * 1024
 """Bytes of one response header: gateways tell costs, policies and traces in them, beyond the usual 8 KiB."""
 HEADER_COUNT: Final = 256
 READ_BUFFER: Final = 256 * 1024
+"""Bytes that are read at a time; what was compressed is given out in such pieces, with a turn for others between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ class Transport:
 class Exchange:
     """The answer to one request, read in whatever chunks arrive."""
 
-    __slots__ = ("_content", "_inflate", "_response", "content_type", "status")
+    __slots__ = ("_content", "_inflate", "_inflated", "_response", "content_type", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -137,6 +140,7 @@ class Exchange:
         self.content_type = headers.get(hdrs.CONTENT_TYPE, "").lower()
         encoding = headers.get(hdrs.CONTENT_ENCODING)
         self._inflate = None if encoding is None else inflater(encoding)
+        self._inflated = memoryview(b"")
 
     @property
     def tells_limits(self) -> bool:
@@ -151,20 +155,29 @@ class Exchange:
     @property
     def is_over(self) -> bool:
         """Whether the whole body was read, and ended as it should: the next read would return b"" at once."""
-        return self._content.at_eof()
+        return self._content.at_eof() and not self._inflated
 
     async def read(self) -> bytes:
         """Return the next bytes, b"" at a clean end. Raises AttemptError when the connection breaks."""
         try:
-            chunk = await self._content.readany()
             if self._inflate is not None:
-                while chunk and not (data := self._inflate.feed(chunk)):
-                    chunk = await self._content.readany()
-                return data if chunk else b""
+                return await self._read_inflated(self._inflate)
+            chunk = await self._content.readany()
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             # the response keeps the error, whose traceback keeps the response: a circle for each broken answer
             raise AttemptError(_in_answer(error)) from error.with_traceback(None)
         return chunk
+
+    async def _read_inflated(self, inflate: Inflate | Unknown) -> bytes:
+        if self._inflated:
+            await asyncio.sleep(0)
+        while not self._inflated:
+            chunk = await self._content.readany()
+            if not chunk:
+                return b""
+            self._inflated = memoryview(inflate.feed(chunk))
+        piece, self._inflated = self._inflated[:READ_BUFFER], self._inflated[READ_BUFFER:]
+        return bytes(piece)
 
     async def body(self, limit: int = 1024 * 1024) -> bytes:
         """Return the rest of the body, up to about `limit` bytes."""

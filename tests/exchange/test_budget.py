@@ -7,7 +7,7 @@ from support.enginerun import engine_for, job, results_of
 from support.rawserver import answer, playing
 
 from batcher.exchange import budget
-from batcher.exchange.budget import LARGE, STEP, WHOLE, Budget
+from batcher.exchange.budget import ALL, LARGE, STEP, WHOLE, Budget, Flight
 from batcher.failures import AttemptError
 from batcher.model import Api, Choice, Completion, Kind
 
@@ -83,10 +83,61 @@ async def test_an_answer_without_an_end_is_an_error(
     stream: bool,
 ) -> None:
     """It is asked for once, its connection is closed, and nothing of it is kept."""
-    monkeypatch.setattr(budget, "STEP", 50_000)
+    monkeypatch.setattr(budget, "FIRST", 50_000)
     monkeypatch.setattr(budget, bound, 100_000)
     work = [job(0, kind=Kind.GENERATE)]
     async with playing(*parts) as url, engine_for(work, url, api=Api.NATIVE, stream=stream) as engine:
         [result] = (await results_of(engine)).values()
     assert result.failure is not None
     assert (result.failure.code, result.attempts, result.completion) == ("answer_too_large", 1, None)
+
+
+def test_all_in_flight_share_one_budget() -> None:
+    """Each is far from its own bound when there is no more room; what is over makes room."""
+    flight = Flight()
+    size = WHOLE // 2
+    budgets = [Budget("/api/chat", flight) for _ in range(ALL // size)]
+    for one in budgets:
+        one.look(size // 2, Completion(), streamed=False)
+        one.look(size, Completion(), streamed=False)
+    assert flight.held == ALL
+    late = Budget("/v1/chat/completions", flight)
+    for streamed, completion in ((False, Completion()), (True, grown(Choice(["x"])))):
+        with pytest.raises(AttemptError, match="together"):
+            late.look(1, completion, streamed=streamed)
+    late.release()
+    budgets[0].release()
+    late.look(size, Completion(), streamed=False)
+    for one in (late, *budgets):
+        one.release()
+    assert flight.held == 0
+
+
+def test_long_records_count() -> None:
+    """What a stream brings in long records may be held as it is."""
+    Budget("/v1/responses").look(STEP, Completion(), WHOLE // 8, streamed=True)
+    with pytest.raises(AttemptError, match="larger than any"):
+        Budget("/v1/responses").look(STEP, Completion(), WHOLE + 1, streamed=True)
+
+
+@pytest.mark.anyio
+async def test_answers_that_fill_the_memory_together_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the server's doing, and for another time: tried again, and then told."""
+    monkeypatch.setattr(budget, "FIRST", 50_000)
+    monkeypatch.setattr(budget, "ALL", 100_000)
+    work = [job(0, kind=Kind.GENERATE)]
+    async with playing(LONG) as url, engine_for(work, url, api=Api.NATIVE, stream=False) as engine:
+        [result] = (await results_of(engine)).values()
+    assert result.failure is not None
+    assert (result.failure.code, result.attempts > 1) == ("answers_too_large", True)
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_is_over_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many that fill half of the room, one after the other."""
+    monkeypatch.setattr(budget, "FIRST", 50_000)
+    monkeypatch.setattr(budget, "ALL", 2 * len(LONG))
+    work = [job(number, kind=Kind.GENERATE) for number in range(5)]
+    async with playing(LONG) as url, engine_for(work, url, api=Api.NATIVE, stream=False, limit=1) as engine:
+        results = await results_of(engine)
+    assert [(result.failure, result.attempts) for result in results.values()] == [(None, 1)] * 5

@@ -72,15 +72,16 @@ def test_calls_that_come_at_once(style: str, calls: list[tuple[str, Any]], data:
 
 
 @pytest.mark.timeout(5)
-def test_many_calls_in_one_event_cost_what_they_are() -> None:
+def test_many_calls_cost_what_they_are() -> None:
     """20,000 calls, by index and by id, take a tenth of a second: no call is looked for among the others."""
     for name in ("index", "id"):
-        pieces = [
-            {name: place if name == "index" else str(place), "function": {"name": "f", "arguments": "{}"}}
-            for place in range(20_000)
-        ]
         completion = Completion()
-        chat.decode({"choices": [{"index": 0, "delta": {"tool_calls": pieces}, "finish_reason": None}]}, completion)
+        for start in range(0, 20_000, 1000):
+            pieces = [
+                {name: place if name == "index" else str(place), "function": {"name": "f", "arguments": "{}"}}
+                for place in range(start, start + 1000)
+            ]
+            chat.decode({"choices": [{"index": 0, "delta": {"tool_calls": pieces}, "finish_reason": None}]}, completion)
         check_calls(completion)
         assert len(completion.first.tool_calls) == 20_000
 

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import AttemptError, malformed
+from batcher.failures import AttemptError, malformed, shown
 from batcher.model import END, Choice, Delta, Kind
 from batcher.wire.dialects import endings
-from batcher.wire.dialects.endings import choices_of, finish_of, index_of, list_of, settle, settle_whole, text_of
+from batcher.wire.dialects.endings import (
+    MOST,
+    choices_of,
+    entries_of,
+    finish_of,
+    index_of,
+    list_of,
+    settle,
+    settle_whole,
+    text_of,
+    too_many,
+)
 from batcher.wire.dialects.envelope import RARE, take_envelope
 from batcher.wire.dialects.messages import to_openai
 from batcher.wire.dialects.parameters import openai_fields
@@ -95,12 +106,17 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     if "choices" not in record:
         check_keys(record, TOP_KEYS, "a record")
     content = changed = False
-    for piece in list_of(record.get("choices"), "choices"):
+    pieces = list_of(record.get("choices"), "choices")
+    entries = len(pieces)
+    for piece in pieces:
         if type(piece) is not dict:
-            raise AttemptError(malformed(f"a choice that is no object with a delta: {piece!r:.80}"))
+            raise AttemptError(malformed(f"a choice that is no object with a delta: {shown(piece)}"))
         index = index_of(piece, 0)
         choice = completion.choices.get(index)
         delta = _part(piece, index, completion)
+        entries += entries_of(delta)
+        if entries > MOST:
+            raise too_many("choices, parts and tool calls")
         said = _delta(piece, delta, index)
         calls = _calls(delta)
         content |= completion.add(said) or bool(calls)
@@ -117,7 +133,9 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
 
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the dialects' signature
     """Take an answer that came in one piece. Raises AttemptError if it is cut, damaged, or no chat completion."""
-    for place, piece in enumerate(choices_of(body)):
+    pieces = choices_of(body)
+    entries = len(pieces)
+    for place, piece in enumerate(pieces):
         message = piece.get("message")
         if message is None and "message" in piece and piece.get("finish_reason"):
             message = {}  # Azure's filter and others give a reason and nothing else
@@ -128,6 +146,9 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  #
         if is_plain and index not in completion.choices:  # nearly every answer
             completion.choices[index] = Choice([text] if text else [], finish_reason=finish_of(piece, PATH))
         else:
+            entries += entries_of(message)
+            if entries > MOST:
+                raise too_many("choices, parts and tool calls")
             check_keys(message, DELTA_KEYS, "a message")
             delta = _delta(piece, message, index)
             delta.tool_calls = _calls(message)
@@ -157,7 +178,7 @@ def _part(piece: dict[str, Json], index: int, completion: Completion) -> dict[st
     """
     delta = piece.get("delta")
     if type(delta or {}) is not dict:
-        raise AttemptError(malformed(f"a choice that is no object with a delta: {piece!r:.80}"))
+        raise AttemptError(malformed(f"a choice that is no object with a delta: {shown(piece)}"))
     if not delta or not _says(delta):
         message = piece.get("message")
         if message is None and type(piece.get("text")) is str:
@@ -208,7 +229,7 @@ def _calls(message: dict[str, Json]) -> Sequence[dict[str, Json]]:
     if not calls and (function := message.get("function_call")):
         calls = [{"type": "function", "function": function}]
     if calls and (type(calls) is not list or any(type(call) is not dict for call in calls)):
-        raise AttemptError(malformed(f"tool calls that are no list of objects: {calls!r:.80}"))
+        raise AttemptError(malformed(f"tool calls that are no list of objects: {shown(calls)}"))
     for call in calls:
         check_call(call)
     return calls
@@ -226,6 +247,8 @@ def _keep(piece: dict[str, Json], delta: dict[str, Json], index: int, completion
     """Keep the fields that are not added up (role, vendors' own), so that `rebuild` can give them back."""
     kept, message = completion.tail.setdefault("choices", {}).setdefault(index, ({}, {}))
     message.update(delta)
+    if len(message) > MOST:
+        raise too_many("keys in all")
     logprobs = kept.get("logprobs")
     kept.update(piece)
     if logprobs:  # the last record has null in their place

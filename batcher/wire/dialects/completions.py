@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import AttemptError, malformed
+from batcher.failures import AttemptError, malformed, shown
 from batcher.model import END, Delta, Kind
 from batcher.wire.dialects import endings
-from batcher.wire.dialects.endings import choices_of, finish_of, index_of, list_of, settle, settle_whole, text_of
+from batcher.wire.dialects.endings import (
+    MOST_TOKENS,
+    choices_of,
+    finish_of,
+    index_of,
+    list_of,
+    settle,
+    settle_whole,
+    text_of,
+)
 from batcher.wire.dialects.envelope import RARE, take_envelope
 from batcher.wire.dialects.parameters import openai_fields
 from batcher.wire.dialects.shapes import refusal, require
@@ -79,7 +88,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     content = False
     for place, piece in enumerate(list_of(record.get("choices"), "choices")):
         if type(piece) is not dict:
-            raise AttemptError(malformed(f"a choice that is no object: {piece!r:.80}"))
+            raise AttemptError(malformed(f"a choice that is no object: {shown(piece)}"))
         content |= _add(piece, place, completion)
     if completion.choices:
         settle(completion)
@@ -127,7 +136,7 @@ def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
 def _add_logprobs(logprobs: dict[str, Json], choice: Choice) -> None:
     """Join by key: `content` holds one object a token; the legacy object has parallel lists, and stays one object."""
     if "content" in logprobs:
-        choice.logprobs.extend(list_of(logprobs["content"], "logprobs"))
+        choice.logprobs.extend(list_of(logprobs["content"], "logprobs", MOST_TOKENS))
         return
     if not choice.logprobs:
         choice.logprobs.append({})

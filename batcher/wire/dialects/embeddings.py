@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import AttemptError, malformed
+from batcher.failures import AttemptError, malformed, shown
 from batcher.model import Kind
 from batcher.wire.dialects.envelope import take_envelope, without
 from batcher.wire.dialects.parameters import openai_fields
@@ -66,7 +66,7 @@ def _in_order(data: list[Json]) -> list[Json]:
     vectors: dict[int, Json] = {}
     for place, item in enumerate(data):
         if type(item) is not dict:
-            raise AttemptError(malformed(f"an embedding that is no object: {item!r:.80}"))
+            raise AttemptError(malformed(f"an embedding that is no object: {shown(item)}"))
         index = item.get("index", place)
         if type(index) is not int or not 0 <= index < len(data) or index in vectors:
             raise AttemptError(malformed(f"index {index!r:.40} of an embedding is wrong or there twice"))

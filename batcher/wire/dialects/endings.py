@@ -7,16 +7,21 @@ content, then the end, with neither mark (Ollama middleware/openai.go).
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import AttemptError, Failure, FailureClass, malformed, truncated
+from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown, truncated
 from batcher.wire.dialects.envelope import counted_nothing, without
 from batcher.wire.rules import classify_error
 
 if TYPE_CHECKING:
-    from batcher.model import Choice, Completion, Json
+    from batcher.model import Call, Choice, Completion, Json
 
+MOST: Final = 4096
+"""Entries of one record that are taken one by one, choices, tool calls and parts together: nothing waits for long."""
+MOST_TOKENS: Final = 2**18
+"""Tokens with log probabilities that one record may bring."""
 NONE: Final = "none"
 BROKEN: Final = "broken off"
 
@@ -82,7 +87,7 @@ def finish_of(piece: dict[str, Json], path: str, key: str = "finish_reason") -> 
     if type(reason) is not str:
         if reason is None:
             return None
-        raise AttemptError(malformed(f"a {key} that is no text: {said!r:.80}"))
+        raise AttemptError(malformed(f"a {key} that is no text: {shown(said)}"))
     meaning = meaning_of(reason)
     if meaning == BROKEN:
         words = said.get("message") if type(said) is dict else None
@@ -136,6 +141,18 @@ def choices_of(body: dict[str, Json]) -> list[dict[str, Json]]:
     return choices
 
 
+def choices_asked(call: Call) -> float:
+    """How many choices a call asks for."""
+    job = call.jobs[0] if call.jobs else None
+    if job is None:
+        return math.inf
+    body = job.extra if job.body is None else job.body
+    wanted = job.params.get("n", body.get("n"))
+    if type(body.get("prompt")) is list:
+        return math.inf  # each of its prompts has choices of its own
+    return wanted if type(wanted) is int else 1
+
+
 def index_of(piece: dict[str, Json], place: int = 0) -> int:
     """The index of a choice; its place where the server names none."""
     index = piece.get("index")
@@ -144,7 +161,7 @@ def index_of(piece: dict[str, Json], place: int = 0) -> int:
     if type(index) is not int:
         if isinstance(index, bool) or (isinstance(index, float) and index.is_integer()):
             return int(index)  # what is equal to a number is that number, as it is to `skim`
-        raise AttemptError(malformed(f"a choice whose index is no number: {index!r:.80}"))
+        raise AttemptError(malformed(f"a choice whose index is no number: {shown(index)}"))
     return index
 
 
@@ -153,14 +170,26 @@ def text_of(value: Json, key: str) -> str:
     if value is None:
         return ""
     if type(value) is not str:
-        raise AttemptError(malformed(f"{key} that is no text: {value!r:.80}"))
+        raise AttemptError(malformed(f"{key} that is no text: {shown(value)}"))
     return value
 
 
-def list_of(value: Json, key: str) -> list[Json]:
-    """A list; null is empty. Raises AttemptError for anything else."""
+def list_of(value: Json, key: str, most: int = MOST) -> list[Json]:
+    """A list; null is empty. Raises AttemptError for anything else, and for more than `most` entries."""
     if value is None:
         return []
     if type(value) is not list:
-        raise AttemptError(malformed(f"{key} that is no list: {value!r:.80}"))
+        raise AttemptError(malformed(f"{key} that is no list: {shown(value)}"))
+    if len(value) > most:
+        raise too_many(key, most)
     return value
+
+
+def entries_of(message: dict[str, Json]) -> int:
+    """How many entries a message has that are taken one by one: its parts, thoughts and tool calls."""
+    return sum([len(value) for value in message.values() if type(value) is list])
+
+
+def too_many(what: str, most: int = MOST) -> AttemptError:
+    """The error for a record with more entries than any answer has."""
+    return AttemptError(malformed(f"a record with more than {most} {what}"))

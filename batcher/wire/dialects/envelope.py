@@ -52,8 +52,10 @@ def usage_of(counts: Json) -> Usage | None:
     """The token counts, by the names of any endpoint; `None` where nothing was counted: zeros are no count."""
     if type(counts) is not dict:
         return None
-    prompt = _count(counts, "prompt_tokens", "input_tokens")
-    completion = _count(counts, "completion_tokens", "output_tokens")
+    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    if not (type(prompt) is type(completion) is int and 0 <= prompt <= MOST and 0 <= completion <= MOST):  # the usual
+        prompt = _count(counts, "prompt_tokens", "input_tokens")
+        completion = _count(counts, "completion_tokens", "output_tokens")
     if not prompt and not completion:
         return None
     if DETAILS.isdisjoint(counts):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import AttemptError, Failure, FailureClass, malformed
+from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown
 from batcher.model import Kind
 from batcher.wire.dialects.envelope import take_envelope, without
 from batcher.wire.dialects.parameters import openai_fields
@@ -72,4 +72,4 @@ def _image(item: Json) -> str:
             'ask for the image itself with "params": {"response_format": "b64_json"}'
         )
         raise AttemptError(Failure(FailureClass.PERMANENT, "image_url_only", words))
-    raise AttemptError(malformed(f"an image that is no b64_json: {item!r:.80}"))
+    raise AttemptError(malformed(f"an image that is no b64_json: {shown(item)}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import AttemptError, malformed
+from batcher.failures import AttemptError, malformed, shown
 from batcher.model import END, Kind
 from batcher.wire.dialects import ollama_record
 from batcher.wire.dialects.messages import to_native
@@ -81,7 +81,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     elif message is None:
         check_keys(record, KEYS, "a record")
     else:
-        raise AttemptError(malformed(f"a `message` that is no object but {str(message)[:80]!r}"))
+        raise AttemptError(malformed(f"a `message` that is no object but {shown(message)}"))
     if "logprobs" in record:
         choice.logprobs.extend(ollama_record.logprobs(record))
     if record.get("done"):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import AttemptError, Failure, FailureClass, malformed
+from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown
 from batcher.model import Choice, Completion, Json, ServerTimes, Usage
-from batcher.wire.dialects.endings import finish_of
+from batcher.wire.dialects import endings
 from batcher.wire.dialects.envelope import MOST
 from batcher.wire.dialects.toolpieces import check_call
 
@@ -56,8 +56,8 @@ def add(choice: Choice, text: Json, message: dict[str, Json]) -> bool:
         choice.thoughts.append(_checked(thinking))
         content = True
     if calls := message.get("tool_calls"):
-        if type(calls) is not list or not all(type(call) is dict for call in calls):
-            raise AttemptError(malformed(f"tool calls that are none: {str(calls)[:80]}"))
+        if any(type(call) is not dict for call in endings.list_of(calls, "tool calls")):
+            raise AttemptError(malformed(f"tool calls that are none: {shown(calls)}"))
         for call in calls:
             check_call(call)
         choice.tool_calls.extend(calls)
@@ -69,7 +69,7 @@ def logprobs(record: dict[str, Json]) -> list[Json]:
     """The record's log probabilities. Raises AttemptError if they are no list."""
     given = record["logprobs"] or []
     if type(given) is not list:
-        raise AttemptError(malformed(f"logprobs that are no list: {str(given)[:80]}"))
+        raise AttemptError(malformed(f"logprobs that are no list: {shown(given)}"))
     return given
 
 
@@ -79,7 +79,7 @@ def finish(record: dict[str, Json], completion: Completion, choice: Choice, path
     if reason in ("load", "unload"):
         words = f"Ollama generated nothing (done_reason {reason!r}): the prompt or the messages are empty"
         raise AttemptError(Failure(FailureClass.PERMANENT, "empty_prompt", words, 200))
-    choice.finish_reason = finish_of(record, path, "done_reason")
+    choice.finish_reason = endings.finish_of(record, path, "done_reason")
     completion.proof = "done"
     completion.tail = record
     completion.served_model = record.get("model") or completion.served_model
@@ -118,7 +118,7 @@ def addressed(job: Job) -> dict[str, Json]:
 
 
 def _seconds(nanoseconds: Json) -> float | None:
-    return nanoseconds / 1e9 if type(nanoseconds) is int else None
+    return nanoseconds / 1e9 if type(nanoseconds) is int and 0 <= nanoseconds <= MOST else None
 
 
 def _count(value: Json) -> int | None:
@@ -127,5 +127,5 @@ def _count(value: Json) -> int | None:
 
 def _checked(text: Json) -> str:
     if type(text) is not str:
-        raise AttemptError(malformed(f"an answer whose text is {str(text)[:80]!r}, of type {type(text).__name__}"))
+        raise AttemptError(malformed(f"an answer whose text is {shown(text)}, of type {type(text).__name__}"))
     return text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import AttemptError, malformed
-from batcher.wire.dialects.endings import list_of, text_of
+from batcher.failures import AttemptError, malformed, shown
+from batcher.wire.dialects.endings import MOST, MOST_TOKENS, list_of, text_of, too_many
 from batcher.wire.faults import check_keys, check_word
 
 if TYPE_CHECKING:
@@ -23,11 +23,12 @@ def logprobs_of(given: Json) -> Sequence[Json]:
     """One object a token; the old form has lists side by side (Together: togethercomputer/together-python#251)."""
     if type(given) is not dict:
         return given if type(given) is list else ()
-    if given.get("content") is not None or type(tokens := given.get("tokens")) is not list:
-        return list_of(given.get("content"), "logprobs")
-    values = list_of(given.get("token_logprobs"), "logprobs")
-    ids = list_of(given.get("token_ids"), "logprobs")
-    tops = list_of(given.get("top_logprobs"), "logprobs")
+    if given.get("content") is not None or type(given.get("tokens")) is not list:
+        return list_of(given.get("content"), "logprobs", MOST_TOKENS)
+    tokens = list_of(given["tokens"], "logprobs", MOST_TOKENS)
+    values = list_of(given.get("token_logprobs"), "logprobs", MOST_TOKENS)
+    ids = list_of(given.get("token_ids"), "logprobs", MOST_TOKENS)
+    tops = list_of(given.get("top_logprobs"), "logprobs", MOST_TOKENS)
     found = []
     for place, token in enumerate(tokens):
         one = {"token": token, "logprob": values[place] if place < len(values) else None}
@@ -47,7 +48,7 @@ def said_in(content: Json) -> tuple[str, str]:
         return "", ""
     parts = [content] if type(content) is dict else content
     if type(parts) is not list:
-        raise AttemptError(malformed(f"content that is neither text nor parts: {content!r:.80}"))
+        raise AttemptError(malformed(f"content that is neither text nor parts: {shown(content)}"))
     text = thinking = ""
     for part in parts:
         if type(part) is str:
@@ -68,10 +69,20 @@ def thought_in(thought: Json) -> str:
     """The text of a thought, which may come in parts, each under a name of its own (OpenRouter, Mistral, LiteLLM)."""
     if type(thought) is str:
         return thought
-    if type(thought) is list:
-        return "".join(map(thought_in, thought))
-    if type(thought) is dict:
-        check_keys(thought, PART_KEYS, "a thought")
-        keys = ("text", "thinking", "summary", "content")
-        return next((thought_in(thought[key]) for key in keys if thought.get(key)), "")
-    raise AttemptError(malformed(f"a thought that is neither text nor parts: {thought!r:.80}"))
+    texts: list[str] = []
+    left, taken = [thought], 0
+    while left:
+        part, taken = left.pop(), taken + 1
+        if taken + len(left) > MOST:
+            raise too_many("parts of a thought")
+        if type(part) is str:
+            texts.append(part)
+        elif type(part) is list:
+            left.extend(reversed(part))
+        elif type(part) is dict:
+            check_keys(part, PART_KEYS, "a thought")
+            said = next((part[key] for key in ("text", "thinking", "summary", "content") if part.get(key)), None)
+            left.extend([] if said is None else [said])
+        else:
+            raise AttemptError(malformed(f"a thought that is neither text nor parts: {shown(part)}"))
+    return "".join(texts)

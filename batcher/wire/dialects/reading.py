@@ -6,8 +6,6 @@ ignore `stream` answer an event stream with one JSON object, and some stream una
 
 from __future__ import annotations
 
-import math
-import re
 from operator import length_hint
 from typing import TYPE_CHECKING, Final
 
@@ -17,11 +15,14 @@ from batcher import codec
 from batcher.failures import AttemptError, malformed, truncated
 from batcher.model import END, Call, Completion, Json
 from batcher.wire.dialects import SKIMS
+from batcher.wire.dialects.endings import choices_asked
 from batcher.wire.dialects.halves import join_halves
+from batcher.wire.dialects.strays import instead_of_a_record, is_utf8, mended, told
 from batcher.wire.dialects.toolpieces import check_calls
+from batcher.wire.dialects.weight import HEAVY, LONG, weigh
 from batcher.wire.faults import error_in
 from batcher.wire.framing import EventStream, Lines, RecordTooLongError
-from batcher.wire.rules import classify_error, not_an_llm, unreadable
+from batcher.wire.rules import classify_error, not_an_llm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,9 +51,6 @@ NUMEROUS: Final = frozenset({"/api/generate", "/api/embed", "/v1/embeddings"})
 PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive"})
 """Events that carry nothing, whatever their data."""
 
-PING: Final = re.compile(rb"\W*(?:ping|pong|heart[-_ ]?beat|keep[-_ ]?alive|processing|waiting)\W*", re.IGNORECASE)
-"""Words in the place of a record that only keep the connection open."""
-
 
 class Reading:
     """Feed it chunks, then `close` it. `completion` holds what has arrived, also after a failure."""
@@ -71,6 +69,7 @@ class Reading:
         "complete",
         "completion",
         "done",
+        "kept",
     )
 
     def __init__(self, call: Call, dialect: Dialect, content_type: str = "") -> None:
@@ -79,6 +78,8 @@ class Reading:
         """The terminal mark was read: nothing that follows matters."""
         self.complete = False
         """The answer is all there: what may follow are its counts and the terminal mark."""
+        self.kept = 0
+        """Bytes of long records, which may be held as they are."""
         self._call = call
         self._dialect = dialect
         self._skim: Skim | None = None
@@ -136,19 +137,8 @@ class Reading:
     def _check_count(self) -> None:
         """Raise AttemptError for choices that nobody asked for: the number of one was damaged."""
         count = len(self.completion.choices)
-        if count > 1 and count > (most := self._asked()):
+        if count > 1 and count > (most := choices_asked(self._call)):
             raise AttemptError(malformed(f"{count} choices where {most} were asked for"))
-
-    def _asked(self) -> float:
-        """How many choices were asked for."""
-        job = self._call.jobs[0] if self._call.jobs else None
-        if job is None:
-            return math.inf
-        body = job.extra if job.body is None else job.body
-        wanted = job.params.get("n", body.get("n"))
-        if type(body.get("prompt")) is list:
-            return math.inf  # each of its prompts has choices of its own
-        return wanted if type(wanted) is int else 1
 
     def _begin(self, chunk: bytes) -> bool:
         """Hold bytes until the framing is known; an answer in one piece is held to its end."""
@@ -161,6 +151,7 @@ class Reading:
         held = b"".join(self._pieces)
         head = held.lstrip(BLANK)
         if not head:
+            self._pieces.clear()  # else each of many is joined with all before it
             return False
         if self._is_whole(head):
             # A shorter head than a field's name may yet turn out to be one: `da` becomes `data:`.
@@ -187,6 +178,7 @@ class Reading:
             if self._call.stream:
                 return
             raise AttemptError(malformed("an empty answer"))
+        weigh(body)
         record = self._parse(body)
         if record is None and self._call.stream and body.lstrip(BLANK).startswith(b"{"):
             *lines, last = [line for line in body.split(b"\n") if line.strip()]
@@ -227,7 +219,7 @@ class Reading:
             if self.done:
                 break
             if event == "error":
-                raise AttemptError(self._told(data))
+                raise AttemptError(told(data, self._call.path))
             self.done = self.complete = (
                 data == b"[DONE]"
             )  # else a ping: an empty event, or a comment that a gateway wraps as data
@@ -237,6 +229,8 @@ class Reading:
         """Decode records in order, up to the terminal mark."""
         if self.done:
             return False
+        if records and len(records[0]) > HEAVY:
+            weigh(records[0])  # the only one that can be so long: the others came in one chunk
         left = iter(records)
         decoded = map(orjson.loads, left)
         skim, completion, content, place = self._skim, self.completion, False, 0
@@ -260,11 +254,13 @@ class Reading:
         if self._call.path not in NUMEROUS and codec.has_long_integer(data):
             record = self._parse(data)
         self._check(record)
+        if len(data) > LONG:
+            self.kept += len(data)
         content = self._dialect.decode(record, self.completion)
         self._check_count()
         if self.completion.proof is not None:
             self.done = self._call.path.startswith(PROVEN_AT_ONCE)
-            self.complete = self.done or len(self.completion.choices) >= self._asked()
+            self.complete = self.done or len(self.completion.choices) >= choices_asked(self._call)
         else:
             self.complete = False
         return content
@@ -275,58 +271,30 @@ class Reading:
         if error is not None:
             raise AttemptError(classify_error(error, self._call.path))
 
-    def _told(self, data: bytes) -> Failure:
-        """The failure that an event named `error` tells."""
-        value = _loads(data)
-        error = (error_in(value) or value) if type(value) is dict else value
-        return classify_error(error or data.decode("utf-8", "replace"), self._call.path)
-
     def _take_unreadable(self, data: bytes, value: Json) -> None:
         """Raise AttemptError for what is no record, unless it says nothing, or the last record will say it all."""
-        if type(value) is str:
-            data = value.encode("utf-8", "replace")
-        elif type(value) is list and len(value) == 1 and type(value[0]) is dict:  # Google sends errors so
-            self._check(value[0])
-        if data.strip() == b"null" or PING.fullmatch(data):
+        failure = instead_of_a_record(data, value, self._call.path)
+        if failure is None:
             return
-        failure = malformed(f"a record that is no object: {value!r:.80}")
-        if value is None or type(value) is str:
-            failure = unreadable(data, self._call.path)
         if failure.code != "malformed" or self._call.path != MENDING:
             raise AttemptError(failure)
         self._unread = self._unread or failure
 
     def _parse(self, data: bytes) -> Json:
-        """The JSON value, None if there is none. What orjson refuses is mended: lone surrogates, and invalid UTF-8."""
+        """The JSON value, None if there is none; one that had to be mended is remembered."""
         try:
             return orjson.loads(data) if self._call.path in NUMEROUS else codec.loads(data)
         except orjson.JSONDecodeError:
             return self._mend(data)
 
     def _mend(self, data: bytes) -> Json:
-        record = _loads(data)
+        record = mended(data)
         if record is not None:
             self._mended = True
-            if not _is_utf8(data):
+            if not is_utf8(data):
                 self.completion.flag("utf8_replaced")
         return record
 
 
 def _looks_like_events(head: bytes) -> bool:
     return head.startswith((b"data:", b"event:", b"id:", b"retry:", b"error:", b":"))
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _loads(data: bytes) -> Json:
-    """A JSON value, read leniently: halves of characters, invalid UTF-8 and control characters; None if it is none."""
-    try:
-        return codec.loads(data)
-    except orjson.JSONDecodeError:
-        return codec.loads_leniently(data.removeprefix(b"\xef\xbb\xbf"))

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import AttemptError, malformed, truncated
+from batcher.failures import AttemptError, malformed, shown, truncated
 from batcher.model import Choice, Delta, Kind
-from batcher.wire.dialects.endings import has_content, list_of, text_of
+from batcher.wire.dialects.endings import MOST, MOST_TOKENS, entries_of, has_content, list_of, text_of, too_many
 from batcher.wire.dialects.envelope import counted_nothing, take_envelope, without
 from batcher.wire.dialects.messages import to_input
 from batcher.wire.dialects.parameters import openai_fields
@@ -76,7 +76,10 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     if kind == "response.function_call_arguments.delta":
         return bool(record.get("delta"))
     if kind == "response.output_item.done":
-        completion.tail.setdefault("items", []).append(record.get("item"))
+        items = completion.tail.setdefault("items", [])
+        items.append(record.get("item"))
+        if len(items) > MOST:
+            raise too_many("items")
     elif kind in ENDS:
         _end(record, completion)
     return False
@@ -172,9 +175,13 @@ def _is_of_ollama(response: dict[str, Json]) -> bool:
 def _choice(output: list[Json]) -> Choice:
     """The items of an output as one answer. Raises AttemptError for one that was damaged on its way."""
     choice = Choice()
+    entries = len(output)
     for item in output:
         if type(item) is not dict:
-            raise AttemptError(malformed(f"an item of the output that is no object: {item!r:.80}"))
+            raise AttemptError(malformed(f"an item of the output that is no object: {shown(item)}"))
+        entries += entries_of(item)
+        if entries > MOST:
+            raise too_many("items and parts")
         kind = item.get("type")
         check_keys(item, ITEM_KEYS, "an item of the output")
         check_word(kind, ITEMS)
@@ -193,13 +200,13 @@ def _choice(output: list[Json]) -> Choice:
 def _add_message(item: dict[str, Json], choice: Choice) -> None:
     for part in list_of(item.get("content"), "content"):
         if type(part) is not dict:
-            raise AttemptError(malformed(f"a part of a message that is no object: {part!r:.80}"))
+            raise AttemptError(malformed(f"a part of a message that is no object: {shown(part)}"))
         kind = part.get("type")
         check_keys(part, PART_KEYS, "a part of a message")
         check_word(kind, PARTS)
         if kind == "output_text":
             choice.texts.append(text_of(part.get("text"), "text"))
-            choice.logprobs.extend(list_of(part.get("logprobs"), "logprobs"))
+            choice.logprobs.extend(list_of(part.get("logprobs"), "logprobs", MOST_TOKENS))
         elif kind == "refusal":
             choice.refusals.append(text_of(part.get("refusal"), "refusal"))
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from batcher import codec
-from batcher.failures import AttemptError, malformed
+from batcher.failures import AttemptError, malformed, shown
 from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Pieces:
         function = piece.get("function") or {}
         is_named = type(index) in (int, NoneType) and type(call_id) in (str, int, NoneType)
         if type(function) is not dict or not is_named:
-            raise AttemptError(malformed(f"a tool call that cannot be read: {piece!r:.80}"))
+            raise AttemptError(malformed(f"a tool call that cannot be read: {shown(piece)}"))
         name, arguments = function.get("name"), _as_text(function.get("arguments"))
         call = self._continued(index, call_id, name)
         if call is None:
@@ -97,7 +97,7 @@ def check_calls(completion: Completion) -> None:
         for call in choice.tool_calls:
             function = call.get("function")
             if type(function) is dict and not function.get("name"):
-                raise AttemptError(malformed(f"a tool call without a name: {call!r:.120}"))
+                raise AttemptError(malformed(f"a tool call without a name: {shown(call)}"))
 
 
 def is_cut(call: dict[str, Json]) -> bool:

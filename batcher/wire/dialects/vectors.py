@@ -7,7 +7,7 @@ from array import array
 from base64 import b64decode
 from typing import TYPE_CHECKING
 
-from batcher.failures import AttemptError, Failure, malformed
+from batcher.failures import AttemptError, Failure, malformed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ def check_vectors(vectors: Sequence[Json], expected: int) -> None:
     for place, vector in enumerate(vectors):
         size = _length(vector)
         if not size:
-            raise AttemptError(malformed(f"vector {place} is no list of finite numbers, not all 0: {vector!r:.80}"))
+            raise AttemptError(malformed(f"vector {place} is no list of finite numbers, not all 0: {shown(vector)}"))
         if length and size != length:
             raise AttemptError(malformed(f"vector {place} has {size} numbers, and the ones before it {length}"))
         length = size
