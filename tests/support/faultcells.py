@@ -138,14 +138,23 @@ def play(cell: Cell, place: Path) -> int:
 
 @contextmanager
 def short_waits() -> Iterator[None]:
-    """Backoff, probes and the wait for the end of a body take hundredths of seconds."""
+    """Holds, probes and the wait for the end of a body take hundredths of seconds; connections are used again.
+
+    A call that waits alone is due at once: whether it goes before the next new one is by turns then, and not by chance.
+    """
     with ExitStack() as stack:
         for name, value in {
-            "running.wiring.RetryPolicy": partial(RetryPolicy, base=0.002, throttle_base=0.01),
+            "running.wiring.RetryPolicy": partial(
+                RetryPolicy, base=0.0, lone_cap=0.0, throttle_base=0.01, failing_base=0.02
+            ),
             "policy.breaker.FIRST_COOLDOWN": 0.02,
+            "policy.service.ASKING": 0.01,
+            "policy.pace.statement.MINUTE": 0.05,
             "policy.lastlook.LEAST_S": 0.2,
             "policy.lastlook.WAITS": (0.02, 0.1),
             "exchange.workers.DRAIN": 0.05,
+            "wire.connections.TRIALS": 0,
+            "wire.connections.QUIET": 0.0,
         }.items():
             stack.enter_context(mock.patch(f"batcher.{name}", value))
         yield

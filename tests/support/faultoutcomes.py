@@ -67,22 +67,30 @@ def answered(*flags: str) -> Outcome:
 def retried(code: str, kind: str = "transient") -> Outcome:
     """It may go well next time, and is given up after the attempts that are allowed.
 
-    With as many served as failed until then, nothing is held against `always` until `after` was served, unless it is
-    certain that the failure is its own.
+    Two of three having failed, nothing is held against `always` until `after` was served, unless it is certain that the
+    failure is its own. Retries and new calls go by turns: it is asked twice before `after`, and twice behind it.
     """
-    times = 2 if kind == "permanent" else 3
+    times = 2 if kind == "permanent" else 4
     return Outcome(Fate("result", 2, 2), Fate("error", times, times, kind, code), Exit.SOME_FAILED)
 
 
 def lasting(code: str, kind: str = "transient") -> Outcome:
-    """As `retried`, where the simulator cannot be told to do it only once."""
+    """As `retried`, where the simulator cannot be told to do it only once: too little is known yet to acquit `once`."""
     outcome = retried(code, kind)
-    return replace(outcome, once=outcome.always)
+    return replace(outcome, once=outcome.always._replace(requests=2, attempts=2))
 
 
-def unheard(code: str, kind: str = "transient") -> Outcome:
-    """All jobs are sent as often as is allowed, and the server never reads a byte of them."""
-    fate = Fate("error", 0, 2, kind, code)
+def unheard(code: str) -> Outcome:
+    """The server never reads a byte of anything: that ends the run, and no job is blamed.
+
+    With fewer retries the first jobs are given up before three have failed.
+    """
+    return replace(UNREACHABLE, stop=f"transient {code}", retries=4)
+
+
+def unheard_in_time(code: str) -> Outcome:
+    """All jobs are sent as often as is allowed: none was done in the time that it is given, which is its own affair."""
+    fate = Fate("error", 0, 2, "permanent", code)
     return Outcome(fate, fate, Exit.SOME_FAILED, before=fate, after=fate)
 
 
@@ -105,8 +113,15 @@ def forbidden(code: str) -> Outcome:
 def told(code: str, hint: float, max_wait: float = 1.0) -> Outcome:
     """The server says to come back later than the run is willing to wait, to this job alone: that is its last word."""
     assert hint > max_wait
-    fate = Fate("error", 3, 3, "throttle", code)
+    fate = Fate("error", 4, 4, "throttle", code)
     return Outcome(Fate("result", 2, 2), fate, Exit.SOME_FAILED, max_wait=max_wait)
+
+
+def exhausted(code: str, hint: float, max_wait: float = 1.0) -> Outcome:
+    """The same for all but `before`: three of four are not nearly all, so it is the last word to each of them."""
+    outcome = told(code, hint, max_wait)
+    fate = outcome.always._replace(requests=MANY, attempts=MANY)
+    return replace(outcome, once=fate, always=fate, after=fate, retries=0)
 
 
 def waited(code: str) -> Outcome:
@@ -151,7 +166,7 @@ OUTCOMES: Final[tuple[tuple[Outcome, frozenset[Way], tuple[str, ...]], ...]] = (
     (HUNG_UP_ONCE, ALL, ("do=crash times=1",)),
     # silence
     (unheard("timeout_first_token"), STREAMS, ("the server is frozen", "the server never reads")),
-    (unheard("timeout_total", "permanent"), ALL - STREAMS, ("the server is frozen", "the server never reads")),
+    (unheard_in_time("timeout_total"), ALL - STREAMS, ("the server is frozen", "the server never reads")),
     (retried("timeout_first_token"), STREAMS, ("do=silent", "do=stall_head", "do=pings after=0")),
     (retried("timeout_idle"), PIECES, ("do=stall after=2", "do=pings after=2")),
     (retried("timeout_first_token"), RESPONSES_STREAM, ("do=stall after=2", "do=pings after=2")),
@@ -221,7 +236,7 @@ OUTCOMES: Final[tuple[tuple[Outcome, frozenset[Way], tuple[str, ...]], ...]] = (
         f"do=throttled retry_after=7 hint={kind}" for kind in ("date", "iso", "epoch", "epoch-ms", "metadata")
     ))),
     (told("rate_limited", 7.66), ALL, ("do=throttled retry_after=7.66 hint=plain",)),
-    (told("rate_limited", 60), ALL, ("refused requests count",)),
+    (exhausted("rate_limited", 60), ALL, ("refused requests count",)),
     (told("rate_limited", 360), ALL, ("do=throttled retry_after=360 hint=go",)),
     (told("rate_limited", 54000), ALL, ("do=throttled retry_after=54000",)),
 )
