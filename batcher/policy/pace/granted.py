@@ -39,8 +39,8 @@ DEAD: Final = 0.5
 MORE: Final = 1.5
 """How many times the part refused before fits neither a rate nor dice."""
 THEIRS: Final = (0.98, 8, 0.35)
-"""Of the calls that are sent again, and so many at least, the part that is refused once more where it is about them; and
-the part that all calls are refused there at most. A rate grants what it has refused as soon as any other."""
+"""Of the calls that are sent again, and so many at least, the part that is refused once more where it is about them;
+and the part of all calls that is refused there at most. A rate grants what it has refused as soon as any other."""
 KEPT: Final = 0.5
 """The part of what is known of those that is kept from one cycle to the next."""
 FEW: Final = 0.04
