@@ -38,7 +38,7 @@ DEAD: Final = 0.5
 """The same for the time in which all are: less costs little, and may as well be a storm."""
 MORE: Final = 1.5
 """How many times the part refused before fits neither a rate nor dice."""
-THEIRS: Final = (0.98, 8, 0.35)
+THEIRS: Final = (0.98, 3, 0.35)
 """Of the calls that are sent again, and so many at least, the part that is refused once more where it is about them;
 and the part of all calls that is refused there at most. A rate grants what it has refused as soon as any other."""
 KEPT: Final = 0.5
@@ -166,9 +166,9 @@ class Granted:
             self._lower(taken, now, until)
         self._set_due()
 
-    def granted(self, sent: float, taken: float, now: float, *, is_retry: bool = False) -> None:
-        """A call that was sent then was granted."""
-        self._again[0] += is_retry
+    def granted(self, sent: float, taken: float, now: float, *, is_again: bool = False) -> None:
+        """A call that was sent then was granted; `is_again`: it had been refused."""
+        self._again[0] += is_again
         if now - self._marks[-1].at >= MARK:
             self._mark(taken, now)
         if self.refusing is not None:
