@@ -231,3 +231,12 @@ def test_one_of_two_models_is_told_to_wait_for_hours() -> None:
     ended = [run.end(one) for one in [run.send() for _ in range(8)]]
     assert set(ended) == {Verdict.ENDED}
     assert len(ended) >= SEVERAL
+
+
+def test_what_was_refused_has_all_its_tries_left() -> None:
+    """Refusals send a job to the end of the input, failures fail it: neither uses up what the other has."""
+    work = calls(60)
+    fates = iter([throttle(0.1), throttle(0.1), SICK, SICK])
+    run = Run.of(work, limit=2, retries=2).drain(lambda one: next(fates, None) if one is work[20] else None)
+    assert run.sent.count(work[20]) == 5
+    assert (work[20].refused, work[20].counted) == (2, 2)
