@@ -94,6 +94,7 @@ class Call:
 
     Calls of one `group` want the same model loaded in the same way. The last fields are its history: `server` is where
     it was sent last, `sent` counts exchanges, `counted` those that used up the allowance of retries,
+    `refused` those that said wait while others were served,
     `waited` is backoff and pacing in seconds, `overran` says that an attempt took longer than all of it may.
     """
 
@@ -106,6 +107,7 @@ class Call:
     sent: int = 0
     server: str = ""
     counted: int = 0
+    refused: int = 0
     throttled: int = 0
     waited: float = 0.0
     resent: bool = False

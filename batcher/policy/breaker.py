@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 FIRST_COOLDOWN: Final = 0.5
 """Seconds to the first probe. A probe that nobody hears costs little."""
 
-HUNG_UP_CAP: Final = 4.0
-"""The longest time between two probes where somebody takes connections: it may have been for the probe's own sake."""
+HUNG_UP_CAP: Final = (1.0, 4.0)
+"""The longest time between two probes where somebody takes connections, before anything was ever heard and after: it
+may have been for the probe's own sake."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class Breaker:
             self.down_since = now
         elif not was_probe:
             return
-        cap = min(HUNG_UP_CAP, self.cooldown_cap) if is_hung_up else self.cooldown_cap
+        cap = min(HUNG_UP_CAP[self.ever_answered], self.cooldown_cap) if is_hung_up else self.cooldown_cap
         until = now + min(FIRST_COOLDOWN * 2.0**self._probes, cap) * spread
         if now < self._gives_up_at:
             until = min(until, self._gives_up_at)  # a server back in time is found

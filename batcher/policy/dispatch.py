@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from batcher.policy import history
+from batcher.policy.evidence import Fault
 from batcher.policy.lastlook import ROOM
 
 if TYPE_CHECKING:
@@ -192,15 +193,21 @@ class Dispatch:
             if not lane.suits(call):
                 backlog.set_aside(backlog.pop(key, now))
                 continue
-            opens = self.quota.opens(entry.price, now)
+            price = 0.0 if self._is_alone_to_blame(lane, call) else entry.price
+            opens = self.quota.opens(price, now)
             if opens > now:
                 self.later = min(self.later, opens)
                 return None
             if self._fits(lane, call, now):
                 backlog.pop(key, now)
-                self.quota.spend(call, entry.price)
+                self.quota.spend(call, price)
                 return call
             passed.add(key)
+
+    def _is_alone_to_blame(self, lane: Lane, call: Call) -> bool:
+        """Whether nothing is left but retries, of what others were served there: who is to be spared for their sake?"""
+        backlog = self.backlog
+        return backlog.is_exhausted and not backlog.has_new and lane.service(call).evidence.fault() is Fault.CALL
 
     def _fresh(self, lane: Lane, now: float) -> Call | None:
         """Take a call that was set aside, or read on. A lane keeps to its group as long as the window has any of it."""

@@ -29,8 +29,9 @@ ALL: Final = 0.9
 """Calls that have to be refused for good, and their part of the votes, for that to be meant for all."""
 ITS_OWN: Final = frozenset({"tool_call_unreadable", "timeout_total", "too_slow"})
 """Transient failures that are about what the model wrote: the server is well."""
-DOUBT: Final = 0b1101_0101_0101_0101
-"""Nine of sixteen failed: no call is blamed for that, and it takes ten more that fail to blame the server again."""
+DOUBT: Final = 0b1101_1101_0101_0101
+"""Ten of sixteen failed: no call is blamed for that nor for one more that goes well, and several more have to fail to
+blame the server again."""
 _MASK: Final = (1 << WINDOW) - 1
 
 

@@ -34,6 +34,11 @@ def counted(call: Call) -> None:
     call.counted += 1
 
 
+def refused(call: Call) -> None:
+    """It was told to wait while others were served: so many tries before it goes to the end of the input."""
+    call.refused += 1
+
+
 def acquitted(call: Call) -> None:
     """What was held against it was not its fault."""
     call.counted -= 1

@@ -145,8 +145,8 @@ class Judge:
             return self.park(call, now, now, THROTTLED)
         is_too_long = (hint or 0.0) > lane.breaker.patience
         if self._is_held_against(lane, setback):
-            history.counted(call)
-            if is_too_long or not retry.allows(call.counted):
+            history.refused(call)
+            if is_too_long or not retry.allows(call.refused):
                 return Verdict.SPLIT if len(call.jobs) > 1 else self.put_off(call)
         if call.throttled % len(self.dispatch.live):  # it has not been told so everywhere
             return self.park(call, now, now)
@@ -241,7 +241,8 @@ class Judge:
                 self.stop(_out_of_patience(setback.failure, lane.breaker.patience))
             return self.is_stopped
         mine = lane.service(call)
-        is_open = mine.evidence.is_little if setback.failure.kind is FailureClass.THROTTLE else mine.is_unproven
+        is_open = not mine.is_held
+        is_open |= mine.evidence.is_little if setback.failure.kind is FailureClass.THROTTLE else mine.is_unproven
         if not lane.gives_up(call, now) or (is_open and self._brings_evidence()):
             return False
         why = _out_of_patience(setback.failure, lane.breaker.patience)

@@ -28,6 +28,8 @@ SLOW_START: Final = 4
 """After an outage a server is given this part of what it had, and one more for each first content and each success."""
 CERTAIN: Final = 2
 """Gates in a row after which the limit is cut: the first may have closed by lot, unless it speaks of a rate."""
+FRESH: Final = 2
+"""New calls that go alone for each that waits."""
 SPREAD: Final = (0.8, 1.2)
 """Factors on the time to a probe, so that many runs do not probe one server in step."""
 
@@ -50,8 +52,8 @@ class Lane:
     """What is in flight, and since when."""
     again: int = 0
     """How many of those in flight are not sent for the first time."""
-    was_again: bool = False
-    """The last that was sent there was not sent for the first time."""
+    fresh: int = FRESH
+    """How many were sent there since the last that was not sent for the first time."""
     group: str | None = None
     """What the server has loaded, or is loading."""
     is_draining: bool = False
@@ -94,14 +96,14 @@ class Lane:
     def favours_retries(self) -> bool:
         """Whether a retry goes before a new call: they have half of the slots, and a single one every other time.
 
-        So it is with what goes alone, as the probes of what is held and those that load a model: new calls bring
-        evidence, and one that waits may be what always fails.
+        Of those that go alone, as the probes of what is held and those that load a model, every third is one: new calls
+        bring evidence, and one that waits may be what always fails.
         """
         allowed = self.allowed
         if self.is_draining:
             return False
         if allowed == 1 or not self.in_flight:
-            return not self.was_again
+            return self.fresh >= (1 if allowed == 1 else FRESH)
         return 2 * self.again < allowed
 
     @property
@@ -189,8 +191,8 @@ class Lane:
         self.lonely = None if self.in_flight else call
         self.in_flight[call] = now
         self.requests += 1
-        self.was_again = call.sent > 0
-        self.again += self.was_again
+        self.fresh = self.fresh + 1 if call.sent == 0 else 0
+        self.again += call.sent > 0
         self.breaker.sent(call)
         service = self.service(call)
         if service.is_held:

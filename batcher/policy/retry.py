@@ -26,6 +26,8 @@ class RetryPolicy:
     lone_cap: float = 2.0
     failing_base: float = 2.0
     failing_cap: float = 120.0
+    unproven_base: float = 0.25
+    unproven_cap: float = 1.0
 
     def allows(self, counted: int) -> bool:
         """Whether a call that has used up `counted` attempts may have another."""
@@ -54,6 +56,10 @@ class RetryPolicy:
     def failing_delay(self, gate: int, rng: random.Random) -> float:
         """Seconds to hold what fails whatever is asked, for the n-th time: spread, lest many runs ask in step."""
         return min(self.failing_cap, self.failing_base * 2.0 ** min(gate - 1, 30)) * rng.uniform(0.8, 1.2)
+
+    def unproven_delay(self, gate: int, rng: random.Random) -> float:
+        """Seconds to hold what has failed from the start, for the n-th time: it is to be known soon."""
+        return min(self.unproven_cap, self.unproven_base * 2.0 ** min(gate - 1, 30)) * rng.uniform(0.8, 1.2)
 
     def _half_sure(self, times: int, cap: float, rng: random.Random) -> float:
         ceiling = min(cap, self.throttle_base * 2 ** min(times - 1, 30))

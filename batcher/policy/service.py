@@ -1,7 +1,7 @@
 """One model behind one path at one server: the evidence of how it serves, and the gate that holds what is sent. Pure.
 
 The gate closes when the evidence says that the server fails whatever it is asked. Then one call goes each time it
-opens, a new one and one that waits by turns, until one goes well.
+opens, two new ones and one that waits by turns, until one goes well.
 """
 
 from __future__ import annotations
@@ -127,11 +127,11 @@ class Service:
 
     def gives_up(self, now: float) -> bool:
         """Whether it has failed for longer than the run is willing to wait, or asks for as much."""
-        if not (self.is_held or self.evidence.is_little) or self.trouble is None:
+        if self.trouble is None or not (self.is_held or self.evidence.is_little or self._is_undecided):
             return False
         if self.trouble.kind is FailureClass.THROTTLE:
             return max(now, self._told_until) - self.since > self.patience
-        return self.is_held and now >= self._gives_up_at
+        return not self.evidence.is_little and now >= self._gives_up_at
 
     def acquit(self) -> None:
         """The server broke down as a whole: what that did to calls is no evidence of how it serves them."""
@@ -143,6 +143,11 @@ class Service:
         """Let everything pass, whatever was held."""
         self.is_held = False
         self.probe = None
+
+    @property
+    def _is_undecided(self) -> bool:
+        """Whether it has never served anything, and the evidence does not say that it serves."""
+        return not self.ever_served and self.evidence.fault() is not Fault.CALL
 
     @property
     def _refuses(self) -> bool:
@@ -159,7 +164,7 @@ class Service:
         """Failures from the start are a mistake of ours soon; a server that was silent may still be loading."""
         if self.ever_served or self._is_mute:
             return self.since + self.patience
-        return self._held_since + self.first_patience
+        return max(self.since, self._held_since) + self.first_patience
 
     def _close(self, setback: Setback, retry: RetryPolicy, rng: random.Random, *, is_news: bool) -> None:
         """Let nobody pass for as long as the server said, or for longer each time. A hint of 0 s is none."""
@@ -171,8 +176,8 @@ class Service:
         elif is_news and failure.kind is FailureClass.THROTTLE:
             self._held_until = now + retry.throttle_delay(self.gates, rng)
         elif is_news:
-            gate = self.gates if self.ever_served or self._is_mute else 1  # whether it ever serves is to be known soon
-            until = now + retry.failing_delay(gate, rng)
+            is_proven = self.ever_served or self._is_mute
+            until = now + (retry.failing_delay if is_proven else retry.unproven_delay)(self.gates, rng)
             self._held_until = min(until, self._gives_up_at) if now < self._gives_up_at else until
 
     def _went_well(self, sent: float, *, is_first: bool) -> None:

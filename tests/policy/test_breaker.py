@@ -119,13 +119,17 @@ def test_after_the_end_of_patience_probes_go_on_at_their_pace() -> None:
     assert now > 200.0
 
 
-def test_where_somebody_hangs_up_probes_go_on_often() -> None:
-    """It may be well, and hang up on the probe for its own sake."""
+@pytest.mark.parametrize(
+    ("was_heard", "expected"), [(True, [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]), (False, [0.5, 1.0, 1.0, 1.0, 1.0, 1.0])]
+)
+def test_where_somebody_hangs_up_probes_go_on_often(was_heard: bool, expected: list[float]) -> None:  # noqa: FBT001 - a column of the table
+    """It may be well, and hang up on the probe for its own sake; from the start that is to be known soon."""
     breaker, now, gaps = down_since(0.0, first_patience=1e6), 0.0, []
+    breaker.ever_answered, breaker.patience = was_heard, 1e6
     for _ in range(6):
         gaps.append(breaker.opens() - now)
         now = breaker.opens()
         probe = a_call()
         breaker.sent(probe)
         breaker.unreachable(probe, now, is_hung_up=True)
-    assert gaps == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert gaps == expected

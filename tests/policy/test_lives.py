@@ -31,6 +31,12 @@ def test_whatever_fails_nobody_else_is_held_up(stretch: int) -> None:
             raise AssertionError(f"the life of seed {seed}: {error}") from error
 
 
+@pytest.mark.parametrize("seed", [7000413, 7001567, 7001670, 7001800])
+def test_jobs_that_are_always_refused_are_no_rate(seed: int) -> None:
+    """What a server grants is not measured by those that it refuses each time: nobody else would be slowed down."""
+    check(seed)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_one_job_in_five_that_always_fails(way: str) -> None:
     """Of 200 jobs of 20 ms, 8 in flight, the healthy ones are done in seconds, and each bad one has its error line."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-from support.virtualrun import ODD, Run, call, calls, throttle
+from support.virtualrun import ODD, SICK, Run, call, calls, throttle
 
 from batcher.policy.quota import RETRY, SIZE, THROTTLED, TRICKLE, RetryQuota
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batcher.model import Call
 
 
 def empty() -> RetryQuota:
@@ -51,9 +58,23 @@ def test_successes_fill_it() -> None:
 
 def test_a_run_of_failures_slows_to_about_a_retry_a_second() -> None:
     """When everything fails, attempts come at the rate of the trickle, and each job still has all of its own."""
-    run = Run.of(calls(200), limit=8, retries=4).drain(lambda _: ODD)
+    work = calls(200)
+
+    def arrives() -> Iterator[Call | None]:
+        yield from work
+        while any(one.counted < 5 for one in work):  # others may come
+            yield None
+
+    run = Run.of(arrives(), limit=8, retries=4).drain(lambda _: ODD)
     assert {one.counted for one in run.sent} == {5}
     assert run.now == pytest.approx((800 * RETRY - SIZE) / TRICKLE, rel=0.05)
+
+
+def test_when_nothing_but_retries_is_left_they_take_nothing_from_anybody() -> None:
+    """Where others were served, what is left ends after its own waits; where nearly all fail, the quota holds."""
+    run = Run.of(calls(500), limit=8).drain(lambda one: SICK if one.jobs[0].seq % 5 == 2 else None)
+    assert {one.counted for one in run.sent} == {0, 5}
+    assert run.now < 15.0
 
 
 def test_a_throttle_costs_less_and_a_server_that_is_away_nothing() -> None:

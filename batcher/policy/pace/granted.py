@@ -1,7 +1,8 @@
 """The rate at which a server grants what it is asked for, where nobody told it: measured from its refusals. Pure.
 
 A rate is what refusals give way to: a server that is given no more than it granted before refuses (nearly) no more. So
-that is tried. One that goes on refusing as much, now this call and now that, has a mood and no rate, and is let alone.
+that is tried. One that goes on refusing as much, now this call and now that, has a mood and no rate, and is let alone;
+so is one that refuses few, and these each time: that is about them.
 
 Down        with each refusal to what was granted in the last minute
 Up          after a while without one, by more and more
@@ -37,6 +38,11 @@ DEAD: Final = 0.5
 """The same for the time in which all are: less costs little, and may as well be a storm."""
 MORE: Final = 1.5
 """How many times the part refused before fits neither a rate nor dice."""
+THEIRS: Final = (0.98, 3, 0.35)
+"""Of the calls that are sent again, and so many at least, the part that is refused once more where it is about them;
+and the part of all calls that is refused there at most. A rate grants what it has refused as soon as any other."""
+KEPT: Final = 0.5
+"""The part of what is known of those that is kept from one cycle to the next."""
 FEW: Final = 0.04
 """The part that a server may refuse of what comes at its own rate."""
 SURE: Final = 6.0
@@ -110,6 +116,8 @@ class Granted:
     _votes: int = 0
     _runs: int = 0
     """How often in the cycle refusals began, with something granted before."""
+    _again: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """Calls that were sent again, and granted or refused; each cycle half is forgotten."""
     _row: int = 0
     """Calls refused one after the other."""
     _idle: float = 0.0
@@ -143,6 +151,7 @@ class Granted:
         elif self.refusing is None:
             self.refusing = sent.at
         self._row += 1
+        self._again[1] += sent.is_retry
         self._take_back(sent.number)
         if sent.number > self._start.sent:
             self._refused += 1
@@ -157,8 +166,9 @@ class Granted:
             self._lower(taken, now, until)
         self._set_due()
 
-    def granted(self, sent: float, taken: float, now: float) -> None:
-        """A call that was sent then was granted."""
+    def granted(self, sent: float, taken: float, now: float, *, is_again: bool = False) -> None:
+        """A call that was sent then was granted; `is_again`: it had been refused."""
+        self._again[0] += is_again
         if now - self._marks[-1].at >= MARK:
             self._mark(taken, now)
         if self.refusing is not None:
@@ -209,6 +219,8 @@ class Granted:
     def _since(self, mark: _Mark, span: float, taken: float, now: float, until: float) -> tuple[float, float]:
         lasted = now - mark.at if now - mark.at < span + MARK else span  # before, there was no news since the mark
         lasted = max(lasted, min(until - mark.at, SPAN))
+        if lasted <= 0:  # after a pause, nothing is known yet
+            return 0.0, 0.0
         requests = max(0.0, taken - self._all_refused - mark.requests)
         answers = self.answers - mark.answers
         a_call = (self.tokens - mark.tokens) / answers if answers else self.tokens / max(1, self.answers)
@@ -225,7 +237,10 @@ class Granted:
             share = self._votes / (self._votes + granted)
             asked = (self._votes + granted) / max(now - self._start.at, MARK)
             idle = self._idle + (until - self.refusing if self.refusing is not None and self._row >= ROW else 0.0)
-            if self.rate < math.inf:
+            if self._is_theirs(share):
+                self.rate = math.inf
+                self._begin(taken, now)
+            elif self.rate < math.inf:
                 self._judge(asked, share, now)
                 self._begin(taken, now)
             elif (share >= WORTH and self._runs >= RUNS) or idle >= DEAD * min(until - self.since, SPAN):
@@ -251,6 +266,13 @@ class Granted:
             self.rate = math.inf
             self._relief_until = now + self._relief
             self._relief = min(2 * self._relief, RELIEF[1])
+
+    def _is_theirs(self, share: float) -> bool:
+        """Whether it is always the same calls that are refused, among others that are granted."""
+        part, least, most = THEIRS
+        again = sum(self._again)
+        is_again = again >= least and self._again[1] >= part * again
+        return is_again and share <= most and self._is_mixed(share)
 
     def _is_mixed(self, share: float) -> bool:
         """Whether refused and granted calls come by turns, not for a while only these and then only those."""
@@ -298,4 +320,5 @@ class Granted:
         """A cycle begins."""
         self._start = _Mark(now, taken, taken - self._all_refused)
         self._refused = self._votes = self._runs = 0
+        self._again = [KEPT * part for part in self._again]
         self._idle = 0.0

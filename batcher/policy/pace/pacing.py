@@ -133,8 +133,8 @@ class Pacing:
         failure = attempt.failure
         account.charge(call, attempt, reserved, now)
         if failure is None:
-            if now >= account.granted.due:
-                account.granted.granted(sent, account.requests.taken, now)
+            if now >= account.granted.due or call.throttled:
+                account.granted.granted(sent, account.requests.taken, now, is_again=call.throttled > 0)
                 account.learn(now)
         elif failure.code == "rate_limited":
             account.refused(failure, Sent(sent, requests_taken, is_retry=call.sent > 0), now)
