@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from batcher.policy import history
-from batcher.policy.evidence import Fault
 from batcher.policy.lastlook import ROOM
 
 if TYPE_CHECKING:
@@ -207,7 +206,7 @@ class Dispatch:
     def _is_alone_to_blame(self, lane: Lane, call: Call) -> bool:
         """Whether nothing is left but retries, of what others were served there: who is to be spared for their sake?"""
         backlog = self.backlog
-        return backlog.is_exhausted and not backlog.has_new and lane.service(call).evidence.fault() is Fault.CALL
+        return backlog.is_exhausted and not backlog.has_new and lane.service(call).serves_most
 
     def _fresh(self, lane: Lane, now: float) -> Call | None:
         """Take a call that was set aside, or read on. A lane keeps to its group as long as the window has any of it."""
