@@ -151,7 +151,7 @@ class Reading:
         held = b"".join(self._pieces)
         head = held.lstrip(BLANK)
         if not head:
-            self._pieces.clear()  # else each of many is joined with all before it
+            self._pieces = [held[-3:]]  # else each of many is joined with all before it; a mark may be cut in two
             return False
         if self._is_whole(head):
             # A shorter head than a field's name may yet turn out to be one: `da` becomes `data:`.
@@ -220,9 +220,8 @@ class Reading:
                 break
             if event == "error":
                 raise AttemptError(told(data, self._call.path))
-            self.done = self.complete = (
-                data == b"[DONE]"
-            )  # else a ping: an empty event, or a comment that a gateway wraps as data
+            # else a ping: an empty event, or a comment that a gateway wraps as data
+            self.done = self.complete = data == b"[DONE]"
         return self._records(records) or content
 
     def _records(self, records: list[bytes]) -> bool:
