@@ -51,6 +51,9 @@ NUMEROUS: Final = frozenset({"/api/generate", "/api/embed", "/v1/embeddings"})
 PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive"})
 """Events that carry nothing, whatever their data."""
 
+MARKS = 1024
+"""Bytes of nothing but byte order marks that are kept until an answer begins."""
+
 
 class Reading:
     """Feed it chunks, then `close` it. `completion` holds what has arrived, also after a failure."""
@@ -151,7 +154,8 @@ class Reading:
         held = b"".join(self._pieces)
         head = held.lstrip(BLANK)
         if not head:
-            self._pieces = [held[-3:]]  # else each of many is joined with all before it; a mark may be cut in two
+            # Else each of many is joined with all before it. A byte order mark may be cut in two.
+            self._pieces = [held] if held.strip() and len(held) < MARKS else []
             return False
         if self._is_whole(head):
             # A shorter head than a field's name may yet turn out to be one: `da` becomes `data:`.
