@@ -189,7 +189,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
         "backlog": {"history"},
         "breaker": set(),
-        "dispatch": {"backlog", "evidence", "history", "lane", "lastlook", "quota", "retry", "suspects"},
+        "dispatch": {"backlog", "history", "lane", "lastlook", "quota", "retry", "suspects"},
         "evidence": set(),
         "history": set(),
         "judge": {"backlog", "dispatch", "evidence", "history", "lane", "lastlook", "quota", "setback", "suspects"},

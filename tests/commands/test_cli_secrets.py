@@ -64,7 +64,7 @@ def test_a_server_that_echoes_the_key_does_not_spread_it(desk: Desk, way: str, s
         server_args = ("--base-url", f"{server.url}/v1", "-m", "m", *args)
         ran = desk.run(
             *("run", "jobs.jsonl", "-o", "results.jsonl", "--summary-json", "sums.json", "-v", "--raw", "--no-stream"),
-            *("--retries", "0", *server_args),
+            *("--retries", "0", "--max-wait", "1s", *server_args),
             env=env,
         )
         looked = [desk.call("check", *server_args, env=env), desk.call("models", *server_args, "--json", env=env)]

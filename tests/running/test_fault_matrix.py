@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
-from support.faultcells import CELLS, SAMPLE, Cell, Played, play, play_all, short_waits
+from support.faultcells import CELLS, SAMPLE, Cell, Played, play, play_all, turns
 from support.faultmatrix import ALL, ROWS
 from support.faultoutcomes import OUTCOMES, key, outcomes
 from torture.scene import shelf
@@ -83,7 +83,7 @@ def test_the_matrix_finds_what_is_broken(tmp_path: Path, module: str, broken: tu
     """Half an answer taken for one, one request too many, a server that is not heeded: each is a violation."""
     cell = next(cell for cell in CELLS if cell.row.directive == directive and cell.way.streamed)
     name, instead = broken
-    with short_waits():
+    with turns():
         assert play(cell, tmp_path) > 0
-    with short_waits(), mock.patch(f"batcher.{module}.{name}", instead), pytest.raises(AssertionError):
+    with turns(), mock.patch(f"batcher.{module}.{name}", instead), pytest.raises(AssertionError):
         play(cell, tmp_path / "again")

@@ -103,7 +103,7 @@ def play_all(cells: Iterable[Cell], place: Path, is_over: Callable[[], bool] = b
             except AssertionError as violation:
                 found[cell] = violation
 
-    with short_waits():
+    with turns():
         for at_once, is_heavy in ((AT_ONCE, False), (2, True)):
             with ThreadPoolExecutor(at_once) as pool:
                 list(pool.map(tried, [cell for cell in chosen if cell.row.heavy is is_heavy]))  # raises what they raise
@@ -138,14 +138,11 @@ def play(cell: Cell, place: Path) -> int:
 
 @contextmanager
 def short_waits() -> Iterator[None]:
-    """Holds, probes and the wait for the end of a body take hundredths of seconds; connections are used again.
-
-    A call that waits alone is due at once: whether it goes before the next new one is by turns then, and not by chance.
-    """
-    with ExitStack() as stack:
-        for name, value in {
+    """Backoff, holds, probes and the wait for the end of a body take hundredths of seconds."""
+    with _instead(
+        {
             "running.wiring.RetryPolicy": partial(
-                RetryPolicy, base=0.0, lone_cap=0.0, throttle_base=0.01, failing_base=0.02
+                RetryPolicy, base=0.002, throttle_base=0.01, lone_cap=0.02, failing_base=0.02
             ),
             "policy.breaker.FIRST_COOLDOWN": 0.02,
             "policy.service.ASKING": 0.01,
@@ -153,9 +150,36 @@ def short_waits() -> Iterator[None]:
             "policy.lastlook.LEAST_S": 0.2,
             "policy.lastlook.WAITS": (0.02, 0.1),
             "exchange.workers.DRAIN": 0.05,
-            "wire.connections.TRIALS": 0,
-            "wire.connections.QUIET": 0.0,
-        }.items():
+        }
+    ):
+        yield
+
+
+@contextmanager
+def turns() -> Iterator[None]:
+    """As `short_waits`; what waits alone is due at once, and connections are used again from the start.
+
+    Whether it goes before the next new call is by turns then, and not by chance.
+    """
+    at_once = partial(RetryPolicy, base=0.0, throttle_base=0.01, lone_cap=0.0, failing_base=0.02)
+    with (
+        short_waits(),
+        _instead(
+            {
+                "running.wiring.RetryPolicy": at_once,
+                "wire.connections.TRIALS": 0,
+                "wire.connections.QUIET": 0.0,
+            }
+        ),
+    ):
+        yield
+
+
+@contextmanager
+def _instead(values: dict[str, Any]) -> Iterator[None]:
+    """For a while, names of batcher have other values."""
+    with ExitStack() as stack:
+        for name, value in values.items():
             stack.enter_context(mock.patch(f"batcher.{name}", value))
         yield
 

@@ -359,7 +359,6 @@ def from_the_start() -> Iterable[Scene]:
             says="the disk is on fire",
             ends=30,
             again="same",
-            quick=count == 5,
         )
     yield Scene(
         "403 to everything, 40 jobs",
