@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.commandline import ended, names, prompts, running, until
+from support.faultcells import short_waits
 
 from batcher.simulator import simulator_thread
 
@@ -180,8 +181,8 @@ def test_a_refused_account_is_77_and_leaves_the_jobs_pending(desk: Desk, fault: 
     """Little more is sent once several are refused for key or quota; none fails for it, and the next run does them."""
     wanted = names(40)
     desk.write("jobs.jsonl", *prompts(wanted, f"do={fault}"))
-    with simulator_thread(look="openai") as sim:
-        ran = desk.run(*OUT, "--base-url", f"{sim.url}/v1", "-c", "2", "--max-wait", "2s")
+    with simulator_thread(look="openai") as sim, short_waits():
+        ran = desk.call(*OUT, "--base-url", f"{sim.url}/v1", "-c", "2", "--max-wait", "2s")
         assert ran.code == 77
         assert said in ran.err
         assert sim.counts.total() < 20

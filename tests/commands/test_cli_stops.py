@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.commandline import ended, names, prompts, running, until
+from support.faultcells import short_waits
 
 from batcher.simulator import simulator_thread
 
@@ -47,9 +48,9 @@ def test_jobs_that_are_not_to_blame_stay_pending(desk: Desk, look: Any, fault: s
     """The run stops soon, says why, leaves no line for any job, and the next one does them all."""
     wanted = names(30)
     desk.write("jobs.jsonl", *prompts(wanted, fault))
-    with simulator_thread(look=look) as sim:
+    with simulator_thread(look=look) as sim, short_waits():
         url = ("--base-url", sim.url, "--dialect", look)
-        ran = desk.run(*OUT, *url, "--max-wait", "1s", "--summary-json", "sums.json")
+        ran = desk.call(*OUT, *url, "--max-wait", "0.2s", "--summary-json", "sums.json")
         assert ran.code == code, ran.err
         assert said in ran.err
         assert sim.counts.total() < len(wanted)
@@ -58,7 +59,7 @@ def test_jobs_that_are_not_to_blame_stay_pending(desk: Desk, look: Any, fault: s
         sums = json.loads((desk.path / "sums.json").read_text())
         assert (sums["exit_code"], sums["jobs"]["ok"], sums["jobs"]["failed"]) == (code, 0, 0)
         desk.write("jobs.jsonl", *prompts(wanted))
-        again = desk.run(*OUT, *url)
+        again = desk.call(*OUT, *url)
     assert again.code == 0, again.err
     assert desk.ids() == wanted
     if code == 4:

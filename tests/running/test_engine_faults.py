@@ -83,8 +83,11 @@ async def test_a_permanent_failure_is_asked_once(simulator: Simulator, directive
 
 
 @pytest.mark.parametrize("directive", ["do=throttled retry_after=0", "do=busy", "do=overloaded", "do=loading"])
-async def test_a_throttle_uses_no_attempt(simulator: Simulator, directive: str) -> None:
+async def test_a_throttle_uses_no_attempt(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, directive: str
+) -> None:
     """Refused five times with no retries allowed, the job still gets its answer."""
+    monkeypatch.setattr("batcher.policy.lastlook.WAITS", (0.02, 0.1))
     async with engine_for([job(1, f"{directive} times=5"), job(2)], simulator.url, retries=0) as engine:
         results = await results_of(engine)
     assert all(result.ok for result in results.values())

@@ -77,7 +77,7 @@ async def engine_for(
     scheduler = Scheduler(
         Backlog(packing.calls(jobs, api, reject, stream=stream, size=pack)),
         [Lane(Endpoint(root=url, api=api), FixedLimit(limit), breaker()) for url in urls],
-        RetryPolicy(retries=retries, base=0.002, throttle_base=0.002),
+        RetryPolicy(retries=retries, base=0.002, throttle_base=0.002, failing_base=0.05),
         RetryQuota(),
         random.Random(7),
     )
