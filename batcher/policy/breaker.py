@@ -42,6 +42,10 @@ class Breaker:
     def is_down(self) -> bool:
         return self.down_since is not None
 
+    def went_down_since(self, sent: float) -> bool:
+        """Whether it is down, and was not when a call was sent: what broke off meanwhile went down with it."""
+        return self.down_since is not None and self.down_since >= sent
+
     def opens(self) -> float:
         """Return the time before which nothing may be sent; infinity while a probe is out."""
         return self.held_until if self.probe is None else math.inf

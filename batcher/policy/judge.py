@@ -8,6 +8,7 @@ all get it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from batcher.policy.lane import Lane
 
 LOCAL_PAUSE: Final = 1.0
+HOPELESS: Final = 4
+"""First patiences after which a run ends that was never served anything, also where each failure alone says little."""
 ALIKE: Final = 20
 """When the first this many jobs all fail permanently with the same words, the mistake is in the settings."""
 
@@ -62,10 +65,13 @@ class Judge:
     _alike: tuple[str, int] | None = ("", 0)
     _short_since: float | None = None
     """Since when this machine has lacked something, with nothing served in between."""
+    _failing_since: float | None = None
+    """Since when answers fail, in whatever way, and none has ever been served; infinity: one has."""
 
     def served(self) -> None:
         """Something was served."""
         self._alike = self._short_since = None
+        self._failing_since = math.inf
 
     def failed(self, lane: Lane, call: Call, attempt: Attempt, sent: float, now: float) -> Verdict:
         """Take in how an attempt failed, whose call was sent then, and say what becomes of the call."""
@@ -82,7 +88,7 @@ class Judge:
             setback.is_alone = lane.solitary is call
             if lane.lonely is not call:
                 setback.breakdown = self.dispatch.broke_down(lane, call, now)
-        if setback.is_collective:
+        if setback.is_collective or (failure.code in CRASHES and lane.breaker.went_down_since(sent)):
             setback.fault = Fault.SERVER
             lane.breaks_down(setback, self.rng)
         else:
@@ -122,10 +128,15 @@ class Judge:
         call, failure, now = setback.call, setback.failure, setback.now
         if failure.kind in (FailureClass.PERMANENT, FailureClass.SUSPECT):
             return self._fail(call, failure)
+        if self.is_stopped:  # nothing is found out any more, and nothing read ahead for it
+            return Verdict.PENDING
         if failure.kind is FailureClass.LOCAL:
             return self._wait_for_room(call, failure, now)
         if failure.kind is FailureClass.FATAL and self._is_meant_for_all(lane, call):
             return self._refuse(lane, call, failure, now)
+        if failure.kind in (FailureClass.FATAL, FailureClass.TRANSIENT) and self._is_hopeless(lane, now):
+            self.stop(_out_of_patience(failure, lane.breaker.patience))
+            return Verdict.PENDING
         is_answer = failure.kind is not FailureClass.CONNECTION and setback.fault is not Fault.SERVER
         if self.dispatch.look.has(call) and is_answer and not setback.is_alone:
             is_last = self.dispatch.look.refused(call, failure, now, lane.breaker.patience)
@@ -137,6 +148,12 @@ class Judge:
         if failure.kind is FailureClass.THROTTLE:
             return self._wait_as_told(lane, setback)
         return self._try_again(lane, setback)
+
+    def _is_hopeless(self, lane: Lane, now: float) -> bool:
+        """Whether nothing was ever served for so long that it matters no more in which ways the servers fail."""
+        if self._failing_since is None:
+            self._failing_since = now
+        return now - self._failing_since > HOPELESS * lane.breaker.first_patience
 
     def _wait_as_told(self, lane: Lane, setback: Setback) -> Verdict:
         """The server said wait: to all, whom its gate holds, or to this call, which waits alone."""
