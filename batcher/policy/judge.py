@@ -134,7 +134,8 @@ class Judge:
             return self._wait_for_room(call, failure, now)
         if failure.kind is FailureClass.FATAL and self._is_meant_for_all(lane, call):
             return self._refuse(lane, call, failure, now)
-        if failure.kind in (FailureClass.FATAL, FailureClass.TRANSIENT) and self._is_hopeless(lane, now):
+        is_theirs = failure.kind in (FailureClass.FATAL, FailureClass.TRANSIENT) and failure.code not in ITS_OWN
+        if is_theirs and self._is_hopeless(lane, now):
             self.stop(_out_of_patience(failure, lane.breaker.patience))
             return Verdict.PENDING
         is_answer = failure.kind is not FailureClass.CONNECTION and setback.fault is not Fault.SERVER
