@@ -78,7 +78,7 @@ class Simulator:
         if self._server is not None:
             await asyncio.sleep(0)  # what was just accepted gets its transport: a closed listener denies it one,
             self._server.close()
-            for _ in range(2):  # and is connected in the next turn
+            for _ in range(5):  # and is connected some turns later
                 self.reset_connections()
                 await asyncio.sleep(0)
             await self._server.wait_closed()
