@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import Exit, Failure, FailureClass
+from batcher.failures import Exit, Failure, FailureClass, Scope
 from batcher.policy import history
 from batcher.policy.backlog import size_of
 from batcher.policy.evidence import ITS_OWN, Fault
@@ -134,8 +134,10 @@ class Judge:
             return self._wait_for_room(call, failure, now)
         if failure.kind is FailureClass.FATAL and self._is_meant_for_all(lane, call):
             return self._refuse(lane, call, failure, now)
-        is_theirs = failure.kind in (FailureClass.FATAL, FailureClass.TRANSIENT) and failure.code not in ITS_OWN
-        if is_theirs and self._is_hopeless(lane, now):
+        is_of_all = failure.kind is FailureClass.TRANSIENT or (
+            failure.kind is FailureClass.FATAL and failure.scope is Scope.ENDPOINT
+        )
+        if is_of_all and failure.code not in ITS_OWN and self._is_hopeless(lane, now):
             self.stop(_out_of_patience(failure, lane.breaker.patience))
             return Verdict.PENDING
         is_answer = failure.kind is not FailureClass.CONNECTION and setback.fault is not Fault.SERVER
