@@ -425,16 +425,16 @@ class Place(NamedTuple):
 
 
 class Arrow(NamedTuple):
-    """One import: by whom, of what. `target` is a module of ours, `library` the name of one that is not."""
+    """One import: by whom, of what. `target` is a module of ours, `package` the name of one that is not."""
 
     source: Place
     target: Place | None
-    library: str
+    package: str
     for_types: bool
     line: int
 
     def __str__(self) -> str:
-        return f"{self.source} imports {self.target or self.library} in line {self.line}"
+        return f"{self.source} imports {self.target or self.package} in line {self.line}"
 
 
 def place_of(file: Path) -> Place:
@@ -562,8 +562,8 @@ def test_libraries_stay_with_their_owners() -> None:
     wrong = [
         str(arrow)
         for arrow in ARROWS
-        if arrow.target is None and arrow.library not in sys.stdlib_module_names
-        if not arrow.source.is_within(OWNERS.get(arrow.library, set()))
+        if arrow.target is None and arrow.package not in sys.stdlib_module_names
+        if not arrow.source.is_within(OWNERS.get(arrow.package, set()))
     ]
     assert wrong == []
 
@@ -573,7 +573,7 @@ def test_policy_and_meaning_are_pure() -> None:
     wrong = [
         str(arrow)
         for arrow in ARROWS
-        if arrow.source.is_within(PURE) and not arrow.for_types and arrow.library in IMPURE_LIBRARIES
+        if arrow.source.is_within(PURE) and not arrow.for_types and arrow.package in IMPURE_LIBRARIES
     ]
     assert wrong == []
 
