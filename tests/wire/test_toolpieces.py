@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 STYLES: dict[str, Callable[[int, int, bool], dict[str, Any]]] = {
     "index, id once": lambda place, _, first: {"index": place, **({"id": f"k{place}"} if first else {})},
     "index, id as nothing later": lambda place, _, first: {"index": place, "id": f"k{place}" if first else ""},
-    "index, id in each": lambda place, _, first: {"index": place, "id": f"k{place}"},  # noqa: ARG005
-    "index alone": lambda place, _, first: {"index": place},  # noqa: ARG005
-    "id in each": lambda place, _, first: {"id": f"k{place}"},  # noqa: ARG005
+    "index, id in each": lambda place, _, _first: {"index": place, "id": f"k{place}"},
+    "index alone": lambda place, _, _first: {"index": place},
+    "id in each": lambda place, _, _first: {"id": f"k{place}"},
     "index 0, id once": lambda place, _, first: {"index": 0, **({"id": f"k{place}"} if first else {})},
-    "index 0, id in each": lambda place, _, first: {"index": 0, "id": f"k{place}"},  # noqa: ARG005
-    "index 0 alone": lambda place, _, first: {"index": 0},  # noqa: ARG005
-    "nothing": lambda place, _, first: {},  # noqa: ARG005
-    "index, another id in each": lambda place, piece, first: {"index": place, "id": f"k{place}.{piece}"},  # noqa: ARG005
+    "index 0, id in each": lambda place, _, _first: {"index": 0, "id": f"k{place}"},
+    "index 0 alone": lambda place, _, _first: {"index": 0},
+    "nothing": lambda place, _, _first: {},
+    "index, another id in each": lambda place, piece, _first: {"index": place, "id": f"k{place}.{piece}"},
     "index from 1": lambda place, _, first: {"index": place + 1, **({"id": f"k{place}"} if first else {})},
 }
 """How pieces name their call: its place, the number of the piece, whether it is the call's first."""

@@ -73,7 +73,7 @@ def _walk(root: Path) -> Iterator[str]:
         names[:] = [name for name in names if not name.startswith(".")]
         for name in files:
             file = os.path.join(directory, name)  # noqa: PTH118 - a text for each of very many files
-            if not name.startswith(".") and os.path.isfile(file):  # noqa: PTH113
+            if not name.startswith(".") and os.path.isfile(file):  # noqa: PTH113 - a str is at hand
                 yield file
 
 
