@@ -24,8 +24,8 @@ STYLES: dict[str, Callable[[int, int, bool], dict[str, Any]]] = {
     "id in each": lambda place, _, _first: {"id": f"k{place}"},
     "index 0, id once": lambda place, _, first: {"index": 0, **({"id": f"k{place}"} if first else {})},
     "index 0, id in each": lambda place, _, _first: {"index": 0, "id": f"k{place}"},
-    "index 0 alone": lambda place, _, _first: {"index": 0},
-    "nothing": lambda place, _, _first: {},
+    "index 0 alone": lambda _place, _, _first: {"index": 0},
+    "nothing": lambda _place, _, _first: {},
     "index, another id in each": lambda place, piece, _first: {"index": place, "id": f"k{place}.{piece}"},
     "index from 1": lambda place, _, first: {"index": place + 1, **({"id": f"k{place}"} if first else {})},
 }
