@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     from batcher.model import Call
     from batcher.policy.backlog import Backlog, Key
+    from batcher.policy.breakdown import Breakdown
     from batcher.policy.lane import Lane
     from batcher.policy.lastlook import LastLook
     from batcher.policy.quota import RetryQuota
     from batcher.policy.retry import RetryPolicy
-    from batcher.policy.suspects import Breakdown, Suspects
+    from batcher.policy.suspects import Suspects
 
 READS_PER_STEP: Final = 512
 WORTH_A_LOAD: Final = 10.0
@@ -94,12 +95,22 @@ class Dispatch:
                     self.later = min(self.later, heap[0].due)
         return None
 
-    def broke_down(self, lane: Lane, call: Call, now: float) -> Breakdown:
+    def broke_down(self, lane: Lane, call: Call, now: float, *, is_free: bool = False) -> Breakdown:
         """A call met a dying server among others."""
-        breakdown = lane.breakdown = self.suspects.broke_down(call, lane.in_flight, lane.breakdown, now)
+        breakdown = self.suspects.broke_down(call, lane.in_flight, lane.breakdown, now, is_free=is_free)
+        if breakdown is not lane.breakdown:
+            lane.breakdown = breakdown
+            lane.breakdowns.append(breakdown)
         if breakdown.is_collective:
             self._acquit(breakdown.members)
         return breakdown
+
+    def lands(self, lane: Lane, call: Call, *, is_answered: bool) -> None:
+        """An attempt has ended, of one that may have been in flight when others met a dying server."""
+        over = [one for one in lane.breakdowns if one.lands(call, is_answered=is_answered)]
+        for breakdown in over:
+            self.suspects.unwitnessed(breakdown)
+            lane.breakdowns.remove(breakdown)
 
     def broke_down_alone(self, call: Call) -> bool:
         """A suspect met a dying server with nothing beside it; true if that convicts it."""
@@ -118,14 +129,18 @@ class Dispatch:
             call = self._read(lane, now)
             if call is not None or self.is_reading or not self.backlog.is_waiting:
                 return call or self._last(lane, now)
-        sources = (self._retry, self._fresh) if lane.favours_retries else (self._fresh, self._retry, self._fresh)
+        line = self.suspects.line
+        again = [self._retry]
+        if line and not lane.was_suspect and self._is_held(lane, line[0]):
+            again.insert(0, self._suspect)  # as probes they take turns
+        sources = (*again, self._fresh) if lane.favours_retries else (self._fresh, *again, self._fresh)
         for source in sources:  # a retry that is set aside for its turn may have it now
             if self._is_reserved(lane):
                 break
             call = source(lane, now)
             if call is not None:
                 return call
-        if self.suspects.line and (self._is_reserved(lane) or self._is_held(lane, self.suspects.line[0])):
+        if line and (self._is_reserved(lane) or self._is_held(lane, line[0])):
             return self._suspect(lane, now)
         return None
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from batcher.attempt import Attempt
     from batcher.model import Call, Endpoint
+    from batcher.policy.breakdown import Breakdown
     from batcher.policy.limit.concurrency import Limit
     from batcher.policy.retry import RetryPolicy
     from batcher.policy.setback import Setback
-    from batcher.policy.suspects import Breakdown
 
 SLOW_START: Final = 4
 """After an outage a server is given this part of what it had, and one more for each first content and each success."""
@@ -60,9 +60,14 @@ class Lane:
     """Another group is to be loaded: nothing more of this one goes until what is in flight has ended."""
     solitary: Call | None = None
     """A call that is in flight alone: a suspect."""
+    was_suspect: bool = False
+    """The last that was sent there was to be alone."""
     lonely: Call | None = None
     """The call that has had nothing beside it since it was sent."""
     breakdown: Breakdown | None = None
+    """The last one."""
+    breakdowns: list[Breakdown] = field(default_factory=list)
+    """Those of which somebody in flight may tell more."""
     out: Failure | None = None
     """Why nothing will be sent there any more, if so."""
     trouble: Failure | None = None
@@ -189,6 +194,7 @@ class Lane:
             if not self._loaded:
                 self._loader = call
         self.lonely = None if self.in_flight else call
+        self.was_suspect = self.solitary is call
         self.in_flight[call] = now
         self.requests += 1
         self.fresh = self.fresh + 1 if call.sent == 0 else 0

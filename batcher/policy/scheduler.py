@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from batcher.policy import history
+from batcher.policy.breakdown import is_answered
 from batcher.policy.dispatch import Dispatch
 from batcher.policy.judge import Judge, Verdict
 from batcher.policy.lastlook import LastLook
@@ -153,6 +154,8 @@ class Scheduler:
         else:
             self.quota.lose(call)
             verdict = self._judge.failed(lane, call, attempt, sent, now)
+        if lane.breakdowns:
+            self._dispatch.lands(lane, call, is_answered=is_answered(attempt.failure))
         lane.frees(call)
         if verdict is not Verdict.PARKED:
             self._judge.forget(call)

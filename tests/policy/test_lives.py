@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.virtuallives import WAYS, Life, Played, check
+from support.virtuallives import KILLS, WAYS, Life, Played, check
 from support.virtualrun import HOSTED, NATIVE
 
 from batcher.model import Api
@@ -72,3 +72,17 @@ def test_two_models_and_a_limit_that_is_cut_while_many_wait(cut: float) -> None:
     played = Played(life).play()
     assert life.servers[0].api is Api.NATIVE
     assert set(played.verdicts.values()) == {Verdict.ENDED, Verdict.FAILED}
+
+
+@pytest.mark.parametrize("retries", [0, 1, 4])
+@pytest.mark.parametrize("limit", [2, 4, 8])
+def test_whatever_flies_beside_one_that_kills_the_server_is_served(limit: int, retries: int) -> None:
+    """Some break off, some are hung up on, some were just ready: it is never taken for their own fault."""
+    for place in range(0, 30, 3):
+        ways = [KILLS if n == place else "" for n in range(30)]
+        life = Life(
+            servers=[HOSTED], ways=ways, models=1, paths=1, limit=limit, takes=0.02, retries=retries, lot=limit + place
+        )
+        played = Played(life).play()
+        fates = {one.jobs[0].seq: verdict for one, verdict in played.verdicts.items()}
+        assert fates == {n: Verdict.FAILED if n == place else Verdict.ENDED for n in range(30)}, place
