@@ -188,7 +188,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "policy": {
         "__init__": set(),
         "backlog": {"history"},
-        "breakdown": {"evidence", "history"},
+        "breakdown": {"evidence"},
         "breaker": set(),
         "dispatch": {"backlog", "breakdown", "history", "lane", "lastlook", "quota", "retry", "suspects"},
         "evidence": set(),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from batcher.policy import history
 from batcher.policy.evidence import HALF
 
 if TYPE_CHECKING:
@@ -80,24 +79,12 @@ class Breakdown:
         self.failed_unblamed += _is_unblamed(call)
         self.is_certain |= not is_free
 
-    def accuses(self, call: Call) -> None:
-        """A member that failed pays if others are served."""
-        self.accused.append(call)
-        self._settle()
-
     def lands(self, call: Call, *, is_answered: bool) -> bool:
         """An attempt has ended; true if there is nobody left to tell more."""
         if call in self.out:
             self.out.remove(call)
             self.survived += is_answered
-            self._settle()
         return not self.out
-
-    def _settle(self) -> None:
-        if self.is_witnessed:
-            for one in self.accused:
-                history.counted(one)
-            self.accused.clear()
 
 
 def is_answered(failure: Failure | None) -> bool:

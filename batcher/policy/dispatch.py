@@ -105,12 +105,27 @@ class Dispatch:
             self._acquit(breakdown.members)
         return breakdown
 
+    def accuse(self, call: Call, breakdown: Breakdown) -> None:
+        """It broke off among others: they tell whose fault that was."""
+        breakdown.accused.append(call)
+        self._charge(breakdown)
+
     def lands(self, lane: Lane, call: Call, *, is_answered: bool) -> None:
         """An attempt has ended, of one that may have been in flight when others met a dying server."""
-        over = [one for one in lane.breakdowns if one.lands(call, is_answered=is_answered)]
-        for breakdown in over:
-            self.suspects.unwitnessed(breakdown)
-            lane.breakdowns.remove(breakdown)
+        for breakdown in tuple(lane.breakdowns):
+            is_over = breakdown.lands(call, is_answered=is_answered)
+            self._charge(breakdown)
+            if is_over:
+                self.suspects.unwitnessed(breakdown)
+                lane.breakdowns.remove(breakdown)
+
+    def _charge(self, breakdown: Breakdown) -> None:
+        """Who broke off while most others are served pays for it: with what attempts it has, and no more."""
+        if breakdown.is_witnessed:
+            for one in breakdown.accused:
+                if self.retry.allows(one.counted):
+                    history.counted(one)
+            breakdown.accused.clear()
 
     def broke_down_alone(self, call: Call) -> bool:
         """A suspect met a dying server with nothing beside it; true if that convicts it."""

@@ -186,7 +186,7 @@ class Judge:
             if failure.kind is FailureClass.FATAL:
                 self.refused.add(call)
         elif setback.breakdown is not None:
-            setback.breakdown.accuses(call)
+            self.dispatch.accuse(call, setback.breakdown)
         elif failure.code in ITS_OWN or self._is_held_against(lane, setback):
             history.counted(call)
         elif failure.kind is FailureClass.FATAL:

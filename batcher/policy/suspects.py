@@ -72,9 +72,13 @@ class Suspects:
         return self._alone[call] >= min(ALONE[0] + without // 2, ALONE[1])
 
     def suspects(self, call: Call, *, is_out_of_attempts: bool) -> bool:
-        """Whether the call may be sent again only alone: it was there when a server broke down under all."""
-        together = self._together.get(call, 0)
-        return together >= TOGETHER or (is_out_of_attempts and together > 0)
+        """Whether the call may be sent again only alone: it was there when a server broke down under all.
+
+        So is one whose last try was among others: no job fails for what it flew beside.
+        """
+        if call not in self._together:
+            return False
+        return is_out_of_attempts or self._together[call] >= TOGETHER
 
     def line_up(self, call: Call) -> None:
         """A suspect waits for its turn; first one that was alone before, lest it meets the next outage for its wait."""
