@@ -143,8 +143,13 @@ class Lane:
         return until if until < math.inf else now
 
     def suits(self, call: Call) -> bool:
-        """Whether the call can go without a load, as far as is known: a server that was away may have lost all."""
-        return not self.is_sticky or self.group is None or self.group == call.group or self.breaker.is_down
+        """Whether the call can go without a load, as far as is known: a server that was away may have lost all.
+
+        What is still in flight there may yet keep its model loaded.
+        """
+        if not self.is_sticky or self.group is None or self.group == call.group:
+            return True
+        return self.breaker.is_down and not self.in_flight
 
     def service(self, call: Call) -> Service:
         """What the call asks for."""
