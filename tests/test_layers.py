@@ -219,7 +219,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "scheduler": {
             "backlog", "breakdown", "dispatch", "history", "judge", "lane", "lastlook", "quota", "retry", "suspects",
         },
-        "service": {"evidence", "retry", "setback"},
+        "service": {"breakdown", "evidence", "retry", "setback"},
         "setback": {"breakdown", "evidence"},
         "suspects": {"breakdown"},
     },

@@ -245,14 +245,16 @@ class Dispatch:
         def fits(call: Call) -> bool:
             return self._may_switch(lane, call) and self._fits(lane, call, now)
 
+        is_again_first = lane.favours_retries
         if not lane.is_sticky or lane.group is None or lane.breaker.is_down:
-            return backlog.take(fits, avoid=self._served_elsewhere(lane)) or self._read(lane, now)
-        call = backlog.take(fits, group=lane.group)
+            call = backlog.take(fits, avoid=self._served_elsewhere(lane), is_again_first=is_again_first)
+            return call or self._read(lane, now)
+        call = backlog.take(fits, group=lane.group, is_again_first=is_again_first)
         if call is None:
             call = self._read(lane, now)
         if call or self.is_reading or self._is_worth_waiting(lane, now):
             return call
-        call = backlog.take(fits, avoid=self._served_elsewhere(lane))
+        call = backlog.take(fits, avoid=self._served_elsewhere(lane), is_again_first=is_again_first)
         lane.is_draining = call is None and bool(lane.in_flight) and self._is_waited_for(lane, now)
         return call
 

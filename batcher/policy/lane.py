@@ -283,6 +283,9 @@ class Lane:
         match setback.failure.kind:
             case FailureClass.CONNECTION:
                 is_hung_up = setback.failure.code == "disconnected"
+                if not self.breaker.is_down:
+                    for service in self.services.values():
+                        service.goes_down(setback.now)
                 self.breaker.unreachable(call, setback.now, rng.uniform(*SPREAD), is_hung_up=is_hung_up)
             case FailureClass.LOCAL:
                 self.breaker.unanswered(call)
