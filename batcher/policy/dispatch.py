@@ -150,7 +150,7 @@ class Dispatch:
             again.insert(0, self._suspect)  # as probes they take turns
         sources = (*again, self._fresh) if lane.favours_retries else (self._fresh, *again, self._fresh)
         for source in sources:  # a retry that is set aside for its turn may have it now
-            if self._is_reserved(lane):
+            if now >= lane.shared_until and self._is_reserved(lane):
                 break
             call = source(lane, now)
             if call is not None:
@@ -216,7 +216,7 @@ class Dispatch:
             call = entry.call
             if self.suspects.suspects(call, is_out_of_attempts=not self.retry.allows(call.counted)):
                 self.suspects.line_up(backlog.pop(key, now))
-                if self._is_reserved(lane):
+                if now >= lane.shared_until and self._is_reserved(lane):
                     return None
                 continue
             if not lane.suits(call):

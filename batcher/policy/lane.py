@@ -30,6 +30,8 @@ CERTAIN: Final = 2
 """Gates in a row after which the limit is cut: the first may have closed by lot, unless it speaks of a rate."""
 FRESH: Final = 2
 """New calls that go alone for each that waits."""
+SHARED: Final = 2.0
+"""How many times as long as one suspect was alone all others go before the next one is."""
 SPREAD: Final = (0.8, 1.2)
 """Factors on the time to a probe, so that many runs do not probe one server in step."""
 
@@ -62,6 +64,8 @@ class Lane:
     """A call that is in flight alone: a suspect."""
     was_suspect: bool = False
     """The last that was sent there was to be alone."""
+    shared_until: float = -math.inf
+    """Before that, none is alone as long as there are others to be sent."""
     lonely: Call | None = None
     """The call that has had nothing beside it since it was sent."""
     breakdown: Breakdown | None = None
@@ -238,10 +242,11 @@ class Lane:
             self._loader = None
         return self.in_flight.pop(call)
 
-    def frees(self, call: Call) -> None:
-        """What becomes of the call is decided: if it was to be alone, others may go again."""
+    def frees(self, call: Call, sent: float, now: float) -> None:
+        """What becomes of the call is decided: if it was to be alone, others may go again, and for longer than it."""
         if self.solitary is call:
             self.solitary = None
+            self.shared_until = now + SHARED * (now - sent)
 
     def served(self, call: Call, sent: float) -> None:
         """The server did what was asked."""

@@ -150,6 +150,8 @@ class Service:
             if self.is_held and self.evidence.fault() is not Fault.SERVER:
                 self.reopen()
         self._broken = 0
+        if not self.is_held:  # how long it may fail is counted anew when it is back
+            self.since, self.trouble = math.inf, None
 
     def acquit(self) -> None:
         """The server broke down as a whole: what that did to calls is no evidence of how it serves them."""
