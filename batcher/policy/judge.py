@@ -199,7 +199,7 @@ class Judge:
         if is_outage:  # its gate, or the breaker, says when
             return self.park(call, now, now, 0.0 if setback.is_collective else RETRY)
         is_counted = failure.kind is not FailureClass.FATAL and setback.breakdown is None
-        times = call.counted if is_counted else call.sent
+        times = call.counted if is_counted else min(call.sent, retry.retries + 1)
         delay = max(retry.delay(max(1, times), self.rng), min(failure.retry_after or 0.0, retry.cap))
         return self.park(call, now, now + delay, RETRY)
 
@@ -207,7 +207,7 @@ class Judge:
         """Whether a failure that is not the server's counts against the call: where others are served, it does.
 
         What little one server was asked for, others may have been. Where nothing more comes that could tell, it counts
-        if anything at all was served. Else a refusal counts only where the evidence speaks for neither, or is little.
+        if anything at all was served. Else what fails counts where little was asked, and no more will be.
         """
         if setback.fault is Fault.CALL or self._is_served(setback.call):
             return True
@@ -218,7 +218,10 @@ class Judge:
             return False
         if setback.failure.kind is FailureClass.FATAL:
             return any(one.ever_served for one in services)
-        return setback.failure.kind is not FailureClass.THROTTLE
+        if setback.failure.kind is FailureClass.THROTTLE:
+            return False
+        self.dispatch.backlog.peek()
+        return not self._brings_evidence() or any(one.ever_served for one in services)
 
     def _is_served(self, call: Call) -> bool:
         """Whether some server serves most of what asks for the same."""

@@ -288,9 +288,7 @@ class Lane:
         match setback.failure.kind:
             case FailureClass.CONNECTION:
                 is_hung_up = setback.failure.code == "disconnected"
-                if not self.breaker.is_down:
-                    for service in self.services.values():
-                        service.goes_down(setback.now)
+                self._goes_down(setback.now)
                 self.breaker.unreachable(call, setback.now, rng.uniform(*SPREAD), is_hung_up=is_hung_up)
             case FailureClass.LOCAL:
                 self.breaker.unanswered(call)
@@ -301,9 +299,15 @@ class Lane:
             case _:
                 self.breaker.answered()
 
+    def _goes_down(self, now: float) -> None:
+        if not self.breaker.is_down:
+            for service in self.services.values():
+                service.goes_down(now)
+
     def breaks_down(self, setback: Setback, rng: random.Random) -> None:
         """It has died under all that were in flight: that is no evidence of how it serves any of them."""
         self.acquits()
+        self._goes_down(setback.now)
         self.service(setback.call).ends(setback.call)
         self.breaker.unreachable(setback.call, setback.now, rng.uniform(*SPREAD))
         self._loaded = False

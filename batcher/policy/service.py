@@ -198,7 +198,8 @@ class Service:
             self._held_until = now + retry.throttle_delay(self.gates, rng)
         elif is_news:
             is_proven = self.ever_served or self._is_mute
-            until = now + (retry.failing_delay if is_proven else retry.unproven_delay)(self.gates, rng)
+            wait = (retry.failing_delay if is_proven else retry.unproven_delay)(self.gates, rng)
+            until = now + (wait if is_proven else min(wait, self.first_patience / SEVERAL))  # so many are to be asked
             self._held_until = min(until, self._gives_up_at) if now < self._gives_up_at else until
 
     def _breaks(self, setback: Setback) -> None:
