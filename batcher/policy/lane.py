@@ -299,19 +299,19 @@ class Lane:
             case _:
                 self.breaker.answered()
 
-    def _goes_down(self, now: float) -> None:
-        if not self.breaker.is_down:
-            for service in self.services.values():
-                service.goes_down(now)
-
     def breaks_down(self, setback: Setback, rng: random.Random) -> None:
         """It has died under all that were in flight: that is no evidence of how it serves any of them."""
+        if any(service.ever_served for service in self.services.values()):  # else it may never have done otherwise
+            self._goes_down(setback.now)
         self.acquits()
-        self._goes_down(setback.now)
         self.service(setback.call).ends(setback.call)
         self.breaker.unreachable(setback.call, setback.now, rng.uniform(*SPREAD))
         self._loaded = False
         self.trouble = setback.failure
+
+    def _goes_down(self, now: float) -> None:
+        for service in self.services.values():
+            service.goes_down(now)
 
     def tells_nothing(self, call: Call) -> None:
         """An attempt ended that is no evidence of anything."""

@@ -144,13 +144,16 @@ class Service:
         return not self.evidence.is_little and now >= self._gives_up_at
 
     def goes_down(self, now: float) -> None:
-        """Nobody is there any more: what broke off just before went down with it, and is no evidence either."""
+        """Nobody is there any more: what broke off just before went down with it, and is no evidence either.
+
+        How long it may fail is counted anew when somebody is there.
+        """
         if self._broken and now - self._broke_at <= AT_ONCE:
             self.evidence.take_back(self._broken)
             if self.is_held and self.evidence.fault() is not Fault.SERVER:
                 self.reopen()
         self._broken = 0
-        if not self.is_held:  # how long it may fail is counted anew when it is back
+        if not self.is_held:
             self.since, self.trouble = math.inf, None
 
     def acquit(self) -> None:
