@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.virtualrun import CRASH, NATIVE, ODD, Run, call, calls
+from support.virtualrun import CRASH, CUT, HUNG_UP, NATIVE, ODD, REFUSED, Run, call, calls
 
 from batcher.policy.breakdown import AT_ONCE, Breakdown
 from batcher.policy.suspects import Suspects
@@ -114,3 +114,27 @@ def test_a_model_is_loaded_anew_after_the_server_was_away() -> None:
     assert not run.lane.breaker.is_down
     run.now += 10.0
     assert run.fill() == 1
+
+
+def test_a_model_is_loaded_anew_after_nobody_was_there() -> None:
+    """Who answers after connections were refused may have been started anew, and has nothing loaded."""
+    run = Run.of(calls(60), NATIVE, limit=16)
+    run.end(run.send())
+    run.end(run.send(), REFUSED)
+    assert run.lane.breaker.is_down
+    run.end(run.send_when_due(), ODD)
+    assert not run.lane.breaker.is_down
+    run.now += 10.0
+    assert run.fill() == 1
+
+
+def test_who_is_hung_up_on_as_others_break_off_was_there_as_well() -> None:
+    """Three have had nothing yet, the fourth was in the middle: the server broke down under all, and none pays."""
+    run = Run.of(calls(4), limit=4, retries=0)
+    flying = [run.send() for _ in range(4)]
+    for one in flying[:3]:
+        run.end(one, HUNG_UP)
+    assert not run.lane.breaker.is_down
+    run.end(flying[3], CUT)
+    assert run.lane.breaker.is_down
+    assert not any(one.counted for one in flying)
