@@ -188,14 +188,18 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "policy": {
         "__init__": set(),
         "backlog": {"history"},
+        "breakdown": {"evidence"},
         "breaker": set(),
-        "dispatch": {"backlog", "history", "lane", "lastlook", "quota", "retry", "suspects"},
+        "dispatch": {"backlog", "breakdown", "history", "lane", "lastlook", "quota", "retry", "suspects"},
         "evidence": set(),
         "history": set(),
-        "judge": {"backlog", "dispatch", "evidence", "history", "lane", "lastlook", "quota", "setback", "suspects"},
-        "lane": {
-            "breaker", "evidence", "history", "limit.concurrency", "pace.pacing", "retry", "service", "setback",
+        "judge": {
+            "backlog", "breakdown", "dispatch", "evidence", "history", "lane", "lastlook", "quota", "setback",
             "suspects",
+        },
+        "lane": {
+            "breakdown", "breaker", "evidence", "history", "limit.concurrency", "pace.pacing", "retry", "service",
+            "setback",
         },
         "lastlook": {"backlog", "history"},
         "limit": set(),
@@ -212,10 +216,12 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "pace.statement": set(),
         "quota": set(),
         "retry": set(),
-        "scheduler": {"backlog", "dispatch", "history", "judge", "lane", "lastlook", "quota", "retry", "suspects"},
-        "service": {"evidence", "retry", "setback"},
-        "setback": {"evidence", "suspects"},
-        "suspects": {"history"},
+        "scheduler": {
+            "backlog", "breakdown", "dispatch", "history", "judge", "lane", "lastlook", "quota", "retry", "suspects",
+        },
+        "service": {"breakdown", "evidence", "retry", "setback"},
+        "setback": {"breakdown", "evidence"},
+        "suspects": {"breakdown"},
     },
     "running": {
         "__init__": set(),

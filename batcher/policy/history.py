@@ -39,11 +39,6 @@ def refused(call: Call) -> None:
     call.refused += 1
 
 
-def acquitted(call: Call) -> None:
-    """What was held against it was not its fault."""
-    call.counted -= 1
-
-
 def told_to_wait(call: Call) -> None:
     call.throttled += 1
 

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import Exit, Failure, FailureClass, Scope
 from batcher.policy import history
 from batcher.policy.backlog import size_of
+from batcher.policy.breakdown import CRASHES
 from batcher.policy.evidence import ITS_OWN, Fault
 from batcher.policy.lastlook import ROOM
 from batcher.policy.quota import RETRY, THROTTLED
 from batcher.policy.setback import Setback
-from batcher.policy.suspects import CRASHES, convicted
+from batcher.policy.suspects import convicted
 
 if TYPE_CHECKING:
     import random
@@ -79,6 +80,8 @@ class Judge:
         assert failure is not None
         if failure.code == "disconnected" and not call.resent and not lane.breaker.is_down:
             # a keep-alive connection that the server closed as it was reused: nobody's fault, and no attempt
+            if lane.lonely is not call:
+                self.dispatch.broke_down(lane, call, now, is_free=True)
             history.came_back(call)
             history.resent(call)
             lane.tells_nothing(call)
@@ -179,23 +182,24 @@ class Judge:
         """It failed at somebody's hands: the server's, and it waits; its own, and it has so many attempts."""
         call, failure, now, retry = setback.call, setback.failure, setback.now, self.dispatch.retry
         is_outage = setback.fault is Fault.SERVER
-        if setback.is_alone or is_outage:
+        if is_outage:
             if failure.kind is FailureClass.FATAL:
                 self.refused.add(call)
+        elif setback.breakdown is not None:
+            self.dispatch.accuse(call, setback.breakdown)
         elif failure.code in ITS_OWN or self._is_held_against(lane, setback):
             history.counted(call)
-            if setback.breakdown is not None:
-                setback.breakdown.charged.append(call)
         elif failure.kind is FailureClass.FATAL:
             self.refused.add(call)
         suspects = self.dispatch.suspects
         if len(call.jobs) > 1 and (call.counted > 1 or suspects.suspects(call, is_out_of_attempts=False)):
             return Verdict.SPLIT
-        if not (is_outage or setback.is_alone or retry.allows(call.counted) or self._may_be_acquitted(setback)):
+        if not (is_outage or retry.allows(call.counted)):
             return self._fail(call, failure)
         if is_outage:  # its gate, or the breaker, says when
             return self.park(call, now, now, 0.0 if setback.is_collective else RETRY)
-        times = call.counted if failure.kind is not FailureClass.FATAL else call.sent
+        is_counted = failure.kind is not FailureClass.FATAL and setback.breakdown is None
+        times = call.counted if is_counted else min(call.sent, retry.retries + 1)
         delay = max(retry.delay(max(1, times), self.rng), min(failure.retry_after or 0.0, retry.cap))
         return self.park(call, now, now + delay, RETRY)
 
@@ -203,7 +207,7 @@ class Judge:
         """Whether a failure that is not the server's counts against the call: where others are served, it does.
 
         What little one server was asked for, others may have been. Where nothing more comes that could tell, it counts
-        if anything at all was served. Else a refusal counts only where the evidence speaks for neither, or is little.
+        if anything at all was served. Else what fails counts where little was asked, and no more will be.
         """
         if setback.fault is Fault.CALL or self._is_served(setback.call):
             return True
@@ -214,7 +218,10 @@ class Judge:
             return False
         if setback.failure.kind is FailureClass.FATAL:
             return any(one.ever_served for one in services)
-        return setback.failure.kind is not FailureClass.THROTTLE
+        if setback.failure.kind is FailureClass.THROTTLE:
+            return False
+        self.dispatch.backlog.peek()
+        return not self._brings_evidence() or any(one.ever_served for one in services)
 
     def _is_served(self, call: Call) -> bool:
         """Whether some server serves most of what asks for the same."""
@@ -223,17 +230,6 @@ class Judge:
     def _brings_evidence(self) -> bool:
         """Whether there are calls still that were never sent, or may be."""
         return self.dispatch.backlog.may_bring_more or self.dispatch.backlog.has_new
-
-    def _may_be_acquitted(self, setback: Setback) -> bool:
-        """Whether the server may prove to have broken down under others too, or has before: then it goes once more."""
-        call, breakdown = setback.call, setback.breakdown
-        if breakdown is None:
-            return False
-        suspects = self.dispatch.suspects
-        if setback.fault is Fault.OPEN and not self._is_served(call):
-            suspects.accuse(call)
-        is_suspect = suspects.suspects(call, is_out_of_attempts=True)
-        return is_suspect or (len(breakdown.members) > 1 and self.dispatch.retry.allows(call.counted - 1))
 
     def _is_meant_for_all(self, lane: Lane, call: Call) -> bool:
         """Whether a refusal for good holds for others than the call: nearly all get it, or there is nobody else."""

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from batcher.attempt import Attempt
     from batcher.model import Call, Endpoint
+    from batcher.policy.breakdown import Breakdown
     from batcher.policy.limit.concurrency import Limit
     from batcher.policy.retry import RetryPolicy
     from batcher.policy.setback import Setback
-    from batcher.policy.suspects import Breakdown
 
 SLOW_START: Final = 4
 """After an outage a server is given this part of what it had, and one more for each first content and each success."""
@@ -30,6 +30,8 @@ CERTAIN: Final = 2
 """Gates in a row after which the limit is cut: the first may have closed by lot, unless it speaks of a rate."""
 FRESH: Final = 2
 """New calls that go alone for each that waits."""
+SHARED: Final = 2.0
+"""How many times as long as one suspect was alone all others go before the next one is."""
 SPREAD: Final = (0.8, 1.2)
 """Factors on the time to a probe, so that many runs do not probe one server in step."""
 
@@ -60,9 +62,16 @@ class Lane:
     """Another group is to be loaded: nothing more of this one goes until what is in flight has ended."""
     solitary: Call | None = None
     """A call that is in flight alone: a suspect."""
+    was_suspect: bool = False
+    """The last that was sent there was to be alone."""
+    shared_until: float = -math.inf
+    """Before that, none is alone as long as there are others to be sent."""
     lonely: Call | None = None
     """The call that has had nothing beside it since it was sent."""
     breakdown: Breakdown | None = None
+    """The last one."""
+    breakdowns: list[Breakdown] = field(default_factory=list)
+    """Those of which somebody in flight may tell more."""
     out: Failure | None = None
     """Why nothing will be sent there any more, if so."""
     trouble: Failure | None = None
@@ -138,8 +147,13 @@ class Lane:
         return until if until < math.inf else now
 
     def suits(self, call: Call) -> bool:
-        """Whether the call can go without a load, as far as is known: a server that was away may have lost all."""
-        return not self.is_sticky or self.group is None or self.group == call.group or self.breaker.is_down
+        """Whether the call can go without a load, as far as is known: a server that was away may have lost all.
+
+        What is still in flight there may yet keep its model loaded.
+        """
+        if not self.is_sticky or self.group is None or self.group == call.group:
+            return True
+        return self.breaker.is_down and not self.in_flight
 
     def service(self, call: Call) -> Service:
         """What the call asks for."""
@@ -189,6 +203,7 @@ class Lane:
             if not self._loaded:
                 self._loader = call
         self.lonely = None if self.in_flight else call
+        self.was_suspect = self.solitary is call
         self.in_flight[call] = now
         self.requests += 1
         self.fresh = self.fresh + 1 if call.sent == 0 else 0
@@ -227,10 +242,11 @@ class Lane:
             self._loader = None
         return self.in_flight.pop(call)
 
-    def frees(self, call: Call) -> None:
-        """What becomes of the call is decided: if it was to be alone, others may go again."""
+    def frees(self, call: Call, sent: float, now: float) -> None:
+        """What becomes of the call is decided: if it was to be alone, others may go again, and for longer than it."""
         if self.solitary is call:
             self.solitary = None
+            self.shared_until = now + SHARED * (now - sent)
 
     def served(self, call: Call, sent: float) -> None:
         """The server did what was asked."""
@@ -272,6 +288,7 @@ class Lane:
         match setback.failure.kind:
             case FailureClass.CONNECTION:
                 is_hung_up = setback.failure.code == "disconnected"
+                self._goes_down(setback.now)
                 self.breaker.unreachable(call, setback.now, rng.uniform(*SPREAD), is_hung_up=is_hung_up)
             case FailureClass.LOCAL:
                 self.breaker.unanswered(call)
@@ -284,11 +301,17 @@ class Lane:
 
     def breaks_down(self, setback: Setback, rng: random.Random) -> None:
         """It has died under all that were in flight: that is no evidence of how it serves any of them."""
+        if any(service.ever_served for service in self.services.values()):  # else it may never have done otherwise
+            self._goes_down(setback.now)
         self.acquits()
         self.service(setback.call).ends(setback.call)
         self.breaker.unreachable(setback.call, setback.now, rng.uniform(*SPREAD))
         self._loaded = False
         self.trouble = setback.failure
+
+    def _goes_down(self, now: float) -> None:
+        for service in self.services.values():
+            service.goes_down(now)
 
     def tells_nothing(self, call: Call) -> None:
         """An attempt ended that is no evidence of anything."""

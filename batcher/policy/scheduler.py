@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from batcher.policy import history
+from batcher.policy.breakdown import is_answered
 from batcher.policy.dispatch import Dispatch
 from batcher.policy.judge import Judge, Verdict
 from batcher.policy.lastlook import LastLook
@@ -153,7 +154,9 @@ class Scheduler:
         else:
             self.quota.lose(call)
             verdict = self._judge.failed(lane, call, attempt, sent, now)
-        lane.frees(call)
+        if lane.breakdowns:
+            self._dispatch.lands(lane, call, is_answered=is_answered(attempt.failure))
+        lane.frees(call, sent, now)
         if verdict is not Verdict.PARKED:
             self._judge.forget(call)
         if verdict is Verdict.PENDING:
@@ -169,11 +172,11 @@ class Scheduler:
     def again(self, call: Call, attempt: Attempt, now: float) -> Verdict:
         """An attempt failed for a key that is sent no more: that was no attempt, and says nothing."""
         lane = self._in_flight.pop(call)
-        lane.lands(call, attempt, now)
+        sent = lane.lands(call, attempt, now)
         history.came_back(call)
         history.sent_for_nothing(call)
         lane.tells_nothing(call)
-        lane.frees(call)
+        lane.frees(call, sent, now)
         verdict = self._judge.park(call, now, now)
         if verdict is Verdict.PENDING:
             self._judge.forget(call)

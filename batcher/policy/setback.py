@@ -10,7 +10,7 @@ from batcher.policy.evidence import Fault
 if TYPE_CHECKING:
     from batcher.failures import Failure
     from batcher.model import Call
-    from batcher.policy.suspects import Breakdown
+    from batcher.policy.breakdown import Breakdown
 
 
 @dataclass(slots=True)

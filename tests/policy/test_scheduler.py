@@ -253,3 +253,13 @@ def test_while_there_is_no_room_for_results_nothing_is_sent() -> None:
     assert run.end(one) is Verdict.ENDED
     run.scheduler.stop()
     assert run.is_done()
+
+
+def test_what_this_machine_lacked_is_forgotten_with_the_next_success() -> None:
+    """Patience is for one time of want, and not for all of a night's together."""
+    run = Run.of(calls(4), patience=10.0)
+    run.end(run.send(), NO_SOCKETS)
+    run.end(run.send_when_due())
+    run.now += 20.0
+    assert run.end(run.send_when_due(), NO_SOCKETS) is Verdict.PARKED
+    assert not run.scheduler.stopped

@@ -59,13 +59,15 @@ WAYS: Final[dict[str, Failure]] = {
     "404": NO_MODEL,
 }
 """How a job can fail each time it is asked."""
+KILLS: Final = "kills the server"
+"""One way more: whatever is in flight breaks off with it, within milliseconds and in any order."""
 FLEETS: Final = ([HOSTED], [HOSTED, OTHER], [NATIVE], [NATIVE, NATIVE_TOO])
 TIMES: Final = 3.0
 """How many times as long healthy jobs may take as they would without the others."""
-SLACK_S: Final = (10.0, 25.0)
-"""Seconds beside that: where nobody says wait or goes away, and where somebody does."""
-LOADS: Final = (10, 6)
-"""Loads more that retries may cost where models take turns, and each job that is asked alone three times."""
+LEAST_S: Final = (10.0, 25.0)
+"""Seconds that they may take at least: where nobody says wait or goes away, and where somebody does."""
+LOADS: Final = (4, 2)
+"""Loads more that retries may cost where models take turns, and each job that is asked alone."""
 REFUSAL_S: Final = 0.01
 LOAD_S: Final = 5.0
 STEPS: Final = 400_000
@@ -86,6 +88,8 @@ class Life:
     cuts: Sequence[tuple[float, int]] = ()
     """(when, to how many) the limit of every server changes."""
     retries: int = 4
+    lot: int = 5
+    """Seeds what happens within it: how each one breaks off with a server."""
 
     @classmethod
     def by(cls, seed: int) -> Life:
@@ -113,7 +117,15 @@ class Life:
             away=away,
             cuts=cuts,
             retries=dice.choice((2, 4, 4)) if away else dice.choice((0, 2, 4, 4)),
-        )
+        )._with_killers(dice)
+
+    def _with_killers(self, dice: random.Random) -> Life:
+        """One in eight of the lives with jobs that always fail has one or two that take all others with them."""
+        bad = [number for number, way in enumerate(self.ways) if way]
+        if not bad or dice.random() >= 1 / 8:
+            return self
+        killers = dice.sample(bad, min(len(bad), dice.choice((1, 1, 2))))
+        return replace(self, ways=[KILLS if number in killers else way for number, way in enumerate(self.ways)])
 
 
 @dataclass(eq=False)
@@ -128,13 +140,19 @@ class Played:
     requests: Counter[Call] = field(default_factory=Counter)
     kept: int = 0
     """The most bytes that were kept of calls that waited."""
+    deaths: int = 0
+    """How often a server was killed by what it was asked."""
     _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _order: count[int] = field(default_factory=count)
     _free_at: dict[str, float] = field(default_factory=dict)
     _loaded: dict[str, str] = field(default_factory=dict)
+    _begun: set[Call] = field(default_factory=set)
+    """What is in flight and has had its first content."""
+    _dice: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
         life = self.life
+        self._dice = random.Random(life.lot)
         self.work = [
             call(number, model=f"m{number % life.models}", path=f"/{number // 2 % life.paths}")
             for number in range(len(life.ways))
@@ -193,6 +211,9 @@ class Played:
             self._at(begins + self.life.takes / 10, lambda: self._answer(lane.endpoint, one, now))
             self._at(begins + self.life.takes, lambda: self._end(lane.endpoint, one, now, None))
             return
+        if way == KILLS:
+            self._at(begins + self.life.takes / 2, lambda: self._kill(lane.endpoint, one, now))
+            return
         failure = WAYS[way]
         late = {"timeout": self.life.takes, "cut": self.life.takes / 2, "crash": self.life.takes / 2}
         if way == "cut":
@@ -209,11 +230,13 @@ class Played:
 
     def _answer(self, endpoint: Endpoint, one: Call, sent: float) -> None:
         if self._flies(endpoint, one, sent):
+            self._begun.add(one)
             self.run.scheduler.answering(one, self.run.now)
 
     def _end(self, endpoint: Endpoint, one: Call, sent: float, failure: Failure | None) -> None:
         if not self._flies(endpoint, one, sent):
             return
+        self._begun.discard(one)
         timing = Timing(started=sent, finished=self.run.now)
         attempt = Attempt(timing, None if failure else Completion(usage=Usage(10, 10)), failure)
         verdict = self.run.scheduler.finished(one, attempt, self.run.now)
@@ -227,6 +250,20 @@ class Played:
         self._loaded.pop(lane.endpoint.root, None)
         for one, sent in list(lane.in_flight.items()):
             self._end(lane.endpoint, one, sent, CUT)
+
+    def _kill(self, endpoint: Endpoint, one: Call, sent: float) -> None:
+        """It takes the server with it: what had begun breaks off, but for one in eight; the rest is hung up on."""
+        if not self._flies(endpoint, one, sent):
+            return
+        self.deaths += 1
+        self._loaded.pop(endpoint.root, None)
+        lane = next(lane for lane in self.run.scheduler.lanes if lane.endpoint is endpoint)
+        for other, since in lane.in_flight.items():
+            how: Failure | None = CUT if other in self._begun else HUNG_UP
+            if other in self._begun and not self.life.ways[other.jobs[0].seq] and self._dice.random() < 1 / 8:
+                how = None
+            when = self.run.now + self._dice.uniform(0.0, 0.005)
+            self._at(when, lambda other=other, since=since, how=how: self._end(endpoint, other, since, how))  # type: ignore[misc]  # mypy cannot tell its type
 
     def _cut_limit(self, to: int) -> None:
         for lane in self.run.scheduler.lanes:
@@ -250,13 +287,13 @@ def check(seed: int) -> Played:
     says_wait = any("503" in way or "429" in way for way in life.ways)
     healthy = [one for one in ideal.work if not life.ways[one.jobs[0].seq]]
     without = max((ideal.when[one] for one in healthy), default=0.0)
-    suspects = sum(way in ("crash", "cut", "hung up") for way in life.ways)
-    takes_turns = life.models > 1 and life.servers[0].api is Api.NATIVE
-    loads = (LOADS[0] + LOADS[1] * suspects) * LOAD_S if takes_turns else 0.0
-    assert played.healthy_at() <= TIMES * without + SLACK_S[says_wait or bool(life.away)] + loads, (
-        played.healthy_at(),
-        without,
-    )
+    suspects = sum(way in ("crash", "cut", "hung up", KILLS) for way in life.ways)
+    is_native = life.servers[0].api is Api.NATIVE
+    loads = (LOADS[0] + LOADS[1] * suspects) * LOAD_S if life.models > 1 and is_native else 0.0
+    deaths = played.deaths * (life.takes + (LOAD_S if is_native else 0.0))
+    least = LEAST_S[says_wait or bool(life.away) or KILLS in life.ways]
+    at_most = max(TIMES * without, least) + loads + deaths
+    assert played.healthy_at() <= at_most, (played.healthy_at(), at_most, without)
     assert played.kept <= ROOM
     return played
 
@@ -284,7 +321,7 @@ def _may_be_everybodys(played: Played, one: Call) -> bool:
 def _looks_gone(played: Played, way: str) -> bool:
     """The last of all, each hung up on: nobody is left to show that the server is there."""
     stop = played.run.scheduler.stop_failure
-    return way == "hung up" and stop is not None and stop.code == "disconnected"
+    return way in ("hung up", KILLS) and stop is not None and stop.code == "disconnected"
 
 
 def _check_counters(played: Played) -> None:
@@ -295,7 +332,8 @@ def _check_counters(played: Played) -> None:
         "in flight": scheduler.in_flight,
         "parked": scheduler.parked,
         "kept": backlog.kept + look.kept,
-        "again": backlog._again + sum(lane.again for lane in scheduler.lanes),
+        "set aside": backlog.aside,
+        "again": sum(lane.again for lane in scheduler.lanes),
         "in flight there": sum(len(lane.in_flight) for lane in scheduler.lanes),
         "suspects": len(suspects.line) + len(suspects._together) + len(suspects._alone) + len(suspects._met),
         "refused": len(scheduler._judge.refused),
