@@ -76,7 +76,7 @@ def test_every_wire_file_is_expected_to_mean_something() -> None:
 def test_answers_are_read(name: str) -> None:
     """Text, thinking, reason and tool calls are those of the answer, streamed or whole."""
     choice = read(load(name)).first
-    assert (choice.text, choice.thinking, choice.finish_reason, choice.tool_calls) == ANSWERS[name]
+    assert (choice.text, choice.thinking, choice.finish_reason, list(choice.tool_calls)) == ANSWERS[name]
 
 
 @pytest.mark.parametrize("name", FAILURES)

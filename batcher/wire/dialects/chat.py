@@ -90,10 +90,10 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
             thought = delta.get("reasoning_content") or delta.get("reasoning")
         except (LookupError, TypeError, AttributeError):
             return record  # an unusual one, which is read with care
-        is_thought = choice.thoughts and type(thought) is str and len(delta) == 1 + ("content" in delta)
-        if text or not thought or not is_thought:
+        thoughts = choice.thoughts
+        if text or not thought or not thoughts or type(thought) is not str or len(delta) != 1 + ("content" in delta):
             return record
-        choice.thoughts.append(thought)
+        thoughts.append(thought)
     return END
 
 
@@ -167,7 +167,7 @@ def rebuild(completion: Completion) -> dict[str, Json]:
     choices = [
         _choice(index, choice, *kept.get(index, ({}, {}))) for index, choice in sorted(completion.choices.items())
     ]
-    head = {key: value for key, value in completion.head.items() if key != "obfuscation"}
+    head = {key: value for key, value in (completion.head or {}).items() if key != "obfuscation"}
     return {**head, "object": "chat.completion", "choices": choices, **tail}
 
 

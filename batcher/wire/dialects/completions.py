@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown
-from batcher.model import END, Delta, Kind
+from batcher.model import END, Delta, Kind, more
 from batcher.wire.dialects import endings
 from batcher.wire.dialects.endings import (
     MOST_TOKENS,
@@ -115,7 +115,7 @@ def rebuild(completion: Completion) -> dict[str, Json]:
         {**kept.get(index, {}), "text": choice.text, "finish_reason": choice.finish_reason, **_logprobs(choice)}
         for index, choice in sorted(completion.choices.items())
     ]
-    return {**completion.head, "choices": choices, **tail}
+    return {**(completion.head or {}), "choices": choices, **tail}
 
 
 def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
@@ -136,10 +136,10 @@ def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
 def _add_logprobs(logprobs: dict[str, Json], choice: Choice) -> None:
     """Join by key: `content` holds one object a token; the legacy object has parallel lists, and stays one object."""
     if "content" in logprobs:
-        choice.logprobs.extend(list_of(logprobs["content"], "logprobs", MOST_TOKENS))
+        choice.logprobs = more(choice.logprobs, list_of(logprobs["content"], "logprobs", MOST_TOKENS))
         return
     if not choice.logprobs:
-        choice.logprobs.append({})
+        choice.logprobs = [{}]
     joined = choice.logprobs[0]
     for key, values in logprobs.items():
         if type(values) is not list:

@@ -136,7 +136,10 @@ def has_content(choice: Choice) -> bool:
 def choices_of(body: dict[str, Json]) -> list[dict[str, Json]]:
     """The choices of an answer in one piece. Raises AttemptError if there are none."""
     choices = list_of(body.get("choices"), "choices")
-    if not choices or {*map(type, choices)} != {dict}:
+    for choice in choices:
+        if type(choice) is not dict:
+            raise AttemptError(without("choices", body))
+    if not choices:
         raise AttemptError(without("choices", body))
     return choices
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown
-from batcher.model import END, Kind
+from batcher.model import END, Kind, more
 from batcher.wire.dialects import ollama_record
 from batcher.wire.dialects.messages import to_native
 from batcher.wire.dialects.parameters import native_fields
@@ -83,7 +83,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     else:
         raise AttemptError(malformed(f"a `message` that is no object but {shown(message)}"))
     if "logprobs" in record:
-        choice.logprobs.extend(ollama_record.logprobs(record))
+        choice.logprobs = more(choice.logprobs, ollama_record.logprobs(record))
     if record.get("done"):
         ollama_record.finish(record, completion, choice, PATH)
     return content
@@ -104,7 +104,7 @@ def rebuild(completion: Completion) -> dict[str, Json]:
     """The object that `stream: false` would have given: the last record with all of the text."""
     if completion.whole is not None:
         return completion.whole
-    last = completion.tail or completion.head
+    last = completion.tail or completion.head or {}
     choice = completion.first
     message = {
         **(last.get("message") or {"role": "assistant"}),

@@ -41,8 +41,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:
         raise AttemptError(malformed("an answer without a list of embeddings"))
     check_vectors(vectors, sum(len(inputs_of(job)) for job in call.jobs))
     completion.vectors = vectors
-    completion.usage = ollama_record.usage(body)
-    completion.server = ollama_record.times(body)
+    ollama_record.measure(body, completion)
     completion.served_model = body.get("model")
     completion.proof = "embeddings"
 

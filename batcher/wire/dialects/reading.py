@@ -36,6 +36,9 @@ BODY_LIMIT: Final = 256 * 1024 * 1024
 BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 """What may stand before an answer: a byte order mark and white space."""
 
+JSON: Final = "application/json"
+"""The content type of an answer in one piece."""
+
 FIELD: Final = len(b"event:")
 """The longest name of an event stream's field, in bytes."""
 
@@ -109,20 +112,22 @@ class Reading:
 
     def close(self) -> Completion:
         """The body ended cleanly: return the completion. Raises AttemptError unless it is proven complete."""
-        framing = self._framing
+        completion, framing = self.completion, self._framing
         if framing is None:
             self._take_whole()
         elif isinstance(framing, EventStream):
             self._take_rest(lambda: self._events(framing.close()))
         else:
             self._take_rest(lambda: self._records(framing.close()))
-        completion = self.completion
         if completion.whole is None and (missing := self._dialect.missing(completion, done=self.done)):
             raise AttemptError(truncated(missing))
         if self._unread is not None and not completion.tail.get("whole"):
             raise AttemptError(self._unread)
-        self._check_count()
-        check_calls(completion)
+        if len(completion.choices) > 1:
+            self._check_count()
+        for choice in completion.choices.values():
+            if choice.tool_calls:
+                check_calls(choice)
         if self._mended:
             join_halves(completion)
         return completion
@@ -140,11 +145,13 @@ class Reading:
     def _check_count(self) -> None:
         """Raise AttemptError for choices that nobody asked for: the number of one was damaged."""
         count = len(self.completion.choices)
-        if count > 1 and count > (most := choices_asked(self._call)):
+        if count > (most := choices_asked(self._call)):
             raise AttemptError(malformed(f"{count} choices where {most} were asked for"))
 
     def _begin(self, chunk: bytes) -> bool:
         """Hold bytes until the framing is known; an answer in one piece is held to its end."""
+        if not self._size and chunk[:1] == b"{" and self._type.startswith(JSON):  # nearly every answer in one piece
+            self._whole = True
         self._pieces.append(chunk)
         self._size += len(chunk)
         if self._size > BODY_LIMIT:
@@ -178,11 +185,12 @@ class Reading:
 
     def _take_whole(self) -> None:
         body = b"".join(self._pieces)
-        if not body.strip():
+        if body[:1] != b"{" and not body.strip():
             if self._call.stream:
                 return
             raise AttemptError(malformed("an empty answer"))
-        weigh(body)
+        if len(body) > HEAVY:
+            weigh(body)
         record = self._parse(body)
         if record is None and self._call.stream and body.lstrip(BLANK).startswith(b"{"):
             *lines, last = [line for line in body.split(b"\n") if line.strip()]
@@ -196,7 +204,7 @@ class Reading:
         self._check(record)
         self.completion.whole = record
         self._dialect.whole(record, self.completion, self._call)
-        if self._dialect.STREAMS and record.get("done") is False and self._call.path.startswith("/api/"):
+        if record.get("done") is False and self._dialect.STREAMS and self._call.path.startswith("/api/"):
             raise AttemptError(truncated("`done: true`"))
 
     def _usual(self, records: list[bytes]) -> bool:
@@ -260,7 +268,8 @@ class Reading:
         if len(data) > LONG:
             self.kept += len(data)
         content = self._dialect.decode(record, self.completion)
-        self._check_count()
+        if len(self.completion.choices) > 1:
+            self._check_count()
         if self.completion.proof is not None:
             self.done = self._call.path.startswith(PROVEN_AT_ONCE)
             self.complete = self.done or len(self.completion.choices) >= choices_asked(self._call)
