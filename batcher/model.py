@@ -227,9 +227,10 @@ class Completion:
     @property
     def first(self) -> Choice:
         """The choice that most callers mean: the lowest index, or an empty one."""
-        if not self.choices:
-            return Choice()
-        return self.choices[0] if 0 in self.choices else self.choices[min(self.choices)]
+        first = self.choices.get(0)
+        if first is None:
+            return self.choices[min(self.choices)] if self.choices else Choice()
+        return first
 
     def flag(self, name: str) -> None:
         if name not in self.flags:

@@ -133,7 +133,9 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
 
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the dialects' signature
     """Take an answer that came in one piece. Raises AttemptError if it is cut, damaged, or no chat completion."""
-    pieces = choices_of(body)
+    pieces = body.get("choices")
+    if type(pieces) is not list or len(pieces) != 1 or type(pieces[0]) is not dict:
+        pieces = choices_of(body)
     entries = len(pieces)
     for place, piece in enumerate(pieces):
         message = piece.get("message")
@@ -141,7 +143,9 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  #
             message = {}  # Azure's filter and others give a reason and nothing else
         if type(message) is not dict:
             raise AttemptError(malformed(f"choice {place} has no message; is {PATH} the endpoint for this?"))
-        index, text = index_of(piece, place), message.get("content")
+        index, text = piece.get("index"), message.get("content")
+        if type(index) is not int:
+            index = index_of(piece, place)
         is_plain = type(text) is str and "role" in message and len(message) == 2 and piece.get("logprobs") is None
         if is_plain and index not in completion.choices:  # nearly every answer
             completion.choices[index] = Choice([text] if text else [], finish_reason=finish_of(piece, PATH))

@@ -120,8 +120,11 @@ def settle_whole(body: dict[str, Json], completion: Completion) -> None:
     A choice without a finish reason is accepted where there is content and the server counted tokens: Ollama answers
     a generation that was cut with `finish_reason: null` and a usage of zeros.
     """
-    settle(completion)
-    if completion.proof is not None:
+    for choice in completion.choices.values():
+        if choice.finish_reason is None:
+            break
+    else:
+        completion.proof = "finish_reason"
         return
     if counted_nothing(body.get("usage")) or not any(map(has_content, completion.choices.values())):
         raise AttemptError(truncated("a finish reason"))
