@@ -35,6 +35,7 @@ ORDER: Final = (
 MESSAGE_ORDER: Final = ("role", "content", "thinking", "tool_calls")
 KEYS: Final = frozenset(ORDER)
 MESSAGE_KEYS: Final = frozenset(MESSAGE_ORDER)
+PLAIN: Final = frozenset({"role", "content"})
 
 
 def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
@@ -91,6 +92,14 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
 
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the protocol's signature
     """Take the answer in one piece: it is the last record, with all of the text."""
+    message = body.get("message")
+    if type(message) is dict and message.keys() == PLAIN and body.get("done") is True and "logprobs" not in body:
+        text = message["content"]
+        if type(text) is str:  # nearly every answer
+            choice = ollama_record.begin(body, completion)
+            choice.texts = [text] if text else []
+            ollama_record.finish(body, completion, choice, PATH)
+            return
     decode(body, completion)
     if "message" not in body:
         raise AttemptError(malformed("an answer without `message`"))
