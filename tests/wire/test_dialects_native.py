@@ -167,7 +167,7 @@ def test_what_counts_as_content(record: dict[str, Any], content: bool) -> None: 
     ("path", "record"),
     [
         ("/api/chat", {"message": {"content": "x"}}),
-        ("/api/chat", {"status": "ok"}),
+        ("/api/chat", {"context": [1, 2]}),
         ("/api/chat", {"message": "x", "done": False}),
         ("/api/chat", {"message": {"role": "assistant", "content": ["x"]}, "done": False}),
         ("/api/chat", {"message": {"content": "x", "thinking": 1}, "done": False}),

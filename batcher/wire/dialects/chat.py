@@ -105,6 +105,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     take_envelope(record, completion)
     if "choices" not in record:
         check_keys(record, TOP_KEYS, "a record")
+        endings.check_foreign(record, "choices")
     content = changed = False
     pieces = list_of(record.get("choices"), "choices")
     entries = len(pieces)

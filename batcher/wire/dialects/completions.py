@@ -85,6 +85,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     take_envelope(record, completion)
     if "choices" not in record:
         check_keys(record, TOP_KEYS, "a record")
+        endings.check_foreign(record, "choices")
     content = False
     for place, piece in enumerate(list_of(record.get("choices"), "choices")):
         if type(piece) is not dict:
@@ -122,6 +123,7 @@ def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
     index = index_of(piece, place)
     if "text" not in piece or "index" not in piece:
         check_keys(piece, PIECE_KEYS, "a choice")
+        endings.check_foreign(piece, "text")
     new = index not in completion.choices
     delta = Delta(text=text_of(piece.get("text"), "text"), index=index, finish_reason=finish_of(piece, PATH))
     content = completion.add(delta)

@@ -73,6 +73,8 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
 
 def decode(record: dict[str, Json], completion: Completion) -> bool:
     """Add one record. Raises AttemptError if it is none of Ollama's, or says that nothing was generated."""
+    if "done" not in record and ollama_record.says_nothing(record, "message"):
+        return False
     choice = completion.choices.get(0) or ollama_record.begin(record, completion)
     message = record.get("message")
     content = False

@@ -75,6 +75,8 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
 def decode(record: dict[str, Json], completion: Completion) -> bool:
     """Add one record. Raises AttemptError if it is none of Ollama's, or says that nothing was generated."""
     check_keys(record, KEYS, "a record")
+    if "done" not in record and ollama_record.says_nothing(record, "response"):
+        return False
     choice = completion.choices.get(0) or ollama_record.begin(record, completion)
     content = ollama_record.add(choice, record.get("response"), record)
     if "logprobs" in record:

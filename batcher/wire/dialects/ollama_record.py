@@ -14,6 +14,7 @@ from batcher.model import Choice, Completion, Json, ServerTimes, Usage, more
 from batcher.wire.dialects import endings
 from batcher.wire.dialects.envelope import MOST
 from batcher.wire.dialects.toolpieces import check_call
+from batcher.wire.faults import is_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,15 @@ def begin(record: dict[str, Json], completion: Completion) -> Choice:
     completion.head = record
     completion.served_model = record.get("model")
     return choice
+
+
+def says_nothing(record: dict[str, Json], text: str) -> bool:
+    """Whether a record without `done`, as Ollama's all have, is a ping. Raises AttemptError for one that says more."""
+    if text in record:
+        return False
+    if not is_note(record):
+        raise AttemptError(malformed(f"a record without `done`: {shown(record)}"))
+    return True
 
 
 def add(choice: Choice, text: Json, message: dict[str, Json]) -> bool:

@@ -54,6 +54,12 @@ NUMEROUS: Final = frozenset({"/api/generate", "/api/embed", "/v1/embeddings"})
 PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive"})
 """Events that carry nothing, whatever their data."""
 
+CLOSING: Final = frozenset({"done", "end", "close", "complete", "finish", "eof"})
+"""Events that say in a word that the stream ends; what proves an answer complete is in its records."""
+
+FAILING: Final = frozenset({"error", "exception", "failed", "failure", "fatal"})
+"""Events that are errors, whatever their data."""
+
 MARKS = 1024
 """Bytes of nothing but byte order marks that are kept until an answer begins."""
 
@@ -222,15 +228,15 @@ class Reading:
         records: list[bytes] = []
         for event, data in events:
             is_comment = data[:1] == b":" and b'{"' not in data
-            if event != "error" and data and data != b"[DONE]" and not is_comment:
-                if event not in PINGS:
+            if event not in FAILING and data and data != b"[DONE]" and not is_comment:
+                if event not in PINGS and (event not in CLOSING or data[:1] == b"{"):
                     records.append(data)
                 continue
             content |= self._records(records)
             records = []
             if self.done:
                 break
-            if event == "error":
+            if event in FAILING:
                 raise AttemptError(told(data, self._call.path))
             # else a ping: an empty event, or a comment that a gateway wraps as data
             self.done = self.complete = data == b"[DONE]"
