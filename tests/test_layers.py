@@ -321,7 +321,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes", "faults",
         },
         "dialects.embeddings": {"dialects.envelope", "dialects.parameters", "dialects.shapes", "dialects.vectors"},
-        "dialects.endings": {"dialects.envelope", "rules"},
+        "dialects.endings": {"dialects.envelope", "faults", "rules"},
         "dialects.envelope": {"faults"},
         "dialects.halves": set(),
         "dialects.images": {"dialects.envelope", "dialects.parameters", "dialects.shapes"},
@@ -337,7 +337,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialects.ollama_generate": {
             "dialects.media", "dialects.ollama_record", "dialects.parameters", "dialects.shapes", "faults",
         },
-        "dialects.ollama_record": {"dialects.endings", "dialects.envelope", "dialects.toolpieces"},
+        "dialects.ollama_record": {"dialects.endings", "dialects.envelope", "dialects.toolpieces", "faults"},
         "dialects.ollama_v1": {"dialects.parameters"},
         "dialects.parameters": set(),
         "dialects.parts": {"dialects.endings", "faults"},
