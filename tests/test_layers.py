@@ -321,6 +321,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes", "faults",
         },
         "dialects.embeddings": {"dialects.envelope", "dialects.parameters", "dialects.shapes", "dialects.vectors"},
+        "dialects.beginnings": set(),
         "dialects.endings": {"dialects.envelope", "faults", "rules"},
         "dialects.envelope": {"faults"},
         "dialects.halves": set(),
@@ -342,7 +343,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialects.parameters": set(),
         "dialects.parts": {"dialects.endings", "faults"},
         "dialects.reading": {
-            "dialects", "dialects.endings", "dialects.halves", "dialects.strays", "dialects.toolpieces",
+            "dialects", "dialects.beginnings", "dialects.endings", "dialects.halves", "dialects.strays",
+            "dialects.toolpieces",
             "dialects.weight", "faults", "framing", "rules",
         },
         "dialects.responses": {

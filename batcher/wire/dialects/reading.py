@@ -1,8 +1,4 @@
-"""One answer being read: bytes → records → deltas → a completion that is proven complete, or a failure.
-
-How the bytes are framed is decided by the content type and the first byte, not by what was asked for: servers that
-ignore `stream` answer an event stream with one JSON object, and some stream unasked.
-"""
+"""One answer being read: bytes → records → deltas → a completion that is proven complete, or a failure."""
 
 from __future__ import annotations
 
@@ -15,6 +11,7 @@ from batcher import codec
 from batcher.failures import AttemptError, malformed, truncated
 from batcher.model import END, Call, Completion, Json
 from batcher.wire.dialects import SKIMS
+from batcher.wire.dialects.beginnings import BLANK, FIELD, JSON, is_events, is_whole
 from batcher.wire.dialects.endings import choices_asked
 from batcher.wire.dialects.halves import join_halves
 from batcher.wire.dialects.strays import instead_of_a_record, is_utf8, mended, told
@@ -32,15 +29,6 @@ if TYPE_CHECKING:
 
 BODY_LIMIT: Final = 256 * 1024 * 1024
 """The largest answer that is taken in one piece, in bytes."""
-
-BLANK: Final = b"\xef\xbb\xbf \t\r\n"
-"""What may stand before an answer: a byte order mark and white space."""
-
-JSON: Final = "application/json"
-"""The content type of an answer in one piece."""
-
-FIELD: Final = len(b"event:")
-"""The longest name of an event stream's field, in bytes."""
 
 PROVEN_AT_ONCE: Final = ("/api/", "/v1/responses")
 """Where the mark that proves an answer complete is the last that is said; elsewhere the usage may follow."""
@@ -170,24 +158,14 @@ class Reading:
             # Else each of many is joined with all before it. A byte order mark may be cut in two.
             self._pieces = [held] if held.strip() and len(held) < MARKS else []
             return False
-        if self._is_whole(head):
+        if is_whole(head, self._type, self._call):
             # A shorter head than a field's name may yet turn out to be one: `da` becomes `data:`.
             self._whole = head.startswith((b"{", b"[", b"<")) or len(head) >= FIELD
             return False
-        self._framing = EventStream() if self._is_events(head) else Lines()
+        self._framing = EventStream() if is_events(head, self._type) else Lines()
         self._skim = SKIMS.get(self._call.path)
         self._pieces = []
         return self.feed(held)
-
-    def _is_events(self, head: bytes) -> bool:
-        return "event-stream" in self._type or not ("ndjson" in self._type or head.startswith((b"{", b"[")))
-
-    def _is_whole(self, head: bytes) -> bool:
-        """One JSON object, or a page that is none. NDJSON is known by its content type alone."""
-        if head.startswith((b"{", b"[")):
-            native_stream = self._call.stream and self._call.path.startswith("/api/")
-            return "ndjson" not in self._type and not (native_stream and "application/json" not in self._type)
-        return head.startswith(b"<") or ("event-stream" not in self._type and not _looks_like_events(head))
 
     def _take_whole(self) -> None:
         body = b"".join(self._pieces)
@@ -312,7 +290,3 @@ class Reading:
             if not is_utf8(data):
                 self.completion.flag("utf8_replaced")
         return record
-
-
-def _looks_like_events(head: bytes) -> bool:
-    return head.startswith((b"data:", b"event:", b"id:", b"retry:", b"error:", b":"))
