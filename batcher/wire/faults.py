@@ -214,7 +214,7 @@ def check_word(word: Json, known: Collection[str]) -> None:
 
 
 def near(word: str, known: Iterable[str]) -> str | None:
-    """The known word that differs by one letter that is another, is missing or too much."""
+    """The known word that differs by one letter that is another, is missing or too much, or by two that are swapped."""
     return next((one for one in known if len(one) >= NEAR and _is_near(word, one)), None)
 
 
@@ -223,4 +223,6 @@ def _is_near(word: str, one: str) -> bool:
         return False
     ends = min(len(word), len(one))
     start = next((place for place in range(ends) if word[place] != one[place]), ends)
+    if word[start : start + 2] == one[start : start + 2][::-1] and word[start + 2 :] == one[start + 2 :]:
+        return True
     return word[start + (len(word) >= len(one)) :] == one[start + (len(one) >= len(word)) :]
