@@ -45,7 +45,9 @@ def loads(data: bytes | str) -> Json:
         if value is None:
             raise
         return value
-    return _read(data, value) if has_long_integer(data) else value
+    if _FEW in data[::STRIDE].translate(_DIGITS) and has_long_integer(data):
+        return _read(data, value)
+    return value
 
 
 def loads_leniently(data: bytes) -> Json:

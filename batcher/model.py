@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from batcher.failures import Failure
 
@@ -147,15 +147,26 @@ class Delta:
     refusal: str = ""
 
 
+_Item = TypeVar("_Item")
+
+
+def more(held: list[_Item] | tuple[()], items: Iterable[_Item]) -> list[_Item]:
+    """The list with more items. What nearly no answer has is `()` until there is some: an empty list costs as much."""
+    if not held:
+        return list(items)
+    held.extend(items)
+    return held
+
+
 @dataclass(slots=True)
 class Choice:
     """One answer of a completion, growing by deltas. Text is kept in pieces and joined when asked for."""
 
     texts: list[str] = field(default_factory=list)
-    thoughts: list[str] = field(default_factory=list)
-    tool_calls: list[dict[str, Json]] = field(default_factory=list)
-    logprobs: list[Json] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
+    thoughts: list[str] | tuple[()] = ()
+    tool_calls: list[dict[str, Json]] | tuple[()] = ()
+    logprobs: list[Json] | tuple[()] = ()
+    refusals: list[str] | tuple[()] = ()
     finish_reason: str | None = None
     open: Any = field(default=None, repr=False, compare=False)
     """What the dialect remembers of tool calls that come in pieces."""
@@ -172,15 +183,15 @@ class Choice:
         if delta.text:
             self.texts.append(delta.text)
         if delta.thinking:
-            self.thoughts.append(delta.thinking)
+            self.thoughts = more(self.thoughts, (delta.thinking,))
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
         if delta.tool_calls:
-            self.tool_calls.extend(delta.tool_calls)
+            self.tool_calls = more(self.tool_calls, delta.tool_calls)
         if delta.logprobs:
-            self.logprobs.extend(delta.logprobs)
+            self.logprobs = more(self.logprobs, delta.logprobs)
         if delta.refusal:
-            self.refusals.append(delta.refusal)
+            self.refusals = more(self.refusals, (delta.refusal,))
 
 
 @dataclass(slots=True)
@@ -198,8 +209,8 @@ class Completion:
     vectors: list[Json] | None = None
     images: list[str] | None = None
     proof: str | None = None
-    flags: list[str] = field(default_factory=list)
-    head: dict[str, Json] = field(default_factory=dict)
+    flags: list[str] | tuple[()] = ()
+    head: dict[str, Json] | None = None
     tail: dict[str, Json] = field(default_factory=dict)
     whole: dict[str, Json] | None = None
     parsed: Json = None
@@ -216,13 +227,14 @@ class Completion:
     @property
     def first(self) -> Choice:
         """The choice that most callers mean: the lowest index, or an empty one."""
-        if not self.choices:
-            return Choice()
-        return self.choices[0] if 0 in self.choices else self.choices[min(self.choices)]
+        first = self.choices.get(0)
+        if first is None:
+            return self.choices[min(self.choices)] if self.choices else Choice()
+        return first
 
     def flag(self, name: str) -> None:
         if name not in self.flags:
-            self.flags.append(name)
+            self.flags = more(self.flags, (name,))
 
 
 @dataclass(slots=True)

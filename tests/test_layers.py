@@ -327,7 +327,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes", "faults",
         },
         "dialects.embeddings": {"dialects.envelope", "dialects.parameters", "dialects.shapes", "dialects.vectors"},
-        "dialects.endings": {"dialects.envelope", "rules"},
+        "dialects.beginnings": set(),
+        "dialects.endings": {"dialects.envelope", "faults", "rules"},
         "dialects.envelope": {"faults"},
         "dialects.halves": set(),
         "dialects.images": {"dialects.envelope", "dialects.parameters", "dialects.shapes"},
@@ -343,12 +344,13 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialects.ollama_generate": {
             "dialects.media", "dialects.ollama_record", "dialects.parameters", "dialects.shapes", "faults",
         },
-        "dialects.ollama_record": {"dialects.endings", "dialects.envelope", "dialects.toolpieces"},
+        "dialects.ollama_record": {"dialects.endings", "dialects.envelope", "dialects.toolpieces", "faults"},
         "dialects.ollama_v1": {"dialects.parameters"},
         "dialects.parameters": set(),
         "dialects.parts": {"dialects.endings", "faults"},
         "dialects.reading": {
-            "dialects", "dialects.endings", "dialects.halves", "dialects.strays", "dialects.toolpieces",
+            "dialects", "dialects.beginnings", "dialects.endings", "dialects.halves", "dialects.strays",
+            "dialects.toolpieces",
             "dialects.weight", "faults", "framing", "rules",
         },
         "dialects.responses": {

@@ -9,7 +9,7 @@ import orjson
 from batcher import codec
 from batcher.exchange import answers
 from batcher.failures import LineError
-from batcher.model import Call, Completion, Job, Kind, Result
+from batcher.model import Call, Completion, Job, Kind, Result, more
 from batcher.wire.dialects import DIALECTS, call_for, path_for
 from batcher.wire.dialects.vectors import inputs_of
 
@@ -75,7 +75,7 @@ def shares(call: Call, completion: Completion) -> Iterator[tuple[Job, Completion
         end = start + len(inputs_of(job))
         share = Completion(served_model=completion.served_model, server=completion.server, proof=completion.proof)
         share.vectors = completion.vectors[start:end]
-        share.flags = list(completion.flags)
+        share.flags = more((), completion.flags)
         yield job, share
         start = end
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import anyio
 
 from batcher.attempt import Attempt
-from batcher.exchange import answers
+from batcher.exchange import answers, budget
 from batcher.exchange.budget import TOO_LARGE, Budget, Flight
 from batcher.exchange.guard import Guard
 from batcher.exchange.timeouts import Timeouts, timed_out
@@ -149,12 +149,14 @@ class Workers:
         """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
         idle = self.timeouts.idle
         arrivals, guard = timing.arrivals, None
-        budget, taken = Budget(call.path, self._flight), 0
+        share: Budget | None = None
+        due, taken = budget.FIRST, 0
         try:
             while chunk := await exchange.read():
                 taken += len(chunk)
-                if taken >= budget.due:
-                    budget.look(taken, reading.completion, reading.kept, streamed=bool(arrivals))
+                if taken >= due:
+                    share = share or Budget(call.path, self._flight)
+                    due = share.look(taken, reading.completion, reading.kept, streamed=bool(arrivals))
                 if reading.feed(chunk):
                     arrived = now()
                     if guard is None:
@@ -172,7 +174,8 @@ class Workers:
                 if (reading.done or not arrivals) and exchange.is_over:
                     break  # that spares a read
         finally:
-            budget.release()
+            if share is not None:
+                share.release()
         if not arrivals:
             timing.finished = now()
             await _Turn()  # answers in one piece are all read first, and then decoded one after the other

@@ -50,6 +50,16 @@ def is_at(fd: int, path: Path) -> bool:
         return False
 
 
+def displaced(fd: int, path: Path, end: int) -> str | None:
+    """Say what someone did to an open file that was written up to `end`, if they did."""
+    size = os.fstat(fd).st_size
+    if size < end:
+        return f"something else cut this file to {size} bytes while we wrote it; run again to redo what is missing"
+    if not is_at(fd, path):
+        return "was moved or deleted while we wrote it; move it back before the next run, or its jobs run again"
+    return None
+
+
 def write_all(fd: int, data: bytes) -> None:
     """Write every byte, however many writes it takes; waits where the descriptor is one that does not block."""
     view = memoryview(data)

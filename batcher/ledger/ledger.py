@@ -265,7 +265,7 @@ class Ledger:
 
     def _check_place(self, end: int) -> None:
         try:
-            fault = _displaced(self._fd, self.path, end)
+            fault = disk.displaced(self._fd, self.path, end)
         except OSError as error:
             self._fault = OutputIOError(complaint(self.path, "cannot be looked at any more", error))
             raise self._fault from error
@@ -290,13 +290,3 @@ class Ledger:
         except OSError as error:
             # the next line would be glued to half a line: no more of them; the next run cuts it off
             self._fault = OutputIOError(complaint(self.path, "ends in half a line that cannot be cut off", error))
-
-
-def _displaced(fd: int, path: Path, end: int) -> str | None:
-    """Say what someone did to the open file, if they did."""
-    size = os.fstat(fd).st_size
-    if size < end:
-        return f"something else cut this file to {size} bytes while we wrote it; run again to redo what is missing"
-    if not disk.is_at(fd, path):
-        return "was moved or deleted while we wrote it; move it back before the next run, or its jobs run again"
-    return None

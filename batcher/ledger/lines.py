@@ -57,7 +57,8 @@ def result_line(result: Result, *, base64: bool = False, redactor: Redactor = KE
     if result.image:
         record.update({"images": result.image} if len(result.image) > 1 else {"image": result.image[0]})
     if completion is not None:
-        _put(record, "flags", completion.flags)
+        if completion.flags:
+            record["flags"] = completion.flags
         if completion.usage is not None:
             _put(record, "usage", _usage(completion.usage))
     if result.timing is not None:
@@ -142,8 +143,7 @@ def _dumped(record: dict[str, Json]) -> bytes:
 
 def _put_answer(record: dict[str, Json], completion: Completion) -> None:
     """The first choice in the line's own fields; all of them in `choices` if there are more."""
-    first = completion.first
-    _put_choice(record, first)
+    _put_choice(record, completion.first)
     if completion.parsed is not None:
         record["parsed"] = completion.parsed
     if len(completion.choices) > 1:
@@ -217,7 +217,8 @@ def _usage(usage: Usage) -> dict[str, int]:
 
 
 def _timing(timing: Timing, completion: Completion | None) -> dict[str, Json]:
-    times: dict[str, Json] = {"started_at": _iso(timing.started_at), "waited_s": _micro(timing.waited)}
+    waited = _micro(timing.waited) if timing.waited else 0.0
+    times: dict[str, Json] = {"started_at": _iso(timing.started_at), "waited_s": waited}
     arrivals = timing.arrivals
     if arrivals:
         times["ttft_s"] = _micro(arrivals[0] - timing.started)
@@ -227,7 +228,7 @@ def _timing(timing: Timing, completion: Completion | None) -> dict[str, Json]:
             times["itl_p95_s"] = _micro(_percentile(gaps, 95))
     times["total_s"] = _micro(timing.finished - timing.started)
     if completion is not None:
-        speed = _speed(arrivals, completion.usage)
+        speed = _speed(arrivals, completion.usage) if arrivals else None
         if speed is not None:
             times["tokens_per_s"] = _micro(speed)
         if completion.server is not None:

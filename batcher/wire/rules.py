@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from batcher.failures import Exit, Failure, FailureClass, Scope, malformed
+from batcher.failures import Exit, Failure, FailureClass, Scope, malformed, shown
 from batcher.wire.words import MESSAGE_LIMIT, READ_LIMIT, error_of, loads, numbers_of, strings_of, told, words
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def classify(
 
 def classify_error(error: Any, path: str) -> Failure:
     """Name a failure from an error object, or an error's words, that came inside a 200."""
-    text = "; ".join(strings_of(error))[:READ_LIMIT]
+    text = "; ".join(strings_of(error))[:READ_LIMIT] or shown(error)
     status = next((v for v in numbers_of(error) if 400 <= v < 600), 0)
     known = _by_rule(Refusal(status, text, path, error_of(error)))
     return known or Failure(FailureClass.TRANSIENT, "stream_error", text[:MESSAGE_LIMIT], status or None)

@@ -13,6 +13,7 @@ import os
 import ssl
 from dataclasses import dataclass
 from functools import lru_cache
+from http.cookies import SimpleCookie
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -39,6 +40,7 @@ KEEPALIVE: Final = 4.0
 HEADER_SIZE: Final = 64 * 1024
 """Bytes of one response header: gateways tell costs, policies and traces in them, beyond the usual 8 KiB."""
 HEADER_COUNT: Final = 256
+NOTHING: Final = memoryview(b"")
 READ_BUFFER: Final = 256 * 1024
 """Bytes that are read at a time; what was compressed is given out in such pieces, with a turn for others between."""
 
@@ -52,6 +54,15 @@ class Reply:
     body: bytes
 
 
+class NoCookies(aiohttp.DummyCookieJar):
+    """Keeps none and gives none, the same to each request."""
+
+    _none: SimpleCookie = SimpleCookie()
+
+    def filter_cookies(self, request_url: URL) -> SimpleCookie:  # noqa: ARG002 - the base's signature
+        return self._none
+
+
 class Transport:
     """Connections to the servers of one run. Use as an async context manager."""
 
@@ -63,7 +74,8 @@ class Transport:
         self._ca_file = ca_file
         self._proxies = {root: URL(proxy) for root, proxy in proxies.items()}
         self._session: aiohttp.ClientSession
-        self._urls: dict[tuple[str, str], URL] = {}
+        self._ways: dict[tuple[str, str], tuple[URL, URL | None]] = {}
+        """To which URL, and by which proxy, a path of a server is spoken to."""
 
     async def __aenter__(self) -> Self:
         context: ssl.SSLContext | bool = True
@@ -75,7 +87,7 @@ class Transport:
         self._session = aiohttp.ClientSession(
             connector=Connector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=30, ssl=context),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-            cookie_jar=aiohttp.DummyCookieJar(),
+            cookie_jar=NoCookies(),
             headers=HEADERS,
             auto_decompress=False,
             read_bufsize=READ_BUFFER,
@@ -92,10 +104,11 @@ class Transport:
 
     async def post(self, endpoint: Endpoint, path: str, body: bytes) -> Exchange:
         """Send a request and wait for the head of its answer. Raises AttemptError."""
-        url = self._urls.get((endpoint.root, path))
-        if url is None:
-            url = self._urls[endpoint.root, path] = URL(endpoint.url(path), encoded=True)
-        headers, proxy = endpoint.headers or None, self._proxies.get(endpoint.root)
+        way = self._ways.get((endpoint.root, path))
+        if way is None:
+            way = URL(endpoint.url(path), encoded=True), self._proxies.get(endpoint.root)
+            self._ways[endpoint.root, path] = way
+        (url, proxy), headers = way, endpoint.headers or None
         while True:
             data = Body(body)
             try:
@@ -140,7 +153,7 @@ class Exchange:
         self.content_type = headers.get(hdrs.CONTENT_TYPE, "").lower()
         encoding = headers.get(hdrs.CONTENT_ENCODING)
         self._inflate = None if encoding is None else inflater(encoding)
-        self._inflated = memoryview(b"")
+        self._inflated = NOTHING
 
     @property
     def tells_limits(self) -> bool:
@@ -205,7 +218,7 @@ def _unsent(body: Body, error: Exception) -> Failure | None:
     """Name what went wrong with the sending, if it was that, or with a connection that was used before."""
     if body.stuck:
         return _unreachable("send_timeout", f"it took no byte of the request for {SEND_TIMEOUT:g} s")
-    if body.kept is not None and _begins_badly(error):
+    if body.was_kept and _begins_badly(error):
         words = f"no answer on a connection that was kept, but what may be the rest of an earlier one: {error}"
         return Failure(FailureClass.TRANSIENT, "disconnected", words)
     return None

@@ -34,7 +34,8 @@ def without(what: str, body: dict[str, Json]) -> Failure:
 
 def take_envelope(record: dict[str, Json], completion: Completion) -> None:
     """Keep the first envelope that has an id, and the last usage and timings that count anything."""
-    if not completion.head.get("id"):
+    head = completion.head
+    if head is None or not head.get("id"):
         completion.head = record
     if completion.served_model is None and type(model := record.get("model")) is str:
         completion.served_model = model or None  # Ollama's lost errors and Azure's filters have ""

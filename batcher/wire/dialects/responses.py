@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown, truncated
-from batcher.model import Choice, Delta, Kind
+from batcher.model import Choice, Delta, Kind, more
 from batcher.wire.dialects.endings import MOST, MOST_TOKENS, entries_of, has_content, list_of, text_of, too_many
 from batcher.wire.dialects.envelope import counted_nothing, take_envelope, without
 from batcher.wire.dialects.messages import to_input
@@ -99,7 +99,7 @@ def missing(completion: Completion, *, done: bool) -> str | None:  # noqa: ARG00
 
 def rebuild(completion: Completion) -> dict[str, Json]:
     """Return the response object, which the last event carries whole."""
-    return completion.whole or completion.head
+    return completion.whole or completion.head or {}
 
 
 def _input(job: Job) -> Json:
@@ -159,7 +159,7 @@ def _take(response: dict[str, Json], status: str, completion: Completion) -> Non
         choice.finish_reason = REASONS.get(reason, reason)
         completion.flag("incomplete")
     completion.choices[0] = choice
-    completion.head = {}
+    completion.head = None
     take_envelope(response, completion)
     completion.proof = f"response.{status}"
 
@@ -190,10 +190,11 @@ def _choice(output: list[Json]) -> Choice:
         elif kind == "reasoning":
             thought = _joined(item.get("summary")) or _joined(item.get("content"))
             if thought:
-                choice.thoughts.append(thought)
+                choice.thoughts = more(choice.thoughts, (thought,))
         elif kind == "function_call":
             function = {"name": item.get("name"), "arguments": item.get("arguments")}
-            choice.tool_calls.append({"id": item.get("call_id"), "type": "function", "function": function})
+            call = {"id": item.get("call_id"), "type": "function", "function": function}
+            choice.tool_calls = more(choice.tool_calls, (call,))
     return choice
 
 
@@ -206,9 +207,9 @@ def _add_message(item: dict[str, Json], choice: Choice) -> None:
         check_word(kind, PARTS)
         if kind == "output_text":
             choice.texts.append(text_of(part.get("text"), "text"))
-            choice.logprobs.extend(list_of(part.get("logprobs"), "logprobs", MOST_TOKENS))
+            choice.logprobs = more(choice.logprobs, list_of(part.get("logprobs"), "logprobs", MOST_TOKENS))
         elif kind == "refusal":
-            choice.refusals.append(text_of(part.get("refusal"), "refusal"))
+            choice.refusals = more(choice.refusals, (text_of(part.get("refusal"), "refusal"),))
 
 
 def _joined(parts: Json) -> str:
