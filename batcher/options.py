@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from batcher.failures import FLAGS, UsageError
-from batcher.inputs.selection import Shard
+from batcher.inputs.shard import Shard
 from batcher.model import Api
 
 if TYPE_CHECKING:

@@ -63,7 +63,7 @@ ROOMS: dict[str, Room] = {
         doors={
             "blocks", "changes", "compression", "done", "formats", "formats.defaults", "formats.jsonl",
             "formats.objects", "formats.parameters", "formats.reading", "intake", "lineset", "opening", "part", "parts",
-            "recipe", "selection", "source", "templates",
+            "recipe", "selection", "shard", "source", "templates",
         },
     ),
     "wire": Room(
@@ -158,7 +158,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "remote": {"compression", "formats", "formats.encodings", "formats.reading", "part"},
         "rows": {"formats.objects"},
         "sandbox": set(),
-        "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset"},
+        "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset", "shard"},
+        "shard": {"done"},
         "source": {"formats", "formats.reading", "part", "parts", "pipe"},
         "templates": {"sandbox"},
         "window": set(),

@@ -161,6 +161,24 @@ def test_shards_share_the_rows_whatever_their_order(desk: Desk, sim: Simulator) 
     assert len({*parts[0], *parts[1], *parts[2]}) == sum(map(len, parts)) == len(rows)
 
 
+def test_an_array_of_jobs_shares_the_rows(desk: Desk, sim: Simulator) -> None:
+    """Each task takes its part, and none takes up the results of another's; the sum is all of them."""
+    desk.write("rows.jsonl", *ROWS)
+    array = {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "2", "SLURM_ARRAY_TASK_COUNT": "3"}
+    told = ["run", "rows.jsonl", *PROMPT, "-m", "simulator", "--base-url", sim.url, "--shard", "auto", "-o"]
+    for task in "012":
+        ran = desk.call(*told, f"out{task}.jsonl", env=array | {"SLURM_ARRAY_TASK_ID": task})
+        assert (ran.code, f"part {int(task) + 1}/3" in ran.err) == (0, True), ran.err
+    ids = [ident for task in "012" for ident in desk.ids(f"out{task}.jsonl")]
+    assert sorted(ids) == sorted({*ids})
+    assert len(ids) == len(ROWS)
+    alone = dict.fromkeys((*array, "SLURM_ARRAY_TASK_ID"), "1")
+    refused = desk.call(*told, "out1.jsonl", env=alone)
+    assert (refused.code, "--shard 2/3" in refused.err) == (2, True)
+    assert desk.call(*told, "out1.jsonl").code == 2
+    assert requests(sim) == len(ROWS)
+
+
 def test_what_others_have_done_is_left_out(desk: Desk, sim: Simulator) -> None:
     """Their results count if they answer this request, OpenAI's outputs by their id; `verify` knows of it."""
     rows = [{"id": f"q{number}", "prompt": f"question {number}"} for number in range(6)]
