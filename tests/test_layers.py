@@ -57,7 +57,7 @@ ROOMS: dict[str, Room] = {
             "recovery", "repair", "seal", "state", "stream", "verification", "writer",
         },
     ),
-    "view": Room(may=set(), doors={"observer", "progress", "summary"}),
+    "view": Room(may=set(), doors={"observer", "prices", "progress", "summary"}),
     "inputs": Room(
         may=set(),
         doors={
@@ -302,6 +302,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "block": {"sums"},
         "histogram": set(),
         "observer": {"progress"},
+        "prices": set(),
         "progress": set(),
         "summary": {"block", "sums"},
         "sums": {"histogram"},

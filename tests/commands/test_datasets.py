@@ -294,3 +294,22 @@ def test_an_estimate_is_a_part_of_the_work(desk: Desk, sim: Simulator) -> None:
     assert verified(desk)["findings"]["missing"]["count"] == 14
     assert run(desk, sim, *PROMPT).code == 0
     assert requests(sim) == len(ROWS)
+
+
+def test_an_estimate_in_money(desk: Desk, sim: Simulator) -> None:
+    """By prices that are said, for all models or by name; a file that holds none stops the run before it sends."""
+    desk.write("rows.jsonl", *ROWS)
+    (desk.path / "prices.toml").write_text("[simulator]\nin = 1000\nout = 0\n")
+    (desk.path / "empty.toml").write_text("in = 3\n")
+    for prices, words in (
+        ([], ""),
+        (["--price-in", "1000", "--price-out", "0"], "cost "),
+        (["--price-file", "prices.toml"], "cost "),
+        (["--price-in", "1000"], "cost unknown: no price for the tokens of simulator"),
+    ):
+        ran = run(desk, sim, *PROMPT, "--estimate", "6", "--overwrite", *prices)
+        assert (ran.code, words in ran.err, "cost" in ran.err) == (0, True, bool(words)), ran.err
+    before = requests(sim)
+    refused = run(desk, sim, *PROMPT, "--estimate", "6", "--overwrite", "--price-file", "empty.toml")
+    assert (refused.code, "a model has in, cached, out" in refused.err) == (2, True)
+    assert requests(sim) == before
