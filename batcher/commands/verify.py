@@ -90,18 +90,20 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
     from batcher.ledger.neighbours import former_errors
     from batcher.ledger.state import Status, read
     from batcher.ledger.verification import Verification, first_model
-    from batcher.running.wiring import defaults_for, source_for
+    from batcher.running.wiring import columns_of, defaults_for, source_for
 
     with ExitStack() as stack:
         state, note = read(state_path(results)) if results.name else (None, None)  # a directory is refused below
         if note:
             say(note)
-        source = source_for(inputs, options, fallback=reading_of(state.input) if state is not None else None)
-        stack.callback(source.close)
-        file = stack.enter_context(_open(results))
-        defaults = defaults_for(options, environ, None, source.path)
+        defaults = defaults_for(options, environ, None, inputs if isinstance(inputs, str) else inputs[0])
+        fallback = None
         if state is not None:
             defaults = as_the_run(defaults, state.run)
+            fallback = replace(reading_of(state.input), columns=columns_of(defaults.recipe))
+        source = source_for(inputs, options, fallback=fallback)
+        stack.callback(source.close)
+        file = stack.enter_context(_open(results))
         guessed = first_model(file) if defaults.model is None else None
         file.seek(0)
         check = Verification()

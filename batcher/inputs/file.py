@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
@@ -34,7 +35,7 @@ class FilePart:
 
     def __init__(self, name: str, form: Format | None, reading: Reading) -> None:
         self.name = "standard input" if name == "-" else name
-        self._reading = reading
+        self._reading = replace(reading, note=lambda words: reading.note(f"{self.name}: {words}"))
         self._file: BinaryIO = _stdin() if name == "-" else _open(Path(name))
         status = os.fstat(self._file.fileno())
         self.is_regular = stat.S_ISREG(status.st_mode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from urllib.parse import urlsplit, urlunsplit
 
@@ -49,7 +50,8 @@ class RemotePart:
 
     def __init__(self, url: str, system: Any, path: str, form: Format | None, reading: Reading) -> None:
         self.name = without_secrets(url)
-        self._system, self._path, self._reading = system, path, reading
+        self._system, self._path = system, path
+        self._reading = replace(reading, note=lambda words: reading.note(f"{self.name}: {words}"))
         plain = urlsplit(url).path if "://" in url else url
         suffix = next((end for end in compression.EXTENSIONS if plain.lower().endswith(end)), "")
         self._packing = compression.EXTENSIONS.get(suffix)

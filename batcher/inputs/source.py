@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batcher.failures import InputError
@@ -34,7 +35,7 @@ class Source:
         self, inputs: str | Sequence[str], form: Format | str | None = None, reading: Reading | None = None
     ) -> None:
         self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
-        self._parts = parts_of(self.inputs, form, reading or Reading())
+        self._parts = parts_of(self.inputs, form, _telling_once(reading or Reading()))
         self._first = [0]
         """The number of the first row of each part, as far as they were read."""
         self.is_regular = all(part.is_regular for part in self._parts)
@@ -158,3 +159,15 @@ class Source:
 
     def _arrived(self) -> None:
         self.on_arrival()
+
+
+def _telling_once(reading: Reading) -> Reading:
+    """As it is, but what was told once is not told by the next pass over the input."""
+    told: set[str] = set()
+
+    def note(words: str) -> None:
+        if words not in told:
+            told.add(words)
+            reading.note(words)
+
+    return replace(reading, note=note)

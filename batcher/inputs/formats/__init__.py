@@ -37,16 +37,16 @@ def _json(file: BinaryIO, _reading: Reading, first: int) -> Rows:
     return read_json(file, first)
 
 
-def _csv(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+def _csv(file: BinaryIO, reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.delimited import read_csv
 
-    return read_csv(file, first)
+    return read_csv(file, reading, first)
 
 
-def _tsv(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+def _tsv(file: BinaryIO, reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.delimited import read_tsv
 
-    return read_tsv(file, first)
+    return read_tsv(file, reading, first)
 
 
 def _text(file: BinaryIO, _reading: Reading, first: int) -> Rows:
@@ -61,10 +61,10 @@ def _parquet(file: BinaryIO, reading: Reading, first: int) -> Rows:
     return read_parquet(file, reading, first)
 
 
-def _arrow(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+def _arrow(file: BinaryIO, reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.columnar import read_arrow
 
-    return read_arrow(file, first)
+    return read_arrow(file, reading, first)
 
 
 def _xlsx(file: BinaryIO, reading: Reading, first: int) -> Rows:
