@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from batcher.failures import InputError, UsageError
 from batcher.inputs import compression
-from batcher.inputs.formats import HEAD, Format, by_extension, by_look
+from batcher.inputs.formats import HEAD, Format, by_extension, by_look, refuse_documents
 from batcher.inputs.opening import open_typed
 from batcher.inputs.pipe import Arriving
 from batcher.inputs.window import Window
@@ -47,6 +47,7 @@ class FilePart:
         self._form = form or (None if name == "-" else by_extension(inner))
         if self._form is None and self.is_regular:
             try:
+                refuse_documents(inner)
                 self._form = self._looked_at()
             except BaseException:
                 self._file.close()
@@ -124,7 +125,7 @@ class FilePart:
             packing = _packing(file.head(_LEAST))
         if form is None:
             begun = _Begun(cast("BinaryIO", compression.Unpacked(cast("BinaryIO", file), packing))) if packing else file
-            form = self._form = by_look(begun.head(1))
+            form = self._form = by_look(begun.first_line(), self._reading)
             file, packing = begun, None
         if not form.is_text:
             raise InputError(f"{form.name} cannot be read from a pipe; give it as a file")
@@ -143,7 +144,7 @@ class FilePart:
         if self._packing is not None:
             window.seek(0)
             head = compression.Unpacked(window, self._packing).read(HEAD)
-        return by_look(head)
+        return by_look(head, self._reading)
 
 
 _LEAST: Final = 6
@@ -160,6 +161,12 @@ class _Begun:
     def head(self, least: int) -> bytes:
         """What comes first, so many bytes at least if there are."""
         while len(self._head) < least and (more := self._read(HEAD)):
+            self._head += more
+        return self._head
+
+    def first_line(self) -> bytes:
+        """What comes first, up to the end of a line that is not blank, as far as one can be seen."""
+        while len(self._head) < HEAD and b"\n" not in self._head.lstrip() and (more := self._read(HEAD)):
             self._head += more
         return self._head
 

@@ -104,7 +104,7 @@ class RemotePart:
                     (kind for magic, kind in compression.MAGIC.items() if head.startswith(magic)), None
                 )
             file.seek(0)
-            return by_look(self._unpacked(file).read(HEAD) if self._packing else head)
+            return by_look(self._unpacked(file).read(HEAD) if self._packing else head, self._reading)
 
     def _unpacked(self, file: BinaryIO) -> BinaryIO:
         return cast("BinaryIO", compression.Unpacked(file, self._packing)) if self._packing else file

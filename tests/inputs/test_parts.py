@@ -64,8 +64,10 @@ def rows(source: Source) -> list[Any]:
         (b"say 0\nsay 1\nsay 2\n", "text"),
         (gzip.compress(array(ROWS)), "prompt"),
         (bz2.compress(b"say 0\nsay 1\nsay 2"), "text"),
+        (b'id;"prompt"\n' + b"".join(b"%d;say %d\n" % (n, n) for n in range(3)), "prompt"),
+        (b"\xef\xbb\xbfprompt\tid\r\nsay 0\t1\r\nsay 1\t2\r\nsay 2\t3\r\n", "prompt"),
     ],
-    ids=["lines", "array", "marked", "text", "gzip", "bzip2"],
+    ids=["lines", "array", "marked", "text", "gzip", "bzip2", "csv", "tabs"],
 )
 @pytest.mark.parametrize("is_pipe", [False, True])
 def test_what_nobody_names_is_looked_at(tmp_path: Path, content: bytes, columns: str, *, is_pipe: bool) -> None:
@@ -82,6 +84,39 @@ def test_what_nobody_names_is_looked_at(tmp_path: Path, content: bytes, columns:
     if writer is not None:
         writer.join()
     assert [row[columns] for row in found] == ["say 0", "say 1", "say 2"]
+
+
+def test_a_header_is_told_by_the_columns_that_are_asked_for(tmp_path: Path) -> None:
+    """And by nothing else: a text is no table because there is a comma in it."""
+    path = tmp_path / "data"
+    path.write_bytes(b"id,Review text,score\n1,good,5\n")
+    wanted = Reading(columns=("Review text", "id", "custom_id"))
+    assert rows(Source(str(path), None, wanted)) == [{"id": "1", "Review text": "good", "score": "5"}]
+    assert len(rows(Source(str(path), None, Reading(columns=("text",))))) == 2
+    assert len(rows(Source(str(path)))) == 2
+    path.write_bytes(b"prompt\nsay 1\n")
+    assert len(rows(Source(str(path)))) == 2
+
+
+@pytest.mark.parametrize("content", [b"%PDF-1.4\nx", b"\x80\x04\x95\0\0pickle", gzip.compress(b"a tar\0\0")])
+def test_what_is_no_input_is_told(tmp_path: Path, content: bytes) -> None:
+    """Nobody wants the lines of a PDF as prompts; with an encoding a NUL may be one."""
+    path = tmp_path / "data"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="none of the formats"):
+        rows(Source(str(path)))
+    path.write_bytes("a\nb\n".encode("utf-16-le"))
+    assert rows(Source(str(path), None, Reading(encoding="utf-16-le"))) == [{"text": "a"}, {"text": "b"}]
+
+
+@pytest.mark.parametrize("name", ["a.md", "B.PNG", "c.html.gz"])
+def test_a_single_document_is_no_file_of_rows(tmp_path: Path, name: str) -> None:
+    """As a shell makes them of a pattern without quotes; a format that is said holds."""
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"a\nb\n") if name.endswith("gz") else b"a\nb\n")
+    with pytest.raises(UsageError, match=r"pattern in quotes \('\*\."):
+        Source(str(path))
+    assert rows(Source(str(path), "text")) == [{"text": "a"}, {"text": "b"}]
 
 
 @pytest.mark.parametrize("name", ["csv", "json", "csv.bz2", "tsv"])

@@ -30,6 +30,8 @@ _BLOCK: Final = 256 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 _DELIMITERS: Final = (b",", b";", b"\t", b"|")
 """What may stand between cells, best first: where the comma is for decimals, spreadsheets write semicolons."""
+_ASKING: Final = frozenset({"prompt", "messages", "instruction", "question", "conversations"})
+"""Columns that say what is asked."""
 _SEP: Final = re.compile(rb'"?sep=([^"\n])"?', re.IGNORECASE)
 """How a file begins for Excel, where it does not otherwise know what stands between cells."""
 _JSON: Final = frozenset('{["-0123456789tfn')
@@ -93,6 +95,15 @@ def _header(record: bytes | Refused, delimiters: Sequence[bytes]) -> tuple[Seque
     if not cut:
         raise InputError("the header row cannot be read as UTF-8 text with quotes that make sense; see --encoding")
     return max(cut, key=lambda pair: len(pair[0]))
+
+
+def is_header(head: bytes, wanted: frozenset[str]) -> bool:
+    """Whether a text begins as a table does: with the columns that are asked for, or that jobs have, among others."""
+    try:
+        cells = {cell.strip() for cell in _header(head.partition(b"\n")[0].rstrip(b"\r"), _DELIMITERS)[0]}
+    except InputError:
+        return False
+    return len(cells) > 1 and (wanted <= cells if wanted else not cells.isdisjoint(_ASKING))
 
 
 class Table:
