@@ -62,9 +62,9 @@ class Habits(BaseHTTPRequestHandler):
             self.end_headers()
             return
         whole = body = self.server.files[name]
-        wanted = self.headers.get("Range") if habit == "parts" else None
+        wanted = self.headers.get("Range", "") if habit == "parts" else ""
+        begin, _, end = wanted.removeprefix("bytes=").partition("-")
         if wanted:
-            begin, end = wanted.removeprefix("bytes=").split("-")
             body = body[int(begin) : int(end) + 1]
         self.send_response(206 if wanted else 200)
         self.send_header("Content-Length", str(len(body)))
