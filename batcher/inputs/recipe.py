@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TEXTS: Final = ("prompt", "messages", "embed", "system")
 """What a template may be for."""
+ASKING: Final = ("prompt", "messages", "embed")
+"""Those of them that say what is asked, one alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class Recipe:
             del told["system"]
         if not told and not named:
             return None
-        if len(content := sorted(told.keys() - {"system"})) > 1:
+        if len(content := sorted(told.keys() & {*ASKING})) > 1:
             raise UsageError(f"{' and '.join(f'--{name}' for name in content)} both say what is asked: say one of them")
         for name in content:
             if not told[name].strip():

@@ -161,6 +161,21 @@ def test_shards_share_the_rows_whatever_their_order(desk: Desk, sim: Simulator) 
     assert len({*parts[0], *parts[1], *parts[2]}) == sum(map(len, parts)) == len(rows)
 
 
+def test_verify_knows_the_template_where_something_else_is_said(desk: Desk, sim: Simulator) -> None:
+    """What is said beside it replaces that alone, and another template the one that was there."""
+    desk.write("rows.jsonl", *({**row, "key": float(number)} for number, row in enumerate(ROWS)))
+    assert run(desk, sim, *PROMPT, "--id-field", "key").code == 0
+    assert desk.ids() == sorted(str(number) for number in range(len(ROWS)))
+    for said, code in (
+        ((), 0),
+        (("--id-field", "key"), 0),
+        (PROMPT, 0),
+        (("--prompt", "{{ text }}?"), 3),
+        (("--embed", "{{ text }}"), 3),
+    ):
+        assert desk.call("verify", "rows.jsonl", "results.jsonl", *said).code == code, said
+
+
 def test_an_array_of_jobs_shares_the_rows(desk: Desk, sim: Simulator) -> None:
     """Each task takes its part, and none takes up the results of another's; the sum is all of them."""
     desk.write("rows.jsonl", *ROWS)
