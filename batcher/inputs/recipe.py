@@ -5,6 +5,7 @@ Without a template a row is read as a line of a job file is, and the named colum
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 TEXTS: Final = ("prompt", "messages", "embed", "system")
 """What a template may be for."""
+_SINGLE: Final = re.compile(r"\{([^\W\d]\w*)\}")
+"""A column as other programs write it."""
 ASKING: Final = ("prompt", "messages", "embed")
 """Those of them that say what is asked, one alone."""
 
@@ -106,6 +109,10 @@ class Recipe:
         for name in content:
             if not told[name].strip():
                 raise UsageError(f"--{name} is empty")
+            if not is_template(told[name]) and (single := _SINGLE.search(told[name])):
+                raise UsageError(
+                    f"--{name}: a column is written {{{{ {single[1]} }}}}, with two braces, not {single[0]}"
+                )
         messages = Messages.of(told["messages"]) if "messages" in told else None
         templates = {name: Template(text, f"--{name}") for name, text in told.items() if name != "messages"}
         every = [*templates.values(), *(messages.templates.values() if messages else ())]

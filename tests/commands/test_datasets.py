@@ -136,6 +136,15 @@ def test_shapes_are_announced(desk: Desk, sim: Simulator) -> None:
     assert "Anthropic" in failure["error"]["message"]
 
 
+def test_a_template_without_columns_is_told(desk: Desk, sim: Simulator) -> None:
+    """It may be meant; that each row asks the same is seen before it is paid for."""
+    desk.write("rows.jsonl", {"id": "a", "text": "x"})
+    assert "1 text to embed to /api/embed" in run(desk, sim).err
+    ran = run(desk, sim, "--prompt", "Hello", "--overwrite")
+    assert "1 prompt to /api/generate, made by the template, which names no column" in ran.err
+    assert "names no column" not in run(desk, sim, *PROMPT, "--overwrite").err
+
+
 def test_a_nights_share(desk: Desk, sim: Simulator) -> None:
     """So many that have no result are asked; 4 says that there are more, and the last night ends with 0."""
     desk.write("rows.jsonl", *ROWS)
