@@ -111,7 +111,10 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "changes": set(),
         "compression": {"formats.reading"},
         "done": set(),
-        "file": {"compression", "formats", "formats.encodings", "formats.reading", "opening", "pipe", "window"},
+        "file": {
+            "compression", "formats", "formats.encodings", "formats.folder", "formats.reading", "opening", "pipe",
+            "window",
+        },
         "formats": {
             "formats.columnar", "formats.defaults", "formats.delimited", "formats.jsonarray", "formats.jsonl",
             "formats.lines", "formats.reading", "formats.sheet", "formats.text", "identity", "rows",

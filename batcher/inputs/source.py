@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.inputs.formats import Format, Line
+    from batcher.inputs.formats.reading import Rows
     from batcher.inputs.part import Part
     from batcher.model import Json
 
@@ -128,9 +129,10 @@ class Source:
         for number, part in enumerate(self._parts):
             if number == len(self._first):
                 self._first.append(seq)
-            rows = part.rows(seq)
+            rows: Rows | None = None
             while True:
                 try:
+                    rows = rows or part.rows(seq)
                     line = next(rows)
                 except StopIteration as end:
                     seq = end.value

@@ -7,9 +7,11 @@ import gzip
 import io
 import lzma
 import os
+import resource
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -26,7 +28,6 @@ from batcher.inputs.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from typing import BinaryIO
 
 ROWS = [{"id": f"q{number}", "prompt": f"say {number}"} for number in range(3)]
@@ -224,6 +225,41 @@ def test_a_pattern_of_tables_is_their_rows(tmp_path: Path) -> None:
     assert [row["id"] for row in rows(Source(f"{tmp_path}/*.csv", "files"))] == ["a.csv", "b.csv"]
     (tmp_path / "[odd].csv").write_bytes(delimited([{"prompt": "odd"}]))
     assert [row["prompt"] for row in rows(Source(f"{tmp_path}/[odd].csv"))] == ["odd"]
+
+
+def test_there_may_be_more_files_than_can_be_open(tmp_path: Path) -> None:
+    """Each of many is open as long as it is read."""
+    for number in range(40):
+        (tmp_path / f"{number:02}.jsonl").write_bytes(jsonl([{"prompt": str(number)}]))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = max(int(file.name) for file in Path("/dev/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 20, hard))
+    try:
+        found = rows(Source(str(tmp_path)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [row["prompt"] for row in found] == [str(number) for number in range(40)]
+
+
+def test_a_directory_of_tables_is_their_rows(tmp_path: Path) -> None:
+    """As a pattern of them is; what Spark and Hive mark is no table, and one text among them makes each file a job."""
+    (tmp_path / "year=2026").mkdir()
+    for name in ("b.parquet", "year=2026/a.parquet"):
+        DATASETS["parquet"].write(tmp_path / name, [{"prompt": name}])
+    (tmp_path / "_SUCCESS").write_text("")
+    source = Source(str(tmp_path))
+    assert [row["prompt"] for row in rows(source)] == ["b.parquet", "year=2026/a.parquet"]
+    assert source.would_read(tmp_path / "results.jsonl")
+    assert not source.would_read(tmp_path.parent / "results.jsonl")
+    assert Source(f"{tmp_path}/*.parquet").would_read(tmp_path / "c.parquet")
+    with_rows = Source(str(tmp_path))
+    lines = list(with_rows.all_lines())
+    assert [values_of(line.data)["prompt"] for line in lines if line.data] == ["b.parquet", "year=2026/a.parquet"]
+    DATASETS["parquet"].write(tmp_path / "b.parquet", [{"prompt": "other"}] * 2)
+    assert len(list(with_rows.all_lines())) == 1
+    assert "changed after the run began" in with_rows.damage[0]
+    (tmp_path / "read.me").write_text("x")
+    assert len(rows(Source(str(tmp_path)))) == 4
 
 
 @pytest.mark.parametrize("kind", PACKERS)
