@@ -81,6 +81,7 @@ class QueryPart:
         self._database = database
         self._path = path
         self.fingerprint: dict[str, Json] = {"path": name, "sql": reading.sql, "rows": digest, "format": "sqlite"}
+        self.fingerprint["size"] = os.fstat(self._file.fileno()).st_size
 
     def identities(self) -> Sequence[tuple[int, int]]:
         found = identity_of(self._path)

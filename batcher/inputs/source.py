@@ -74,9 +74,9 @@ class Source:
 
     @property
     def size(self) -> int | None:
-        """The bytes of the files that are read; `None` if that is not known of one of them."""
-        sizes = [part.fingerprint["size"] for part in self._parts if "size" in part.fingerprint]
-        return sum(sizes) if len(sizes) == len(self._parts) else None
+        """The bytes that are read to count the rows; `None` if that is not known of one of the inputs."""
+        sizes = [part.fingerprint.get("size", 0 if "files" in part.fingerprint else None) for part in self._parts]
+        return None if None in sizes else sum(filter(None, sizes))
 
     def lines(self) -> Iterator[Line | None]:
         """Every line once, from the start."""

@@ -99,7 +99,10 @@ def test_a_header_is_told_by_the_columns_that_are_asked_for(tmp_path: Path) -> N
     assert len(rows(Source(str(path)))) == 2
 
 
-@pytest.mark.parametrize("content", [b"%PDF-1.4\nx", b"\x80\x04\x95\0\0pickle", gzip.compress(b"a tar\0\0")])
+NO_ROWS = {"pdf": b"%PDF-1.4\nx", "pickle": b"\x80\x04\x95\0\0pickle", "tar.gz": gzip.compress(b"a tar\0\0")}
+
+
+@pytest.mark.parametrize("content", NO_ROWS.values(), ids=NO_ROWS)
 def test_what_is_no_input_is_told(tmp_path: Path, content: bytes) -> None:
     """Nobody wants the lines of a PDF as prompts; with an encoding a NUL may be one."""
     path = tmp_path / "data"
