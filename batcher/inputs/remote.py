@@ -180,6 +180,16 @@ def _marks_of(about: Mapping[str, Any]) -> dict[str, Json]:
     return {name: str(about[name]) for name in _MARKS if about.get(name)}
 
 
+def _status(error: BaseException) -> int | None:
+    """The status that a server answered with, by the names of aiohttp, gcsfs, and of requests and httpx."""
+    for name in ("status", "response", "code"):  # in this order: aiohttp has a status, and warns of its code
+        said = getattr(error, name, None)
+        code = getattr(said, "status_code", said)
+        if type(code) is int and 300 <= code < 600:
+            return code
+    return None
+
+
 def _failed(url: str, error: Exception) -> InputError:
     """What went wrong, by its kind: the words of a store may hold the URL, and that a key."""
     name = without_secrets(url)
@@ -188,7 +198,7 @@ def _failed(url: str, error: Exception) -> InputError:
     while at is not None and at not in chain:
         chain.append(at)
         at = at.__cause__ or at.__context__
-    status = next((code for one in chain if type(code := getattr(one, "status", None)) is int), None)
+    status = next((code for one in chain if (code := _status(one)) is not None), None)
     if status is not None:
         phrase = http.HTTPStatus(status).phrase if status in {*http.HTTPStatus} else ""
         return InputError(f"{name} cannot be read: the server says {status} {phrase}".rstrip())

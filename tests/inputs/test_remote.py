@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import fsspec
 import pytest
@@ -87,7 +89,7 @@ class Habits(BaseHTTPRequestHandler):
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     monkeypatch.setattr(steady, "PAUSES", (0.0, 0.0, 0.0))
     with Web() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
         server.shutdown()
@@ -166,6 +168,17 @@ def test_nobody_there(web: Web) -> None:
     web.server_close()
     with pytest.raises(InputError, match="ConnectionRefused"):
         Source(f"{web.url}/whole/a.csv")
+
+
+@pytest.mark.parametrize("name", ["status", "code", "response"])
+def test_what_other_stores_say(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Each has its own name for the status of an answer; what else it says may hold a key, and is not told."""
+    error = RuntimeError("for url: https://hub/x?token=SECRET")
+    setattr(error, name, SimpleNamespace(status_code=404) if name == "response" else 404)
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "info", Mock(side_effect=error))
+    with pytest.raises(InputError) as caught:
+        Source("memory://tests/x.csv")
+    assert str(caught.value) == "memory://tests/x.csv cannot be read: the server says 404 Not Found"
 
 
 def test_stores_in_general() -> None:
