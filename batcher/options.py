@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from batcher.failures import FLAGS, UsageError
-from batcher.inputs.selection import Shard
+from batcher.inputs.shard import Shard
 from batcher.model import Api
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
 _THOUSANDS: Final = {"": 1.0, "k": 1e3, "m": 1e6}
 _KEEP_ALIVE = re.compile(r"|-1|0|(?:\d+(?:\.\d+)?(?:ms|s|m|h))+|\d+")
 
-PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors"})
+PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "price_file"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,8 @@ class Options:
     second, 0 for none; `runaway` is whether an answer that only repeats itself is "cut" off or "keep"s coming;
     `keep_alive` is Ollama's ("" leaves it to the server). `errors` defaults to a file beside the results, `max_wait` to
     15 s before the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say
-    otherwise. `input_format`, `encoding` (of text) and `sql` (for a database) say how inputs are read.
+    otherwise. `price_in`, `price_cached` and `price_out` are those of a million tokens, for `estimate`. `input_format`,
+    `encoding` (of text) and `sql` (for a database) say how inputs are read.
     """
 
     # which server, and how to be let in
@@ -152,6 +153,10 @@ class Options:
     repeat: int = 1
     dedupe: bool | None = None
     estimate: int | None = None
+    price_in: float | None = None
+    price_cached: float | None = None
+    price_out: float | None = None
+    price_file: Path | None = None
     input_format: str | None = None
     encoding: str | None = None
     sql: str | None = None
@@ -217,6 +222,9 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} must be at least {least}, not {value}")
+        for name in ("price_in", "price_cached", "price_out"):
+            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
+                raise UsageError(f"{name} must not be less than 0")
         for name in ("connect_timeout", "first_token_timeout", "idle_timeout", "timeout"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be longer than 0 s")

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from batcher.commands.values import Duration, KeyValue, LocalModel, Parsed, Template
 from batcher.failures import ConfigError
-from batcher.inputs.selection import Shard
+from batcher.inputs.shard import Shard
 from batcher.model import Api
 from batcher.options import Options
 
@@ -217,7 +217,12 @@ _REQUEST = (
         "--sample", type=click.IntRange(1), metavar="N", help="Take N rows, drawn by --seed; more N add to the fewer."
     ),
     option("--seed", type=int, default=0, show_default=True, help="Which sample."),
-    option("--shard", type=Parsed("shard", Shard.read), metavar="I/N", help="Take the I-th of N parts, told by id."),
+    option(
+        "--shard",
+        type=Parsed("shard", Shard.read),
+        metavar="I/N|auto",
+        help="Take the I-th of N parts, told by id; auto in an array of jobs, auto/N where N is not told.",
+    ),
     option(
         "--done-from",
         multiple=True,

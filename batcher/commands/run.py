@@ -50,6 +50,10 @@ _FILE = click.Path(path_type=Path)
     metavar="N",
     help="Run N rows, drawn by --seed, keep their results, and say what the rest will take.",
 )
+@option("--price-in", type=click.FloatRange(0), metavar="N", help="Of a million tokens in, for --estimate.")
+@option("--price-cached", type=click.FloatRange(0), metavar="N", help="Of those that the server had cached.")
+@option("--price-out", type=click.FloatRange(0), metavar="N", help="Of a million tokens out.")
+@option("--price-file", type=_FILE, metavar="FILE.toml", help="The same by model: [gpt-4o-mini] with in = and out =.")
 @option(
     "--dedupe/--no-dedupe",
     default=None,

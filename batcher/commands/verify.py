@@ -90,18 +90,20 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
     from batcher.ledger.neighbours import former_errors
     from batcher.ledger.state import Status, read
     from batcher.ledger.verification import Verification, first_model
-    from batcher.running.wiring import defaults_for, source_for
+    from batcher.running.wiring import columns_of, defaults_for, source_for
 
     with ExitStack() as stack:
         state, note = read(state_path(results)) if results.name else (None, None)  # a directory is refused below
         if note:
             say(note)
-        source = source_for(inputs, options, fallback=reading_of(state.input) if state is not None else None)
-        stack.callback(source.close)
-        file = stack.enter_context(_open(results))
-        defaults = defaults_for(options, environ, None, source.path)
+        defaults = defaults_for(options, environ, None, inputs if isinstance(inputs, str) else inputs[0])
+        fallback = None
         if state is not None:
             defaults = as_the_run(defaults, state.run)
+            fallback = replace(reading_of(state.input), columns=columns_of(defaults.recipe))
+        source = source_for(inputs, options, fallback=fallback)
+        stack.callback(source.close)
+        file = stack.enter_context(_open(results))
         guessed = first_model(file) if defaults.model is None else None
         file.seek(0)
         check = Verification()
@@ -157,7 +159,7 @@ def reading_of(fingerprint: Mapping[str, Json]) -> Reading:
 
 def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
     """Fill in what is not said with what the last run on these results was told, by its state file."""
-    from batcher.inputs.recipe import Recipe
+    from batcher.inputs.recipe import ASKING, Recipe
 
     told = {name: run.get(name) for name in ("model", "system", "aliases")} | {"path": run.get("endpoint")}
     if not (said.params or said.extra):
@@ -165,7 +167,10 @@ def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
     if not said.options:
         told["options"] = run.get("options")
     if run.get("recipe"):
-        told["recipe"] = Recipe.again(run["recipe"])
+        own = said.recipe.said if said.recipe is not None else {}
+        asks = said.recipe is not None and said.recipe.asks
+        before = {name: text for name, text in run["recipe"].items() if not (asks and name in ASKING)}
+        said = replace(said, recipe=Recipe.again({**before, **own}))
     return replace(said, **{name: value for name, value in told.items() if value and not getattr(said, name)})
 
 

@@ -5,6 +5,7 @@ Without a template a row is read as a line of a job file is, and the named colum
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 TEXTS: Final = ("prompt", "messages", "embed", "system")
 """What a template may be for."""
+_SINGLE: Final = re.compile(r"\{([^\W\d]\w*)\}")
+"""A column as other programs write it."""
+ASKING: Final = ("prompt", "messages", "embed")
+"""Those of them that say what is asked, one alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +104,15 @@ class Recipe:
             del told["system"]
         if not told and not named:
             return None
-        if len(content := sorted(told.keys() - {"system"})) > 1:
+        if len(content := sorted(told.keys() & {*ASKING})) > 1:
             raise UsageError(f"{' and '.join(f'--{name}' for name in content)} both say what is asked: say one of them")
         for name in content:
             if not told[name].strip():
                 raise UsageError(f"--{name} is empty")
+            if not is_template(told[name]) and (single := _SINGLE.search(told[name])):
+                raise UsageError(
+                    f"--{name}: a column is written {{{{ {single[1]} }}}}, with two braces, not {single[0]}"
+                )
         messages = Messages.of(told["messages"]) if "messages" in told else None
         templates = {name: Template(text, f"--{name}") for name, text in told.items() if name != "messages"}
         every = [*templates.values(), *(messages.templates.values() if messages else ())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batcher.failures import InputError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.inputs.formats import Format, Line
+    from batcher.inputs.formats.reading import Rows
     from batcher.inputs.part import Part
     from batcher.model import Json
 
@@ -34,7 +36,7 @@ class Source:
         self, inputs: str | Sequence[str], form: Format | str | None = None, reading: Reading | None = None
     ) -> None:
         self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
-        self._parts = parts_of(self.inputs, form, reading or Reading())
+        self._parts = parts_of(self.inputs, form, _telling_once(reading or Reading()))
         self._first = [0]
         """The number of the first row of each part, as far as they were read."""
         self.is_regular = all(part.is_regular for part in self._parts)
@@ -72,9 +74,9 @@ class Source:
 
     @property
     def size(self) -> int | None:
-        """The bytes of the files that are read; `None` if that is not known of one of them."""
-        sizes = [part.fingerprint["size"] for part in self._parts if "size" in part.fingerprint]
-        return sum(sizes) if len(sizes) == len(self._parts) else None
+        """The bytes that are read to count the rows; `None` if that is not known of one of the inputs."""
+        sizes = [part.fingerprint.get("size", 0 if "files" in part.fingerprint else None) for part in self._parts]
+        return None if None in sizes else sum(filter(None, sizes))
 
     def lines(self) -> Iterator[Line | None]:
         """Every line once, from the start."""
@@ -127,9 +129,10 @@ class Source:
         for number, part in enumerate(self._parts):
             if number == len(self._first):
                 self._first.append(seq)
-            rows = part.rows(seq)
+            rows: Rows | None = None
             while True:
                 try:
+                    rows = rows or part.rows(seq)
                     line = next(rows)
                 except StopIteration as end:
                     seq = end.value
@@ -158,3 +161,15 @@ class Source:
 
     def _arrived(self) -> None:
         self.on_arrival()
+
+
+def _telling_once(reading: Reading) -> Reading:
+    """As it is, but what was told once is not told by the next pass over the input."""
+    told: set[str] = set()
+
+    def note(words: str) -> None:
+        if words not in told:
+            told.add(words)
+            reading.note(words)
+
+    return replace(reading, note=note)

@@ -43,6 +43,7 @@ from batcher.running.wiring import (
 )
 from batcher.servers.contact import contact, learn
 from batcher.view.observer import Silent
+from batcher.view.prices import prices_of
 from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
 
@@ -85,7 +86,10 @@ class Run:
     def __post_init__(self) -> None:
         self.destination = Destination(self.output, self.options, self.observer.note, self.typed)
         if self.options.estimate is not None:
-            self._estimate = Estimate()
+            said = self.options
+            self._estimate = Estimate(
+                prices=prices_of(said.price_in, said.price_cached, said.price_out, said.price_file)
+            )
 
     async def run(self) -> Summary:
         """Do it and return the sums.

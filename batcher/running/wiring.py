@@ -108,9 +108,8 @@ def said_selection(options: Options) -> dict[str, Json]:
     return said if options.limit is None else {**said, "limit": options.limit}
 
 
-def columns_of(options: Options) -> tuple[str, ...] | None:
+def columns_of(recipe: Recipe | None) -> tuple[str, ...] | None:
     """The columns that are used of a row; `None` for all."""
-    recipe = recipe_of(options)
     if recipe is None or not recipe.asks or recipe.columns is None:
         return None
     ids = (recipe.id_field,) if recipe.id_field is not None else ("id", "custom_id")
@@ -121,11 +120,11 @@ def source_for(
     inputs: str | Sequence[str], options: Options, note: Callable[[str], object] = bool, fallback: Reading | None = None
 ) -> Source:
     """The inputs as they are to be read, opened; `fallback` says what the options do not. Raises as `Source` does."""
-    said = fallback or Reading()
+    said, recipe = fallback or Reading(), recipe_of(options)
     reading = Reading(
         encoding=options.encoding or said.encoding,
         sql=options.sql or said.sql,
-        columns=columns_of(options),
+        columns=said.columns if recipe is None else columns_of(recipe),
         note=note,
     )
     source = Source(inputs, options.input_format, reading)

@@ -7,9 +7,11 @@ import gzip
 import io
 import lzma
 import os
+import resource
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -26,7 +28,6 @@ from batcher.inputs.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from typing import BinaryIO
 
 ROWS = [{"id": f"q{number}", "prompt": f"say {number}"} for number in range(3)]
@@ -64,8 +65,10 @@ def rows(source: Source) -> list[Any]:
         (b"say 0\nsay 1\nsay 2\n", "text"),
         (gzip.compress(array(ROWS)), "prompt"),
         (bz2.compress(b"say 0\nsay 1\nsay 2"), "text"),
+        (b'id;"prompt"\n' + b"".join(b"%d;say %d\n" % (n, n) for n in range(3)), "prompt"),
+        (b"\xef\xbb\xbfprompt\tid\r\nsay 0\t1\r\nsay 1\t2\r\nsay 2\t3\r\n", "prompt"),
     ],
-    ids=["lines", "array", "marked", "text", "gzip", "bzip2"],
+    ids=["lines", "array", "marked", "text", "gzip", "bzip2", "csv", "tabs"],
 )
 @pytest.mark.parametrize("is_pipe", [False, True])
 def test_what_nobody_names_is_looked_at(tmp_path: Path, content: bytes, columns: str, *, is_pipe: bool) -> None:
@@ -82,6 +85,42 @@ def test_what_nobody_names_is_looked_at(tmp_path: Path, content: bytes, columns:
     if writer is not None:
         writer.join()
     assert [row[columns] for row in found] == ["say 0", "say 1", "say 2"]
+
+
+def test_a_header_is_told_by_the_columns_that_are_asked_for(tmp_path: Path) -> None:
+    """And by nothing else: a text is no table because there is a comma in it."""
+    path = tmp_path / "data"
+    path.write_bytes(b"id,Review text,score\n1,good,5\n")
+    wanted = Reading(columns=("Review text", "id", "custom_id"))
+    assert rows(Source(str(path), None, wanted)) == [{"id": "1", "Review text": "good", "score": "5"}]
+    assert len(rows(Source(str(path), None, Reading(columns=("text",))))) == 2
+    assert len(rows(Source(str(path)))) == 2
+    path.write_bytes(b"prompt\nsay 1\n")
+    assert len(rows(Source(str(path)))) == 2
+
+
+NO_ROWS = {"pdf": b"%PDF-1.4\nx", "pickle": b"\x80\x04\x95\0\0pickle", "tar.gz": gzip.compress(b"a tar\0\0")}
+
+
+@pytest.mark.parametrize("content", NO_ROWS.values(), ids=NO_ROWS)
+def test_what_is_no_input_is_told(tmp_path: Path, content: bytes) -> None:
+    """Nobody wants the lines of a PDF as prompts; with an encoding a NUL may be one."""
+    path = tmp_path / "data"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="none of the formats"):
+        rows(Source(str(path)))
+    path.write_bytes("a\nb\n".encode("utf-16-le"))
+    assert rows(Source(str(path), None, Reading(encoding="utf-16-le"))) == [{"text": "a"}, {"text": "b"}]
+
+
+@pytest.mark.parametrize("name", ["a.md", "B.PNG", "c.html.gz"])
+def test_a_single_document_is_no_file_of_rows(tmp_path: Path, name: str) -> None:
+    """As a shell makes them of a pattern without quotes; a format that is said holds."""
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"a\nb\n") if name.endswith("gz") else b"a\nb\n")
+    with pytest.raises(UsageError, match=r"pattern in quotes \('\*\."):
+        Source(str(path))
+    assert rows(Source(str(path), "text")) == [{"text": "a"}, {"text": "b"}]
 
 
 @pytest.mark.parametrize("name", ["csv", "json", "csv.bz2", "tsv"])
@@ -189,6 +228,41 @@ def test_a_pattern_of_tables_is_their_rows(tmp_path: Path) -> None:
     assert [row["id"] for row in rows(Source(f"{tmp_path}/*.csv", "files"))] == ["a.csv", "b.csv"]
     (tmp_path / "[odd].csv").write_bytes(delimited([{"prompt": "odd"}]))
     assert [row["prompt"] for row in rows(Source(f"{tmp_path}/[odd].csv"))] == ["odd"]
+
+
+def test_there_may_be_more_files_than_can_be_open(tmp_path: Path) -> None:
+    """Each of many is open as long as it is read."""
+    for number in range(40):
+        (tmp_path / f"{number:02}.jsonl").write_bytes(jsonl([{"prompt": str(number)}]))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = max(int(file.name) for file in Path("/dev/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 20, hard))
+    try:
+        found = rows(Source(str(tmp_path)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [row["prompt"] for row in found] == [str(number) for number in range(40)]
+
+
+def test_a_directory_of_tables_is_their_rows(tmp_path: Path) -> None:
+    """As a pattern of them is; what Spark and Hive mark is no table, and one text among them makes each file a job."""
+    (tmp_path / "year=2026").mkdir()
+    for name in ("b.parquet", "year=2026/a.parquet"):
+        DATASETS["parquet"].write(tmp_path / name, [{"prompt": name}])
+    (tmp_path / "_SUCCESS").write_text("")
+    source = Source(str(tmp_path))
+    assert [row["prompt"] for row in rows(source)] == ["b.parquet", "year=2026/a.parquet"]
+    assert source.would_read(tmp_path / "results.jsonl")
+    assert not source.would_read(tmp_path.parent / "results.jsonl")
+    assert Source(f"{tmp_path}/*.parquet").would_read(tmp_path / "c.parquet")
+    with_rows = Source(str(tmp_path))
+    lines = list(with_rows.all_lines())
+    assert [values_of(line.data)["prompt"] for line in lines if line.data] == ["b.parquet", "year=2026/a.parquet"]
+    DATASETS["parquet"].write(tmp_path / "b.parquet", [{"prompt": "other"}] * 2)
+    assert len(list(with_rows.all_lines())) == 1
+    assert "changed after the run began" in with_rows.damage[0]
+    (tmp_path / "read.me").write_text("x")
+    assert len(rows(Source(str(tmp_path)))) == 4
 
 
 @pytest.mark.parametrize("kind", PACKERS)

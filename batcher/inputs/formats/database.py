@@ -17,7 +17,7 @@ from urllib.parse import quote
 import orjson
 
 from batcher.failures import InputError, LineError, UsageError
-from batcher.inputs.formats.lines import Line, read_lines
+from batcher.inputs.formats.lines import read_rows
 from batcher.inputs.formats.objects import read_object
 from batcher.inputs.formats.values import plain
 
@@ -97,13 +97,7 @@ def _line(names: list[str], row: tuple[Any, ...]) -> bytes:
 
 def read_aside(file: BinaryIO, first: int) -> Rows:
     """The rows that `query` set aside."""
-    lines = read_lines(file, first=first)
-    while True:
-        try:
-            line = next(lines)
-        except StopIteration as end:
-            return int(end.value)
-        yield Line(line.seq, line.offset, Selected(line.data)) if isinstance(line.data, bytes) else line
+    return (yield from read_rows(file, Selected, first))
 
 
 class Selected:

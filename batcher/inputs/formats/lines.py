@@ -151,3 +151,14 @@ def read_lines(file: BinaryIO, longest: int = LINE_LIMIT, first: int = 0) -> Gen
         yield from splitter.feed(block)
     yield from splitter.close()
     return splitter.seq
+
+
+def read_rows(file: BinaryIO, row: Callable[[bytes], Data], first: int) -> Generator[Line, None, int]:
+    """As `read_lines`, of a file whose lines are rows of another kind: `row` makes one of the bytes of a line."""
+    lines = read_lines(file, first=first)
+    while True:
+        try:
+            line = next(lines)
+        except StopIteration as end:
+            return int(end.value)
+        yield Line(line.seq, line.offset, row(line.data)) if isinstance(line.data, bytes) else line

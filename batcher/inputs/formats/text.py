@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from batcher.inputs.formats.delimited import decoded
-from batcher.inputs.formats.lines import Line, read_lines
+from batcher.inputs.formats.lines import read_rows
 
 if TYPE_CHECKING:
     from batcher.inputs.formats.reading import Rows
@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
 def read_text(file: BinaryIO, first: int) -> Rows:
     """The lines that are not blank, numbered with those that are."""
-    lines = read_lines(file, first=first)
-    while True:
-        try:
-            line = next(lines)
-        except StopIteration as end:
-            return int(end.value)
-        yield Line(line.seq, line.offset, Prompt(line.data)) if isinstance(line.data, bytes) else line
+    return (yield from read_rows(file, Prompt, first))
 
 
 class Prompt:
