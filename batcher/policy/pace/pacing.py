@@ -50,8 +50,8 @@ class _Account:
         failure, completion, charged = attempt.failure, attempt.completion, reserved[1]
         usage = completion.usage if completion is not None else None
         if usage is not None:
-            self.granted.tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
-            self.granted.answers += 1
+            self.granted.grants.tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+            self.granted.grants.answers += 1
             if self.tokens.is_used or self.granted.by_tokens:  # else nobody ever asks for an estimate
                 self.estimator.learn(call, usage)
                 used = self.estimator.used(call, usage)
