@@ -69,6 +69,8 @@ class Lane:
     """Why nothing will be sent there any more, if so."""
     trouble: Failure | None = None
     """The last failure that held the lane."""
+    paced_until: float = -math.inf
+    """When what was kept back last has its allowance."""
     requests: int = 0
     """How many were sent there."""
     throttles: int = 0
