@@ -196,10 +196,10 @@ class Lane:
                 self.group, self._loaded, self._is_told = call.group, False, False
             if not self._loaded:
                 self._loader = call
-            may_load = not self.in_flight and (not self._is_told or now - self._rests_since >= REST)
-            if may_load or call.loads:
-                history.loads(call, may_load=may_load)
-                self._is_told |= may_load
+            if not self.in_flight or call.loads:
+                is_rested = not self._is_told or now - self._rests_since >= REST
+                history.loads(call, may_load=is_rested and not self.in_flight)
+                self._is_told |= call.loads
         self.lonely = None if self.in_flight else call
         self.in_flight[call] = now
         self.requests += 1

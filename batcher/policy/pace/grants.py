@@ -44,10 +44,6 @@ class Grants:
     def __post_init__(self) -> None:
         self.marks.append(Mark(self.since))
 
-    def answered(self, tokens: int) -> None:
-        self.tokens += tokens
-        self.answers += 1
-
     def mark(self, taken: float, now: float, *, is_asked: bool) -> None:
         """Make a mark, if it is time; `is_asked`: without news only because all were refused."""
         marks = self.marks

@@ -50,8 +50,9 @@ class _Account:
         failure, completion, charged = attempt.failure, attempt.completion, reserved[1]
         usage = completion.usage if completion is not None else None
         if usage is not None:
-            self.granted.grants.tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
-            self.granted.grants.answers += 1
+            grants = self.granted.grants
+            grants.tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+            grants.answers += 1
             if self.tokens.is_used or self.granted.by_tokens:  # else nobody ever asks for an estimate
                 self.estimator.learn(call, usage)
                 used = self.estimator.used(call, usage)
