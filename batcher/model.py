@@ -95,7 +95,8 @@ class Call:
     Calls of one `group` want the same model loaded in the same way. The last fields are its history: `server` is where
     it was sent last, `sent` counts exchanges, `counted` those that used up the allowance of retries,
     `refused` those that said wait while others were served,
-    `waited` is backoff and pacing in seconds, `overran` says that an attempt took longer than all of it may.
+    `waited` is backoff and pacing in seconds, `overran` says that an attempt took longer than all of it may. `loads`
+    says that the server may have to load its model for it; then it says `keep_alive` as well (Ollama), and only then.
     """
 
     jobs: tuple[Job, ...]
@@ -104,6 +105,7 @@ class Call:
     stream: bool
     model: str | None = None
     group: str = ""
+    keep_alive: Json = None
     sent: int = 0
     server: str = ""
     counted: int = 0
@@ -112,6 +114,7 @@ class Call:
     waited: float = 0.0
     resent: bool = False
     overran: bool = False
+    loads: bool = False
 
 
 @dataclass(slots=True)

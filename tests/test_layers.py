@@ -219,9 +219,11 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "pace": set(),
         "pace.bucket": {"pace.statement"},
         "pace.estimate": set(),
-        "pace.granted": set(),
+        "pace.granted": {"pace.grants", "pace.turns"},
+        "pace.grants": set(),
         "pace.pacing": {"pace.bucket", "pace.estimate", "pace.granted"},
         "pace.statement": set(),
+        "pace.turns": set(),
         "quota": set(),
         "retry": set(),
         "scheduler": {

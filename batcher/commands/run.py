@@ -108,7 +108,7 @@ _FILE = click.Path(path_type=Path)
     default="30m",
     show_default=True,
     metavar="TIME",
-    help="How long Ollama keeps a model loaded after a request; '' leaves it to the server.",
+    help="How long Ollama keeps a model loaded after its last answer; '' leaves it to the server.",
 )
 @option("--grace", type=Duration(), default="20s", show_default=True, help="For those in flight after a first Ctrl-C.")
 @option(

@@ -20,7 +20,7 @@ from batcher.exchange.timeouts import Timeouts, timed_out
 from batcher.exchange.watchdog import Watchdog
 from batcher.failures import AttemptError, Failure, FailureClass
 from batcher.model import Timing
-from batcher.wire.dialects import DIALECTS
+from batcher.wire.dialects import DIALECTS, body_of
 from batcher.wire.dialects.reading import Reading
 from batcher.wire.hints import read
 from batcher.wire.rules import classify
@@ -117,7 +117,7 @@ class Workers:
         reading: Reading | None = None
         broke = False
         try:
-            exchange = await self.transport.post(endpoint, call.path, call.body)
+            exchange = await self.transport.post(endpoint, call.path, body_of(call) if call.loads else call.body)
             try:
                 if exchange.status not in ANSWERED:
                     await _refuse(exchange, call, attempt)

@@ -324,6 +324,7 @@ class Dispatch:
         if opens <= now:
             return False
         self.later = min(self.later, opens)
+        lane.paced_until = opens
         self._paced.setdefault(call, now)
         return True
 

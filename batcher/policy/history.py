@@ -13,6 +13,11 @@ def sent(call: Call, server: str) -> None:
     call.server = server
 
 
+def loads(call: Call, *, may_load: bool) -> None:
+    """The server may have to load its model for it, or has it for sure."""
+    call.loads = may_load
+
+
 def came_back(call: Call) -> None:
     """An exchange is over, in whichever way."""
     call.sent += 1

@@ -32,6 +32,8 @@ FRESH: Final = 2
 """New calls that go alone for each that waits."""
 SHARED: Final = 2.0
 """How many times as long as one suspect was alone all others go before the next one is."""
+REST: Final = 5.0
+"""Seconds with nothing in flight after which a model may have gone, or been told by another client to go soon."""
 SPREAD: Final = (0.8, 1.2)
 """Factors on the time to a probe, so that many runs do not probe one server in step."""
 
@@ -42,8 +44,8 @@ class Lane:
 
     On Ollama a lane keeps to one group of calls, those that want the same model loaded in the same way. The first call
     of a group goes when nothing of another is in flight, and alone until it has an answer: the model is loaded once and
-    not under a crowd, and no request tells the server to keep the old one (`keep_alive`) while the new one waits for
-    room.
+    not under a crowd. It says how long the model is to stay (`keep_alive`), and so does the first call after a rest;
+    said with any other, that would keep the model from making way for one that another client waits for.
     """
 
     endpoint: Endpoint
@@ -76,6 +78,8 @@ class Lane:
     """Why nothing will be sent there any more, if so."""
     trouble: Failure | None = None
     """The last failure that held the lane."""
+    paced_until: float = -math.inf
+    """When what was kept back last has its allowance."""
     requests: int = 0
     """How many were sent there."""
     throttles: int = 0
@@ -89,6 +93,10 @@ class Lane:
     """The service that was asked for last: calls of one follow each other."""
     _loaded: bool = False
     _loader: Call | None = None
+    _is_told: bool = False
+    """The server knows how long what it loads for us is to stay (`keep_alive`)."""
+    _rests_since: float = math.inf
+    """Since when nothing has been in flight, if nothing is."""
     _ramp: int | None = None
 
     @property
@@ -199,9 +207,13 @@ class Lane:
         if self.is_sticky:
             self.is_draining = False
             if self.group != call.group:
-                self.group, self._loaded = call.group, False
+                self.group, self._loaded, self._is_told = call.group, False, False
             if not self._loaded:
                 self._loader = call
+            if not self.in_flight or call.loads:
+                is_rested = not self._is_told or now - self._rests_since >= REST
+                history.loads(call, may_load=is_rested and not self.in_flight)
+                self._is_told |= call.loads
         self.lonely = None if self.in_flight else call
         self.was_suspect = self.solitary is call
         self.in_flight[call] = now
@@ -240,7 +252,12 @@ class Lane:
         self.again -= call.sent > 0
         if self._loader is call:
             self._loader = None
-        return self.in_flight.pop(call)
+            if attempt.failure is not None and attempt.failure.status is not None:
+                self._is_told = False  # an answer that refuses: nothing may have been loaded
+        sent = self.in_flight.pop(call)
+        if not self.in_flight:
+            self._rests_since = now
+        return sent
 
     def frees(self, call: Call, sent: float, now: float) -> None:
         """What becomes of the call is decided: if it was to be alone, others may go again, and for longer than it."""
@@ -274,7 +291,7 @@ class Lane:
             if setback.fault is Fault.SERVER and is_certain and not self.pacing.paces(call):
                 self.limit.throttled(setback.now)
         if self.breaker.is_down:
-            self._loaded = False  # it may have to start anew
+            self._loaded = self._is_told = False  # it may have to start anew
         if setback.fault is Fault.SERVER or self.breaker.is_down:
             self.trouble = setback.failure
 
@@ -306,7 +323,7 @@ class Lane:
         self.acquits()
         self.service(setback.call).ends(setback.call)
         self.breaker.unreachable(setback.call, setback.now, rng.uniform(*SPREAD))
-        self._loaded = False
+        self._loaded = self._is_told = False
         self.trouble = setback.failure
 
     def _goes_down(self, now: float) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,6 +115,20 @@ def test_a_mood_is_no_rate(share: float, least: float, limit: str) -> None:
     assert meeting.limit.allowed >= (8 if limit == "8" else 32)
 
 
+@pytest.mark.parametrize("limit", ["auto", "8"])
+def test_none_is_learnt_from_dice(limit: str) -> None:
+    """Three in ten, 2,000 short answers, with `Retry-After: 1`: as fast as where refusals never speak of a rate."""
+    short = Traffic(first_s=0.018, token_s=1e-5, jobs=2_000)
+    for seed in range(3):
+        took = []
+        for code in ("rate_limited", "busy"):
+            server, pacing = ByLot(0.3, random.Random(seed)), Pacing()
+            meeting = Scheduled(server, LIMITS[limit](), pacing, replace(short, code=code), seed).run(100.0)
+            assert rate_of(pacing) == math.inf
+            took.append(meeting.done_at)
+        assert took[0] <= 1.2 * took[1]
+
+
 @pytest.mark.parametrize("each", [1_000, 100, 5])
 def test_jobs_that_are_always_refused_are_no_rate(each: int) -> None:
     """Retries do not vote: one job that is refused each time slows down nobody."""
@@ -186,4 +202,4 @@ def test_what_was_on_its_way_at_a_mark_and_refused_later_was_not_granted() -> No
     granted = Granted(0.0)
     granted.granted(5.0, 110, 5.1)
     ask(granted, 60, 5.2, 50, 1.0)
-    assert granted._since(granted._marks[-1], 60.0, 410, 65.1, 65.1)[0] == pytest.approx(300 / 60)
+    assert granted.grants.since_mark(granted.grants.marks[-1], 60.0, 410, 65.1, 65.1)[0] == pytest.approx(300 / 60)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.virtualrun import (
+    BAD,
     CRASH,
     HOSTED,
+    LATE,
     NATIVE,
     NATIVE_TOO,
     NO_KEY,
@@ -29,6 +31,7 @@ from support.virtualworld import Box, World
 
 from batcher.failures import Exit
 from batcher.policy.judge import Verdict
+from batcher.policy.lane import REST
 from batcher.policy.pace.pacing import Pacing
 from batcher.policy.scheduler import Done, Send, Wait
 
@@ -294,6 +297,52 @@ def test_a_model_is_loaded_by_one_call_before_the_others() -> None:
     run.scheduler.answering(second, run.now)
     assert run.fill() == 3
     assert Run.of(calls(20), HOSTED, limit=4).fill() == 4
+
+
+def loading(run: Run, failure: Failure | None = None, after: float = 0.1) -> bool:
+    """Send a call, let it end so, and say whether it told how long its model is to stay."""
+    one = run.send_when_due()
+    told = one.loads
+    run.end(one, failure, after)
+    return told
+
+
+def test_how_long_a_model_stays_is_said_when_it_may_have_to_be_loaded() -> None:
+    """With the first call of a group, until one has an answer, and after a rest; never with one beside it."""
+    run = Run.of([call(n, model="b" if n >= 12 else "a") for n in range(16)], NATIVE, limit=2)
+    assert loading(run, BAD)  # a mistake of the job's: nothing was loaded
+    assert [loading(run) for _ in range(3)] == [True, False, False]
+    run.now += REST
+    first = run.send()
+    assert run.send().loads is False
+    assert first.loads
+    run.end(first)
+    run.now += REST
+    assert not run.send().loads  # something is in flight
+    for one in list(run.lane.in_flight):
+        run.end(one)
+    assert [loading(run) for _ in range(5)] == [False] * 5
+    assert [loading(run) for _ in range(2)] == [True, False]  # the other model
+
+
+def test_a_call_that_told_it_once_does_not_tell_it_again() -> None:
+    """A retry is said anew: without it, unless it is one that may load the model."""
+    run = Run.of(calls(3), NATIVE, limit=1)
+    first = run.send()
+    run.end(first, LATE, 0.1)
+    assert not loading(run)
+    assert run.send_when_due() is first
+    assert not first.loads
+
+
+def test_a_server_that_was_away_is_told_again() -> None:
+    """It may have started anew."""
+    run = Run.of(calls(6), NATIVE, limit=1)
+    assert [loading(run) for _ in range(2)] == [True, False]
+    assert not loading(run, REFUSED)
+    assert [loading(run) for _ in range(2)] == [True, False]
+    hosted = Run.of(calls(2), HOSTED, limit=1)
+    assert not loading(hosted)
 
 
 def test_a_model_whose_allowance_is_used_lets_others_pass() -> None:
