@@ -141,7 +141,8 @@ class FilePart:
         self._is_arriving = True
         file = _Begun(cast("BinaryIO", io.BufferedReader(Arriving(self._file.fileno()), _CHUNK)))
         packing, form = self._packing, self._form
-        if packing is None and form is None:
+        begins = {magic[:1] for magic in compression.MAGIC}
+        if packing is None and file.head(1)[:1] in begins:  # else nobody waits for more than the first byte
             packing = _packing(file.head(_LEAST))
         if form is None:
             begun = _Begun(cast("BinaryIO", compression.Unpacked(cast("BinaryIO", file), packing))) if packing else file

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 WHOLE: Final = "row"
 """The name that stands for all columns."""
 _MARKS: Final = ("{{", "{%", "{#")
+_SPACED: Final = 'a column whose name is not one word is written {{ row["its name"] }}'
 _SHOWN: Final = 8
 """Columns that a message names."""
 
@@ -54,7 +55,8 @@ class Template:
             pieces = _plain(tree)
             self._fill = _joiner(pieces) if pieces is not None else _renderer(environment, source, self.columns)
         except TemplateSyntaxError as error:
-            raise UsageError(f"{name}: {error.message} in line {error.lineno} of the template") from error
+            hint = f"; {_SPACED}" if "end of print statement" in (error.message or "") else ""
+            raise UsageError(f"{name}: {error.message} in line {error.lineno} of the template{hint}") from error
 
     def fill(self, row: Mapping[str, Json]) -> str:
         """Put a row's values in. Raises LineError if a column is missing or null, or the template fails on it."""

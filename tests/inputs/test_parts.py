@@ -134,6 +134,18 @@ def test_formats_come_by_pipes(tmp_path: Path, name: str) -> None:
     writer.join()
 
 
+@pytest.mark.parametrize("form", [None, "csv"])
+def test_a_packed_pipe_is_unpacked_whatever_is_said(tmp_path: Path, form: str | None) -> None:
+    """By its first bytes, since a pipe has no name."""
+    path = tmp_path / "data"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(gzip.compress(b"prompt,id\nsay 0,a\n"),))
+    writer.start()
+    found = rows(Source(str(path), form))
+    writer.join()
+    assert found == [{"prompt": "say 0", "id": "a"}]
+
+
 def test_what_is_said_holds(tmp_path: Path) -> None:
     """`--input-format` goes before the name, and a wrong one is told with those that there are."""
     (tmp_path / "a.txt").write_bytes(delimited(ROWS))
