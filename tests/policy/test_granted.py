@@ -235,5 +235,5 @@ def test_a_rate_is_dropped_when_only_what_was_refused_is_refused_again() -> None
 def test_nobody_refuses_three_of_four_by_lot(share: float, is_learnt: bool) -> None:  # noqa: FBT001 - a table
     """As a bucket does that is asked for far too much: so that is taken for a rate, however mixed."""
     dice = random.Random(3)
-    fates = "".join("x" if dice.random() < share else dice.choice(".o") for _ in range(300))
+    fates = "".join("x" if dice.random() < share else dice.choice(".o") for _ in range(160))
     assert (min(played(fates)) < math.inf) is is_learnt
