@@ -203,3 +203,37 @@ def test_what_was_on_its_way_at_a_mark_and_refused_later_was_not_granted() -> No
     granted.granted(5.0, 110, 5.1)
     ask(granted, 60, 5.2, 50, 1.0)
     assert granted.grants.since_mark(granted.grants.marks[-1], 60.0, 410, 65.1, 65.1)[0] == pytest.approx(300 / 60)
+
+
+def played(fates: str, rate: float = math.inf) -> list[float]:
+    """What is known of the rate after each of ten calls a second: granted (.), refused (x), so sent again (o, X)."""
+    granted, rates = Granted(0.0), []
+    granted.rate = rate
+    for number, fate in enumerate(fates, 1):
+        sent = number / 10
+        if fate in ".o":
+            granted.granted(sent, number, sent + 0.05, is_again=fate == "o")
+        else:
+            refused = Sent(sent, number, is_retry=fate == "X")
+            granted.refused(refused, number, sent + 0.05, sent + 0.05, words="")
+        rates.append(granted.rate)
+    return rates
+
+
+def test_what_is_refused_by_turns_is_a_rate_once_some_of_it_is_granted() -> None:
+    """Else it may be about those calls: as many jobs that are refused each time, and were not asked again yet."""
+    assert min(played("......xx" * 30)) == math.inf
+    assert min(played("......xx" * 15 + "o.....xx" * 15)) < math.inf
+
+
+def test_a_rate_is_dropped_when_only_what_was_refused_is_refused_again() -> None:
+    """Also where no other call is refused any more."""
+    assert played(".......X" * 30, rate=10.0)[-1] == math.inf
+
+
+@pytest.mark.parametrize(("share", "is_learnt"), [(0.5, False), (0.75, True)])
+def test_nobody_refuses_three_of_four_by_lot(share: float, is_learnt: bool) -> None:  # noqa: FBT001 - a table
+    """As a bucket does that is asked for far too much: so that is taken for a rate, however mixed."""
+    dice = random.Random(3)
+    fates = "".join("x" if dice.random() < share else dice.choice(".o") for _ in range(160))
+    assert (min(played(fates)) < math.inf) is is_learnt

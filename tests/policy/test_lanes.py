@@ -335,6 +335,27 @@ def test_a_call_that_told_it_once_does_not_tell_it_again() -> None:
     assert not first.loads
 
 
+def test_a_retry_beside_another_call_tells_nothing() -> None:
+    """Though it did when it was sent first, and there was a rest since."""
+    run = Run.of(calls(3), NATIVE, limit=2)
+    first = run.send()
+    run.end(first, LATE, 0.1)
+    run.scheduler.answering(run.send(), run.now)
+    run.now += REST
+    assert run.send() is first
+    assert not first.loads
+
+
+def test_a_server_that_broke_down_is_told_again() -> None:
+    """It died under all that were in flight."""
+    run = Run.of(calls(6), NATIVE, limit=2)
+    assert loading(run)
+    assert run.fill() == 2
+    for one in list(run.lane.in_flight):
+        run.end(one, CRASH)
+    assert loading(run)
+
+
 def test_a_server_that_was_away_is_told_again() -> None:
     """It may have started anew."""
     run = Run.of(calls(6), NATIVE, limit=1)

@@ -187,7 +187,7 @@ class Granted:
                 self.by_tokens = self.by_tokens and rates[1] > 0
                 self.rate = rates[self.by_tokens] or math.inf
                 self._tried, self._odds = (self._asked(granted, now), self._share(granted)), 0.0
-            elif now - self._start.at < long and (idle >= WORTH * lasts or not self._is_lot(granted)):
+            elif now - self._start.at < long:
                 return
             self._begin(taken, now)
 
