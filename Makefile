@@ -115,7 +115,7 @@ bench-pace-real: $(VENV)/.model  ## -c auto beside fixed numbers on a real llama
 lock: $(VENV)/.ready  ## pin the development environment anew
 	$(BIN)/python $(PIP) install uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --extra data --extra local --extra remote --group dev pyproject.toml -o $(LOCK)
+	  --extra data --extra local --extra remote --extra vectors --group dev pyproject.toml -o $(LOCK)
 
 .PHONY: clean
 clean:  ## remove what the other targets made

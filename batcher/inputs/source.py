@@ -31,10 +31,16 @@ class Source:
     """
 
     def __init__(
-        self, inputs: str | Sequence[str], form: Format | str | None = None, reading: Reading | None = None
+        self,
+        inputs: str | Sequence[str],
+        form: Format | str | None = None,
+        reading: Reading | None = None,
+        *,
+        part: Part | None = None,
     ) -> None:
+        """`part` is the one input, where it is none that a name leads to."""
         self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
-        self._parts = parts_of(self.inputs, form, reading or Reading())
+        self._parts = parts_of(self.inputs, form, reading or Reading()) if part is None else [part]
         self._first = [0]
         """The number of the first row of each part, as far as they were read."""
         self.is_regular = all(part.is_regular for part in self._parts)
