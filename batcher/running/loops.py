@@ -7,7 +7,7 @@ import contextvars
 import threading
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import anyio
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
+LOOK: Final = 0.1
+"""Seconds between two looks whether who waits was cancelled."""
 
 
 def blocking(main: Callable[[], Awaitable[T]]) -> T:
@@ -41,6 +43,14 @@ def _has_loop() -> bool:
     return True
 
 
+def _task() -> asyncio.Task[Any] | None:
+    """The task that runs in this thread, if asyncio's loop does."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
 class _Aside(Generic[T]):
     """What runs in a thread of its own, while this one waits for it."""
 
@@ -55,8 +65,13 @@ class _Aside(Generic[T]):
         work = partial(contextvars.Context().run, self._work)
         thread = threading.Thread(target=work, name="batcher", daemon=True)
         thread.start()
+        task = _task()
+        before = task.cancelling() if task is not None else 0
         try:
-            thread.join()
+            while thread.is_alive():
+                thread.join(LOOK)
+                if task is not None and task.cancelling() > before:  # by asyncio's own handler of Ctrl-C
+                    raise asyncio.CancelledError  # noqa: TRY301 - what the task would have met at an await
         except BaseException:  # Ctrl-C, which a thread that waits hears of
             self._is_cancelled = True
             if self._cancel is not None:
