@@ -27,8 +27,8 @@ class Frame(Protocol):
 
 
 def is_frame(rows: Any) -> TypeGuard[Frame]:
-    """Whether these rows are a frame."""
-    return hasattr(rows, "__arrow_c_stream__")
+    """Whether these rows are a frame, and not one column, which is a stream of Arrow's too."""
+    return hasattr(rows, "__arrow_c_stream__") and (hasattr(rows, "columns") or hasattr(rows, "schema"))
 
 
 def rows_of(frame: Frame) -> Iterator[dict[str, Any]]:

@@ -99,6 +99,8 @@ class Reader:
             return Refused(f"row {seq + 1} cannot be read: {type(error).__name__}: {error}", None)
 
     def _record(self, row: Any) -> Mapping[str, Any]:
+        if hasattr(row, "as_py"):  # a value of pyarrow's
+            row = row.as_py()
         if isinstance(row, str):
             return {self._column: row}
         if isinstance(row, Mapping):
