@@ -27,6 +27,7 @@ def test_a_row_for_each_text(sim: BackgroundSimulator) -> None:
     assert not (vectors[0] == vectors[1]).all()
     assert sum(sim.tally.paths.values()) < 41
     [alone] = batcher.map([{"input": texts[7]}])
+    assert alone.vector is not None
     assert np.allclose(vectors[7], alone.vector)
     assert batcher.embed(iter(texts[:2]), dtype="float64").dtype == np.float64
     assert batcher.embed([]).shape == (0, 0)

@@ -64,7 +64,12 @@ def answering() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 def ask(url: str, names: list[str], **options: Any) -> list[batcher.Result[str, Any]]:
-    settings = {"base_url": url, "dialect": "openai", "endpoint": "/v1/chat/completions", "stream": False} | options
+    settings: dict[str, Any] = {
+        "base_url": url,
+        "dialect": "openai",
+        "endpoint": "/v1/chat/completions",
+        "stream": False,
+    } | options
     return batcher.map(names, model="m", concurrency=2, **settings)
 
 
