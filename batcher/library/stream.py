@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, Self
 
+from batcher.failures import UsageError
 from batcher.library.hosting import Host, on_asyncio
 from batcher.library.result import R, T
 
@@ -43,6 +44,8 @@ class Stream(Generic[R, T]):
 
     async def __aenter__(self) -> Self:
         """Find the servers and begin. Raises UnavailableError, AccountError, ConfigError, UsageError."""
+        if self._is_left:
+            raise UsageError("this stream was left; make another")
         self._start()
         try:
             await self._work.begun()

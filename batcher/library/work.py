@@ -132,6 +132,8 @@ class Work:
         except asyncio.CancelledError as error:
             self.error = None if is_cancelled() else error  # whoever closes it knows; a source may raise its own
         except BaseException as error:  # noqa: BLE001 - it is raised where the results are taken
+            while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+                error = error.exceptions[0]
             self.error = error
         finally:
             self.summary.finished = now()
@@ -242,7 +244,7 @@ class Work:
     def _lines(self) -> Iterator[Line | None]:
         feed, reader, seq = self._feed, self.reader, 0
         assert feed is not None
-        while True:
+        while seq != self.chosen.options.limit:  # beyond it no row is waited for
             if len(self.outlet) >= READY:
                 self._is_full = True
                 yield None

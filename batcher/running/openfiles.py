@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import threading
 from contextlib import contextmanager, suppress
@@ -22,8 +23,13 @@ class _Loan:
     raised: int | None = None
     """What it was raised to; another number is somebody else's doing, and stays."""
 
+    def forget(self) -> None:
+        """In a process that was forked: the runs of its parent are none of its own."""
+        self.lock, self.runs, self.raised = threading.Lock(), 0, None
+
 
 _LOAN = _Loan()
+os.register_at_fork(after_in_child=_LOAN.forget)
 
 
 @contextmanager

@@ -47,6 +47,18 @@ async def test_waiting_with_a_timeout_costs_no_result() -> None:
     assert tries
 
 
+async def test_waiting_in_a_scope_costs_no_result() -> None:
+    """The same by anyio's scopes, which cancel again and again until they are left."""
+    wanted = names(10)
+    found: list[str] = []
+    async with batcher.stream(prompts(wanted, "ttft=0.03"), concurrency=2) as results:
+        while len(found) < len(wanted):
+            with anyio.move_on_after(0.002):
+                found.append((await anext(results)).id)
+    assert sorted(found) == wanted
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]  # there is one
+
+
 async def test_a_cancelled_wait_passes_its_turn_on() -> None:
     """A result that was meant for a task which is cancelled at that moment goes to the next that waits."""
     async with batcher.stream(prompts(names(2), "ttft=0.05"), concurrency=2) as results:
@@ -381,6 +393,59 @@ async def test_nothing_is_read_ahead_of_refused_rows_that_nobody_takes() -> None
             await asyncio.sleep(0)
         assert made <= 1000
     assert len(results.finished()) <= 300
+
+
+@pytest.mark.parametrize("kind", ["generator", "async generator"])
+async def test_memory_does_not_grow_with_the_rows(kind: str) -> None:
+    """However many there are, those alive are those in flight, those read ahead, and what waits to be taken."""
+    alive = most = 0
+
+    class Row(dict[str, Any]):
+        def __init__(self, number: int) -> None:
+            nonlocal alive, most
+            super().__init__(id=number, prompt="" if number % 2 else f"[[sim id={number} tokens=1]]")
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    rows = (Row(number) for number in range(1500))
+    count = 0
+    async with batcher.stream(rows if kind == "generator" else agen(rows), concurrency=4) as results:
+        async for result in results:
+            count += 1
+            del result
+    assert count == 1500
+    assert most < 450
+    await is_alone()
+    assert alive <= 3  # what the stream that was left still names
+
+
+async def test_rows_beyond_a_limit_are_not_waited_for() -> None:
+    """A source that has brought as many as are wanted may go on waiting for more."""
+
+    async def rows() -> AsyncIterator[str]:
+        yield "one"
+        yield "two"
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(10):
+        assert [result.row for result in await all_of(rows(), limit=2, concurrency=1)] == ["one", "two"]
+
+
+async def test_a_stream_is_entered_once() -> None:
+    """One that was left says so; and the error at its end is raised once."""
+    results = batcher.stream(["Hi"])
+    await results.aclose()
+    with pytest.raises(batcher.BatcherError, match="make another"):
+        await results.__aenter__()
+    failing = batcher.stream(["Hi"], base_url="http://127.0.0.1:9", max_wait=0)
+    with pytest.raises(batcher.BatcherError):
+        await anext(failing)
+    with pytest.raises(StopAsyncIteration):
+        await anext(failing)
 
 
 async def test_a_source_may_bring_a_row_at_a_time() -> None:
