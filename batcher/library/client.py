@@ -71,8 +71,8 @@ class Client:
             first, second = await asyncio.gather(client.amap(rows, prompt="…"), client.amap(others))
 
     `options` are those of all its calls; which server, keys, `concurrency`, `rpm` and `tpm` are said here alone, and
-    hold for all calls together: each gets what is free, and its part where others want to send too. Everything else may
-    be said anew by a call. Neither `repr` nor errors show a key. It belongs to the loop on which it was entered;
+    hold for all calls together: each gets what is free, by turns with others that want to send. Everything else may be
+    said anew by a call. Neither `repr` nor errors show a key. It belongs to the loop on which it was entered;
     leaving it ends the streams that are still open.
     """
 

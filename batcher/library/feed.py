@@ -94,6 +94,8 @@ class _Held:
         self.failed: BaseException | None = None
         self._wake = wake
         self._room = room
+        self._most = LEAST
+        """Rows that may be held; looked at anew on the loop when there are none, for a thread may not ask."""
         self._rows: deque[Any] = deque()
         self._has_ended = False
         self._is_wanted = False
@@ -107,11 +109,9 @@ class _Held:
     def has_next(self) -> bool:
         if self._rows:
             return True
+        self._most = max(LEAST, self._room())
         self._is_wanted = True
         return bool(self._rows)  # one may have come just before it was wanted
-
-    def _most(self) -> int:
-        return max(LEAST, self._room())
 
     def _put(self, row: Any) -> None:
         self._rows.append(row)
@@ -173,7 +173,7 @@ class Threaded(_Held):
             for row in iterator:
                 self._put(row)
                 del row
-                if len(self._rows) >= self._most():
+                if len(self._rows) >= self._most:
                     self._wait()
                 if self._is_closed:
                     break
@@ -186,7 +186,7 @@ class Threaded(_Held):
 
     def _wait(self) -> None:
         with self._changed:
-            self._low = self._most() // 2
+            self._low = self._most // 2
             self._is_waiting = True
             while len(self._rows) > self._low and not self._is_closed:
                 self._changed.wait()
@@ -231,7 +231,7 @@ class Pumped(_Held):
             async for row in iterator:
                 self._put(row)
                 del row
-                while len(self._rows) >= self._most():
+                while len(self._rows) >= self._most:
                     self._taken.clear()
                     await self._taken.wait()
         except asyncio.CancelledError as error:

@@ -1,7 +1,7 @@
 """Several runs at once on the same servers: one limit and one allowance for all, and each run gets its share of it.
 
-A run that wants to send gets what is free, and no more than its part while others want to send too. One that could send
-nothing is woken, in its turn, when something has ended.
+A run that wants to send gets what is free. What becomes free goes first to those that were refused, in the order in
+which they were: two runs with much to do have it by turns.
 """
 
 from __future__ import annotations
@@ -51,14 +51,6 @@ class Share:
         if free <= 0:
             self.wanting.setdefault(self)
             return mine
-        if len(self.wanting) > (self in self.wanting):
-            active = sum(1 for share in self.others if share.mine or share in self.wanting or share is self)
-            part = max(1, self.limit.allowed // active)
-            if mine >= part:
-                self.wanting.setdefault(self)
-                return mine
-            self.wanting.pop(self, None)
-            return min(mine + free, part)
         self.wanting.pop(self, None)
         return mine + free
 
