@@ -99,6 +99,10 @@ bench-resume: $(VENV)/.ready  ## what it costs to take up a run: time of the sca
 bench-rows: $(VENV)/.ready  ## what a template costs a row, and what equal requests that are asked once; ARGS="--scale 5"
 	$(BIN)/python tests/bench/rows.py $(ARGS)
 
+.PHONY: bench-library
+bench-library: $(VENV)/.ready  ## what a job costs a stream of the library beside a run, and what map keeps of a row; ARGS="--scale 0.3"
+	$(BIN)/python tests/bench/library.py $(ARGS)
+
 .PHONY: bench-inputs
 bench-inputs: $(VENV)/.ready  ## what a row costs in each format, memory, and taking up a run over a million rows; ARGS="--rows 100000"
 	$(BIN)/python tests/bench/inputs.py $(ARGS)
@@ -115,7 +119,7 @@ bench-pace-real: $(VENV)/.model  ## -c auto beside fixed numbers on a real llama
 lock: $(VENV)/.ready  ## pin the development environment anew
 	$(BIN)/python $(PIP) install uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --extra data --extra local --extra remote --group dev pyproject.toml -o $(LOCK)
+	  --extra data --extra local --extra remote --extra vectors --group dev pyproject.toml -o $(LOCK)
 
 .PHONY: clean
 clean:  ## remove what the other targets made

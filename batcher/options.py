@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from batcher.failures import FLAGS, UsageError
 from batcher.inputs.shard import Shard
 from batcher.model import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from batcher.model import Json
 
@@ -103,6 +105,37 @@ class MaxErrors:
 
     def __str__(self) -> str:
         return f"{self.most:g}{'%' if self.of_all else ''}"
+
+
+DURATIONS: Final = frozenset(
+    {
+        *("connect_timeout", "first_token_timeout", "idle_timeout", "timeout", "max_wait", "grace", "max_duration"),
+        *("disk_wait", "wait_lock"),
+    }
+)
+"""Options that are seconds, or text such as `30s`."""
+_DURATION_WORDS: Final = "seconds, or text such as 30s"
+
+
+class _Kind(NamedTuple):
+    types: tuple[type, ...]
+    words: str
+
+
+_KINDS: Final = {
+    "str": _Kind((str,), "text"),
+    "int": _Kind((int,), "a whole number"),
+    "float": _Kind((int, float), "a number"),
+    "bool": _Kind((bool,), "True or False"),
+    "Path": _Kind((Path,), "a path"),
+    "Api": _Kind((Api,), "native or openai"),
+    "Shard": _Kind((Shard,), "a part of so many, such as 2/8"),
+    "Concurrency": _Kind((Concurrency,), "auto, a number such as 8, or a range such as 2-16"),
+    "MaxErrors": _Kind((MaxErrors,), "a number of jobs such as 20, or a share of them such as 5%"),
+    "Mapping[str, Json]": _Kind((Mapping,), "a mapping"),
+    "Mapping[str, str]": _Kind((Mapping,), "a mapping"),
+}
+"""By the annotation of a field: what its values are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,16 +267,37 @@ class Options:
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Options:
-        """Make options from Python arguments. Raises UsageError on a name that is none, with the nearest that is."""
-        names = [f.name for f in fields(cls)]
+        """Make options from Python arguments: durations are seconds, or text as the command has it, or a timedelta.
+
+        Raises UnknownOptionError on a name that is none, with the nearest that is, and UsageError on a wrong value.
+        """
+        kinds = {f.name: str(f.type) for f in fields(cls)}
         for name in values:
-            if name not in names:
-                raise UsageError(f"no option is called {name!r}{nearest(name, names)}")
-        return cls(**{name: _typed(name, value) for name, value in values.items()})
+            if name not in kinds:
+                raise UnknownOptionError(f"no option is called {name!r}{nearest(name, kinds)}")
+        return cls(**{name: _checked(name, kinds[name], _typed(name, value)) for name, value in values.items()})
+
+
+class UnknownOptionError(UsageError, TypeError):
+    """A name that no option has: a mistake in the program, as Python has it for its own functions."""
+
+
+def _checked(name: str, kind: str, value: Any) -> Any:
+    """A value of the type that its field has. Raises UsageError, which repeats no text: it may be a key gone astray."""
+    wanted = kind.removesuffix(" | None")
+    if value is None and kind.endswith(" | None"):
+        return value
+    known = _KINDS.get(wanted)
+    if known is None or (isinstance(value, known.types) and not (isinstance(value, bool) and bool not in known.types)):
+        return float(value) if wanted == "float" else value
+    what = _DURATION_WORDS if name in DURATIONS else known.words
+    raise UsageError(f"{name} must be {what}, not {type(value).__name__}")
 
 
 def _typed(name: str, value: Any) -> Any:
     """A Python argument as its field has it: text that stands for an API or a path is one. Raises UsageError."""
+    if name in DURATIONS and isinstance(value, str | timedelta):
+        return _seconds(name, value)
     if name == "dialect" and isinstance(value, str):
         try:
             return Api(value)
@@ -263,6 +317,15 @@ def _typed(name: str, value: Any) -> Any:
     if name == "fail_on" and not isinstance(value, str):
         return frozenset(value)
     return value
+
+
+def _seconds(name: str, value: str | timedelta) -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    try:
+        return duration(value)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

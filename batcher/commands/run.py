@@ -8,7 +8,6 @@ from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, server_options
@@ -167,7 +166,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
 
         preview(input, options, environ_of(ctx))
         return
-    from batcher.api import uses_uvloop
+    from batcher.running.loops import on_loop
     from batcher.running.runner import Run
 
     progress = values["progress"]
@@ -184,7 +183,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
             _check_summary(values["summary_json"], input, run.destination)
         try:
             _calm_the_collector()
-            summary = anyio.run(run.run, backend_options={"use_uvloop": uses_uvloop()})
+            summary = on_loop(run.run)
         except BrokenPipeError:
             summary = None
         except LockedError as error:

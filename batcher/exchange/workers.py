@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final, NoReturn
 
-import anyio
-
 from batcher.attempt import Attempt
 from batcher.exchange import answers, budget
 from batcher.exchange.budget import TOO_LARGE, Budget, Flight
@@ -27,7 +25,7 @@ from batcher.wire.rules import classify
 from batcher.wire.words import unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Set as AbstractSet
+    from collections.abc import AsyncIterator, Coroutine, Generator, Set as AbstractSet
 
     from batcher.exchange.seam import Reports
     from batcher.exchange.watchdog import Watch
@@ -55,25 +53,33 @@ class Workers:
     """Workers that report just now, and take the next call without being woken."""
     _reports: Reports = field(init=False)
     _watchdog: Watchdog = field(init=False)
-    _group: anyio.abc.TaskGroup = field(init=False)
+    _group: asyncio.TaskGroup = field(init=False)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @asynccontextmanager
     async def open(self, reports: Reports) -> AsyncIterator[None]:
         """Be ready to send while the block runs; at its end what is in flight is broken off, and nothing is told."""
         self._reports = reports
         self._watchdog = Watchdog(self.timeouts.tick)
-        async with anyio.create_task_group() as self._group:
-            self._group.start_soon(self._watchdog.run)
+        async with asyncio.TaskGroup() as self._group:
+            self._start(self._watchdog.run())
             try:
                 yield
             finally:
-                self._group.cancel_scope.cancel()
+                for task in self._tasks:
+                    task.cancel()
 
     def send(self, call: Call, endpoint: Endpoint) -> None:
         """Give the call to a worker that is free, or to a new one."""
         self._given.append((call, endpoint))
         if len(self._given) > self._returning and not self._wake_one():
-            self._group.start_soon(self._work)
+            self._start(self._work())
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        """Have a task of this group's alone: anyio's would need to be in one, and could end with a scope of that."""
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _work(self) -> None:
         task = asyncio.current_task()

@@ -84,6 +84,8 @@ class Intake:
     """Lines that were met, or taken for met, and whose result is of what they ask."""
     met: Callable[[Job], object] | None = None
     """Told of each job that is looked at and has its result."""
+    names_duplicates: bool = False
+    """Lines under the id of another are refused under that id, and so are those that repeat another."""
     where: Callable[[int], object] | None = None
     """In which place of the inputs a row stands, for messages."""
     blocks: Blocks | None = None
@@ -272,7 +274,7 @@ class Intake:
         job = self._parse(line)
         if self._checked:
             if line.seq in self._clashes:
-                raise DuplicateError(job.id)
+                raise DuplicateError(job.id, is_named=self.names_duplicates)
             return job
         wanted = self._judge(line, job)
         if self.changed and self.on_change == "error":
@@ -298,9 +300,13 @@ class Intake:
                 return self._judge_changed(job)
             case Sight.REPEATED:
                 self.duplicates += 1
+                if self.names_duplicates:
+                    raise LineError(
+                        "repeated", f"an earlier line has the id {job.id!r} and asks for the same", id=job.id
+                    )
             case Sight.CLASH:
                 self._clashed = True
-                raise DuplicateError(job.id)
+                raise DuplicateError(job.id, is_named=self.names_duplicates)
         return False
 
     def _judge_new(self, job: Job) -> bool:
@@ -337,9 +343,10 @@ class Intake:
 class DuplicateError(LineError):
     """A line under the id of an earlier one that asks for something else."""
 
-    def __init__(self, ident: str) -> None:
-        # Refused under an id of its own: the id that it gives may well have a result.
-        super().__init__("duplicate_id", f"an earlier line has the id {ident!r} and asks for something else")
+    def __init__(self, ident: str, *, is_named: bool = False) -> None:
+        # In files it is refused under an id of its own: the id that it gives may well have a result.
+        words = f"an earlier line has the id {ident!r} and asks for something else"
+        super().__init__("duplicate_id", words, id=ident if is_named else None)
 
 
 def _has_model(job: Job) -> bool:

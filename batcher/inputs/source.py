@@ -33,10 +33,16 @@ class Source:
     """
 
     def __init__(
-        self, inputs: str | Sequence[str], form: Format | str | None = None, reading: Reading | None = None
+        self,
+        inputs: str | Sequence[str],
+        form: Format | str | None = None,
+        reading: Reading | None = None,
+        *,
+        part: Part | None = None,
     ) -> None:
+        """`part` is the one input, where it is none that a name leads to."""
         self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
-        self._parts = parts_of(self.inputs, form, _telling_once(reading or Reading()))
+        self._parts = [part] if part else parts_of(self.inputs, form, _telling_once(reading or Reading()))
         self._first = [0]
         """The number of the first row of each part, as far as they were read."""
         self.is_regular = all(part.is_regular for part in self._parts)

@@ -107,7 +107,7 @@ class Lane:
 
     @property
     def load(self) -> float:
-        return len(self.in_flight) / self.allowed
+        return len(self.in_flight) / max(self.allowed, 1)
 
     @property
     def favours_retries(self) -> bool:

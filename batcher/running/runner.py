@@ -26,8 +26,10 @@ from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
 from batcher.running.holds import Holds
+from batcher.running.openfiles import open_files
 from batcher.running.preparation import jobs_of, left_of, prepare
 from batcher.running.recorder import Recorder
+from batcher.running.sharing import leave
 from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import EARLY, stops, too_many
@@ -49,6 +51,7 @@ from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from batcher.inputs.source import Source
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from batcher.model import Job, Result
     from batcher.options import Options
     from batcher.policy.scheduler import Scheduler
+    from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
 
@@ -75,6 +79,12 @@ class Run:
     handle_signals: bool = False
     typed: bool = True
     """Whether the user named `output`."""
+    opened: Source | None = None
+    """The input, where no name leads to it."""
+    reach: Callable[[], AbstractAsyncContextManager[Contact]] | None = None
+    """Gives the servers, where others have found them."""
+    pool: Pool | None = None
+    """The limits that it shares with other runs."""
     summary: Summary = field(init=False)
     scheduler: Scheduler | None = None
     total: int | None = None
@@ -99,8 +109,10 @@ class Run:
         """
         self.summary = Summary(started=now())
         recipe_of(self.options)  # a template that is wrong is told before there is a file
-        with ungrouped(), ExitStack() as stack:
-            source = await to_thread.run_sync(source_for, self.input, self.options, self.observer.note)
+        with ungrouped(), open_files(), ExitStack() as stack:
+            source = self.opened
+            if source is None:
+                source = await to_thread.run_sync(source_for, self.input, self.options, self.observer.note)
             stack.callback(source.close)
             ledger: AnyLedger | None = None
             self._state = stack.enter_context(StateKeeper(self.summary, self.observer.note))
@@ -108,13 +120,22 @@ class Run:
                 ledger = await self.destination.open_when_free(source, stack)
                 errors = self.destination.open_errors(stack)
                 self.destination.emptied = self._state.keep
-                async with contact(self.options, self.environ, self.observer) as server:
-                    await learn(server, self.options, self.observer)
+                async with self._servers() as server:
                     await self._serve(source, ledger, errors, server, signals)
             if ledger is not None:
                 self.destination.finish(ledger, self.summary)
         self.summary.finished = now()
         return self.summary
+
+    @asynccontextmanager
+    async def _servers(self) -> AsyncIterator[Contact]:
+        if self.reach is not None:
+            async with self.reach() as server:
+                yield server
+            return
+        async with contact(self.options, self.environ, self.observer) as server:
+            await learn(server, self.options, self.observer)
+            yield server
 
     def snapshot(self) -> Snapshot:
         """The state of the run now, for whoever shows it."""
@@ -193,7 +214,12 @@ class Run:
         )
         await to_thread.run_sync(copies.find)
         scheduler = self.scheduler = scheduler_for(
-            self.options, server, copies.distinct(self._jobs(intake, source, server)), recorder.reject
+            self.options,
+            server,
+            copies.distinct(self._jobs(intake, source, server)),
+            recorder.reject,
+            pool=self.pool,
+            wake=lambda: engine.more(),  # noqa: PLW0108 - it is made below
         )
         scheduler.proven = len(ledger) > 0
         if source.is_regular:
@@ -228,6 +254,7 @@ class Run:
                 allowed = sum(lane.limit.allowed for lane in scheduler.lanes)
                 self.observer.note(self._estimate.words(left, now() - self.summary.started, allowed))
         finally:
+            leave(scheduler.lanes)
             await recorder.record_last(engine.take())
             self._take_stock(intake, scheduler, server, source.damage)
 

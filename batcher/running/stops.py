@@ -6,7 +6,16 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import Exit, Failure, FailureClass, Scope
+from batcher.failures import (
+    AccountError,
+    BatcherError,
+    ConfigError,
+    Exit,
+    Failure,
+    FailureClass,
+    Scope,
+    UnavailableError,
+)
 from batcher.figures import count, span
 from batcher.model import Api
 
@@ -66,3 +75,11 @@ def too_many(options: Options, failed: int, finished: int) -> Failure | None:
         return None
     words = f"--max-errors {bound}: {count(failed)} of {count(finished, 'jobs')} that ended in this run have failed"
     return Failure(FailureClass.FATAL, "max_errors", words, exit=Exit.STOPPED)
+
+
+def error_of(failure: Failure) -> BatcherError:
+    """What is raised for a failure that ended a run."""
+    kinds = (UnavailableError, AccountError, ConfigError)
+    error = next((kind for kind in kinds if kind.exit == failure.exit), BatcherError)(failure.message)
+    error.exit = failure.exit
+    return error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import resource
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,7 @@ from batcher.policy.pace.pacing import Pacing
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
+from batcher.running.openfiles import raise_to
 from batcher.servers.contact import FIRST_PATIENCE, PATIENCE
 from batcher.servers.urls import is_loopback
 from batcher.wire.dialects import ollama_v1, path_for
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from batcher.options import Options
     from batcher.policy.lastlook import Reread
     from batcher.policy.limit.concurrency import Limit
+    from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
 
 SHAPES: Final = 1000
@@ -133,9 +136,18 @@ def source_for(
 
 
 def scheduler_for(
-    options: Options, server: Contact, jobs: Iterable[Job | None], reject: Callable[[Result], None]
+    options: Options,
+    server: Contact,
+    jobs: Iterable[Job | None],
+    reject: Callable[[Result], None],
+    *,
+    pool: Pool | None = None,
+    wake: Callable[[], object] = bool,
 ) -> Scheduler:
-    """The policy of a run, with its parts. Jobs that cannot be sent go to `reject`."""
+    """The policy of a run, with its parts. Jobs that cannot be sent go to `reject`.
+
+    With a `pool` it shares limits and allowances with other runs, and `wake` is called when it may send again.
+    """
 
     def refuse(job: Job, error: LineError) -> None:
         failure = Failure(FailureClass.PERMANENT, error.code, error.message)
@@ -145,14 +157,20 @@ def scheduler_for(
     calls = packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, size=options.pack)
     return Scheduler(
         Backlog(calls, stretch=STRETCH),
-        [
-            Lane(endpoint, limit_for(concurrency, endpoint), _breaker(options), _pacing(options, endpoint))
-            for endpoint in server.endpoints
-        ],
+        [_lane(endpoint, options, concurrency, pool, wake) for endpoint in server.endpoints],
         RetryPolicy(retries=options.retries),
         RetryQuota(),
         random.Random(),
     )
+
+
+def _lane(
+    endpoint: Endpoint, options: Options, concurrency: Concurrency, pool: Pool | None, wake: Callable[[], object]
+) -> Lane:
+    limit, pacing = partial(limit_for, concurrency, endpoint), partial(_pacing, options, endpoint)
+    if pool is not None:
+        return pool.lane(endpoint, _breaker(options), limit, pacing, wake)
+    return Lane(endpoint, limit(), _breaker(options), pacing())
 
 
 def reread(
@@ -275,5 +293,5 @@ def _affordable(wanted: Concurrency, servers: int) -> Concurrency:
                 "lower -c or raise ulimit -n"
             )
         wanted = Concurrency(wanted.least, most)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    raise_to(files)
     return wanted
