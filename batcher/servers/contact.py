@@ -107,7 +107,7 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
             )
         )
         servers = await _settled(transport, servers, options, told)
-        keys = [_keys(server, options, environ) if local is None else Credentials() for server in servers]
+        keys = [_keys(server, options, environ) if local is None else _key_of(local) for server in servers]
         for note in dict.fromkeys(note for credentials in keys for note in credentials.notes):
             told.note(note)
         found = Contact(
@@ -152,6 +152,11 @@ def _keys(server: Server, options: Options, environ: Mapping[str, str]) -> Crede
     )
     found.notes.extend(notes)
     return found
+
+
+def _key_of(local: LocalServer) -> Credentials:
+    """What the local server wants of those who started it; nobody else has it."""
+    return Credentials(headers={"Authorization": f"Bearer {local.key.reveal()}"}, secrets=[local.key])
 
 
 def _renewed(
