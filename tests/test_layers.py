@@ -49,7 +49,7 @@ ROOMS: dict[str, Room] = {
             "quota", "retry", "scheduler",
         },
     ),
-    "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "urls"}),
+    "servers": Room(may={TOP, "inputs", "wire"}, doors={"catalogue", "contact", "urls"}),
     "ledger": Room(
         may={"inputs"},
         doors={
@@ -111,7 +111,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "changes": set(),
         "compression": {"formats.reading"},
         "done": set(),
-        "file": {"compression", "formats", "formats.encodings", "formats.reading", "opening", "pipe", "window"},
+        "file": {"compression", "formats", "formats.encodings", "formats.reading", "opening", "window"},
         "formats": {
             "formats.columnar", "formats.defaults", "formats.delimited", "formats.jsonarray", "formats.jsonl",
             "formats.lines", "formats.reading", "formats.sheet", "formats.text", "identity", "rows",
@@ -154,11 +154,11 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "remote", "window",
         },
         "pipe": {"formats"},
-        "recipe": {"formats.content", "identity", "templates"},
+        "recipe": {"formats.content", "identity", "opening", "templates"},
         "remote": {"compression", "formats", "formats.encodings", "formats.reading", "part"},
         "rows": {"formats.objects"},
         "sandbox": set(),
-        "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset"},
+        "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset", "opening"},
         "source": {"formats", "formats.reading", "part", "parts", "pipe"},
         "templates": {"sandbox"},
         "window": set(),

@@ -27,6 +27,7 @@ from batcher.inputs.done import DoneIds, id_hash
 from batcher.inputs.formats.jsonl import too_large
 from batcher.inputs.identity import Ids, rehashed
 from batcher.inputs.lineset import LineSet
+from batcher.inputs.opening import open_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -45,6 +46,8 @@ class Lines(Protocol):
 
 
 _DERIVED: Final = re.compile(r"(h:[0-9a-f]{32})#\d+")
+_LONGEST: Final = 64 << 20
+"""Bytes of a line of results that is looked at whole."""
 _TURN: Final = 1 << 16
 _OK: Final = 200
 
@@ -143,8 +146,8 @@ class Selection:
         self._elsewhere = DoneIds()
         for name in self.done_from:
             try:
-                with Path(name).open("rb") as file:
-                    for read, line in enumerate(file):
+                with open_given(Path(name), checkpoint) as file:
+                    for read, line in enumerate(iter(partial(file.readline, _LONGEST), b"")):
                         if not read % _TURN:
                             checkpoint()
                         if (found := answered(line)) is not None:

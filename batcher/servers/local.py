@@ -32,6 +32,7 @@ import anyio
 from anyio import BrokenResourceError, CancelScope, EndOfStream, move_on_after, to_thread
 
 from batcher.failures import ConfigError
+from batcher.inputs.opening import open_regular
 from batcher.redaction import Secret
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def _usable(model: Path | None) -> Path:
         raise ConfigError("--local needs llama.cpp, which is not installed: run `pip install 'batcher[local]'`")
     model = model or default_model()
     try:
-        with model.open("rb") as file:
+        with os.fdopen(open_regular(model, follow=True), "rb") as file:
             magic = file.read(4)
     except OSError as error:
         reason = error.strerror or error

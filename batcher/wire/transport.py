@@ -13,6 +13,7 @@ import os
 import ssl
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -68,10 +69,7 @@ class Transport:
     async def __aenter__(self) -> Self:
         context: ssl.SSLContext | bool = True
         if self._ca_file:
-            try:
-                context = ssl.create_default_context(cafile=self._ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"--ca-file {self._ca_file} holds no certificates: {error}") from None
+            context = _trusting(self._ca_file)
         self._session = aiohttp.ClientSession(
             connector=Connector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=30, ssl=context),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
@@ -252,3 +250,14 @@ def _in_answer(error: Exception) -> Failure:
 
 def _unreachable(code: str, words: str) -> Failure:
     return Failure(FailureClass.CONNECTION, code, words, exit=Exit.UNAVAILABLE)
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    """TLS that trusts the certificates of a file. Raises ConfigError if it holds none."""
+    path = Path(ca_file)
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--ca-file {ca_file} is not a regular file")  # OpenSSL would wait for who writes to a FIFO
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"--ca-file {ca_file} holds no certificates: {error}") from None
