@@ -26,6 +26,7 @@ _ZEROS: Final = b"0" * RUN
 STRIDE: Final = 4
 _FEW: Final = b"0" * (RUN // STRIDE)
 _LONG: Final = re.compile(rb"(?<![0-9.eE+])[0-9]{%d}" % RUN)
+_RUN: Final = re.compile(rb"[0-9]{%d,}" % RUN)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -41,6 +42,7 @@ def loads(data: bytes | str) -> Json:
     except orjson.JSONDecodeError:  # also where an integer is beyond what a float holds
         if not has_long_integer(data):
             raise
+        orjson.loads(_RUN.sub(_beginning, data))  # Python's own reader takes halves of characters, too
         value = _read(data)
         if value is None:
             raise
@@ -94,6 +96,11 @@ def _read(data: str | bytes, otherwise: Json = None, *, strict: bool = True) -> 
         return json.loads(text, parse_int=_integer, parse_constant=_refuse if strict else None, strict=strict)
     except (ValueError, RecursionError):
         return otherwise
+
+
+def _beginning(digits: re.Match[bytes]) -> bytes:
+    """As many as an escape has, which they may be of."""
+    return digits[0][:4]
 
 
 def _integer(digits: str) -> Json:
