@@ -6,7 +6,6 @@ import math
 import os
 from collections import deque
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from batcher.running.engine import Engine
 from batcher.running.runner import Run
 from batcher.running.signals import out_of_time
 from batcher.running.stops import stops, too_many
+from batcher.running.unsaid import unsaid
 from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for, selection_of
 from batcher.servers.contact import contact, learn
 from batcher.view.observer import Silent
@@ -152,16 +152,10 @@ async def _each(
         while rejected:
             yield rejected.pop(0)
         for result in batch:
-            yield _guarded(result, redactor)
+            yield unsaid(result, redactor)
     while rejected:
         yield rejected.pop(0)
     complain()
-
-
-def _guarded(result: Result, redactor: Redactor) -> Result:
-    if result.failure is not None:  # it quotes the server, which may have quoted the key
-        result.failure = replace(result.failure, message=redactor.text(result.failure.message))
-    return result
 
 
 def _complain(feed: _Feed, scheduler: Scheduler, server: Contact) -> None:

@@ -39,7 +39,7 @@ ROOMS: dict[str, Room] = {
     ),
     "running": Room(
         may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "wire"},
-        doors={"destination", "engine", "runner", "signals", "stops", "wiring"},
+        doors={"destination", "engine", "runner", "signals", "stops", "unsaid", "wiring"},
     ),
     "exchange": Room(may={"wire"}, doors={"packing", "seam", "timeouts", "workers"}),
     "policy": Room(
@@ -237,6 +237,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "signals": set(),
         "statekeeper": set(),
         "stops": set(),
+        "unsaid": set(),
         "wiring": set(),
     },
     "servers": {
