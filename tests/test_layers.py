@@ -138,9 +138,12 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "formats.shapes", "identity",
         },
         "formats.shapes": {"formats.parameters"},
-        "formats.sheet": {"formats.lines", "formats.parameters", "formats.reading", "formats.values"},
+        "formats.sheet": {
+            "formats.lines", "formats.parameters", "formats.reading", "formats.values", "formats.workbook",
+        },
         "formats.text": {"formats.delimited", "formats.lines", "formats.reading"},
         "formats.values": set(),
+        "formats.workbook": set(),
         "identity": set(),
         "intake": {
             "blocks", "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.shapes",

@@ -206,7 +206,7 @@ def errors(case: Case) -> None:
         with suppress(BatcherError), ErrorsFile(path) as made:
             made.standing()
             made.finish(lambda _name: False)
-        foreign = [line for line in case.data.splitlines() if line.strip() and line[:1] not in b"\0{"]
+        foreign = [line for line in case.data.split(b"\n") if line.strip() and line[:1] not in b"\0{"]
         hold(len(foreign) < 2 or path.read_bytes().startswith(case.data.rstrip(b"\n")), "lines are gone")
 
 
