@@ -24,7 +24,7 @@ from yarl import URL
 
 from batcher.failures import AttemptError, ConfigError, Exit, Failure, FailureClass
 from batcher.wire.connections import SEND_TIMEOUT, Body, Connector
-from batcher.wire.inflate import DECODED_LIMIT, inflater
+from batcher.wire.inflate import inflater
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +40,8 @@ KEEPALIVE: Final = 4.0
 HEADER_SIZE: Final = 64 * 1024
 """Bytes of one response header: gateways tell costs, policies and traces in them, beyond the usual 8 KiB."""
 HEADER_COUNT: Final = 256
+REPLY_LIMIT: Final = 8 * 1024 * 1024
+"""Bytes of what a server says of itself; the longest lists of models take two million."""
 READ_BUFFER: Final = 256 * 1024
 """Bytes that are read at a time; what was compressed is given out in such pieces, with a turn for others between."""
 
@@ -120,7 +122,7 @@ class Transport:
                 method, url, data=body or None, headers=headers, timeout=limits, allow_redirects=False, proxy=proxy
             ) as response:
                 exchange = Exchange(response)
-                return Reply(exchange.status, exchange.headers, await exchange.body(DECODED_LIMIT))
+                return Reply(exchange.status, exchange.headers, await exchange.body(REPLY_LIMIT))
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise AttemptError(_before_answer(error)) from error
 
