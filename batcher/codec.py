@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import orjson
@@ -72,6 +73,14 @@ def dumps(value: Json, option: int = 0) -> bytes:
         return orjson.dumps(value, option=option)
     except TypeError:
         return orjson.dumps(_writable(value, 0), option=option)
+
+
+def told(value: Json) -> str:
+    """The value as JSON for a message; the start of it, as Python tells it, where it nests too deep to be written."""
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError:
+        return reprlib.repr(value)
 
 
 def decimal(number: int) -> str | None:
