@@ -87,6 +87,10 @@ bench-peers: $(VENV)/.ready $(PEERS)/.ready  ## what a job and a record cost oth
 torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, take the server away, meet every fault; with numbers
 	$(BIN)/python tests/torture/run.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.ready  ## hostile answers, jobs, results, states and inputs against their readers; ARGS="--minutes 5 --seed N"
+	$(BIN)/python tests/fuzz/run.py $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/.ready  ## a million jobs with faults, server and client killed again and again; what is lost, sent again, kept in memory
 	$(BIN)/python tests/soak/run.py $(ARGS)

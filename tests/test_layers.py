@@ -55,7 +55,7 @@ ROOMS: dict[str, Room] = {
             "quota", "retry", "scheduler",
         },
     ),
-    "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "urls"}),
+    "servers": Room(may={TOP, "inputs", "wire"}, doors={"catalogue", "contact", "urls"}),
     "ledger": Room(
         may={"inputs"},
         doors={
@@ -68,8 +68,8 @@ ROOMS: dict[str, Room] = {
         may=set(),
         doors={
             "blocks", "changes", "compression", "done", "formats", "formats.defaults", "formats.jsonl",
-                "formats.objects", "formats.parameters", "formats.reading", "formats.values", "identity", "intake",
-                "lineset", "opening", "part", "parts", "recipe", "rows", "selection", "shard", "source", "templates",
+            "formats.objects", "formats.parameters", "formats.reading", "formats.values", "identity", "intake",
+            "lineset", "opening", "part", "parts", "recipe", "rows", "selection", "shard", "source", "templates",
         },
     ),
     "wire": Room(
@@ -117,9 +117,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "changes": set(),
         "compression": {"formats.reading"},
         "done": set(),
+        "expense": set(),
         "file": {
-            "compression", "formats", "formats.encodings", "formats.folder", "formats.reading", "opening", "pipe",
-            "window",
+            "compression", "formats", "formats.encodings", "formats.folder", "formats.reading", "opening", "window",
         },
         "formats": {
             "formats.columnar", "formats.defaults", "formats.delimited", "formats.jsonarray", "formats.jsonl",
@@ -150,9 +150,13 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "formats.shapes", "identity",
         },
         "formats.shapes": {"formats.parameters"},
-        "formats.sheet": {"formats.header", "formats.lines", "formats.parameters", "formats.reading", "formats.values"},
+        "formats.sheet": {
+            "formats.header", "formats.lines", "formats.parameters", "formats.reading", "formats.values",
+            "formats.workbook",
+        },
         "formats.text": {"formats.delimited", "formats.lines", "formats.reading"},
         "formats.values": set(),
+        "formats.workbook": set(),
         "identity": set(),
         "intake": {
             "blocks", "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.shapes",
@@ -166,15 +170,17 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "remote", "window",
         },
         "pipe": {"formats"},
-        "recipe": {"formats.content", "identity", "templates"},
+        "recipe": {"formats.content", "identity", "opening", "templates"},
         "remote": {"compression", "formats", "formats.encodings", "formats.reading", "part", "steady"},
         "rows": {"formats.objects"},
-        "sandbox": set(),
-        "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset", "shard"},
+        "sandbox": {"expense"},
+        "selection": {
+            "done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset", "opening", "shard",
+        },
         "shard": {"done"},
         "source": {"formats", "formats.reading", "part", "parts", "pipe"},
         "steady": set(),
-        "templates": {"sandbox"},
+        "templates": {"expense", "sandbox"},
         "window": set(),
     },
     "ledger": {
@@ -212,10 +218,11 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "kept": {"arguments", "result", "rows", "schemas"},
         "maps": {"arguments", "calls", "frames", "hosting", "kept", "result", "rows", "schemas", "watching"},
         "outlet": {"result"},
-        "result": {"rows", "schemas"},
+        "result": {"rows", "schemas", "unsaid"},
         "rows": set(),
         "schemas": set(),
         "stream": {"hosting", "result", "work"},
+        "unsaid": set(),
         "watching": set(),
         "work": {"arguments", "feed", "outlet", "result", "rows", "schemas", "watching"},
     },
@@ -358,6 +365,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "dialects.ollama_chat", "dialects.ollama_embed", "dialects.ollama_generate", "dialects.parameters",
             "dialects.responses",
         },
+        "dialects.beginnings": set(),
         "dialects.chat": {
             "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.parts",
             "dialects.shapes", "dialects.toolpieces", "faults",
@@ -366,7 +374,6 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes", "faults",
         },
         "dialects.embeddings": {"dialects.envelope", "dialects.parameters", "dialects.shapes", "dialects.vectors"},
-        "dialects.beginnings": set(),
         "dialects.endings": {"dialects.envelope", "faults", "rules"},
         "dialects.envelope": {"faults"},
         "dialects.halves": set(),
@@ -389,8 +396,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialects.parts": {"dialects.endings", "faults"},
         "dialects.reading": {
             "dialects", "dialects.beginnings", "dialects.endings", "dialects.halves", "dialects.strays",
-            "dialects.toolpieces",
-            "dialects.weight", "faults", "framing", "rules",
+            "dialects.toolpieces", "dialects.weight", "faults", "framing", "rules",
         },
         "dialects.responses": {
             "dialects.endings", "dialects.envelope", "dialects.messages", "dialects.parameters", "dialects.shapes",
@@ -417,7 +423,7 @@ OWNERS: dict[str, set[str]] = {
     "aiohttp": {"wire.connections", "wire.transport"},
     "yarl": {"wire.connections", "wire.transport"},
     "click": {"cli", "commands"},
-    "jinja2": {"inputs.sandbox", "inputs.templates"},
+    "jinja2": {"inputs.expense", "inputs.sandbox", "inputs.templates"},
     "dotenv": {"commands"},
     "rich": {"view", "commands"},
     "fsspec": {"inputs.remote"},

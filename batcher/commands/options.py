@@ -6,8 +6,9 @@ variables.
 
 from __future__ import annotations
 
+import io
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -112,11 +113,19 @@ def _read_env_file(ctx: click.Context, _option: click.Parameter, path: Path | No
         from dotenv import dotenv_values
         from dotenv.parser import parse_stream
 
-        with path.open(encoding="utf-8") as file:
-            for binding in parse_stream(file):
-                if binding.error:
-                    raise ConfigError(f"{path}, line {binding.original.line}: this is no NAME=value")
-        values = {name: value for name, value in dotenv_values(path).items() if value is not None}
+        from batcher.commands.config import LONGEST
+        from batcher.inputs.opening import read_given
+
+        try:
+            text = read_given(path, LONGEST).decode()
+        except OSError as error:
+            raise ConfigError(f"--env-file: {path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"--env-file: {path} is not UTF-8: byte {error.start + 1}") from error
+        for binding in parse_stream(io.StringIO(text)):
+            if binding.error:
+                raise ConfigError(f"{path}, line {binding.original.line}: this is no NAME=value")
+        values = {name: value for name, value in dotenv_values(stream=io.StringIO(text)).items() if value is not None}
         ctx.find_root().meta[_ENVIRON] = values | dict(os.environ)
 
 
@@ -260,4 +269,17 @@ def options_from(values: Mapping[str, Any]) -> Options:
         chosen["dialect"] = Api(chosen["dialect"])
     if "fail_on" in chosen:
         chosen["fail_on"] = frozenset(part for text in chosen["fail_on"] for part in text.split(",") if part)
-    return Options.of(chosen)
+    return _with_texts(Options.of(chosen))
+
+
+def _with_texts(options: Options) -> Options:
+    """Put what files hold in the place of their names: a pipe can be read once, and a signal still ends the waiting."""
+    for name in ("prompt", "messages", "embed", "system"):
+        told: str = getattr(options, name) or ""
+        if told.startswith("@") and not told.startswith("@@"):
+            from batcher.inputs.recipe import text_or_file
+
+            text = text_or_file(told, f"--{name}")
+            change: dict[str, Any] = {name: f"@{text}" if text.startswith("@") else text}
+            options = replace(options, **change)
+    return options

@@ -278,12 +278,13 @@ def write_atomically(path: Path, value: Any) -> None:
     """Write JSON so that whoever polls for the file sees it whole, to a pipe as it is. Raises OutputError."""
     import orjson
 
+    from batcher.inputs.opening import write_given
     from batcher.ledger import disk
 
     data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     try:
         if _is_device(path):
-            path.write_bytes(data)
+            write_given(path, data)
         else:
             disk.replace(Path(os.path.realpath(path)), data)
     except OSError as error:

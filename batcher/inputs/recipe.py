@@ -15,6 +15,7 @@ import orjson
 from batcher.failures import LineError, UsageError
 from batcher.inputs.formats.content import check_messages
 from batcher.inputs.identity import canonical, canonical_id, own_id
+from batcher.inputs.opening import read_given
 from batcher.inputs.templates import Template, is_template, missing_column
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def text_or_file(text: str, name: str) -> str:
     if text.startswith("@@"):
         return text[1:]
     try:
-        return Path(text[1:]).expanduser().read_bytes().decode("utf-8-sig")
+        return read_given(Path(text[1:]).expanduser()).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{name}: {text[1:]} is not UTF-8: byte {error.start + 1}") from error
     except (OSError, RuntimeError, ValueError) as error:

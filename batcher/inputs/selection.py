@@ -26,6 +26,7 @@ from batcher.inputs.done import DoneIds
 from batcher.inputs.formats.jsonl import too_large
 from batcher.inputs.identity import Ids, rehashed
 from batcher.inputs.lineset import LineSet
+from batcher.inputs.opening import open_given
 from batcher.inputs.shard import Shard
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Lines(Protocol):
     def all_lines(self) -> Iterator[Line]: ...
 
 
+_LONGEST: Final = 64 << 20
+"""Bytes of a line of results that is looked at whole."""
 _TURN: Final = 1 << 16
 _OK: Final = 200
 
@@ -115,8 +118,8 @@ class Selection:
         self._elsewhere = DoneIds()
         for name in self.done_from:
             try:
-                with Path(name).open("rb") as file:
-                    for read, line in enumerate(file):
+                with open_given(Path(name), checkpoint) as file:
+                    for read, line in enumerate(iter(partial(file.readline, _LONGEST), b"")):
                         if not read % _TURN:
                             checkpoint()
                         if (found := answered(line)) is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import LineError, UsageError
+from batcher.inputs.expense import COUNT
 from batcher.inputs.sandbox import MissingError, environment_of, marked, text_of
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _renderer(
         names = row if columns is None else [name for name in columns if name in row]
         values = {name: marked(row[name], name) for name in names}
         try:
-            return template.render({**values, WHOLE: values})
+            return template.render({**values, WHOLE: values, COUNT: [0]})
         except LineError:
             raise
         except MissingError as error:

@@ -55,6 +55,7 @@ _TORN_PARTS = (
     *[b"[0-9a-f]"] * 16,
     b'".*',
 )
+_LOST = re.compile(rb"(?:\{[^\0]*+)?\0++(?:[^\0]++\0{8,}+)*+[^\0]*+")
 _TORN = re.compile(
     b"".join(b"(?:" + (re.escape(bytes([part])) if isinstance(part, int) else part) for part in _TORN_PARTS)
     + b")?" * len(_TORN_PARTS),
@@ -194,7 +195,15 @@ def unmarked(line: bytes) -> bytes:
 def could_be_ours(line: bytes) -> bool:
     """Whether a line that is no result may be the rest of one: cut short in its beginning, or with pages of zeros."""
     rest = unmarked(line).rstrip(b"\r\n")
-    return b"\0" in line or (_TORN.fullmatch(rest) is not None if rest else line.startswith(_MARK))
+    return has_lost_pages(rest) or (_TORN.fullmatch(rest) is not None if rest else line.startswith(_MARK))
+
+
+def has_lost_pages(line: bytes) -> bool:
+    """Whether a line is one of ours, or what is left of it, with pages of zeros in it, as a power cut leaves them.
+
+    Text in UTF-16, of which every other byte is zero, and pictures are not.
+    """
+    return b"\0" in line and _LOST.fullmatch(line.rstrip(b"\r\n")) is not None
 
 
 def none_of_ours(path: Path, lines: int) -> OutputError:

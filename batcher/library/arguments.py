@@ -17,7 +17,7 @@ from batcher.options import Options, UnknownOptionError, nearest
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from batcher.inputs.selection import Shard
+    from batcher.inputs.shard import Shard
     from batcher.model import Api, Json
     from batcher.options import Concurrency, MaxErrors
 
@@ -94,6 +94,10 @@ class FileOptions(TypedDict, total=False):
     sample: int | None
     dedupe: bool | None
     estimate: int | None
+    price_in: float | None
+    price_cached: float | None
+    price_out: float | None
+    price_file: PathLike | None
     errors: PathLike | None
     overwrite: bool
     on_change: Literal["error", "rerun", "keep"]

@@ -11,6 +11,7 @@ from batcher.failures import BatcherError
 from batcher.ledger.lines import error_line, neutral_tool_call, result_line
 from batcher.ledger.vectors import to_floats
 from batcher.library.rows import Carried
+from batcher.library.unsaid import unsaid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +104,7 @@ class Result(Generic[R, T]):
     @property
     def flags(self) -> list[str]:
         """What is doubtful about the answer, as `docs/results.md` names it."""
-        return self._line.completion.flags if self._line.completion else []
+        return [*self._line.completion.flags] if self._line.completion else []
 
     @property
     def usage(self) -> Usage | None:
@@ -186,9 +187,9 @@ def given(line: Line, redactor: Redactor | None, schema: Schema | None, row: Any
     """Make what a program gets of a finished job: the one place by which all results pass on their way to it."""
     if type(line.meta) is Carried:
         row = line.meta.row
+    if redactor is not None:
+        unsaid(line, redactor)
     if line.failure is not None:
-        if redactor is not None:  # it quotes the server, which may have quoted the key
-            line.failure = replace(line.failure, message=redactor.text(line.failure.message))
         return Result(line, row, None)
     completion = line.completion
     if schema is not None and completion is not None:

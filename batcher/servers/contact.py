@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from time import monotonic as now
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import orjson
+from anyio import to_thread
+from anyio.from_thread import check_cancelled
 
 from batcher.failures import AttemptError, BatcherError, Failure, FailureClass, UnavailableError, UsageError
 from batcher.figures import count, span
@@ -19,7 +21,7 @@ from batcher.model import Api
 from batcher.options import AUTO
 from batcher.redaction import Redactor
 from batcher.servers import catalogue
-from batcher.servers.keys import Credentials, headers_for
+from batcher.servers.keys import Credentials, headers_for, read_key
 from batcher.servers.surroundings import login_for, proxy_for
 from batcher.servers.urls import DEFAULT_PORT, find_server, find_servers, is_loopback, one_api
 
@@ -107,7 +109,7 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
             )
         )
         servers = await _settled(transport, servers, options, told)
-        keys = [_keys(server, options, environ) if local is None else Credentials() for server in servers]
+        keys = [_key_of(local)] if local is not None else await _all_keys(servers, options, environ)
         for note in dict.fromkeys(note for credentials in keys for note in credentials.notes):
             told.note(note)
         found = Contact(
@@ -137,7 +139,19 @@ def _proxies(
     return {server.root: proxy_for(server, environ, allow_insecure=options.allow_insecure) for server in servers}
 
 
-def _keys(server: Server, options: Options, environ: Mapping[str, str]) -> Credentials:
+async def _all_keys(servers: list[Server], options: Options, environ: Mapping[str, str]) -> list[Credentials]:
+    """The keys for each server. A file of a key is read once, and one that has to be waited for holds nobody up."""
+    read = cache(partial(read_key, checkpoint=check_cancelled))
+
+    def collect() -> list[Credentials]:
+        return [_keys(server, options, environ, read) for server in servers]
+
+    return await to_thread.run_sync(collect) if options.api_key_file is not None else collect()
+
+
+def _keys(
+    server: Server, options: Options, environ: Mapping[str, str], read: Callable[[Path], bytes] = read_key
+) -> Credentials:
     """The keys for one server, each bound to its origin."""
     notes: list[str] = []
     login = login_for(server, environ, notes) if options.trust_env else None
@@ -149,15 +163,23 @@ def _keys(server: Server, options: Options, environ: Mapping[str, str]) -> Crede
         header_env=list(options.header_env.items()),
         allow_insecure=options.allow_insecure,
         login=login,
+        read=read,
     )
     found.notes.extend(notes)
     return found
+
+
+def _key_of(local: LocalServer) -> Credentials:
+    """What the local server wants of those who started it; nobody else has it."""
+    return Credentials(headers={"Authorization": f"Bearer {local.key.reveal()}"}, secrets=[local.key])
 
 
 def _renewed(
     endpoint: Endpoint, server: Server, options: Options, environ: Mapping[str, str], redactor: Redactor
 ) -> Endpoint | None:
     """The endpoint with the key that its file holds now; None if it is the same, or cannot be read."""
+    if options.api_key_file is None or not options.api_key_file.expanduser().is_file():
+        return None  # a pipe says its key once
     try:
         credentials = _keys(server, options, environ)
     except BatcherError:

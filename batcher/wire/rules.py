@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
+from batcher import codec
 from batcher.failures import Exit, Failure, FailureClass, Scope, malformed, shown
 from batcher.wire.words import MESSAGE_LIMIT, READ_LIMIT, error_of, loads, numbers_of, strings_of, told, words
 
@@ -40,7 +39,7 @@ class Refusal:
         value = self.error
         for key in place.split("."):
             value = value.get(key) if isinstance(value, dict) else None
-        return None if value is None else value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+        return None if value is None else value if isinstance(value, str) else codec.told(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import ssl
 from dataclasses import dataclass
 from functools import lru_cache
 from http.cookies import SimpleCookie
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -24,7 +25,7 @@ from yarl import URL
 
 from batcher.failures import AttemptError, ConfigError, Exit, Failure, FailureClass
 from batcher.wire.connections import SEND_TIMEOUT, Body, Connector
-from batcher.wire.inflate import DECODED_LIMIT, inflater
+from batcher.wire.inflate import inflater
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +42,8 @@ HEADER_SIZE: Final = 64 * 1024
 """Bytes of one response header: gateways tell costs, policies and traces in them, beyond the usual 8 KiB."""
 HEADER_COUNT: Final = 256
 NOTHING: Final = memoryview(b"")
+REPLY_LIMIT: Final = 8 * 1024 * 1024
+"""Bytes of what a server says of itself; the longest lists of models take two million."""
 READ_BUFFER: Final = 256 * 1024
 """Bytes that are read at a time; what was compressed is given out in such pieces, with a turn for others between."""
 
@@ -80,10 +83,7 @@ class Transport:
     async def __aenter__(self) -> Self:
         context: ssl.SSLContext | bool = True
         if self._ca_file:
-            try:
-                context = ssl.create_default_context(cafile=self._ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"--ca-file {self._ca_file} holds no certificates: {error}") from None
+            context = _trusting(self._ca_file)
         self._session = aiohttp.ClientSession(
             connector=Connector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=30, ssl=context),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
@@ -135,7 +135,7 @@ class Transport:
                 method, url, data=body or None, headers=headers, timeout=limits, allow_redirects=False, proxy=proxy
             ) as response:
                 exchange = Exchange(response)
-                return Reply(exchange.status, exchange.headers, await exchange.body(DECODED_LIMIT))
+                return Reply(exchange.status, exchange.headers, await exchange.body(REPLY_LIMIT))
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise AttemptError(_before_answer(error)) from error
 
@@ -265,3 +265,14 @@ def _in_answer(error: Exception) -> Failure:
 
 def _unreachable(code: str, words: str) -> Failure:
     return Failure(FailureClass.CONNECTION, code, words, exit=Exit.UNAVAILABLE)
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    """TLS that trusts the certificates of a file. Raises ConfigError if it holds none."""
+    path = Path(ca_file)
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--ca-file {ca_file} is not a regular file")  # OpenSSL would wait for who writes to a FIFO
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"--ca-file {ca_file} holds no certificates: {error}") from None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from batcher import codec
 from batcher.wire.framing import EventStream, RecordTooLongError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def strings_of(error: Any) -> Iterator[str]:
             if isinstance(value, str | dict):
                 yield from strings_of(value)
             elif value and not isinstance(value, int | float):
-                yield orjson.dumps(value, default=str).decode()
+                yield codec.told(value)
     elif error is not None:
         yield str(error)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from batcher.failures import LineError, UsageError
+from batcher.inputs import expense
 from batcher.inputs.identity import canonical
 from batcher.inputs.templates import Template
 
@@ -143,3 +144,34 @@ def test_the_short_way_says_what_the_long_one_says(row: dict[str, Any]) -> None:
 def test_columns_are_known_again_in_any_order(row: dict[str, Any]) -> None:
     """The same columns give the same bytes, whatever their order and however large their numbers."""
     assert canonical(row) == canonical(dict(reversed(row.items())))
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{% for i in range(900) %}{% for j in range(900) %}x{% endfor %}{% endfor %}", "turns of its loops"),
+        ("{% for i in text.split() | map('upper') %}{% for j in range(900) %}x{% endfor %}{% endfor %}", "turns"),
+        ("{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}", "turns"),
+        ("{{ '%100000000s' % text }}", "the width in a format"),
+        ("{{ '%*s' % (100000000, text) }}", "the width in a format"),
+        ("{% set n = namespace(x=9) %}{% for i in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}", "too large"),
+        ("{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}", "characters"),
+        ("{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "characters"),
+        ("{% for i in range(700) %}{{ 'x' * 100000 }}{% endfor %}", "more than 64 MiB"),
+    ],
+)
+def test_a_template_that_would_not_end(template: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs its row, as any other mistake in it."""
+    monkeypatch.setattr(expense, "STEPS", 2000)
+    with pytest.raises(LineError, match=words) as caught:
+        Template(template, "--prompt").fill({"text": "a b " * 50})
+    assert caught.value.code == "template_failed"
+
+
+def test_a_template_may_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row counts anew, and what a loop knows of itself stays."""
+    monkeypatch.setattr(expense, "STEPS", 2000)
+    made = Template("{% for i in row.all %}{{ loop.index }}/{{ loop.length }} {% else %}none{% endfor %}", "--prompt")
+    for _ in range(3):
+        assert made.fill({"all": list(range(1500))}).endswith("1500/1500 ")
+    assert made.fill({"all": []}) == "none"

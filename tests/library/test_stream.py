@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import orjson
 import pytest
 from support.commandline import names, prompts
 from support.echoserver import echoing
@@ -206,6 +207,29 @@ async def test_failures_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.failure is not None
     assert "***" in result.failure.message
     assert "canary" not in result.failure.message
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", [True, False])
+async def test_results_hold_no_key(monkeypatch: pytest.MonkeyPatch, *, stream: bool) -> None:
+    """Nor does one that repeats it in its answer, in whatever field; what the caller said of it stays."""
+    key = "canary-7f3Qz9wLm2xTt8"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    job = {"id": "q", "prompt": "Say it.", "meta": key}
+    said = f"It is {key}."
+    call = {"index": 0, "id": key, "type": "function", "function": {"name": "f", "arguments": f'{{"a":"{key}"}}'}}
+    part = {"role": "assistant", "content": said, "reasoning": key, "tool_calls": [call]}
+    logprobs = {"content": [{"token": key, "logprob": -1.0}]}
+    choice = {"index": 0, "finish_reason": "stop", "logprobs": logprobs, "delta" if stream else "message": part}
+    body = orjson.dumps({"id": key, "model": key, "choices": [choice]})
+    with echoing(200, body=b"data: %b\n\ndata: [DONE]\n\n" % body if stream else body) as server:
+        [result] = await all_of([job], base_url=f"{server.url}/v1", raw=True, stream=stream)
+    assert result.ok, result.failure
+    assert result.text == "It is ***."
+    assert result.meta == key
+    told = result.to_dict()
+    assert told.pop("meta") == key
+    assert key not in repr((told, result.completion, result.parsed))
 
 
 @pytest.mark.anyio

@@ -114,8 +114,8 @@ def test_an_embedding_model_keeps_its_own_pooling(tmp_path: Path) -> None:
     chat, embedder = tmp_path / "chat.gguf", tmp_path / "embedder.gguf"
     chat.write_bytes(b"GGUF llama.context_length")
     embedder.write_bytes(b"GGUF bert.pooling_type")
-    assert local.parameters(chat, 1, 256).pooling_type == llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-    assert local.parameters(embedder, 1, 256).pooling_type == llama_pooling_type.LLAMA_POOLING_TYPE_UNSPECIFIED
+    assert local.parameters(chat, 1, 256, None).pooling_type == llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    assert local.parameters(embedder, 1, 256, None).pooling_type == llama_pooling_type.LLAMA_POOLING_TYPE_UNSPECIFIED
 
 
 @pytest.mark.slow

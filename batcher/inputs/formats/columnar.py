@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from batcher.failures import InputError, LineError
 from batcher.inputs.formats.header import unique
-from batcher.inputs.formats.lines import Line
+from batcher.inputs.formats.lines import LINE_LIMIT, Line
 from batcher.inputs.formats.reading import missing
 from batcher.inputs.formats.values import plain
 
@@ -117,6 +117,8 @@ class _Stretch:
                 self._begin, self._end = self._end, self._end + batch.num_rows
                 if place < self._end:
                     break
+            if batch.nbytes > batch.num_rows * LINE_LIMIT:
+                raise LineError("line_too_large", f"the row is longer than {LINE_LIMIT >> 20} MiB")
             self._rows = list(zip(*map(_column, batch.columns), strict=True)) or [()] * batch.num_rows
         except StopIteration:
             self._batches, self._begin, self._end = None, 0, 0

@@ -9,6 +9,7 @@ from batcher.inputs.formats.header import found
 from batcher.inputs.formats.lines import Line
 from batcher.inputs.formats.reading import missing
 from batcher.inputs.formats.values import plain
+from batcher.inputs.formats.workbook import check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ def read_sheet(file: BinaryIO, reading: Reading, first: int) -> Rows:
         from python_calamine import CalamineError, CalamineWorkbook
     except ImportError:
         raise missing("Excel", "python-calamine", "data") from None
+    check(file)
     try:
         book = CalamineWorkbook.from_filelike(file)
         name, others = _chosen(book, reading.sheet)

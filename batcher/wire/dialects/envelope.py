@@ -29,7 +29,7 @@ DETAILS: Final = frozenset(
 
 def without(what: str, body: dict[str, Json]) -> Failure:
     """The failure of a body that lacks its answer, and that no shape of error explains; it is told as it came."""
-    return malformed(f"an answer without {what}: {codec.dumps(body)[:300].decode('utf-8', 'replace')}")
+    return malformed(f"an answer without {what}: {codec.told(body)[:300]}")
 
 
 def take_envelope(record: dict[str, Json], completion: Completion) -> None:

@@ -16,7 +16,7 @@ from batcher.wire.dialects.endings import choices_asked
 from batcher.wire.dialects.halves import join_halves
 from batcher.wire.dialects.strays import instead_of_a_record, is_utf8, mended, told
 from batcher.wire.dialects.toolpieces import check_calls
-from batcher.wire.dialects.weight import HEAVY, LONG, weigh
+from batcher.wire.dialects.weight import HEAVY, LONG, weighed
 from batcher.wire.faults import error_in
 from batcher.wire.framing import EventStream, Lines, RecordTooLongError
 from batcher.wire.rules import classify_error, not_an_llm
@@ -174,8 +174,10 @@ class Reading:
                 return
             raise AttemptError(malformed("an empty answer"))
         if len(body) > HEAVY:
-            weigh(body)
-        record = self._parse(body)
+            with weighed(body):
+                record = self._parse(body)
+        else:
+            record = self._parse(body)
         if record is None and self._call.stream and body.lstrip(BLANK).startswith(b"{"):
             *lines, last = [line for line in body.split(b"\n") if line.strip()]
             self._records(lines)
@@ -224,8 +226,12 @@ class Reading:
         """Decode records in order, up to the terminal mark."""
         if self.done:
             return False
-        if records and len(records[0]) > HEAVY:
-            weigh(records[0])  # the only one that can be so long: the others came in one chunk
+        if records and len(records[0]) > HEAVY:  # the only one that can be so long: the others came in one chunk
+            with weighed(records[0]):
+                return self._decoded(records)
+        return self._decoded(records)
+
+    def _decoded(self, records: list[bytes]) -> bool:
         left = iter(records)
         decoded = map(orjson.loads, left)
         skim, completion, content, place = self._skim, self.completion, False, 0
