@@ -20,7 +20,7 @@ import batcher
 
 ROOT = Path(batcher.__file__).parent
 TOP = "top"
-WORDS = {"attempt", "codec", "failures", "figures", "media", "model", "redaction"}
+WORDS = {"attempt", "codec", "failures", "figures", "media", "model", "opening", "redaction"}
 """Files beside the rooms that all may import; the others are the edges, and options."""
 
 
@@ -55,7 +55,7 @@ ROOMS: dict[str, Room] = {
             "quota", "retry", "scheduler",
         },
     ),
-    "servers": Room(may={TOP, "inputs", "wire"}, doors={"catalogue", "contact", "urls"}),
+    "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "urls"}),
     "ledger": Room(
         may={"inputs"},
         doors={
@@ -69,7 +69,7 @@ ROOMS: dict[str, Room] = {
         doors={
             "blocks", "changes", "compression", "done", "formats", "formats.defaults", "formats.jsonl",
             "formats.objects", "formats.parameters", "formats.reading", "formats.values", "identity", "intake",
-            "lineset", "opening", "part", "parts", "recipe", "rows", "selection", "shard", "source", "templates",
+            "lineset", "part", "parts", "recipe", "rows", "selection", "shard", "source", "templates",
         },
     ),
     "wire": Room(
@@ -118,9 +118,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "compression": {"formats.reading"},
         "done": set(),
         "expense": set(),
-        "file": {
-            "compression", "formats", "formats.encodings", "formats.folder", "formats.reading", "opening", "window",
-        },
+        "file": {"compression", "formats", "formats.encodings", "formats.folder", "formats.reading", "window"},
         "formats": {
             "formats.columnar", "formats.defaults", "formats.delimited", "formats.jsonarray", "formats.jsonl",
             "formats.lines", "formats.reading", "formats.sheet", "formats.text", "identity", "rows",
@@ -136,7 +134,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.endpoints": {"formats.shapes"},
         "formats.folder": {"formats.delimited", "formats.images", "formats.lines", "formats.reading"},
         "formats.header": {"formats.reading"},
-        "formats.images": {"opening"},
+        "formats.images": set(),
         "formats.jsonarray": {"formats.lines", "formats.reading"},
         "formats.jsonl": {
             "formats.defaults", "formats.lines", "formats.objects", "formats.records", "identity", "rows",
@@ -163,20 +161,17 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "identity", "lineset", "selection",
         },
         "lineset": set(),
-        "opening": set(),
         "part": {"formats.reading"},
         "parts": {
             "compression", "file", "formats", "formats.database", "formats.folder", "formats.reading", "part",
             "remote", "window",
         },
         "pipe": {"formats"},
-        "recipe": {"formats.content", "identity", "opening", "templates"},
+        "recipe": {"formats.content", "identity", "templates"},
         "remote": {"compression", "formats", "formats.encodings", "formats.reading", "part", "steady"},
         "rows": {"formats.objects"},
         "sandbox": {"expense"},
-        "selection": {
-            "done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset", "opening", "shard",
-        },
+        "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset", "shard"},
         "shard": {"done"},
         "source": {"formats", "formats.reading", "part", "parts", "pipe"},
         "steady": set(),
@@ -344,6 +339,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "figures": set(),
         "media": set(),
         "model": {"failures"},
+        "opening": set(),
         "options": {"failures", "model"},
         "redaction": set(),
     },

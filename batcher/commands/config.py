@@ -11,7 +11,7 @@ import click
 
 from batcher.commands.values import Duration, KeyValue, LocalModel, Template
 from batcher.failures import ConfigError
-from batcher.inputs.opening import read_given
+from batcher.opening import read_given
 from batcher.options import nearest
 
 if TYPE_CHECKING:

@@ -114,7 +114,7 @@ def _read_env_file(ctx: click.Context, _option: click.Parameter, path: Path | No
         from dotenv.parser import parse_stream
 
         from batcher.commands.config import LONGEST
-        from batcher.inputs.opening import read_given
+        from batcher.opening import read_given
 
         try:
             text = read_given(path, LONGEST).decode()

@@ -278,8 +278,8 @@ def write_atomically(path: Path, value: Any) -> None:
     """Write JSON so that whoever polls for the file sees it whole, to a pipe as it is. Raises OutputError."""
     import orjson
 
-    from batcher.inputs.opening import write_given
     from batcher.ledger import disk
+    from batcher.opening import write_given
 
     data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     try:

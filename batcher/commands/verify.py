@@ -175,8 +175,8 @@ def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
 
 
 def _open(path: Path, *, follow: bool = True) -> BinaryIO:
-    from batcher.inputs.opening import open_regular
     from batcher.ledger.names import part_path
+    from batcher.opening import open_regular
 
     try:
         return os.fdopen(open_regular(path, follow=follow), "rb")

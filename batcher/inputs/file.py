@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 from batcher.failures import InputError, UsageError
 from batcher.inputs import compression
 from batcher.inputs.formats import HEAD, Format, by_extension, by_look, refuse_documents
-from batcher.inputs.opening import Arriving, open_typed
 from batcher.inputs.window import Window
+from batcher.opening import Arriving, open_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,8 +15,8 @@ import orjson
 from batcher.failures import LineError, UsageError
 from batcher.inputs.formats.content import check_messages
 from batcher.inputs.identity import canonical, canonical_id, own_id
-from batcher.inputs.opening import read_given
 from batcher.inputs.templates import Template, is_template, missing_column
+from batcher.opening import read_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

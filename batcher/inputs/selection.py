@@ -26,8 +26,8 @@ from batcher.inputs.done import DoneIds
 from batcher.inputs.formats.jsonl import too_large
 from batcher.inputs.identity import Ids, rehashed
 from batcher.inputs.lineset import LineSet
-from batcher.inputs.opening import open_given
 from batcher.inputs.shard import Shard
+from batcher.opening import open_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batcher.inputs.opening import open_directory, open_regular
+from batcher.opening import open_directory, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

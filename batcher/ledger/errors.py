@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from batcher.failures import OutputError, OutputIOError
 from batcher.inputs.done import DoneIds
-from batcher.inputs.opening import UnfitError, real
 from batcher.ledger import disk
 from batcher.ledger.lock import lock
 from batcher.ledger.recovery import has_lost_pages, read_record, unmarked
+from batcher.opening import UnfitError, real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,13 +14,13 @@ import os
 from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeAlias
 
 from batcher.failures import OutputIOError
-from batcher.inputs.opening import UnfitError, real
 from batcher.ledger import disk, state
 from batcher.ledger.lock import complaint, open_locked
 from batcher.ledger.names import quarantine_path, state_path
 from batcher.ledger.neighbours import take_up, unfit
 from batcher.ledger.recovery import Readback, scan
 from batcher.ledger.repair import renew
+from batcher.opening import UnfitError, real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

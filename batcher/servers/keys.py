@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batcher.failures import ConfigError, UsageError
-from batcher.inputs.opening import read_given
 from batcher.model import Api
+from batcher.opening import read_given
 from batcher.redaction import Secret
 
 if TYPE_CHECKING:

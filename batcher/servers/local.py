@@ -32,7 +32,7 @@ import anyio
 from anyio import BrokenResourceError, CancelScope, EndOfStream, move_on_after, to_thread
 
 from batcher.failures import ConfigError
-from batcher.inputs.opening import open_regular
+from batcher.opening import open_regular
 from batcher.redaction import Secret
 
 if TYPE_CHECKING:

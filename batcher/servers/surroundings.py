@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from batcher.failures import ConfigError
-from batcher.inputs.opening import open_regular
+from batcher.opening import open_regular
 from batcher.redaction import Secret
 from batcher.servers.urls import is_loopback
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.commandline import Desk, ended, running, until
 
-from batcher.inputs import opening
-from batcher.inputs.opening import UnfitError, read_given, write_given
+from batcher import opening
+from batcher.opening import UnfitError, read_given, write_given
 from batcher.simulator import Simulator, simulator_thread
 
 if TYPE_CHECKING:
