@@ -188,13 +188,14 @@ class Judge:
         elif setback.breakdown is not None:
             self.dispatch.accuse(call, setback.breakdown)
         elif failure.code in ITS_OWN or self._is_held_against(lane, setback):
-            history.counted(call)
+            if retry.allows(call.counted):  # one that it was too soon to fail has paid all
+                history.counted(call)
         elif failure.kind is FailureClass.FATAL:
             self.refused.add(call)
         suspects = self.dispatch.suspects
         if len(call.jobs) > 1 and (call.counted > 1 or suspects.suspects(call, is_out_of_attempts=False)):
             return Verdict.SPLIT
-        if not (is_outage or retry.allows(call.counted)):
+        if not (is_outage or retry.allows(call.counted) or self._is_too_soon(setback)):
             return self._fail(call, failure)
         if is_outage:  # its gate, or the breaker, says when
             return self.park(call, now, now, 0.0 if setback.is_collective else RETRY)
@@ -207,7 +208,7 @@ class Judge:
         """Whether a failure that is not the server's counts against the call: where others are served, it does.
 
         What little one server was asked for, others may have been. Where nothing more comes that could tell, it counts
-        if anything at all was served. Else what fails counts where little was asked, and no more will be.
+        if anything at all was served. Else a refusal counts only where the evidence speaks for neither, or is little.
         """
         if setback.fault is Fault.CALL or self._is_served(setback.call):
             return True
@@ -218,10 +219,15 @@ class Judge:
             return False
         if setback.failure.kind is FailureClass.FATAL:
             return any(one.ever_served for one in services)
-        if setback.failure.kind is FailureClass.THROTTLE:
+        return setback.failure.kind is not FailureClass.THROTTLE
+
+    def _is_too_soon(self, setback: Setback) -> bool:
+        """Whether nobody was ever served of what the call asks for, and others may tell yet whose fault that is."""
+        call, backlog = setback.call, self.dispatch.backlog
+        if setback.failure.code in ITS_OWN or any(lane.service(call).ever_served for lane in self.dispatch.live):
             return False
-        self.dispatch.backlog.peek()
-        return not self._brings_evidence() or any(one.ever_served for one in services)
+        backlog.peek()
+        return self._brings_evidence()
 
     def _is_served(self, call: Call) -> bool:
         """Whether some server serves most of what asks for the same."""
