@@ -65,6 +65,8 @@ class Job:
     keep_alive: str = ""
     """How long Ollama keeps the model after this job, if the line does not say; "" leaves it to the server."""
     meta: Json = None
+    row: Json = None
+    """The columns of its row, if they are to stand on the line, since the input cannot be read again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +265,7 @@ class Result:
     model: str | None = None
     path: str | None = None
     meta: Json = None
+    row: Json = None
     completion: Completion | None = None
     failure: Failure | None = None
     timing: Timing | None = None

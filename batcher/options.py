@@ -113,7 +113,9 @@ class Options:
     second, 0 for none; `runaway` is whether an answer that only repeats itself is "cut" off or "keep"s coming;
     `keep_alive` is Ollama's ("" leaves it to the server). `errors` defaults to a file beside the results, `max_wait` to
     15 s before the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say
-    otherwise. `input_format`, `encoding` (of text) and `sql` (for a database) say how inputs are read.
+    otherwise. `input_format`, `encoding` (of text) and `sql` (for a database) say how inputs are read. `keep` names the
+    columns of the input that a table has, None for all; `table` is the one of a database; `formula_guard` keeps
+    spreadsheets from running cells.
     """
 
     # which server, and how to be let in
@@ -185,6 +187,9 @@ class Options:
     atomic: bool = False
     raw: bool = False
     embedding_format: str = "float"
+    keep: tuple[str, ...] | None = None
+    table: str = "answers"
+    formula_guard: bool = True
     fail_on: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -247,6 +252,9 @@ def _typed(name: str, value: Any) -> Any:
         return (value,) if isinstance(value, str) else tuple(value or ())
     if name == "done_from":
         return tuple(map(Path, [value] if isinstance(value, str | Path) else value or ()))
+    if name == "keep" and value is not None:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(part.strip() for part in parts if part.strip())
     if name in _READ and isinstance(value, str | int | float):
         try:
             return _READ[name](value)

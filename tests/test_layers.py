@@ -34,11 +34,11 @@ class Room(NamedTuple):
 # fmt: off
 ROOMS: dict[str, Room] = {
     "commands": Room(
-        may={TOP, "running", "exchange", "servers", "ledger", "view", "inputs", "wire", "simulator"},
-        doors={"check", "models", "run", "simulate", "verify"},  # `cli` loads them by name
+        may={TOP, "running", "exchange", "servers", "ledger", "view", "inputs", "outputs", "wire", "simulator"},
+        doors={"check", "export", "models", "run", "simulate", "verify"},  # `cli` loads them by name
     ),
     "running": Room(
-        may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "wire"},
+        may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
         doors={"destination", "engine", "runner", "signals", "stops", "wiring"},
     ),
     "exchange": Room(may={"wire"}, doors={"packing", "seam", "timeouts", "workers"}),
@@ -54,16 +54,17 @@ ROOMS: dict[str, Room] = {
         may={"inputs"},
         doors={
             "copying", "disk", "errors", "ledger", "lines", "names", "neighbours", "ordering", "publication",
-            "recovery", "repair", "seal", "state", "stream", "verification", "writer",
+            "recovery", "repair", "seal", "state", "stream", "vectors", "verification", "writer",
         },
     ),
+    "outputs": Room(may={"inputs", "ledger"}, doors={"columns", "export", "joining"}),
     "view": Room(may=set(), doors={"observer", "progress", "summary"}),
     "inputs": Room(
         may=set(),
         doors={
-            "blocks", "changes", "compression", "done", "formats", "formats.defaults", "formats.jsonl",
-            "formats.objects", "formats.parameters", "formats.reading", "intake", "lineset", "opening", "part", "parts",
-            "recipe", "selection", "source", "templates",
+            "blocks", "changes", "compression", "done", "formats", "formats.columnar", "formats.defaults",
+            "formats.jsonl", "formats.objects", "formats.parameters", "formats.reading", "identity", "intake",
+            "lineset", "opening", "part", "parts", "recipe", "rows", "selection", "source", "templates",
         },
     ),
     "wire": Room(
@@ -86,13 +87,15 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "checkup": set(),
         "config": {"values"},
         "console": set(),
+        "earlier": {"console"},
+        "export": {"console", "earlier", "options"},
         "models": {"console", "options"},
         "options": {"config", "values"},
         "preview": {"console"},
         "run": {"console", "options", "preview", "values"},
         "simulate": {"console"},
         "values": set(),
-        "verify": {"console", "options", "values"},
+        "verify": {"console", "earlier", "options", "values"},
     },
     "exchange": {
         "__init__": set(),
@@ -127,7 +130,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.images": {"opening"},
         "formats.jsonarray": {"formats.lines", "formats.reading"},
         "formats.jsonl": {
-            "formats.defaults", "formats.lines", "formats.objects", "formats.records", "identity", "rows",
+            "formats.defaults", "formats.lines", "formats.objects", "formats.records", "identity", "recipe", "rows",
         },
         "formats.lines": {"rows"},
         "formats.objects": {"formats.encodings"},
@@ -184,6 +187,22 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "vectors": set(),
         "verification": {"errors", "lock", "recovery"},
         "writer": {"disk", "ledger", "lines"},
+    },
+    "outputs": {
+        "__init__": set(),
+        "chats": {"openaibatch"},
+        "columnar": {"types"},
+        "columns": {"joining"},
+        "database": {"columns", "joining", "values"},
+        "delimited": {"values"},
+        "export": {"chats", "columns", "database", "joining", "openaibatch", "places", "table"},
+        "joining": {"places"},
+        "objects": set(),
+        "openaibatch": set(),
+        "places": set(),
+        "table": {"columnar", "columns", "delimited", "joining", "objects"},
+        "types": {"values"},
+        "values": set(),
     },
     "policy": {
         "__init__": set(),
@@ -374,7 +393,7 @@ OWNERS: dict[str, set[str]] = {
     "dotenv": {"commands"},
     "rich": {"view", "commands"},
     "fsspec": {"inputs.remote"},
-    "pyarrow": {"inputs.formats.columnar"},
+    "pyarrow": {"inputs.formats.columnar", "outputs.columnar", "outputs.types"},
     "python_calamine": {"inputs.formats.sheet"},
     "zstandard": {"inputs.compression"},
     "uvloop": {"commands", "cli"},
@@ -387,6 +406,7 @@ OWNERS: dict[str, set[str]] = {
         "exchange",
         "inputs",
         "ledger",
+        "outputs",
         "running",
         "servers",
         "simulator",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import AsyncExitStack, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final, Self
@@ -108,11 +109,12 @@ class Engine:
 
     def waker(self) -> Callable[[], None]:
         """Return a function that any thread may call when something has arrived to be sent."""
-        loop = asyncio.get_running_loop()
+        loop, context = asyncio.get_running_loop(), copy_context()
 
         def wake() -> None:
             with suppress(RuntimeError):  # the run is over and its loop closed
-                loop.call_soon_threadsafe(self._fill)
+                # in the context of the run: where sniffio is installed, anyio knows by it that a loop runs at all
+                loop.call_soon_threadsafe(self._fill, context=context)
 
         return wake
 

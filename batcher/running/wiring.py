@@ -21,6 +21,7 @@ from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template
 from batcher.model import Api, Result
 from batcher.options import AUTO, Concurrency
+from batcher.outputs.joining import Taken
 from batcher.policy.backlog import STRETCH, Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.lane import Lane
@@ -117,15 +118,30 @@ def columns_of(options: Options) -> tuple[str, ...] | None:
     return tuple({*recipe.columns, *ids, "images"})
 
 
+def taken_of(options: Options, source: Source) -> Taken | None:
+    """What a run takes of its input, to be read once more; `None` if that cannot be. Raises InputError."""
+    if not source.is_regular:
+        return None
+    whole = replace(options, estimate=None)
+    return Taken(source=source, recipe=recipe_of(options), at_most=options.limit, selection=ready(whole, source))
+
+
 def source_for(
-    inputs: str | Sequence[str], options: Options, note: Callable[[str], object] = bool, fallback: Reading | None = None
+    inputs: str | Sequence[str],
+    options: Options,
+    note: Callable[[str], object] = bool,
+    fallback: Reading | None = None,
+    *,
+    whole: bool = False,
 ) -> Source:
-    """The inputs as they are to be read, opened; `fallback` says what the options do not. Raises as `Source` does."""
+    """The inputs as they are to be read, opened; `fallback` says what the options do not, `whole` that all columns are
+    wanted, not those alone that templates use. Raises as `Source` does.
+    """
     said = fallback or Reading()
     reading = Reading(
         encoding=options.encoding or said.encoding,
         sql=options.sql or said.sql,
-        columns=columns_of(options),
+        columns=None if whole else columns_of(options),
         note=note,
     )
     source = Source(inputs, options.input_format, reading)
@@ -140,7 +156,7 @@ def scheduler_for(
 
     def refuse(job: Job, error: LineError) -> None:
         failure = Failure(FailureClass.PERMANENT, error.code, error.message)
-        reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, failure=failure))
+        reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, row=job.row, failure=failure))
 
     concurrency = concurrency_for(options, server)
     calls = packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, size=options.pack)

@@ -44,6 +44,9 @@ class Defaults:
     keep_alive: str = ""
     path: str | None = None
     recipe: Recipe | None = None
+    brings_row: bool = False
+    """Jobs bring the columns of their rows along, those of `keep` if that is said."""
+    keep: tuple[str, ...] | None = None
     files_root: Path | None = None
     files: Counter[str] = field(default_factory=Counter, compare=False)
     unknown_keys: Counter[str] = field(default_factory=Counter, compare=False)
