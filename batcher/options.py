@@ -27,6 +27,7 @@ _CHOICES: Final = {
 _LEAST: Final = {
     "pack": 1,
     "retries": 0,
+    "schema_retries": 0,
     "slots": 1,
     "limit": 1,
     "limit_new": 1,
@@ -115,7 +116,8 @@ class Options:
     15 s before the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say
     otherwise. `input_format`, `encoding` (of text) and `sql` (for a database) say how inputs are read. `keep` names the
     columns of the input that a table has, None for all; `table` is the one of a database; `formula_guard` keeps
-    spreadsheets from running cells.
+    spreadsheets from running cells. `schema` is what answers have to fit: JSON, the path of a file with it, or a
+    class with `model_json_schema`; with `json` any object does. What does not is asked again `schema_retries` times.
     """
 
     # which server, and how to be let in
@@ -143,6 +145,9 @@ class Options:
     image_field: str | None = None
     params: Mapping[str, Json] = field(default_factory=dict)
     option: Mapping[str, Json] = field(default_factory=dict)
+    schema: Any = None
+    json: bool = False
+    schema_retries: int = 2
     stream: bool = True
     pack: int = 1
     limit: int | None = None
@@ -200,6 +205,8 @@ class Options:
                 raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
         if unknown := sorted(self.fail_on - FLAGS.keys()):
             raise UsageError(f"fail_on does not know {', '.join(unknown)}; it knows {', '.join(FLAGS)}")
+        if self.json and self.schema is not None:
+            raise UsageError("schema says what the JSON is to be, and json that it may be any: say one of the two")
         if self.sample is not None and self.estimate is not None:
             raise UsageError("sample and estimate both draw rows: say one of the two")
         if self.local and self.base_url:

@@ -41,7 +41,7 @@ ROOMS: dict[str, Room] = {
         may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
         doors={"destination", "engine", "runner", "signals", "stops", "wiring"},
     ),
-    "exchange": Room(may={"wire"}, doors={"packing", "seam", "timeouts", "workers"}),
+    "exchange": Room(may={"wire"}, doors={"dialogue", "packing", "seam", "timeouts", "workers"}),
     "policy": Room(
         may=set(),
         doors={
@@ -64,7 +64,7 @@ ROOMS: dict[str, Room] = {
         doors={
             "blocks", "changes", "compression", "done", "formats", "formats.columnar", "formats.defaults",
             "formats.jsonl", "formats.objects", "formats.parameters", "formats.reading", "identity", "intake",
-            "lineset", "opening", "part", "parts", "recipe", "rows", "selection", "source", "templates",
+            "lineset", "opening", "part", "parts", "recipe", "rows", "schemas", "selection", "source", "templates",
         },
     ),
     "wire": Room(
@@ -99,10 +99,12 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "exchange": {
         "__init__": set(),
-        "answers": {"guard"},
+        "answers": {"guard", "jsontext"},
         "budget": set(),
+        "dialogue": {"answers"},
         "guard": {"timeouts"},
-        "packing": {"answers"},
+        "jsontext": set(),
+        "packing": {"answers", "dialogue"},
         "seam": set(),
         "timeouts": set(),
         "watchdog": set(),
@@ -138,7 +140,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.reading": {"formats.lines"},
         "formats.records": {
             "formats.content", "formats.defaults", "formats.endpoints", "formats.images", "formats.parameters",
-            "formats.shapes", "identity",
+            "formats.shapes", "identity", "schemas",
         },
         "formats.shapes": {"formats.parameters"},
         "formats.sheet": {"formats.lines", "formats.parameters", "formats.reading", "formats.values"},
@@ -161,6 +163,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "remote": {"compression", "formats", "formats.encodings", "formats.reading", "part"},
         "rows": {"formats.objects"},
         "sandbox": set(),
+        "schemas": set(),
         "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset"},
         "source": {"formats", "formats.reading", "part", "parts", "pipe"},
         "templates": {"sandbox"},
@@ -389,6 +392,7 @@ OWNERS: dict[str, set[str]] = {
     "aiohttp": {"wire.connections", "wire.transport"},
     "yarl": {"wire.connections", "wire.transport"},
     "click": {"cli", "commands"},
+    "jsonschema_rs": {"inputs.schemas"},
     "jinja2": {"inputs.sandbox", "inputs.templates"},
     "dotenv": {"commands"},
     "rich": {"view", "commands"},
@@ -418,7 +422,8 @@ OWNERS: dict[str, set[str]] = {
 PURE = {
     *("attempt", "codec", "failures", "figures", "media", "model"),
     *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules", "wire.words"),
-    *("exchange.answers", "exchange.budget", "exchange.guard", "exchange.packing", "exchange.timeouts"),
+    *("exchange.answers", "exchange.budget", "exchange.dialogue", "exchange.guard", "exchange.jsontext"),
+    *("exchange.packing", "exchange.timeouts"),
 }
 """Rooms and modules that decide or understand, and do nothing."""
 
@@ -599,7 +604,7 @@ def test_policy_and_meaning_are_pure() -> None:
 
 
 HEAVY = {
-    *("aiohttp", "fsspec", "jinja2", "pyarrow", "rich", "sqlite3", "xllamacpp"),
+    *("aiohttp", "fsspec", "jinja2", "jsonschema_rs", "pyarrow", "rich", "sqlite3", "xllamacpp"),
     *("batcher.running.engine", "batcher.simulator"),
 }
 

@@ -79,6 +79,16 @@ _FILE = click.Path(path_type=Path)
 @option("--tpm", type=Parsed("amount", amount), metavar="N", help="Tokens a minute at each server: 30k, 2m.")
 @option("--param", "params", multiple=True, type=KeyValue(), help="A parameter for all lines: temperature=0.")
 @option("--option", "option", multiple=True, type=KeyValue(), help="An Ollama option for all lines: num_ctx=8192.")
+@option("--schema", metavar="FILE|JSON", help="A JSON Schema that each answer has to fit; it is asked for and checked.")
+@option("--json", is_flag=True, help="Ask for JSON, any object, and check it.")
+@option(
+    "--schema-retries",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="How often an answer that does not fit is asked again, with what is wrong about it.",
+)
 @option("--stream/--no-stream", default=True, help="Ask for streamed answers (default), or for whole ones.")
 @option("--pack", type=click.IntRange(1), default=1, show_default=True, help="Embedding inputs in one request.")
 @option("--embedding-format", type=click.Choice(["float", "base64"]), default="float", show_default=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final, Self
 
-from batcher.exchange import packing
+from batcher.exchange import dialogue, packing
 from batcher.policy.judge import Verdict
 from batcher.policy.scheduler import Done, Send
 from batcher.running.omissions import Omissions
@@ -38,6 +38,8 @@ class Engine:
     scheduler: Scheduler
     exchanges: Exchanges
     raw: bool = False
+    schema_retries: int = 0
+    """How often an answer that does not fit is asked again."""
     renew: Callable[[Endpoint], Endpoint | None] | None = None
     """Returns the endpoint with another key, if its key has changed since."""
     _outbox: list[Result] = field(default_factory=list)
@@ -142,6 +144,8 @@ class Engine:
             self.scheduler.again(call, attempt, now())
             self._fill()
             return
+        if self._goes_on(call, attempt):
+            return
         verdict = self.scheduler.finished(call, attempt, now())
         if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
             self._outbox.extend(packing.results_of(call, endpoint, attempt, raw=self.raw))
@@ -151,6 +155,18 @@ class Engine:
         if verdict is Verdict.SPLIT:
             self.scheduler.requeue(*packing.halves(call, endpoint.api))
         self._fill()
+
+    def _goes_on(self, call: Call, attempt: Attempt) -> bool:
+        """Whether an answer is not the last for its job: more is asked in its slot, or by the next run."""
+        if attempt.completion is None or attempt.completion.mismatch is None:
+            return False
+        if self.scheduler.stop_failure is not None:
+            return False
+        if not dialogue.goes_on(call, attempt, self.schema_retries):
+            return False
+        attempt.failure = None
+        self.exchanges.send(call, self.scheduler.goes_on(call, attempt, now()))
+        return True
 
     def _has_changed_key(self, endpoint: Endpoint) -> bool:
         """Whether an answer was to a key that is not used any more: keys in files are replaced while a run goes on."""

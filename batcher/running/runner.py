@@ -36,6 +36,7 @@ from batcher.running.stops import EARLY, stops, too_many
 from batcher.running.wiring import (
     defaults_for,
     exchanges_for,
+    fits_of,
     recipe_of,
     reread,
     said,
@@ -84,6 +85,8 @@ class Run:
     destination: Destination = field(init=False)
     _state: StateKeeper = field(init=False)
     _estimate: Estimate | None = field(default=None, init=False)
+    _mismatched: bool = field(default=False, init=False)
+    """An answer did not fit, and that was said."""
 
     def __post_init__(self) -> None:
         self.destination = Destination(self.output, self.options, self.observer.note, self.typed)
@@ -97,7 +100,8 @@ class Run:
         the summary's `stop` says why, `signal` which signal ended it.
         """
         self.summary = Summary(started=now())
-        recipe_of(self.options)  # a template that is wrong is told before there is a file
+        recipe_of(self.options)  # a template that is wrong is told before there is a file, and so is a schema
+        fits_of(self.options)
         with ungrouped(), ExitStack() as stack:
             is_table = self.destination.table is not None
             opened = partial(source_for, self.input, self.options, self.observer.note, whole=is_table)
@@ -127,7 +131,8 @@ class Run:
         except BatcherError as error:  # the run was told the same; the results alone make a table too
             self.observer.note(f"the table is of the results alone: {error}")
             taken = None
-        fields = fields_of(self.options.params.get("format"))
+        fits, wanted = fits_of(self.options)
+        fields = fields_of(wanted.get("format") if fits is not None else self.options.params.get("format"))
         self.destination.write_table(taken, fields, self.summary)
 
     def snapshot(self) -> Snapshot:
@@ -212,7 +217,13 @@ class Run:
         scheduler.proven = len(ledger) > 0
         if source.is_regular:
             scheduler.look.reread = reread(self.options, server, lambda wanted: intake.again(source.lines(), wanted))
-        engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw, renew=server.renew)
+        engine = Engine(
+            scheduler,
+            exchanges_for(self.options, server),
+            raw=self.options.raw,
+            schema_retries=self.options.schema_retries,
+            renew=server.renew,
+        )
         source.on_arrival = intake.rest = copies.wake = engine.waker()
         copies.due, scheduler.given_back = engine.poke, copies.left
         scheduler.backlog.is_blocked = lambda: copies.is_blocked
@@ -305,6 +316,10 @@ class Run:
 
     def _finished(self, result: Result) -> None:
         self.observer.finished(result)
+        completion = result.completion
+        if completion is not None and completion.mismatch is not None and not self._mismatched:
+            self._mismatched = True
+            self.observer.note(f"{result.id}: the first answer that does not fit: {completion.mismatch}")
         if self._estimate is not None:
             self._estimate.add(result)
 

@@ -16,6 +16,7 @@ from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
 from batcher.inputs.formats.reading import Reading
 from batcher.inputs.recipe import TEXTS, Recipe, text_or_file
+from batcher.inputs.schemas import ANY_OBJECT, schema_of
 from batcher.inputs.selection import Selection
 from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from batcher.exchange.seam import Exchanges
-    from batcher.model import Call, Endpoint, Job, Json
+    from batcher.model import Call, Endpoint, Fits, Job, Json
     from batcher.options import Options
     from batcher.policy.lastlook import Reread
     from batcher.policy.limit.concurrency import Limit
@@ -61,6 +62,8 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         params, extra = split_parameters(options.params)
     except LineError as error:
         raise UsageError(f"--param: {error.message}") from error
+    fits, wanted = fits_of(options)
+    params |= wanted
     system = None if options.system is None else text_or_file(options.system, "--system")
     return Defaults(
         model=options.model or environ.get("MODEL") or local_model,
@@ -71,6 +74,7 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         options=options.option,
         extra=extra,
         keep_alive=options.keep_alive,
+        fits=fits,
         path=options.endpoint,
         files_root=Path(source_path).absolute().parent if source_path != "-" else Path.cwd(),
     )
@@ -80,6 +84,16 @@ def recipe_of(options: Options) -> Recipe | None:
     """What the run makes of a row, if not what a line of a job file says. Raises UsageError on a wrong template."""
     texts = {name: getattr(options, name) for name in TEXTS}
     return Recipe.of(texts, {name: getattr(options, name) for name in ("id_field", "model_field", "image_field")})
+
+
+def fits_of(options: Options) -> tuple[Fits | None, dict[str, Json]]:
+    """What answers have to fit, and the parameter that asks for it. Raises UsageError on a wrong schema."""
+    if options.json:
+        return ANY_OBJECT, {"format": "json"}
+    if options.schema is None:
+        return None, {}
+    schema = schema_of(options.schema)
+    return schema, {"format": schema.document}
 
 
 def selection_of(options: Options) -> Selection | None:

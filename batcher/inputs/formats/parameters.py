@@ -205,6 +205,7 @@ OTHER_KEYS = frozenset(
         "metadata",
         "options",
         "params",
+        "schema",
     ]
 )
 """What else a line may hold."""

@@ -12,6 +12,7 @@ from batcher.inputs.formats.images import is_inline, load_image, load_uri
 from batcher.inputs.formats.parameters import NAMED, OTHER_KEYS, PARAMETERS, check_extra, nearest_key, put, wrong
 from batcher.inputs.formats.shapes import FOREIGN_KEYS, familiar, path_of_body, refuse_others
 from batcher.inputs.identity import body_hash, request_hash
+from batcher.inputs.schemas import schema_on_line
 from batcher.model import Job, Kind
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.inputs.formats.defaults import Defaults
-    from batcher.model import Json
+    from batcher.model import Fits, Json
 
 _CONTENT: dict[Kind, tuple[str, ...]] = {
     Kind.CHAT: ("messages", "prompt"),
@@ -32,6 +33,12 @@ _CONTENT: dict[Kind, tuple[str, ...]] = {
 
 _RECOGNISED = {"messages": Kind.CHAT, "prompt": Kind.GENERATE, "input": Kind.EMBED, "text": Kind.EMBED}
 """What a key makes of a line that names no endpoint, in this order."""
+
+_WRITTEN = frozenset({Kind.CHAT, Kind.GENERATE, Kind.RESPONSES})
+"""Kinds whose answers are texts."""
+
+_FORMATS = frozenset({"format", "response_format"})
+"""By these a line says itself how its answer is to be written."""
 
 _BARE = frozenset({"id", "custom_id", "model", "messages", "prompt", "input", "text", "meta", "metadata"})
 """Keys that set no parameter and bring nothing along: a line with no others has the run's parameters."""
@@ -48,8 +55,10 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
     params, options, extra = defaults.params, defaults.options, defaults.extra
     tools: list[Json] | None = None
     images: tuple[str, ...] = ()
+    fits = defaults.fits
     if not _BARE.issuperset(record):
         params = _params(record, defaults)
+        params, fits = _schema(record, params, defaults)
         options = _merged(record, "options", options)
         extra = _merged(record, "params", extra)
         check_extra(extra, '"params"')
@@ -78,6 +87,7 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
         options=options,
         extra=extra,
         keep_alive="" if "keep_alive" in record else defaults.keep_alive,
+        fits=fits if kind in _WRITTEN else None,
         meta=record.get("meta", record.get("metadata")),
     )
 
@@ -109,14 +119,17 @@ def _read_body(record: dict[str, Json], name: str, seq: int, defaults: Defaults)
     model = defaults.resolve(_text(body, "model"))
     if model is not None:
         body["model"] = model
+    fits, params = (None, {}) if kind not in _WRITTEN or _says_format(body) else (defaults.fits, _format(defaults))
     return Job(
         id=name,
         seq=seq,
         kind=kind,
-        hash=body_hash(kind, body),
+        hash=body_hash(kind, {**body, "format": params["format"]} if params else body),
         model=model,
         path=path,
         body=body,
+        params=params,
+        fits=fits,
         keep_alive=defaults.keep_alive,
         meta=record.get("meta", body.get("metadata")),
     )
@@ -191,6 +204,33 @@ def _params(record: dict[str, Json], defaults: Defaults) -> Mapping[str, Json]:
     if unknown:
         defaults.note_unknown(unknown)
     return params
+
+
+def _schema(
+    record: dict[str, Json], params: Mapping[str, Json], defaults: Defaults
+) -> tuple[Mapping[str, Json], Fits | None]:
+    """The parameters with the line's own schema, and what its answer has to fit; a format of its own is no schema."""
+    if "schema" not in record:
+        return params, None if not _FORMATS.isdisjoint(record) else defaults.fits
+    document = record["schema"]
+    rest = {name: value for name, value in params.items() if name != "format"}
+    if document is None:
+        return rest, None
+    try:
+        fits = schema_on_line(document)
+    except ValueError as error:
+        raise LineError("schema_invalid", str(error)) from error
+    return {**rest, "format": fits.document}, fits
+
+
+def _says_format(body: Mapping[str, Json]) -> bool:
+    text = body.get("text")
+    return not _FORMATS.isdisjoint(body) or (type(text) is dict and "format" in text)
+
+
+def _format(defaults: Defaults) -> dict[str, Json]:
+    """What a run with a schema asks for of a line with a whole body."""
+    return {} if defaults.fits is None else {"format": defaults.params["format"]}
 
 
 def _merged(record: dict[str, Json], key: str, defaults: Mapping[str, Json]) -> Mapping[str, Json]:
