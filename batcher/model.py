@@ -75,6 +75,8 @@ class Job:
     extra: Mapping[str, Json] = field(default_factory=dict)
     keep_alive: str = ""
     """How long Ollama keeps the model after this job, if the line does not say; "" leaves it to the server."""
+    turns: tuple[list[Json], ...] = ()
+    """Messages that follow, each of these on the answer to what was said before it."""
     fits: Fits | None = field(default=None, compare=False)
     """What the answer has to fit."""
     meta: Json = None
@@ -300,6 +302,8 @@ class Result:
     """The API's whole response object, when it was asked for."""
     asked_again: int = 0
     """How often it was asked again, since an answer did not fit."""
+    turns: Sequence[Completion] = ()
+    """The answers to all turns, this one the last, where there are several."""
     image: list[str] | None = None
     """Paths of image files written beside the results."""
 
@@ -310,7 +314,7 @@ class Result:
     @property
     def more_asked(self) -> int:
         """Exchanges beside the first that were no second tries."""
-        return self.asked_again
+        return self.asked_again + max(len(self.turns) - 1, 0)
 
     @property
     def text(self) -> str:

@@ -87,8 +87,9 @@ def results_of(call: Call, endpoint: Endpoint, attempt: Attempt, *, raw: bool) -
     if completion is None or attempt.failure is not None:
         return [_result(call, endpoint, attempt, job, completion) for job in call.jobs]
     if len(call.jobs) == 1:
-        conclude(call, completion)
+        turns = conclude(call, completion)
         result = _result(call, endpoint, attempt, call.jobs[0], completion)
+        result.turns = turns
         if raw:
             result.raw = completion.whole or DIALECTS[call.path].rebuild(completion)
         return [result]

@@ -34,7 +34,18 @@ MESSAGE_LIMIT = 2 * 1024
 KEYLESS: Final = Redactor()
 SAID: Final = frozenset(
     {
-        *("text", "thinking", "tool_calls", "refusal", "finish_reason", "logprobs", "parsed", "choices", "embedding"),
+        *(
+            "text",
+            "thinking",
+            "tool_calls",
+            "refusal",
+            "finish_reason",
+            "logprobs",
+            "parsed",
+            "choices",
+            "embedding",
+            "turns",
+        ),
         *("mismatch", "embeddings", "served_model", "error", "partial", "raw"),
     }
 )
@@ -54,6 +65,8 @@ def result_line(result: Result, *, base64: bool = False, redactor: Redactor = KE
             _put_answer(record, completion)
         if completion.vectors:
             _put_vectors(record, completion.vectors, many=result.many, base64=base64)
+    if result.turns:
+        record["turns"] = [_turn(turn) for turn in result.turns]
     if result.image:
         record.update({"images": result.image} if len(result.image) > 1 else {"image": result.image[0]})
     if completion is not None:
@@ -158,6 +171,16 @@ def _put_answer(record: dict[str, Json], completion: Completion) -> None:
         record["choices"] = [
             _put_choice({"index": index}, choice) for index, choice in sorted(completion.choices.items())
         ]
+
+
+def _turn(completion: Completion) -> dict[str, Json]:
+    """One of several answers, with what it cost."""
+    turn = _put_choice({}, completion.first)
+    if completion.parsed is not None:
+        turn["parsed"] = completion.parsed
+    if completion.usage is not None:
+        _put(turn, "usage", _usage(completion.usage))
+    return turn
 
 
 def _put_choice(record: dict[str, Json], choice: Choice) -> dict[str, Json]:

@@ -35,8 +35,8 @@ def chat_line(line: Line, record: Mapping[str, Json], defaults: Defaults, repeat
         return None
     turns = record.get("turns")
     if isinstance(turns, list):
-        for turn in turns:
-            messages += [*turn.get("asked", ()), _said(turn)]
+        for place, turn in enumerate(turns):
+            messages += [*(job.turns[place - 1] if 0 < place <= len(job.turns) else ()), _said(turn)]
     else:
         messages.append(_said(record))
     chat: dict[str, Json] = {"messages": messages}

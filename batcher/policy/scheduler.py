@@ -146,6 +146,13 @@ class Scheduler:
         lane.sends(call, now)
         return lane.endpoint
 
+    def leaves(self, call: Call, attempt: Attempt, now: float) -> None:
+        """An answer was taken whose job asks for more, and nothing more is sent: the job stays without a line."""
+        lane = self._in_flight.pop(call)
+        self._has_served(lane, call, lane.lands(call, attempt, now))
+        lane.frees(call)
+        self._give_back(call)
+
     def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
         """Take in how an attempt ended and say what becomes of the call."""
         lane = self._in_flight.pop(call)

@@ -158,14 +158,19 @@ class Engine:
 
     def _goes_on(self, call: Call, attempt: Attempt) -> bool:
         """Whether an answer is not the last for its job: more is asked in its slot, or by the next run."""
-        if attempt.completion is None or attempt.completion.mismatch is None:
-            return False
-        if self.scheduler.stop_failure is not None:
+        completion = attempt.completion
+        if completion is None or (completion.mismatch is None and not call.jobs[0].turns):
             return False
         if not dialogue.goes_on(call, attempt, self.schema_retries):
             return False
         attempt.failure = None
-        self.exchanges.send(call, self.scheduler.goes_on(call, attempt, now()))
+        if self.scheduler.stop_failure is not None:  # nobody is to be asked any more
+            self.scheduler.leaves(call, attempt, now())
+            self._fill()
+            return True
+        endpoint = self.scheduler.goes_on(call, attempt, now())
+        self._omissions.heed(call, endpoint)
+        self.exchanges.send(call, endpoint)
         return True
 
     def _has_changed_key(self, endpoint: Endpoint) -> bool:

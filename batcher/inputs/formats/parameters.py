@@ -206,6 +206,7 @@ OTHER_KEYS = frozenset(
         "options",
         "params",
         "schema",
+        "turns",
     ]
 )
 """What else a line may hold."""

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from batcher.failures import LineError
-from batcher.inputs.formats.content import check_input, check_items, check_messages, check_prompt
+from batcher.inputs.formats.content import check_input, check_items, check_messages, check_prompt, check_turns
 from batcher.inputs.formats.endpoints import endpoint_of
 from batcher.inputs.formats.images import is_inline, load_image, load_uri
 from batcher.inputs.formats.parameters import NAMED, OTHER_KEYS, PARAMETERS, check_extra, nearest_key, put, wrong
@@ -37,6 +37,9 @@ _RECOGNISED = {"messages": Kind.CHAT, "prompt": Kind.GENERATE, "input": Kind.EMB
 _WRITTEN = frozenset({Kind.CHAT, Kind.GENERATE, Kind.RESPONSES})
 """Kinds whose answers are texts."""
 
+_SPOKEN = frozenset({Kind.CHAT, Kind.RESPONSES})
+"""Kinds that are conversations."""
+
 _FORMATS = frozenset({"format", "response_format"})
 """By these a line says itself how its answer is to be written."""
 
@@ -51,7 +54,11 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
     if "prompt" not in record and "messages" not in record and not FOREIGN_KEYS.isdisjoint(record):
         record = _of_others(record, defaults)
     path, kind = _recognise(record, defaults)
-    content = _content(record, kind, path)
+    turns: list[list[Json]] = []
+    if "turns" in record:
+        content, turns = _talk(record, kind, path)
+    else:
+        content = _content(record, kind, path)
     params, options, extra = defaults.params, defaults.options, defaults.extra
     tools: list[Json] | None = None
     images: tuple[str, ...] = ()
@@ -67,15 +74,18 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
     system = _system(record, content, kind, defaults)
     if type(content) is list and kind is not Kind.EMBED:
         _load_images(content, defaults)
+        for turn in turns:
+            _load_images(turn, defaults)
     if images and kind is Kind.CHAT:
         _attach(content, images)
         images = ()
+    asked = [content, *turns] if turns else content
     return Job(
         id=name,
         seq=seq,
         kind=kind,
         hash=request_hash(
-            kind, model, content, system=system, tools=tools, params=params, options=options, extra=extra, images=images
+            kind, model, asked, system=system, tools=tools, params=params, options=options, extra=extra, images=images
         ),
         model=model,
         path=path,
@@ -87,6 +97,7 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
         options=options,
         extra=extra,
         keep_alive="" if "keep_alive" in record else defaults.keep_alive,
+        turns=tuple(turns),
         fits=fits if kind in _WRITTEN else None,
         meta=record.get("meta", record.get("metadata")),
     )
@@ -155,6 +166,8 @@ def _recognise(record: dict[str, Json], defaults: Defaults) -> tuple[str | None,
     named = record.get("url") or defaults.path
     if named is not None:
         return endpoint_of(named)
+    if record.get("turns") is not None:
+        return None, Kind.CHAT
     for key, kind in _RECOGNISED.items():
         if record.get(key) is not None:
             return None, kind
@@ -177,6 +190,18 @@ def _content(record: dict[str, Json], kind: Kind, path: str | None) -> Json:
         return check_items(value, key)
     prompt = check_prompt(value)
     return [{"role": "user", "content": prompt}] if kind is Kind.CHAT else prompt
+
+
+def _talk(record: dict[str, Json], kind: Kind, path: str | None) -> tuple[list[Json], list[list[Json]]]:
+    """How a conversation of several turns begins, and what follows turn by turn. Raises LineError."""
+    if kind not in _SPOKEN:
+        raise LineError("endpoint_mismatch", f'"turns" are a conversation, which {path} is none for')
+    turns = check_turns(record["turns"])
+    content = _content(record, kind, path) if any(record.get(key) for key in _CONTENT[kind]) else []
+    beginning = [{"role": "user", "content": content}] if type(content) is str else content
+    if beginning and beginning[-1].get("role") in ("user", "tool"):
+        return beginning, turns
+    return [*beginning, *turns[0]], turns[1:]
 
 
 def _nothing(record: dict[str, Json], what: str) -> str:
