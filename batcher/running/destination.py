@@ -33,6 +33,7 @@ from batcher.ledger.neighbours import holds_results
 from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
+from batcher.ledger.vectors import form_of
 from batcher.outputs.export import SQLITE, Export, check_format, export, table_of
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ class Destination:
         neighbours.check(self.output)  # another run may have begun meanwhile
         if ledger.repaired:
             self.note(str(ledger.repaired))
+        if not self.options.overwrite:
+            self._check_vectors(ledger)
         if self.options.ordered:
             self.order = InputOrder()
         if not self.options.atomic and part_path(ledger.path).exists():
@@ -206,6 +209,17 @@ class Destination:
         except (BatcherError, OSError) as error:
             summary.unwritten.append(
                 f"{error}; the results are safe in {self.path}: batcher export makes a table of them"
+            )
+
+    def _check_vectors(self, ledger: Ledger) -> None:
+        """Raise UsageError if the vectors in the file are written in another way than this run would write them."""
+        with ledger.reading() as file:
+            form = form_of(file)
+        if form is not None and form != self.options.embedding_format:
+            kinds = {"float": "lists of numbers", "base64": "base64"}
+            raise UsageError(
+                f"{ledger.path} has its vectors as {kinds[form]}, and a file has them in one way: go on with "
+                f"--embedding-format {form}, write to another file, or begin anew with --overwrite"
             )
 
     def _check_table(self, table: str) -> None:
