@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from batcher.outputs.types import Seen, array_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
 
     from batcher.model import Json
 
@@ -37,6 +39,9 @@ class Columnar:
         """That of the record batches; false once there were rows of others, or none."""
         self._file: Any = None
         self._writer: Any = None
+        self._helper: Any = None
+        self._pending: Future[None] | None = None
+        """What is being compressed and written beside the next rows, which are read meanwhile."""
 
     def learn(self, columns: Mapping[str, list[Json]]) -> bool:
         before, self._types = self._types, {}
@@ -59,7 +64,9 @@ class Columnar:
             for name, values in columns.items()
         ]
         table = pa.Table.from_arrays(arrays, names=[*columns])
-        self._open(table.schema).write_table(table, **({"row_group_size": len(table)} if self._is_parquet else {}))
+        writer = self._open(table.schema)
+        self._settle()
+        self._pending = self._helper.submit(writer.write_table, table, max(len(table), 1))
 
     def abandon(self) -> None:
         self._shut()
@@ -72,6 +79,7 @@ class Columnar:
 
     def _open(self, schema: Any) -> Any:
         if self._writer is None:
+            self._helper = ThreadPoolExecutor(1)
             self._file = os.fdopen(os.dup(self._fd), "wb")
             if self._is_parquet:
                 from pyarrow import parquet
@@ -83,11 +91,22 @@ class Columnar:
                 self._writer = ipc.new_file(self._file, schema)
         return self._writer
 
+    def _settle(self) -> None:
+        """Wait for what is being written. Raises OSError."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
     def _shut(self) -> None:
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
+            self._settle()
             self._writer.close()
+        finally:
+            self._helper.shutdown()
             self._file.close()
-            self._writer = self._file = None
+            self._writer = self._file = self._helper = None
 
     def _arrays(self) -> dict[str, Any]:
         """The input's columns of a chunk as its files have them, as long as all rows come from batches of one kind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 from contextlib import ExitStack, contextmanager
@@ -93,7 +94,23 @@ def export(
     Raises UsageError, InputError, OutputError (73) and OutputIOError (74); what was there before is there then.
     """
     check_format(what.form)
-    places = Places(results, errors, checkpoint)
+    with _uncollected():
+        return _export(what, Places(results, errors, checkpoint), taken, checkpoint)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Leave rows to their counts: there are no circles among them, and looking for some takes a fifth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _export(what: Export, places: Places, taken: Taken | None, checkpoint: Callable[[], object]) -> Written:
 
     def chunks() -> Iterator[Chunk]:
         for chunk in joined(places, taken, what.keep):

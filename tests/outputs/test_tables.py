@@ -23,6 +23,7 @@ from batcher.failures import OutputError, OutputIOError
 from batcher.inputs.recipe import Recipe
 from batcher.outputs import joining
 from batcher.outputs.columns import fields_of
+from batcher.outputs.table import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -303,9 +304,17 @@ def test_what_was_there_stays_where_an_export_fails(files: Files, form: str, mon
     class BrokenError(Exception):
         pass
 
-    def broken(*_: object) -> None:
-        raise BrokenError
+    take, taken = Shape.take, []
 
+    def broken(shape: Shape, chunk: Any) -> Any:
+        taken.append(chunk)
+        if len(taken) > 1:
+            raise BrokenError
+        return take(shape, chunk)
+
+    monkeypatch.setattr(joining, "ROWS", 1)
+    monkeypatch.setattr(joining, "_AT_ONCE", 1)
+    files.input([{"id": 1, "prompt": "p"}, {"id": 2, "prompt": "p"}])
     before = {*files.path.iterdir()}
     with monkeypatch.context() as patch:
         patch.setattr("batcher.outputs.table.Shape.take", broken)
