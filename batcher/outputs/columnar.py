@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from batcher.outputs.types import Seen, array_of
 
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from batcher.model import Json
+
+
+GROUP: Final = 16 << 10
+"""Rows that are written together, as a row group of Parquet."""
+BYTES: Final = 16 << 20
+"""Bytes of such rows that are aimed at."""
 
 
 class Columnar:
@@ -39,6 +45,8 @@ class Columnar:
         """That of the record batches; false once there were rows of others, or none."""
         self._file: Any = None
         self._writer: Any = None
+        self._held: list[Any] = []
+        """Tables that wait until they are enough for a group."""
         self._helper: Any = None
         self._pending: Future[None] | None = None
         """What is being compressed and written beside the next rows, which are read meanwhile."""
@@ -63,10 +71,9 @@ class Columnar:
             self._given[name] if name in self._given else array_of(values, self._types[name])
             for name, values in columns.items()
         ]
-        table = pa.Table.from_arrays(arrays, names=[*columns])
-        writer = self._open(table.schema)
-        self._settle()
-        self._pending = self._helper.submit(writer.write_table, table, max(len(table), 1))
+        self._held.append(pa.Table.from_arrays(arrays, names=[*columns]))
+        if sum(map(len, self._held)) >= GROUP or sum(table.nbytes for table in self._held) >= BYTES:
+            self._write_held()
 
     def abandon(self) -> None:
         self._shut()
@@ -74,6 +81,8 @@ class Columnar:
     def close(self) -> None:
         import pyarrow as pa
 
+        if self._held:
+            self._write_held()
         self._open(pa.schema([*self._types.items()]))
         self._shut()
 
@@ -91,6 +100,14 @@ class Columnar:
                 self._writer = ipc.new_file(self._file, schema)
         return self._writer
 
+    def _write_held(self) -> None:
+        import pyarrow as pa
+
+        table, self._held = pa.concat_tables(self._held), []
+        writer = self._open(table.schema)
+        self._settle()
+        self._pending = self._helper.submit(writer.write_table, table, max(len(table), 1))
+
     def _settle(self) -> None:
         """Wait for what is being written. Raises OSError."""
         pending, self._pending = self._pending, None
@@ -98,6 +115,7 @@ class Columnar:
             pending.result()
 
     def _shut(self) -> None:
+        self._held = []
         if self._writer is None:
             return
         try:

@@ -45,8 +45,6 @@ class Places:
     results: BinaryIO
     errors: BinaryIO | None = None
     checkpoint: Callable[[], object] = bool
-    count: int = 0
-    """Results that were found."""
     strays: list[int] = field(default_factory=list)
     """Places of lines whose number another line has, or that have none that can be kept."""
     _at: array[int] = field(default_factory=lambda: array("Q"))
@@ -55,7 +53,6 @@ class Places:
     def read(self) -> None:
         """Note where all lines stand; of failures of one row the last holds, and only where it has no result."""
         for _, seq, place in self._results():
-            self.count += 1
             if 0 <= seq < _FARTHEST and not self.of(seq):
                 self._put(seq, place)
             else:

@@ -170,7 +170,7 @@ def scheduler_for(
 
     def refuse(job: Job, error: LineError) -> None:
         failure = Failure(FailureClass.PERMANENT, error.code, error.message)
-        reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, row=job.row, failure=failure))
+        reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, columns=job.columns, failure=failure))
 
     concurrency = concurrency_for(options, server)
     calls = packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, size=options.pack)
