@@ -37,6 +37,8 @@ ROWS: Final = 1024
 """Rows of a chunk at most: what is read of them stays in the caches of the processor."""
 BYTES: Final = 4 << 20
 """Bytes of a chunk that are aimed at."""
+_FOREIGN: Final = frozenset({"parsed", "columns", "tool_calls", "choices", "turns"})
+"""Keys under which values of others stand that come into tables."""
 _AT_ONCE: Final = 256
 """Rows whose lines are fetched together."""
 
@@ -139,7 +141,7 @@ def _alone(places: Places) -> Iterator[Group]:
     """Every line, by its number, and then those that have none."""
     for found in _some(_numbered(places)):
         texts = places.lines(found)
-        yield Group(texts=texts, records=_read_all(texts, read_record))
+        yield Group(texts=texts, records=_records(texts))
 
 
 def _numbered(places: Places) -> Iterator[int]:
@@ -153,7 +155,7 @@ def _of_input(places: Places, taken: Taken) -> Iterator[Group]:
         group = _group(lines, taken)
         found = [places.of(seq) for seq in group.seqs]
         group.texts = places.lines(found)
-        group.records = _read_all(group.texts, read_record)
+        group.records = _records(group.texts)
         if [record.get("id") for record in group.records] != group.idents:
             _look_closer(group, found, places, repeat)
         yield group if taken.selection is None else _chosen(group, taken.selection, found)
@@ -197,7 +199,10 @@ def _group(lines: Sequence[Line], taken: Taken) -> Group:
     group = Group(lines=[*lines])
     data = [line.data for line in lines]
     are_json = set(map(type, data)) == {bytes}
-    records = _read_all(data, _unread) if are_json else [{}] * len(lines)  # type: ignore[arg-type]  # as it says
+    records: list[dict[str, Json]] = [{}] * len(lines)
+    if are_json:
+        has_long = codec.has_long_integer(b" ".join(data))  # type: ignore[arg-type]  # as the line before says
+        records = _read_all(data, _unread, has_long=has_long)  # type: ignore[arg-type]  # as above
     if (idents := _own_ids(records, taken.recipe)) is not None:
         group.seqs, group.rows, group.idents = [line.seq for line in lines], [*records], idents
         group.owns = [True] * len(lines)
@@ -273,12 +278,22 @@ def _is_of(ident: str, name: str, turn: int | None, is_own: bool) -> bool:  # no
     return name == ident or (not is_own and name.partition("#")[0] == ident)
 
 
-def _read_all(texts: Sequence[bytes], read: Callable[[bytes], dict[str, Json] | None]) -> list[dict[str, Json]]:
+def _records(texts: Sequence[bytes]) -> list[dict[str, Json]]:
+    """The objects on lines of results, empty ones where there is none; numbers of others stand under few keys."""
+    records = _read_all(texts, read_record, has_long=False)
+    if not _FOREIGN.isdisjoint(set().union(*records)) and codec.has_long_integer(b" ".join(texts)):
+        records = _read_all(texts, read_record, has_long=True)
+    return records
+
+
+def _read_all(
+    texts: Sequence[bytes], read: Callable[[bytes], dict[str, Json] | None], *, has_long: bool
+) -> list[dict[str, Json]]:
     """The objects on lines, empty ones where there is none; what is unusual about one of them is looked at by `read`.
 
-    To look at all for long integers at once is a fourth of the work for lines of 1 kB.
+    `has_long`: there may be integers among them that orjson makes fractions of.
     """
-    if not codec.has_long_integer(b" ".join(texts)):
+    if not has_long:
         with suppress(orjson.JSONDecodeError):
             found = [orjson.loads(text) if text else {} for text in texts]
             if set(map(type, found)) == {dict}:
