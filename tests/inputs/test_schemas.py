@@ -75,6 +75,12 @@ def test_what_is_no_schema_is_refused(given: Any) -> None:
         schema_of(given)
 
 
+def test_nothing_is_fetched() -> None:
+    """A reference to another place is refused for that alone, whether anybody is there or not."""
+    with pytest.raises(UsageError, match=r"refers to http://127\.0\.0\.1:9/x, and nothing is fetched"):
+        schema_of({"$ref": "http://127.0.0.1:9/x"})
+
+
 def test_drafts_are_told_apart() -> None:
     """By `$schema`; without one it is the newest."""
     older = {

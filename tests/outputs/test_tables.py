@@ -245,7 +245,7 @@ def test_vectors_are_lists_of_float32(files: Files) -> None:
 def test_a_field_of_the_answer_stands_beside_one_of_the_input(files: Files) -> None:
     """Names that are taken, also in another case, get a prefix; of two columns none is lost."""
     files.input([{"id": 1, "prompt": "p", "Label": "mine", "text": "t", "answer_text": "u", "error": 5}])
-    files.results([result(0, "1", "A", parsed={"label": "theirs", "error": "field", "text": "x"})])
+    files.results([result(0, "1", "A", parsed={"label": "theirs", "error": "field", "text": "x", "PROMPT": "y"})])
     (row,) = files.table()
     assert row == {
         "id": 1,
@@ -258,6 +258,7 @@ def test_a_field_of_the_answer_stands_beside_one_of_the_input(files: Files) -> N
         "answer_label": "theirs",
         "answer_error": "field",
         "answer_text_3": "x",
+        "answer_PROMPT": "y",
         "answer_error_2": None,
     }
 
