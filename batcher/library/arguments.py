@@ -66,6 +66,8 @@ class AskOptions(TypedDict, total=False):
     image_field: str | None
     params: Mapping[str, Json]
     option: Mapping[str, Json]
+    json: bool
+    schema_retries: int
     stream: bool
     pack: int
     limit: int | None
@@ -107,6 +109,9 @@ class FileOptions(TypedDict, total=False):
     wait_lock: Duration
     ordered: bool
     atomic: bool
+    keep: Iterable[str] | None
+    table: str
+    formula_guard: bool
     embedding_format: Literal["float", "base64"]
 
 
@@ -126,6 +131,7 @@ class RunOptions(MapOptions, total=False):
     """The options of a run over files."""
 
     prompt: str | None
+    schema: Any
     input_format: str | None
     encoding: str | None
     sql: str | None

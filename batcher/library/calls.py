@@ -49,9 +49,7 @@ class Caller:
         values = {**self.values, **options}
         if prompt is not None:
             values["prompt"] = prompt
-        if schema is not None:
-            values["params"] = schema.put(values.get("params") or {})
-        return values
+        return values if schema is None else schema.put(values)
 
     def work(
         self,

@@ -9,7 +9,7 @@ from batcher import codec
 from batcher.failures import UsageError
 
 if TYPE_CHECKING:
-    from batcher.model import Completion, Json
+    from batcher.model import Completion
 
 MISMATCH = "schema_mismatch"
 """The flag of an answer that is not what the schema says."""
@@ -37,11 +37,11 @@ class Schema:
                 "schema is a JSON schema as a mapping, or a class with model_json_schema, such as pydantic's"
             )
 
-    def put(self, params: Mapping[str, Json]) -> dict[str, Json]:
-        """The parameters of a run that asks for it. Raises UsageError if they ask for a format themselves."""
-        if taken := {"format", "response_format"} & params.keys():
+    def put(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a run that asks for it. Raises UsageError if they ask for a format themselves."""
+        if taken := {"format", "response_format"} & (values.get("params") or {}).keys():
             raise UsageError(f"schema and params both say what answers look like: leave {taken.pop()!r} out of params")
-        return {**params, "format": self.schema}
+        return {**values, "schema": self.schema}
 
     def read(self, completion: Completion) -> Any:
         """Make the object; an answer that does not fit is flagged, and there is none."""

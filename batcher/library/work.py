@@ -164,7 +164,13 @@ class Work:
                 )
                 jobs = intake.jobs(self._lines())
                 scheduler = scheduler_for(chosen, server, jobs, self._reject, pool=self.pool, wake=self._send)
-                engine = Engine(scheduler, exchanges_for(chosen, server), raw=chosen.raw, renew=server.renew)
+                engine = Engine(
+                    scheduler,
+                    exchanges_for(chosen, server),
+                    raw=chosen.raw,
+                    schema_retries=chosen.schema_retries,
+                    renew=server.renew,
+                )
                 intake.rest = engine.waker()
                 self._feed = feed_of(self.rows, engine.waker(), lambda: AHEAD * scheduler.allowed * chosen.pack)
                 self.rows = None  # it is the feed's to let go

@@ -42,7 +42,9 @@ def test_the_types_are_those_of_options() -> None:
     written = dict(RunOptions.__annotations__)
     assert set(written) - set(KeyOptions.__annotations__) == {one.name for one in fields(Options)}
     assert set(StreamOptions.__annotations__) - set(KeyOptions.__annotations__) == {
-        name for name in written if name not in {*arguments.NOT_STREAMED, "prompt", *KeyOptions.__annotations__}
+        name
+        for name in written
+        if name not in {*arguments.NOT_STREAMED, "prompt", "schema", *KeyOptions.__annotations__}
     }
 
 

@@ -23,6 +23,8 @@ ANSWERS = {
     "Atlantis": '{"name": "Atlantis", "people": "none"}',
     "Words": "There is no such city.",
 }
+AGAIN = '{"name": "Atlantis", "people": 0}'
+"""The answer to whoever asks on."""
 
 
 class City(BaseModel):
@@ -41,7 +43,8 @@ def answering() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             asked.append(body)
-            message = {"role": "assistant", "content": ANSWERS[body["messages"][-1]["content"]]}
+            first, *again = body["messages"]
+            message = {"role": "assistant", "content": AGAIN if again else ANSWERS[first["content"]]}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             data = json.dumps({"id": "1", "object": "chat.completion", "model": "m", "choices": [choice]}).encode()
             self.send_response(200)
@@ -69,6 +72,7 @@ def ask(url: str, names: list[str], **options: Any) -> list[batcher.Result[str, 
         "dialect": "openai",
         "endpoint": "/v1/chat/completions",
         "stream": False,
+        "schema_retries": 0,
     } | options
     return batcher.map(names, model="m", concurrency=2, **settings)
 
@@ -85,6 +89,15 @@ def test_answers_become_objects() -> None:
     assert ["schema_mismatch" in result.flags for result in results] == [False, True, True]
     assert [result.text for result in results] == [ANSWERS[name] for name in ("Paris", "Atlantis", "Words")]
     assert kept[0].parsed == {"name": "Paris", "people": 2100000}
+
+
+def test_what_does_not_fit_is_asked_again() -> None:
+    """With the fault named; the object is that of the answer that fits."""
+    with answering() as (url, asked):
+        [result] = ask(url, ["Atlantis"], schema=City, schema_retries=1)
+        assert "people" in asked[1]["messages"][-1]["content"]
+    assert result.parsed == City(name="Atlantis", people=0)
+    assert "schema_mismatch" not in result.flags
 
 
 def test_objects_of_results_that_were_kept(tmp_path: Any) -> None:
@@ -108,4 +121,5 @@ def test_one_format_is_asked_for() -> None:
     """Parameters that say what answers look like contradict it."""
     with pytest.raises(UsageError, match="leave 'format' out of params"):
         batcher.map(["x"], schema=City, params={"format": "json"})
-    assert Schema(City).put({"temperature": 0}) == {"temperature": 0, "format": City.model_json_schema()}
+    values = {"params": {"temperature": 0}}
+    assert Schema(City).put(values) == {**values, "schema": City.model_json_schema()}

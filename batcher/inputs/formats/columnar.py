@@ -93,19 +93,26 @@ def _alone(batch: Any) -> Iterator[Any]:
 class _Stretch:
     """Batches that follow on one another, made when a row of them is asked for; the last one that was is kept."""
 
-    __slots__ = ("_batches", "_begin", "_end", "_open", "_rows", "names")
+    __slots__ = ("_batch", "_batches", "_begin", "_end", "_open", "_rows", "names")
 
     def __init__(self, open_batches: Callable[[], Iterator[Any]], names: Sequence[str]) -> None:
         self._open = open_batches
         self.names = names
         self._batches: Iterator[Any] | None = None
         self._begin = self._end = 0
+        self._batch: Any = None
         self._rows: list[tuple[Json, ...]] = []
 
     def row(self, place: int) -> tuple[Json, ...]:
         if not self._begin <= place < self._end:
             self._read(place)
         return self._rows[place - self._begin]
+
+    def piece(self, place: int) -> tuple[Any, int]:
+        """The batch with a row, as Arrow has it, and where in it the row stands."""
+        if not self._begin <= place < self._end:
+            self._read(place)
+        return self._batch, place - self._begin
 
     def _read(self, place: int) -> None:
         """Have the batch with a row, by way of those before it. Raises `LineError`."""
@@ -119,6 +126,7 @@ class _Stretch:
                     break
             if batch.nbytes > batch.num_rows * LINE_LIMIT:
                 raise LineError("line_too_large", f"the row is longer than {LINE_LIMIT >> 20} MiB")
+            self._batch = batch
             self._rows = list(zip(*map(_column, batch.columns), strict=True)) or [()] * batch.num_rows
         except StopIteration:
             self._batches, self._begin, self._end = None, 0, 0
@@ -170,12 +178,16 @@ class Record:
     def raw(self) -> None:
         return None
 
+    def piece(self) -> tuple[Any, int]:
+        """The record batch in which the row stands, with all its types, and where. Raises `LineError`."""
+        return self._stretch.piece(self._place)
+
 
 def _columns(schema: Any, reading: Reading) -> list[str] | None:
     """The columns to read; those that are asked for and are not there are told by the rows."""
     names = [str(name) for name in schema.names]
     unique(names, reading)
-    if reading.columns is None:
+    if reading.columns is None or reading.is_whole:
         return None
     return [name for name in names if name in reading.columns]
 

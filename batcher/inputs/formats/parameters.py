@@ -206,6 +206,8 @@ OTHER_KEYS = frozenset(
         "metadata",
         "options",
         "params",
+        "schema",
+        "turns",
     ]
 )
 """What else a line may hold."""

@@ -25,6 +25,8 @@ class Reading:
     sheet: str | None = None
     columns: tuple[str, ...] | None = None
     """Columns that are asked for; all, where it cannot be said."""
+    is_whole: bool = False
+    """The others are read as well."""
     note: Callable[[str], object] = bool
     """Tells people something that does not end the run."""
 
