@@ -132,7 +132,7 @@ def test_what_is_said_as_it_is_anyway_means_nothing() -> None:
 
 
 @pytest.mark.anyio
-async def test_keys_and_headers_by_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_and_headers_by_argument(monkeypatch: pytest.MonkeyPatch, sim: BackgroundSimulator) -> None:
     """They reach the server, win over the environment, and are shown nowhere."""
     monkeypatch.setenv("OPENAI_API_KEY", "of-the-environment")
     before = dict(os.environ)
