@@ -297,18 +297,26 @@ def _typed(name: str, value: Any) -> Any:
             raise UsageError(f"dialect is {' or '.join(Api)}, not {value!r}") from None
     if name in PATHS and isinstance(value, str):
         return Path(value)
-    if name == "base_url":
-        return (value,) if isinstance(value, str) else tuple(value or ())
-    if name == "done_from":
-        return tuple(map(Path, [value] if isinstance(value, str | Path) else value or ()))
+    if name in _SEVERAL:
+        return _several(name, value)
     if name in _READ and isinstance(value, str | int | float):
         try:
             return _READ[name](value)
         except ValueError as error:
             raise UsageError(f"{name} {error}") from None
-    if name == "fail_on" and not isinstance(value, str):
-        return frozenset(value)
     return value
+
+
+def _several(name: str, value: Any) -> Any:
+    """What may be one or several, as its field has them; flags in a text are separated by commas."""
+    if isinstance(value, str):
+        value = value.split(",") if name == "fail_on" else [value]
+    if isinstance(value, Path):
+        value = [value]
+    try:
+        return _SEVERAL[name](value or ())
+    except TypeError:
+        raise UsageError(f"{name} must be one or a list of several, not {type(value).__name__}") from None
 
 
 def _seconds(name: str, value: str | timedelta) -> float:
@@ -357,3 +365,9 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "keep_alive": str,
 }
 """Options that may be given as text or as a number, and how they are read."""
+_SEVERAL: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "base_url": tuple,
+    "done_from": lambda value: tuple(map(Path, value)),
+    "fail_on": frozenset,
+}
+"""Options of which there may be several, and how they are kept."""
