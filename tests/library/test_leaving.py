@@ -206,6 +206,17 @@ async def test_ctrl_c_in_a_source_is_ctrl_c() -> None:
         await all_of(agen_of(asyncio.CancelledError))
 
 
+async def test_a_group_of_the_sources_own_stays_one() -> None:
+    """What the library wraps it unwraps, and nothing else."""
+
+    def rows() -> Iterator[str]:
+        yield "Hello"
+        raise ExceptionGroup("mine", [KeyError("x")])
+
+    with pytest.raises(ExceptionGroup, match="mine"):
+        await all_of(rows())
+
+
 def agen_of(error: type[BaseException]) -> AsyncIterator[str]:
     async def rows() -> AsyncIterator[str]:
         yield "Hello"
