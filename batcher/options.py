@@ -306,21 +306,6 @@ def _checked(name: str, kind: str, value: Any) -> Any:
     raise UsageError(f"{name} must be {what}, not {type(value).__name__}")
 
 
-def _columns(value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    parts = value.split(",") if isinstance(value, str) else value
-    return tuple(part.strip() for part in parts if part.strip())
-
-
-_SEVERAL: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "base_url": lambda value: (value,) if isinstance(value, str) else tuple(value or ()),
-    "done_from": lambda value: tuple(map(Path, [value] if isinstance(value, str | Path) else value or ())),
-    "keep": _columns,
-}
-"""Of which there may be several, or one by itself."""
-
-
 def _typed(name: str, value: Any) -> Any:
     """A Python argument as its field has it: text that stands for an API or a path is one. Raises UsageError."""
     if name in DURATIONS and isinstance(value, str | timedelta):
@@ -332,16 +317,26 @@ def _typed(name: str, value: Any) -> Any:
             raise UsageError(f"dialect is {' or '.join(Api)}, not {value!r}") from None
     if name in PATHS and isinstance(value, str):
         return Path(value)
-    if name in _SEVERAL:
-        return _SEVERAL[name](value)
+    if name in _SEVERAL and (value is not None or name != "keep"):
+        return _several(name, value)
     if name in _READ and isinstance(value, str | int | float):
         try:
             return _READ[name](value)
         except ValueError as error:
             raise UsageError(f"{name} {error}") from None
-    if name == "fail_on" and not isinstance(value, str):
-        return frozenset(value)
     return value
+
+
+def _several(name: str, value: Any) -> Any:
+    """What may be one or several, as its field has them; flags and columns in a text are separated by commas."""
+    if isinstance(value, str):
+        value = value.split(",") if name in ("fail_on", "keep") else [value]
+    if isinstance(value, Path):
+        value = [value]
+    try:
+        return _SEVERAL[name](value or ())
+    except TypeError:
+        raise UsageError(f"{name} must be one or a list of several, not {type(value).__name__}") from None
 
 
 def _seconds(name: str, value: str | timedelta) -> float:
@@ -390,3 +385,10 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "keep_alive": str,
 }
 """Options that may be given as text or as a number, and how they are read."""
+_SEVERAL: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "base_url": tuple,
+    "done_from": lambda value: tuple(map(Path, value)),
+    "fail_on": frozenset,
+    "keep": lambda value: tuple(part.strip() for part in value if part.strip()),
+}
+"""Options of which there may be several, and how they are kept."""

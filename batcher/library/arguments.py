@@ -186,4 +186,6 @@ def streamed(values: Mapping[str, Any], what: str) -> Chosen:
 def _said(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise UsageError(f"{name} must be text, not {type(value).__name__}")
+    if not value.strip():
+        raise UsageError(f"{name} is empty")
     return value

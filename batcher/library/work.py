@@ -132,7 +132,9 @@ class Work:
         except asyncio.CancelledError as error:
             self.error = None if is_cancelled() else error  # whoever closes it knows; a source may raise its own
         except BaseException as error:  # noqa: BLE001 - it is raised where the results are taken
-            while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            while (
+                isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1 and error is not self.source_error
+            ):
                 error = error.exceptions[0]
             self.error = error
         finally:

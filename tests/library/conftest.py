@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from batcher.simulator import BackgroundSimulator
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackgroundSimulator]:
     with simulator_thread() as simulator:
         monkeypatch.setenv("OLLAMA_HOST", simulator.url)

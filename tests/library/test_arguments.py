@@ -106,6 +106,11 @@ def test_an_unknown_option_is_a_type_error(call: Any, values: dict[str, Any], wo
         ({"params": [1]}, "params must be a mapping, not list"),
         ({"min_speed": KEY}, "min_speed must be a number, not str"),
         ({"api_key": 5}, "api_key must be text, not int"),
+        ({"api_key": " "}, "api_key is empty"),
+        ({"base_url": 5}, "base_url must be one or a list of several, not int"),
+        ({"done_from": 5}, "done_from must be one or a list of several, not int"),
+        ({"fail_on": "lenght"}, "fail_on does not know lenght"),
+        ({"concurrency": None}, "concurrency must be auto, a number such as 8"),
         ({"api_key": KEY, "api_key_env": "X"}, "give one of them"),
         ({"headers": [1]}, "headers must be a mapping"),
         ({"progress": "yes"}, "progress is True, False or a function, not str"),
@@ -134,7 +139,7 @@ def test_what_is_said_as_it_is_anyway_means_nothing() -> None:
 
 
 @pytest.mark.anyio
-async def test_keys_and_headers_by_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_and_headers_by_argument(monkeypatch: pytest.MonkeyPatch, sim: BackgroundSimulator) -> None:
     """They reach the server, win over the environment, and are shown nowhere."""
     monkeypatch.setenv("OPENAI_API_KEY", "of-the-environment")
     before = dict(os.environ)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from batcher.simulator import BackgroundSimulator
 
 
+pytestmark = pytest.mark.usefixtures("sim")
+
+
 def test_a_row_for_each_text(sim: BackgroundSimulator) -> None:
     """In order, equal ones alike, packed into few requests; as the type that was asked for."""
     texts = [*names(40), names(1)[0]]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from batcher.simulator import BackgroundSimulator
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("sim")]
 
 
 @pytest.mark.parametrize(("calls", "limit"), [(2, 4), (3, 4), (5, 2), (7, 1)])

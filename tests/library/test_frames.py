@@ -21,6 +21,8 @@ from batcher.simulator import text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.usefixtures("sim")
+
 COLUMNS: dict[str, list[Any]] = {
     "id": [3, 1, 2],
     "text": ["a", "b", "c"],

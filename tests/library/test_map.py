@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from batcher.simulator import BackgroundSimulator
 
+pytestmark = pytest.mark.usefixtures("sim")
+
 SLOWEST_FIRST = [
     {"id": name, "prompt": f"[[sim id={name} ttft={0.1 - place / 100}]]"} for place, name in enumerate(names(9))
 ]

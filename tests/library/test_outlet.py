@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from batcher.library.outlet import Outlet
 from batcher.library.result import Result
@@ -52,6 +52,7 @@ async def test_whoever_brings_waits_until_all_is_taken() -> None:
     assert len(emptied) == 2
 
 
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from(["put", "take", "cancel", "turn", "all"]), max_size=40))
 async def test_each_result_is_taken_once(steps: list[str]) -> None:
     """In the order in which they came, whatever happens to those who wait; and nobody is left waiting at the end."""

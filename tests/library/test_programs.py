@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from batcher.simulator import BackgroundSimulator
 
+pytestmark = pytest.mark.usefixtures("sim")
+
 PAGE = (PROJECT / "docs" / "python.md").read_text()
 PROGRAMS = dict(re.findall(r"^### (.+?)\n\n```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 PRINTED = {

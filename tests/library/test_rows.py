@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from support.commandline import names, prompts
 from support.programs import agen, all_of
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from batcher.simulator import BackgroundSimulator
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("sim")]
 
 
 class Opaque:
@@ -183,6 +183,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(st.lists(VALUES | st.dictionaries(st.sampled_from(["id", "prompt", "meta", "text", "x"]), VALUES), max_size=4))
 async def test_no_row_raises_anything_else(rows: list[Any]) -> None:
     """Each row is a job or a refusal with words, whatever it holds; its line is JSON, and its row rides along."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from batcher.simulator import BackgroundSimulator
 
+pytestmark = pytest.mark.usefixtures("sim")
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
