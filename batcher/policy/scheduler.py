@@ -144,7 +144,7 @@ class Scheduler:
         lane = self._in_flight.pop(call)
         sent = lane.lands(call, attempt, now)
         if attempt.failure is None:
-            lane.served(call, sent)
+            lane.served(call, sent, now)
             history.came_back(call)
             self.quota.earn(call)
             self._judge.served()
