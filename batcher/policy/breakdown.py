@@ -70,8 +70,9 @@ class Breakdown:
         return self.survived > 0 and self.survived > HALF * (self.guiltless - 1)
 
     def takes(self, call: Call, now: float) -> bool:
-        """Whether what the call met is this breakdown, and no other."""
-        return now <= self.until and call in self.members and call not in self.failed
+        """Whether what the call met is this breakdown, and no other: one that most have survived is over."""
+        is_on = now <= self.until and not self.is_witnessed
+        return is_on and call in self.members and call not in self.failed
 
     def fails(self, call: Call, *, is_free: bool) -> None:
         """A member met it. Hung up on for the first time it is sent again for nothing, and could be so by chance."""

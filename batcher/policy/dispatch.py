@@ -133,8 +133,16 @@ class Dispatch:
         return self.suspects.broke_down_alone(call)
 
     def _acquit(self, present: Container[Call]) -> None:
-        """A server broke down with these there: suspects who were not, and may be sent again, go as others do."""
-        for call in self.suspects.acquit(lambda one: one not in present and self.retry.allows(one.counted)):
+        """A server broke down with these there: suspects who were not, and may be sent again, go as others do.
+
+        Where others were served and nothing new is left, that is done once for each: among others who break off each
+        time as well, nothing is found out.
+        """
+        is_served = any(lane.served_until > -math.inf for lane in self.live)
+        is_once = is_served and self.backlog.is_exhausted and not self.backlog.has_new
+        for call in self.suspects.acquit(
+            lambda one: one not in present and self.retry.allows(one.counted), is_once=is_once
+        ):
             self.backlog.set_aside(call)
 
     def _pick(self, lane: Lane, now: float) -> Call | None:
@@ -235,8 +243,8 @@ class Dispatch:
 
     def _is_alone_to_blame(self, lane: Lane, call: Call) -> bool:
         """Whether nothing is left but retries, of what others were served there: who is to be spared for their sake?"""
-        backlog = self.backlog
-        return backlog.is_exhausted and not backlog.has_new and lane.service(call).serves_most
+        backlog, service = self.backlog, lane.service(call)
+        return backlog.is_exhausted and not backlog.has_new and service.ever_served and not service.is_held
 
     def _fresh(self, lane: Lane, now: float) -> Call | None:
         """Take a call that was set aside, or read on. A lane keeps to its group as long as the window has any of it."""

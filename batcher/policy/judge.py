@@ -18,7 +18,7 @@ from batcher.policy import history
 from batcher.policy.backlog import size_of
 from batcher.policy.breakdown import CRASHES
 from batcher.policy.evidence import ITS_OWN, Fault
-from batcher.policy.lastlook import ROOM
+from batcher.policy.lastlook import LEAST_S, ROOM
 from batcher.policy.quota import RETRY, THROTTLED
 from batcher.policy.setback import Setback
 from batcher.policy.suspects import convicted
@@ -80,6 +80,7 @@ class Judge:
         assert failure is not None
         if failure.code == "disconnected" and not call.resent and not lane.breaker.is_down:
             # a keep-alive connection that the server closed as it was reused: nobody's fault, and no attempt
+            self._odd_since(lane, call, now)
             if lane.lonely is not call:
                 self.dispatch.broke_down(lane, call, now, is_free=True)
             history.came_back(call)
@@ -87,6 +88,8 @@ class Judge:
             lane.tells_nothing(call)
             return self.park(call, now, now)
         setback = Setback(call, failure, sent, now)
+        if failure.code == "disconnected":
+            setback.odd_since = self._odd_since(lane, call, now)
         if failure.code in CRASHES:
             setback.is_alone = lane.solitary is call
             if lane.lonely is not call:
@@ -154,6 +157,21 @@ class Judge:
         if failure.kind is FailureClass.THROTTLE:
             return self._wait_as_told(lane, setback)
         return self._try_again(lane, setback)
+
+    def _odd_since(self, lane: Lane, call: Call, now: float) -> float:
+        """A server hung up on the call. Say since when it does so and serves others, if it now does so to all.
+
+        That is asked where nobody is left who was never sent: the last ones would be waited with for as long as a
+        server may be away, though it was there when it hung up on them before.
+        """
+        suspects, root = self.dispatch.suspects, lane.endpoint.root
+        if not lane.breaker.is_down and not lane.service(call).is_held:
+            suspects.hung_up(call, root, lane.served_until, now)
+            return math.inf
+        since = suspects.outlived(call, root, lane.served_until)
+        if since < math.inf:
+            self.dispatch.backlog.peek()
+        return math.inf if self._brings_evidence() else since
 
     def _is_hopeless(self, lane: Lane, now: float) -> bool:
         """Whether nothing was ever served for so long that it matters no more in which ways the servers fail."""
@@ -224,6 +242,8 @@ class Judge:
     def _is_too_soon(self, setback: Setback) -> bool:
         """Whether nobody was ever served of what the call asks for, and others may tell yet whose fault that is."""
         call, backlog = setback.call, self.dispatch.backlog
+        if setback.is_odd:
+            return setback.now - setback.odd_since < LEAST_S
         if setback.failure.code in ITS_OWN or any(lane.service(call).ever_served for lane in self.dispatch.live):
             return False
         backlog.peek()

@@ -80,6 +80,8 @@ class Lane:
     """The last failure that held the lane."""
     paced_until: float = -math.inf
     """When what was kept back last has its allowance."""
+    served_until: float = -math.inf
+    """When the last answer ended that it served."""
     requests: int = 0
     """How many were sent there."""
     throttles: int = 0
@@ -265,12 +267,13 @@ class Lane:
             self.solitary = None
             self.shared_until = now + SHARED * (now - sent)
 
-    def served(self, call: Call, sent: float) -> None:
+    def served(self, call: Call, sent: float, now: float) -> None:
         """The server did what was asked."""
         self.breaker.answered()
         self.service(call).served(sent, is_first=not call.sent)
         self._has_loaded(call)
         self.trouble = None
+        self.served_until = now
         if self._ramp is not None:
             self._climb(self._ramp)
 
@@ -279,6 +282,10 @@ class Lane:
         call, failure, service = setback.call, setback.failure, self.service(setback.call)
         if failure.code == "not_an_llm" and not service.ever_served:  # a web page is what others than servers say
             setback.failure = replace(failure, kind=FailureClass.FATAL, exit=Exit.CONFIG)
+        if setback.is_odd:
+            self.tells_nothing(call)
+            setback.fault = Fault.CALL
+            return
         setback.fault = service.failed(setback, retry, rng)
         if failure.code == "disconnected" and self._is_gone(setback):
             setback.failure = replace(failure, kind=FailureClass.CONNECTION)

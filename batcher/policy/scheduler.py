@@ -143,7 +143,7 @@ class Scheduler:
         """An answer was taken, and its job asks for more: the call is sent on in its slot, to the same server."""
         lane = self._in_flight[call]
         sent = lane.lands(call, attempt, now)
-        self._has_served(lane, call, sent)
+        self._has_served(lane, call, sent, now)
         lane.frees(call, sent, now)
         lane.sends(call, now)
         return lane.endpoint
@@ -152,7 +152,7 @@ class Scheduler:
         """An answer was taken whose job asks for more, and nothing more is sent: the job stays without a line."""
         lane = self._in_flight.pop(call)
         sent = lane.lands(call, attempt, now)
-        self._has_served(lane, call, sent)
+        self._has_served(lane, call, sent, now)
         lane.frees(call, sent, now)
         self._give_back(call)
 
@@ -161,7 +161,7 @@ class Scheduler:
         lane = self._in_flight.pop(call)
         sent = lane.lands(call, attempt, now)
         if attempt.failure is None:
-            self._has_served(lane, call, sent)
+            self._has_served(lane, call, sent, now)
             verdict = Verdict.ENDED
         else:
             self.quota.lose(call)
@@ -175,8 +175,8 @@ class Scheduler:
             self._give_back(call)
         return verdict
 
-    def _has_served(self, lane: Lane, call: Call, sent: float) -> None:
-        lane.served(call, sent)
+    def _has_served(self, lane: Lane, call: Call, sent: float, now: float) -> None:
+        lane.served(call, sent, now)
         history.came_back(call)
         self.quota.earn(call)
         self._judge.served()

@@ -63,11 +63,6 @@ class Service:
         return self.served_at > -math.inf
 
     @property
-    def serves_most(self) -> bool:
-        """Whether the evidence says that it serves what it is asked, so that who fails does so alone."""
-        return self.evidence.fault() is Fault.CALL
-
-    @property
     def is_unknown(self) -> bool:
         """Whether it was never asked for, or has said nothing yet."""
         return not self.ever_served and self.since == math.inf

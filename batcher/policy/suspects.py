@@ -7,6 +7,7 @@ without those in line, it does not take them for that: they are suspects no long
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -38,6 +39,10 @@ class Suspects:
     """Breakdowns of any kind, each once."""
     _met: dict[Call, tuple[int, int]] = field(default_factory=dict)
     """The number of the first breakdown that a call was in, and in how many it was."""
+    _acquitted: set[Call] = field(default_factory=set)
+    """Who stood in line, and has left it."""
+    _hung_up: dict[Call, tuple[str, float]] = field(default_factory=dict)
+    """Which server that was there hung up on a call, and when: the last time, or the first that it outlived."""
 
     def broke_down(
         self, call: Call, in_flight: Iterable[Call], known: Breakdown | None, now: float, *, is_free: bool = False
@@ -88,9 +93,17 @@ class Suspects:
             behind = [place for place, one in enumerate(self.line, 1) if one.group == call.group]
             self.line.insert(behind[-1] if behind else len(self.line), call)  # what needs no other model comes next
 
-    def acquit(self, absent: Callable[[Call], bool]) -> list[Call]:
-        """The server broke down without these, who leave the line and are returned: they have not done it."""
-        acquitted = [call for call in self.line if absent(call)] if self.line else []
+    def acquit(self, absent: Callable[[Call], bool], *, is_once: bool = False) -> list[Call]:
+        """The server broke down without these, who leave the line and are returned: they have not done it.
+
+        `is_once`: but for those of whom that was said before.
+        """
+        acquitted = (
+            [call for call in self.line if absent(call) and not (is_once and call in self._acquitted)]
+            if self.line
+            else []
+        )
+        self._acquitted.update(acquitted)
         for call in acquitted:
             self.line.remove(call)
             self._together[call] = 0
@@ -100,12 +113,25 @@ class Suspects:
         """Take out of the line every call that `drop` takes."""
         self.line = deque(call for call in self.line if not drop(call))
 
+    def hung_up(self, call: Call, server: str, served: float, now: float) -> None:
+        """A server that seems to be there hung up on the call. What it `served` last ended then."""
+        if self.outlived(call, server, served) == math.inf:
+            self._hung_up[call] = (server, now)
+
+    def outlived(self, call: Call, server: str, served: float) -> float:
+        """Since when this server has hung up on the call and gone on to serve others; infinity if it has not."""
+        root, when = self._hung_up.get(call, ("", math.inf))
+        return when if root == server and when < served else math.inf
+
     def forget(self, call: Call) -> None:
         """The call has met its fate."""
+        if self._hung_up:
+            self._hung_up.pop(call, None)
         if self._together or self._alone:
             self._together.pop(call, None)
             self._alone.pop(call, None)
             self._met.pop(call, None)
+            self._acquitted.discard(call)
 
     def _was_there(self, call: Call) -> None:
         if call in self._together:  # else it has met its fate meanwhile

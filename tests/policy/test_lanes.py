@@ -434,3 +434,16 @@ def test_a_stretch_ends_where_nothing_has_arrived_yet() -> None:
     assert run.send().jobs[0].seq == 1
     run.end(run.sent[-1])
     assert run.scheduler.next(run.now) == Done()
+
+
+def test_what_is_kept_back_for_a_rate_says_until_when() -> None:
+    """Who watches the run tells of it."""
+    run = Run.of(calls(200), limit=64, rpm=60.0)
+    assert run.lane.paced_until == -math.inf
+    sent = run.fill()
+    assert 0 < sent < 64
+    assert run.lane.paced_until == run.waits() > run.now
+    run.now = run.waits()
+    before = run.lane.paced_until
+    assert run.fill()
+    assert run.lane.paced_until > before

@@ -56,6 +56,17 @@ def test_lives_that_went_wrong_once(seed: int) -> None:
     check(seed)
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        9611858,  # one that broke off long after others was taken for one of them
+        9622283,  # those that break off were asked among each other for ten minutes
+    ],
+)
+def test_lives_that_went_wrong_where_nothing_takes_as_long_as_the_last(seed: int) -> None:
+    check(seed, wobbles=True)
+
+
 @pytest.mark.parametrize("retries", [0, 1, 4])
 @pytest.mark.parametrize("limit", [1, 8])
 @pytest.mark.parametrize("failure", [SICK, CUT, LATE, NO_KEY])
@@ -127,3 +138,32 @@ def test_whatever_flies_beside_one_that_kills_the_server_is_served(limit: int, r
         played = Played(life).play()
         fates = {one.jobs[0].seq: verdict for one, verdict in played.verdicts.items()}
         assert fates == {n: Verdict.FAILED if n == place else Verdict.ENDED for n in range(30)}, place
+
+
+@pytest.mark.parametrize("lot", range(12))
+def test_the_last_ones_that_are_hung_up_on_each_time_keep_no_run_waiting(lot: int) -> None:
+    """The server was there when it hung up on them before: it is not waited for as one that has gone."""
+    life = Life(
+        servers=[HOSTED],
+        ways=["hung up" if n % 5 == 2 else "" for n in range(200)],
+        models=1,
+        paths=1,
+        limit=2,
+        takes=0.02,
+        retries=1 if lot % 2 else 4,
+        lot=lot,
+        wobbles=True,
+    )
+    played = Played(life).play()
+    assert played.run.now <= 90.0
+    assert set(map(played.verdicts.get, played.work)) == {Verdict.ENDED, Verdict.FAILED}
+
+
+@pytest.mark.parametrize("way", ["cut", "crash"])
+def test_what_breaks_off_among_others_that_do_is_soon_asked_alone(way: str) -> None:
+    """Sixteen in flight, of which each breaks off: that nobody can tell whose fault it is costs no more than twice."""
+    ways = [way if n % 5 == 2 else "" for n in range(300)]
+    life = Life(servers=[HOSTED], ways=ways, models=3, paths=1, limit=16, takes=2.0, wobbles=True)
+    played = Played(life).play()
+    assert set(map(played.verdicts.get, played.work)) == {Verdict.ENDED, Verdict.FAILED}
+    assert max(played.requests.values()) <= 16

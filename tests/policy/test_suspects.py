@@ -49,6 +49,19 @@ def test_a_breakdown_is_told_by_those_with_nothing_against_them(
     assert later is not known
 
 
+def test_a_breakdown_that_most_have_survived_is_over() -> None:
+    """Who breaks off then does so for another reason, and pays for nothing yet."""
+    suspects, members = Suspects(), calls(5)
+    first = suspects.broke_down(members[0], members[1:], None, 0.0)
+    for one in members[:3]:
+        first.lands(one, is_answered=one is not members[0])
+    assert not first.is_witnessed
+    assert first.takes(members[4], 0.1)
+    first.lands(members[3], is_answered=True)
+    assert first.is_witnessed
+    assert suspects.broke_down(members[4], [], first, 0.1) is not first
+
+
 @pytest.mark.parametrize(
     ("fates", "pays"),
     [
@@ -59,7 +72,7 @@ def test_a_breakdown_is_told_by_those_with_nothing_against_them(
         ("xs..", False),  # the others may still break off
         ("xss.", True),
         ("xsx", False),
-        ("xssx", True),
+        ("xssx", False),  # most had survived: it breaks off by itself, with nobody left beside it
         ("xsxx", False),
         ("xxs", False),
         ("xfs", False),
