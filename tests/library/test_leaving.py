@@ -18,11 +18,11 @@ from support.programs import agen, all_of, is_alone, others, until
 import batcher
 from batcher.failures import UnavailableError
 from batcher.library import calls
+from batcher.servers.contact import Contact, contact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-    from batcher.servers.contact import Contact
     from batcher.simulator import BackgroundSimulator
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("sim")]
@@ -525,7 +525,7 @@ def test_the_debug_mode_and_warnings_have_nothing_to_say(recwarn: pytest.Warning
 
 async def test_a_local_server_that_dies_ends_a_stream_as_it_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its last words, and with what was answered before; waiting for it would be in vain."""
-    found = calls.contact
+    found = contact
 
     @asynccontextmanager
     async def ours(*args: Any) -> AsyncIterator[Contact]:
@@ -582,7 +582,7 @@ async def test_a_source_is_closed_where_no_server_is_found(kind: type[Cursor]) -
     """And a list, which is the caller's, is left alone."""
     source = kind()
     with pytest.raises(UnavailableError):
-        await batcher.amap(source, base_url="http://127.0.0.1:9", max_wait=0)  # type: ignore[arg-type]  # of one kind
+        await batcher.amap(source, base_url="http://127.0.0.1:9", max_wait=0)
     assert source.is_closed
     with pytest.raises(UnavailableError):
         await batcher.amap(["row"], base_url="http://127.0.0.1:9", max_wait=0)
