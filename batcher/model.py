@@ -27,6 +27,10 @@ class Fits(Protocol):
     def words(self) -> str:
         """What it is, for a model; "" if there is nothing more to say than that it is JSON."""
 
+    @property
+    def example(self) -> str:
+        """JSON that fits, to show the form; "" if there is none."""
+
     def fault(self, value: Json) -> str | None:
         """Say what about a value does not fit, the first thing; `None` if all does."""
 

@@ -161,6 +161,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.text": {"formats.delimited", "formats.lines", "formats.reading"},
         "formats.values": set(),
         "formats.workbook": set(),
+        "examples": set(),
         "identity": set(),
         "intake": {
             "blocks", "changes", "done", "formats", "formats.defaults", "formats.jsonl", "formats.shapes",
@@ -177,7 +178,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "remote": {"compression", "formats", "formats.encodings", "formats.reading", "part", "steady"},
         "rows": {"formats.objects"},
         "sandbox": {"expense"},
-        "schemas": set(),
+        "schemas": {"examples"},
         "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset", "shard"},
         "shard": {"done"},
         "source": {"formats", "formats.reading", "part", "parts", "pipe"},

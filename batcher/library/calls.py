@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from batcher.failures import BatcherError, InputError
-from batcher.library.arguments import Chosen, streamed
+from batcher.library.arguments import Chosen, MapOptions, streamed
 from batcher.library.frames import Frame, is_frame, rows_of
 from batcher.library.hosting import Host, on_asyncio
 from batcher.library.rows import Reader, refuse_one
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 Rows: TypeAlias = "Iterable[R] | AsyncIterable[R] | Frame"
 """Rows: texts or mappings, in any iterable, also an asynchronous one; or a frame that speaks Arrow."""
+
+
+_FLAG: Final = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: (rerun|keep)\b)?")
+"""An option as the command has it, and those of its values that messages recommend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,20 @@ def with_results(error: BaseException, results: Any, work: Work | None = None) -
         found.__cause__, error = error, found
     if isinstance(error, BatcherError):
         error.results = results
+        error.args = tuple(in_python(one) if isinstance(one, str) else one for one in error.args)
     return error
+
+
+def in_python(words: str) -> str:
+    """Name options as programs do: `--on-change rerun` is `on_change="rerun"`."""
+    return _FLAG.sub(_renamed, words)
+
+
+def _renamed(match: re.Match[str]) -> str:
+    name = match[1].replace("-", "_")
+    if name not in MapOptions.__annotations__:
+        return match[0]
+    return f'{name}="{match[2]}"' if match[2] else name
 
 
 def error_of_stop(summary: Summary) -> BatcherError | None:

@@ -11,6 +11,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import KeysView, ValuesView
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
@@ -250,6 +251,15 @@ class Pumped(_Held):
                 await iterator.aclose()
         except Exception as error:  # noqa: BLE001 - as above
             self.failed = self.failed or error
+
+
+async def let_go(rows: Any) -> None:
+    """Close a source of which nothing was read; what it says to that is not what ended the work."""
+    with suppress(Exception), anyio.move_on_after(CLEANUP, shield=True):
+        if hasattr(rows, "__anext__") and hasattr(rows, "aclose"):
+            await rows.aclose()
+        elif hasattr(rows, "__next__") and hasattr(rows, "close"):
+            await anyio.to_thread.run_sync(rows.close, abandon_on_cancel=True)
 
 
 def is_cancelled() -> bool:

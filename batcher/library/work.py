@@ -19,7 +19,7 @@ import anyio
 from batcher.failures import ungrouped
 from batcher.inputs.done import DoneIds
 from batcher.inputs.intake import Intake
-from batcher.library.feed import feed_of, is_cancelled
+from batcher.library.feed import feed_of, is_cancelled, let_go
 from batcher.library.outlet import Outlet
 from batcher.library.result import given
 from batcher.library.watching import watching
@@ -27,7 +27,7 @@ from batcher.running.engine import Engine
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import leave
 from batcher.running.signals import out_of_time
-from batcher.running.stops import error_of, stops, too_many
+from batcher.running.stops import error_of, stop_when_gone, stops, too_many
 from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for, selection_of
 from batcher.view.observer import Silent
 from batcher.view.progress import Snapshot
@@ -138,6 +138,8 @@ class Work:
                 error = error.exceptions[0]
             self.error = error
         finally:
+            rows, self.rows = self.rows, None
+            await let_go(rows)  # no server was found
             self.summary.finished = now()
             self.outlet.end()
             self._begun.set()
@@ -188,14 +190,17 @@ class Work:
 
     async def _serve(self, engine: Engine, over: float) -> None:
         """Hand on what comes, until it is all there. `over` is when nothing more is sent."""
-        chosen, feed = self.chosen.options, self._feed
+        chosen, feed, server = self.chosen.options, self._feed, self._server
         assert feed is not None
+        assert server is not None
         if self._is_stopped:
             engine.scheduler.stop()
         async with anyio.create_task_group() as helpers, engine:
             await feed.run()
             self._begun.set()
             helpers.start_soon(self._watch)
+            if server.gone is not None:
+                helpers.start_soon(stop_when_gone, server.gone, engine.stop)
             if over < math.inf:
                 helpers.start_soon(_stop_at, over, engine, out_of_time(chosen.max_duration or 0.0))
             batches = engine.batches()

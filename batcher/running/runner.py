@@ -34,7 +34,7 @@ from batcher.running.recorder import Recorder
 from batcher.running.sharing import leave
 from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
-from batcher.running.stops import EARLY, stops, too_many
+from batcher.running.stops import EARLY, stop_when_gone, stops, too_many
 from batcher.running.wiring import (
     defaults_for,
     exchanges_for,
@@ -54,7 +54,7 @@ from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -269,7 +269,7 @@ class Run:
                 if source.is_regular and self.total is None and self.observer.wants_total:
                     helpers.start_soon(self._count, source)
                 if server.gone is not None:
-                    helpers.start_soon(_stop_with, server.gone, engine)
+                    helpers.start_soon(stop_when_gone, server.gone, engine.stop)
                 async for batch in engine.batches():
                     await recorder.record(batch)
                     batch.clear()  # nobody holds an answer while the next one is waited for
@@ -377,10 +377,3 @@ async def _keep_now_and_then(state: StateKeeper) -> None:
     while True:
         await anyio.sleep(EVERY)
         await to_thread.run_sync(state.keep)
-
-
-async def _stop_with(gone: Callable[[], Awaitable[str]], engine: Engine) -> None:
-    """The local server cannot come back: end the run instead of waiting for it."""
-    words = await gone()
-    message = f"the embedded server died; its last words: {words or '(none)'}"
-    engine.stop(Failure(FailureClass.CONNECTION, "local_server_died", message, exit=Exit.UNAVAILABLE))

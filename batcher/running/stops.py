@@ -20,7 +20,7 @@ from batcher.figures import count, span
 from batcher.model import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from batcher.options import Options
     from batcher.policy.scheduler import Scheduler
@@ -83,3 +83,10 @@ def error_of(failure: Failure) -> BatcherError:
     error = next((kind for kind in kinds if kind.exit == failure.exit), BatcherError)(failure.message)
     error.exit = failure.exit
     return error
+
+
+async def stop_when_gone(gone: Callable[[], Awaitable[str]], stop: Callable[[Failure], object]) -> None:
+    """The local server cannot come back: end the run instead of waiting for it."""
+    words = await gone()
+    message = f"the embedded server died; its last words: {words or '(none)'}"
+    stop(Failure(FailureClass.CONNECTION, "local_server_died", message, exit=Exit.UNAVAILABLE))

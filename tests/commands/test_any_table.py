@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
+from pyarrow import parquet
 from support.commandline import Desk
 from support.datasets import DATASETS
 
@@ -151,3 +152,36 @@ def test_any_table_comes_to_results(
         shown = [orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in rows]
         assert [same.index(one) for one in same] == [shown.index(one) for one in shown]
     assert desk.call("verify", *args, "results.jsonl").code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+@given(
+    numbers=st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=8, unique=True),
+    chance=st.randoms(use_true_random=False),
+)
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_table_comes_through_a_run_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, sim: BackgroundSimulator, form: str, numbers: list[int], chance: Any
+) -> None:
+    """Rows, their order and their types, the whole way: a table in, a run that answers out of order, a table out."""
+    desk = Desk(tmp_path_factory.mktemp("through"))
+    rows = [
+        {"id": number, "share": number / 7, "is_new": chance.random() < 0.5, "note": chance.choice([None, "", "é\n"])}
+        for number in numbers
+    ]
+    desk.write("rows.jsonl", *rows)
+    prompt = "[[sim id={{ id }} ttft={{ (id % 5) / 100 }}]]"
+    where = ("--base-url", sim.url, "-m", "simulator", "--prompt", prompt)
+    assert desk.call("run", "rows.jsonl", "-o", "kept.jsonl", *where).code == 0
+    assert desk.call("export", "kept.jsonl", "-o", f"out.{form}", "--format", form).code == 0
+    path = desk.path / f"out.{form}"
+    found = (
+        parquet.read_table(path).to_pylist()
+        if form == "parquet"
+        else [*map(orjson.loads, path.read_bytes().splitlines())]
+    )
+    assert [{name: row[name] for name in rows[0]} for row in found] == rows
+    assert [type(row["id"]) for row in found] == [int] * len(rows)
+    answered = {str(line["id"]): line["text"] for line in desk.lines("kept.jsonl")}
+    assert [row["text"] for row in found] == [answered[str(number)] for number in numbers]

@@ -7,6 +7,7 @@ import gc
 import threading
 import time
 import warnings
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -15,6 +16,9 @@ from support.commandline import names, prompts
 from support.programs import agen, all_of, is_alone, others, until
 
 import batcher
+from batcher.failures import UnavailableError
+from batcher.library import calls
+from batcher.servers.contact import Contact, contact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -517,3 +521,68 @@ def test_the_debug_mode_and_warnings_have_nothing_to_say(recwarn: pytest.Warning
     gc.collect()
     time.sleep(0)
     assert [str(warned.message) for warned in recwarn] == []
+
+
+async def test_a_local_server_that_dies_ends_a_stream_as_it_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its last words, and with what was answered before; waiting for it would be in vain."""
+    found = contact
+
+    @asynccontextmanager
+    async def ours(*args: Any) -> AsyncIterator[Contact]:
+        async with found(*args) as server:
+            server.gone = died
+            yield server
+
+    async def died() -> str:
+        await died_now.wait()
+        return "out of memory"
+
+    died_now = asyncio.Event()
+    monkeypatch.setattr(calls, "contact", ours)
+    results = batcher.stream(prompts(names(200), "ttft=0.02"), concurrency=2)
+    taken = [(await anext(results)).id]
+    died_now.set()
+    with pytest.raises(UnavailableError, match=r"the embedded server died; its last words: out of memory"):
+        taken += [result.id async for result in results]
+    assert len(taken) < 200
+    await is_alone()
+
+
+class Cursor:
+    """A source that holds something from the moment it is made."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    def __iter__(self) -> Cursor:
+        return self
+
+    def __next__(self) -> str:
+        return "row"
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class AsyncCursor(Cursor):
+    __iter__ = None  # type: ignore[assignment]  # it is asynchronous alone
+
+    def __aiter__(self) -> AsyncCursor:
+        return self
+
+    async def __anext__(self) -> str:
+        return "row"
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("kind", [Cursor, AsyncCursor])
+async def test_a_source_is_closed_where_no_server_is_found(kind: type[Cursor]) -> None:
+    """And a list, which is the caller's, is left alone."""
+    source = kind()
+    with pytest.raises(UnavailableError):
+        await batcher.amap(source, base_url="http://127.0.0.1:9", max_wait=0)
+    assert source.is_closed
+    with pytest.raises(UnavailableError):
+        await batcher.amap(["row"], base_url="http://127.0.0.1:9", max_wait=0)

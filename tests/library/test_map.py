@@ -75,7 +75,7 @@ def test_a_stop_has_the_results_that_there_are(sim: BackgroundSimulator) -> None
     found = [result.id for result in stopped.value.results]
     assert found == sorted(found)
     assert sorted(sim.tally.answered) == found
-    with pytest.raises(batcher.BatcherError, match="--max-errors") as failing:
+    with pytest.raises(batcher.BatcherError, match="max_errors") as failing:
         batcher.map(prompts(names(50), "do=bad"), concurrency=1, max_errors=2)
     assert [result.ok for result in failing.value.results] == [False] * 3
     with pytest.raises(UnavailableError) as away:
@@ -346,3 +346,12 @@ def test_partial_functions_are_what_they_were_made_of() -> None:
     ask = partial(batcher.map, prompt="[[sim id={{ text }}]]", concurrency=2)
     with simulator_thread() as other:
         assert [result.server for result in ask(["a"], base_url=other.url)] == [other.url]
+
+
+def test_a_changed_row_is_told_in_words_of_python(tmp_path: Path) -> None:
+    """What the command calls `--on-change rerun` is an argument here."""
+    batcher.map([{"id": 1, "prompt": "one"}], output=tmp_path / "kept.jsonl")
+    with pytest.raises(batcher.BatcherError) as found:
+        batcher.map([{"id": 1, "prompt": "two"}], output=tmp_path / "kept.jsonl")
+    assert 'on_change="rerun"' in str(found.value)
+    assert "--on-change" not in str(found.value)

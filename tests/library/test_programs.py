@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from support.commandline import PROJECT
+from support.talkserver import talking
 
 from batcher.simulator import simulator_thread
 
@@ -61,6 +62,17 @@ def test_a_program_prints_what_it_should(
             exec(code, {"__name__": "__main__"})
     printed = capsys.readouterr().out
     assert re.fullmatch(PRINTED[name], printed), printed
+
+
+def test_structured_answers_are_objects(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a server that answers what the class asks for, the second time at the latest."""
+    right, wrong = '{"name": "Oslo", "people": 7}', '{"name": "Oslo"}'
+    monkeypatch.delenv("OLLAMA_HOST")
+    with talking(lambda said: right if "cannot be used" in said.words[-1] else wrong) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        exec(PROGRAMS["Structured answers"], {"__name__": "__main__"})
+        assert len(server.said) == 4
+    assert capsys.readouterr().out == "True\nTrue\n"
 
 
 @pytest.mark.anyio
