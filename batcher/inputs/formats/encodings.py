@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import BinaryIO, Final
 
-from batcher.failures import UsageError
+from batcher.failures import LineError, UsageError
 
 _NAME: Final = "batcher.bad"
 _BAD: Final = 0xDC00
@@ -49,6 +49,17 @@ def _bad(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return "".join(chr(_BAD + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+def decoded(record: bytes) -> str:
+    """The text of a row. Raises `LineError` that says which byte is none."""
+    try:
+        text = record.decode()
+    except UnicodeDecodeError as error:
+        raise LineError("input_encoding", f"the row is {complaint(record, error)}") from error
+    if "\0" in text:
+        raise LineError("input_nul", f"the row holds a NUL (character {text.index(chr(0)) + 1}), which is no text")
+    return text
 
 
 def complaint(data: bytes, error: UnicodeDecodeError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from batcher.inputs.formats.delimited import decoded
+from batcher.inputs.formats.encodings import decoded
 from batcher.inputs.formats.lines import read_rows
 
 if TYPE_CHECKING:
