@@ -193,13 +193,15 @@ class Intake(Comparison):
 
     def _first_lines(self, lines: Iterable[Line | None]) -> Iterator[Line | None]:
         read = 0
+        at_most = self.at_most if self.remaining is None else None
+        blocks = self.blocks if self._reads else None
         for line in lines:
             if line is not None:
-                if self.at_most is not None and self.remaining is None and read >= self.at_most:
+                if read == at_most:
                     return
                 read += 1
-                if self.blocks is not None and self._reads:
-                    self.blocks.add(line)
+                if blocks is not None and line.seq >= blocks.unknown:
+                    blocks.add(line)
             yield line
         self._alone = self.selection is None and not self._is_cut
 

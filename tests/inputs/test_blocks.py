@@ -81,7 +81,8 @@ def test_the_second_pass_goes_on_where_the_first_ended(monkeypatch: pytest.Monke
     texts = [f"row {number}" for number in range(30)]
     begun = Blocks(known(texts[:9]))
     for line in lines(texts):
-        begun.add(line)
+        if line.seq >= begun.unknown:
+            begun.add(line)
     assert begun.blocks == known(texts)
     assert checksum(lines(["a", None, "b", "c"])) != checksum(lines(["a", "b", None, "c"]))
     assert checksum(lines(["ab", "c"])) != checksum(lines(["a", "bc"]))

@@ -135,9 +135,11 @@ def test_a_field_of_ten_megabytes() -> None:
     ("header", "error"),
     [
         (b"a,b,a\n1,2,3\n", "called 'a'"),
-        (b"", "empty"),
-        (b"a\0,b\n", "utf-16"),
-        (b"\xff\xfea\0", "utf-16"),
+        (b"a\0,\0b\0\n\0", "--encoding utf-16-le"),
+        (b"\xef\xbb\xbf\0a\0,\0b\0\n", "--encoding utf-16-be"),
+        (b"\xff\xfea\0", "--encoding utf-16$"),
+        ("a,b\n".encode("utf-32"), "--encoding utf-32$"),
+        (b"\0\0\xfe\xff\0\0\0a", "--encoding utf-32$"),
         (b'"a\n', "quote"),
     ],
 )
@@ -157,6 +159,7 @@ TITLES = [
     ("a,b\r1,2\r3,4\r", [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]),
     ("Reviews, 2026;;\nas of;May;\n;;\nid;a;b\n7;1;2\n", [{"id": "7", "a": "1", "b": "2"}]),
     (",,\n\n,a,b\n,1,2\n", [{"a": "1", "b": "2"}]),
+    ("\ufeff\ufeffa,b\n1,2\n", [{"a": "1", "b": "2"}]),
     ('"Rev""ws\nof May",\na,b\n1,2\n', [{"a": "1", "b": "2"}]),
 ]
 

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.failures import InputError
-from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT
+from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, LONGEST_MARK
 from batcher.inputs.rows import Refused
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def lines(file: BinaryIO) -> Iterator[list[bytes]]:
     begun, end = False, b"\n"
     while block := read(_BLOCK):
         if not begun:
-            while len(block) < len(_BOM) and (more := read(_BLOCK)):
+            while len(block) < LONGEST_MARK and (more := read(_BLOCK)):
                 block += more
             while b"\n" not in block and len(block) < _BLOCK and (more := read(_BLOCK)):
                 block += more
@@ -37,7 +37,8 @@ def lines(file: BinaryIO) -> Iterator[list[bytes]]:
             for mark, what in FOREIGN_MARKS.items():
                 if block.startswith(mark):
                     raise InputError(f"the input is not UTF-8 text but {what}")
-            block = block.removeprefix(_BOM)
+            while block.startswith(_BOM):  # each program that handed it on may have set one
+                block = block.removeprefix(_BOM)
         found = block.split(end)
         tail.append(found[0])
         if len(found) > 1:

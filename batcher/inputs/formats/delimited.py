@@ -35,7 +35,7 @@ _JSON: Final = frozenset('{["-0123456789tfn')
 
 
 def read_csv(file: BinaryIO, reading: Reading, first: int) -> Rows:
-    """The rows below the header; those of empty cells are none, and are counted. Raises `InputError` without one."""
+    """The rows below the header; those of empty cells are none, and are counted. Raises `InputError` if it is none."""
     return (yield from _read(file, reading, first, _DELIMITERS))
 
 
@@ -47,7 +47,9 @@ def read_tsv(file: BinaryIO, reading: Reading, first: int) -> Rows:
 def _read(file: BinaryIO, reading: Reading, first: int, delimiters: Sequence[bytes]) -> Rows:
     between = [*delimiters]
     rows = records(lines(file), between)
-    table, begun = _begun(rows, between, reading)
+    if (top := _begun(rows, between, reading)) is None:
+        return first
+    table, begun = top
     seq, new = first, tuple.__new__
     edge = table.delimiter + b'"'
     for record in chain(begun, rows):
@@ -61,18 +63,19 @@ def _read(file: BinaryIO, reading: Reading, first: int, delimiters: Sequence[byt
 
 def _begun(
     records: Iterator[bytes | Refused], between: list[bytes], reading: Reading
-) -> tuple[Table, list[bytes | Refused]]:
-    """The table, and rows below its header that were looked at; `between` has what stands between cells from here on.
+) -> tuple[Table, list[bytes | Refused]] | None:
+    """The table, if there is any, and rows below its header that were looked at. Raises `InputError`.
 
-    Raises `InputError`.
+    `between` has what stands between cells from here on.
     """
     first = next(records, b"")
     if isinstance(first, bytes) and (said := _SEP.fullmatch(first)):
         between[:] = [said[1]]
         first = next(records, b"")
-    names, header, begun = found(
-        chain([first] if first else [], records), lambda record: _header(record, between)[0], reading
-    )
+    top = found(chain([first] if first else [], records), lambda record: _header(record, between)[0], reading)
+    if top is None:
+        return None
+    names, header, begun = top
     table = Table(names, _header(header, between)[1])
     between[:] = [table.delimiter]
     return table, begun
@@ -82,8 +85,9 @@ def _header(record: bytes | Refused, delimiters: Sequence[bytes]) -> tuple[Seque
     """The cells of a header; of several delimiters, the one that makes most of it. Raises `InputError`."""
     if not isinstance(record, bytes):
         raise InputError("the header row has a quote that never ends")
-    if b"\0" in record:
-        raise InputError("the header row holds a NUL; if the file is UTF-16, say --encoding utf-16")
+    if (place := record.find(b"\0")) >= 0:
+        name = f"utf-16-{'le' if place % 2 else 'be'}"
+        raise InputError(f"the header row holds a NUL; if the file is UTF-16 without a mark, say --encoding {name}")
     cut = []
     for delimiter in delimiters:
         with suppress(LineError):
