@@ -13,44 +13,61 @@ from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, LONGEST_MARK
 from batcher.inputs.rows import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _BLOCK: Final = 256 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-def lines(file: BinaryIO) -> Iterator[list[bytes]]:
-    """The lines of a file as they come, without their ends, the mark at its start taken off.
+def lines(file: BinaryIO) -> Iterator[list[bytes | None]]:
+    """The lines of a file as they come, without their ends, a mark at the start taken off; `None` for one too long."""
+    read = getattr(file, "read1", file.read)
+    block, end = _beginning(read)
+    tail: list[bytes] = []
+    size = 0  # of the unfinished line, bytes dropped from it included
+    while block:
+        first, *more = block.split(end)
+        tail.append(first)
+        size += len(first)
+        if size > LINE_LIMIT:
+            tail.clear()
+        if more:
+            last = more.pop()
+            yield [_line(tail, size), *more]
+            tail, size = [last], len(last)
+        block = read(_BLOCK)
+    if size:
+        yield [_line(tail, size)]
+
+
+def _line(pieces: list[bytes], size: int) -> bytes | None:
+    return b"".join(pieces) if size <= LINE_LIMIT else None
+
+
+def _beginning(read: Callable[[int], bytes]) -> tuple[bytes, bytes]:
+    """(the first block without its mark, what ends lines). Raises `InputError` if it is no UTF-8 text.
 
     A lone CR ends them where there is nothing else, as in the CSV of old Macs.
     """
-    read = getattr(file, "read1", file.read)
-    tail: list[bytes] = []
-    begun, end = False, b"\n"
-    while block := read(_BLOCK):
-        if not begun:
-            while len(block) < LONGEST_MARK and (more := read(_BLOCK)):
-                block += more
-            while b"\n" not in block and len(block) < _BLOCK and (more := read(_BLOCK)):
-                block += more
-            begun, end = True, b"\n" if b"\n" in block or b"\r" not in block else b"\r"
-            for mark, what in FOREIGN_MARKS.items():
-                if block.startswith(mark):
-                    raise InputError(f"the input is not UTF-8 text but {what}")
-            while block.startswith(_BOM):  # each program that handed it on may have set one
-                block = block.removeprefix(_BOM)
-        found = block.split(end)
-        tail.append(found[0])
-        if len(found) > 1:
-            found[0] = b"".join(tail)
-            tail = [found.pop()]
-            yield found
-    if last := b"".join(tail):
-        yield [last]
+    block = read(_BLOCK)
+    while len(block) < LONGEST_MARK and (more := read(_BLOCK)):
+        block += more
+    while b"\n" not in block and len(block) < _BLOCK and (more := read(_BLOCK)):
+        block += more
+    for mark, what in FOREIGN_MARKS.items():
+        if block.startswith(mark):
+            raise InputError(f"the input is not UTF-8 text but {what}")
+    end = b"\n" if b"\n" in block or b"\r" not in block else b"\r"
+    while block.startswith(_BOM):  # each program that handed it on may have set one
+        block = block.removeprefix(_BOM)
+    return block, end
 
 
-def records(blocks: Iterator[list[bytes]], delimiters: Sequence[bytes]) -> Iterator[bytes | Refused]:
-    """Whole rows, blank lines left out: a line, or several where a quoted cell goes on over its end."""
+def records(blocks: Iterator[list[bytes | None]], delimiters: Sequence[bytes]) -> Iterator[bytes | Refused | None]:
+    """Whole rows, blank lines left out: a line, or several where a quoted cell goes on over its end.
+
+    `None` is a line that is too long, which ends a quoted cell too.
+    """
     held: list[bytes] = []
     size = 0
     for block in chain(blocks, ([],)):
@@ -58,20 +75,25 @@ def records(blocks: Iterator[list[bytes]], delimiters: Sequence[bytes]) -> Itera
         while place < len(found) or (last and held):
             if place < len(found):
                 line = found[place]
-                place += 1
-                quoted = b'"' in line
-                if not held and not quoted:
-                    if line and line != b"\r":
-                        yield line if line[-1] != 13 else line[:-1]
-                    continue
-                state = _state(line, delimiters, inside=bool(held)) if quoted else True
-                held.append(line)
-                size += len(line) + 1
-                if state is False or (state is None and len(held) == 1):
-                    yield b"\n".join(held).removesuffix(b"\r")  # what is odd in itself is told when it is read
-                    held, size = [], 0
-                    continue
-                if state is True and size <= LINE_LIMIT:
+                if line is not None:
+                    place += 1
+                    quoted = b'"' in line
+                    if not held and not quoted:
+                        if line and line != b"\r":
+                            yield line if line[-1] != 13 else line[:-1]
+                        continue
+                    state = _state(line, delimiters, inside=bool(held)) if quoted else True
+                    held.append(line)
+                    size += len(line) + 1
+                    if state is False or (state is None and len(held) == 1):
+                        yield b"\n".join(held).removesuffix(b"\r")  # what is odd in itself is told when it is read
+                        held, size = [], 0
+                        continue
+                    if state is True and size <= LINE_LIMIT:
+                        continue
+                elif not held:
+                    place += 1
+                    yield None
                     continue
             yield Refused(
                 "row_quotes", "a quote opens a cell here and does not end it; the next line is a row", held[0]

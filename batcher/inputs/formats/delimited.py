@@ -14,7 +14,7 @@ from batcher.failures import InputError, LineError
 from batcher.inputs.formats.cutting import lines, records
 from batcher.inputs.formats.encodings import decoded
 from batcher.inputs.formats.header import found
-from batcher.inputs.formats.lines import Line
+from batcher.inputs.formats.lines import LINE_LIMIT, Line
 from batcher.inputs.formats.parameters import TEXT_KEYS
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def _read(file: BinaryIO, reading: Reading, first: int, delimiters: Sequence[byt
 
 
 def _begun(
-    records: Iterator[bytes | Refused], between: list[bytes], reading: Reading
-) -> tuple[Table, list[bytes | Refused]] | None:
+    records: Iterator[bytes | Refused | None], between: list[bytes], reading: Reading
+) -> tuple[Table, list[bytes | Refused | None]] | None:
     """The table, if there is any, and rows below its header that were looked at. Raises `InputError`.
 
     `between` has what stands between cells from here on.
@@ -72,7 +72,7 @@ def _begun(
     if isinstance(first, bytes) and (said := _SEP.fullmatch(first)):
         between[:] = [said[1]]
         first = next(records, b"")
-    top = found(chain([first] if first else [], records), lambda record: _header(record, between)[0], reading)
+    top = found(chain([] if first == b"" else [first], records), lambda record: _header(record, between)[0], reading)
     if top is None:
         return None
     names, header, begun = top
@@ -81,10 +81,11 @@ def _begun(
     return table, begun
 
 
-def _header(record: bytes | Refused, delimiters: Sequence[bytes]) -> tuple[Sequence[str], bytes]:
+def _header(record: bytes | Refused | None, delimiters: Sequence[bytes]) -> tuple[Sequence[str], bytes]:
     """The cells of a header; of several delimiters, the one that makes most of it. Raises `InputError`."""
     if not isinstance(record, bytes):
-        raise InputError("the header row has a quote that never ends")
+        what = "has a quote that never ends" if record else f"is longer than {LINE_LIMIT >> 20} MiB"
+        raise InputError(f"the header row {what}")
     if (place := record.find(b"\0")) >= 0:
         name = f"utf-16-{'le' if place % 2 else 'be'}"
         raise InputError(f"the header row holds a NUL; if the file is UTF-16 without a mark, say --encoding {name}")
