@@ -358,6 +358,17 @@ def test_packed_files_come_whole_or_told(kind: str) -> None:
     assert complaint is not None or part != data
 
 
+def test_a_wrong_checksum_costs_no_row() -> None:
+    """All was there when it was found out; and what comes before a damaged byte is given up to it."""
+    data = os.urandom(40_000) + b"the end"
+    packed = bytearray(gzip.compress(data))
+    packed[-6] ^= 1
+    whole, complaint = unpacked(bytes(packed), "gzip")
+    assert (whole, "incorrect data check" in (complaint or "")) == (data, True)
+    part, complaint = unpacked(gzip.compress(b"one, ", mtime=0) + gzip.compress(data)[:9] + b"\xff" * 20, "gzip")
+    assert (part, "damaged" in (complaint or "")) == (b"one, ", True)
+
+
 def unpacked(packed: bytes, kind: str) -> tuple[bytes, str | None]:
     file, pieces = Unpacked(cast("BinaryIO", io.BytesIO(packed)), kind), []
     try:
