@@ -10,7 +10,7 @@ import tracemalloc
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import chain, repeat
+from itertools import chain
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -157,7 +157,7 @@ def test_a_line_without_end_costs_itself(monkeypatch: pytest.MonkeyPatch, block:
 def test_a_line_without_end_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a sparse file of gigabytes has one."""
     monkeypatch.setattr(cutting, "LINE_LIMIT", 1 << 20)
-    blocks = chain([b"a,b\n"], repeat(bytes(1 << 18), 64))
+    blocks = chain([b"a,b\n"], (bytes(1 << 18) for _ in range(64)))
     file = cast("BinaryIO", SimpleNamespace(read=lambda _: next(blocks, b"")))
     tracemalloc.start()
     try:
