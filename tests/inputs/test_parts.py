@@ -192,7 +192,7 @@ def test_the_order_of_bytes_is_not_guessed(tmp_path: Path, encoding: str) -> Non
     [
         *((f"a.{end}", b"") for end in ("jsonl", "json", "csv", "tsv", "txt", "odd")),
         *((f"a.{end}", b"\xef\xbb\xbf") for end in ("jsonl", "csv")),
-        *((f"a.{end}.gz", gzip.compress(b"")) for end in ("jsonl", "csv")),
+        *((f"a.{end}.gz", gzip.compress(b"", mtime=0)) for end in ("jsonl", "csv")),
         *(("a.csv", text) for text in (b"text", b"id,text\r\n", b"id,text\n,\n", b"\n,\n", b"sep=;\n")),
         ("a.jsonl", b"\n \n"),
         ("a.json", b" []\n"),

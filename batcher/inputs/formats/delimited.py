@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import orjson
 
 from batcher.failures import InputError, LineError
+from batcher.figures import count
 from batcher.inputs.formats.cutting import lines, records
 from batcher.inputs.formats.encodings import decoded
 from batcher.inputs.formats.header import found
@@ -146,7 +147,7 @@ class Table:
         hint = f"; quote cells that hold {'a tab' if self._text == chr(9) else self._text!r}"
         raise LineError(
             "row_ragged",
-            f"the row has {len(cells)} cells, and the header {width} {'name' if width == 1 else 'names'}"
+            f"the row has {count(len(cells), 'cells')}, and the header {count(width, 'names')}"
             f"{hint if len(cells) > width else ''}",
         )
 
