@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from batcher.failures import FLAGS, UsageError
+from batcher.figures import AUTO, Concurrency, MaxErrors, amount, duration
 from batcher.inputs.shard import Shard
 from batcher.model import Api
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from batcher.model import Json
 
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 _CHOICES: Final = {
     "embedding_format": ("float", "base64"),
     "durability": ("off", "batch", "each"),
@@ -37,75 +37,9 @@ _LEAST: Final = {
     "repeat": 1,
     "estimate": 1,
 }
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
-_THOUSANDS: Final = {"": 1.0, "k": 1e3, "m": 1e6}
 _KEEP_ALIVE = re.compile(r"|-1|0|(?:\d+(?:\.\d+)?(?:ms|s|m|h))+|\d+")
 
 PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "price_file"})
-
-
-@dataclass(frozen=True, slots=True)
-class Concurrency:
-    """How many requests may be in flight at one server: between `least` and `most`; fixed where they are equal."""
-
-    least: int
-    most: int
-
-    @property
-    def is_fixed(self) -> bool:
-        return self.least == self.most
-
-    @classmethod
-    def of(cls, value: str | int) -> Concurrency:
-        """Read `auto`, `N` or `MIN-MAX`. Raises ValueError, which repeats no text: it may be a secret gone astray."""
-        text = str(value).strip().lower()
-        if text == "auto":
-            return AUTO
-        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", text)
-        if not match:
-            raise ValueError("must be auto, a number such as 8, or a range such as 2-16")
-        least, most = int(match[1]), int(match[2] or match[1])
-        if least < 1:
-            raise ValueError(f"must be at least 1, not {least}")
-        if most < least:
-            raise ValueError(f"must go from less to more: {most}-{least}, not {least}-{most}")
-        return cls(least, most)
-
-    def __str__(self) -> str:
-        if self == AUTO:
-            return "auto"
-        return str(self.most) if self.is_fixed else f"{self.least}-{self.most}"
-
-
-AUTO: Final = Concurrency(1, 256)
-
-
-@dataclass(frozen=True, slots=True)
-class MaxErrors:
-    """How many failed jobs a run puts up with: more than `most` end it. With `of_all`, `most` is percent."""
-
-    most: float
-    of_all: bool = False
-
-    ENOUGH: ClassVar[int] = 100
-    """Finished jobs before a share of them says anything."""
-
-    @classmethod
-    def of(cls, value: str | int) -> MaxErrors:
-        """Read `20` or `5%`. Raises ValueError."""
-        match = re.fullmatch(r"(\d{1,9})|(\d{1,3}(?:\.\d+)?)\s*%", str(value).strip())
-        if not match or (match[2] and float(match[2]) > 100):
-            raise ValueError("must be a number of jobs such as 20, or a share of them such as 5%")
-        return cls(float(match[1] or match[2]), of_all=match[2] is not None)
-
-    def exceeded(self, failed: int, finished: int) -> bool:
-        """Whether so many failures, among so many jobs that finished in this run, are too many."""
-        if not self.of_all:
-            return failed > self.most
-        return finished >= self.ENOUGH and 100 * failed > self.most * finished
-
-    def __str__(self) -> str:
-        return f"{self.most:g}{'%' if self.of_all else ''}"
 
 
 DURATIONS: Final = frozenset(
@@ -354,26 +288,6 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
     close = get_close_matches(name, list(names), 1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def duration(text: str) -> float:
-    """Read `30s`, `5m`, `1h`, `1h30m`, `250ms` or plain seconds, as seconds. Raises ValueError."""
-    total, end = 0.0, 0
-    for match in _DURATION.finditer(text):
-        if match.start() != end or not match[0] or (not match[2] and match[0] != text):
-            break
-        total, end = total + float(match[1]) * _UNITS[match[2]], match.end()
-    if not text or end != len(text) or not math.isfinite(total):
-        raise ValueError(f"{text!r} is no duration; write it as 30s, 5m or 1h30m")
-    return total
-
-
-def amount(value: str | float) -> float:
-    """Read `500`, `30k` or `2m` (millions), as a number. Raises ValueError, which repeats no text."""
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)([km]?)", str(value).strip().lower())
-    if not match:
-        raise ValueError("must be an amount such as 500, 30k or 2m")
-    return float(match[1]) * _THOUSANDS[match[2]]
 
 
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {

@@ -13,7 +13,7 @@ import click
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, server_options
 from batcher.commands.values import Duration, KeyValue, Parsed
 from batcher.failures import FLAGS, Exit, LockedError, OutputError, UsageError
-from batcher.options import Concurrency, MaxErrors, amount
+from batcher.figures import Concurrency, MaxErrors, amount
 
 if TYPE_CHECKING:
     from batcher.running.destination import Destination

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batcher.failures import InputError
+from batcher.figures import count
 from batcher.inputs.formats import FORMATS
 from batcher.inputs.formats.reading import Reading
 from batcher.inputs.part import Place
@@ -42,7 +43,9 @@ class Source:
     ) -> None:
         """`part` is the one input, where it is none that a name leads to."""
         self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
-        self._parts = [part] if part else parts_of(self.inputs, form, _telling_once(reading or Reading()))
+        reading = _telling_once(reading or Reading())
+        self._note = reading.note
+        self._parts = [part] if part else parts_of(self.inputs, form, reading)
         self._first = [0]
         """The number of the first row of each part, as far as they were read."""
         self.is_regular = all(part.is_regular for part in self._parts)
@@ -122,13 +125,17 @@ class Source:
             part.close()
 
     def _of_one(self, part: Part) -> Iterator[Line]:
-        begun = False
+        rows, begun = part.rows(0), False
         try:
-            for line in part.rows(0):
+            for line in rows:
                 begun = True
                 yield line
+                break
+            yield from rows  # which costs less than to pass each on
         except InputError as error:
             self._tell(part, error, begun=begun)
+        if not begun:
+            self._tell_nothing()
 
     def _of_all(self) -> Iterator[Line]:
         seq, begun = 0, False
@@ -148,6 +155,8 @@ class Source:
                     break
                 begun, seq = True, line.seq + 1
                 yield line
+        if not begun:
+            self._tell_nothing()
 
     def _tell(self, part: Part, error: InputError, *, begun: bool) -> None:
         """Note damage; raise it if it is all that there is."""
@@ -156,6 +165,11 @@ class Source:
             raise InputError(f"{name}{error}") from error
         if f"{name}{error}" not in self.damage:
             self.damage.append(f"{name}{error}")
+
+    def _tell_nothing(self) -> None:
+        """Say that there is no row: nothing went wrong, and whoever expects some would like to know."""
+        names = self._parts[0].name if len(self._parts) == 1 else count(len(self._parts), "inputs")
+        self._note(f"there is no row in {names}")
 
     def _arriving(self) -> Iterator[Line | None]:
         pipe = Pipe(self.all_lines(), self._arrived)

@@ -17,9 +17,9 @@ from batcher.options import Options, UnknownOptionError, nearest
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from batcher.figures import Concurrency, MaxErrors
     from batcher.inputs.shard import Shard
     from batcher.model import Api, Json
-    from batcher.options import Concurrency, MaxErrors
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 Duration: TypeAlias = "float | str | timedelta"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from batcher.failures import Failure, FailureClass, LineError
+from batcher.inputs.comparison import DuplicateError
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.jsonl import refused
-from batcher.inputs.intake import DuplicateError
 from batcher.inputs.selection import Turns
 from batcher.inputs.source import Source
 from batcher.library.result import Result, given

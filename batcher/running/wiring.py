@@ -13,6 +13,7 @@ from batcher.exchange import packing
 from batcher.exchange.timeouts import Timeouts
 from batcher.exchange.workers import Workers
 from batcher.failures import ConfigError, Failure, FailureClass, LineError, UsageError
+from batcher.figures import AUTO, Concurrency
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
 from batcher.inputs.formats.reading import Reading
@@ -22,7 +23,6 @@ from batcher.inputs.selection import Selection
 from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template
 from batcher.model import Api, Result
-from batcher.options import AUTO, Concurrency
 from batcher.outputs.joining import Taken
 from batcher.policy.backlog import STRETCH, Backlog
 from batcher.policy.breaker import Breaker

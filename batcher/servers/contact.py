@@ -16,9 +16,8 @@ from anyio import to_thread
 from anyio.from_thread import check_cancelled
 
 from batcher.failures import AttemptError, BatcherError, Failure, FailureClass, UnavailableError, UsageError
-from batcher.figures import count, span
+from batcher.figures import AUTO, count, span
 from batcher.model import Api
-from batcher.options import AUTO
 from batcher.redaction import Redactor
 from batcher.servers import catalogue
 from batcher.servers.keys import Credentials, headers_for, read_key

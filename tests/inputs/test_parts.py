@@ -14,9 +14,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import pyarrow as pa
 import pytest
 import zstandard
-from support.datasets import DATASETS, array, delimited, jsonl
+from pyarrow import parquet
+from support.datasets import DATASETS, array, delimited, jsonl, write_sheet
 
 from batcher.failures import ConfigError, InputError, LineError, UsageError
 from batcher.inputs import compression
@@ -175,6 +177,64 @@ def test_encodings(tmp_path: Path, encoding: str, data: bytes, found: list[Any])
         rows(Source(str(tmp_path / "a.csv"), None, Reading(encoding="klingon")))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_the_order_of_bytes_is_not_guessed(tmp_path: Path, encoding: str) -> None:
+    """Without a mark nobody can tell it but whoever wrote the file."""
+    (tmp_path / "a.csv").write_bytes("t\nok\n".encode(f"{encoding}-le"))
+    with pytest.raises(InputError, match=f"say --encoding {encoding}-le, or {encoding}-be"):
+        rows(Source(str(tmp_path / "a.csv"), None, Reading(encoding=encoding)))
+    assert rows(Source(str(tmp_path / "a.csv"), None, Reading(encoding=f"{encoding}-le"))) == [{"t": "ok"}]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        *((f"a.{end}", b"") for end in ("jsonl", "json", "csv", "tsv", "txt", "odd")),
+        *((f"a.{end}", b"\xef\xbb\xbf") for end in ("jsonl", "csv")),
+        *((f"a.{end}.gz", gzip.compress(b"", mtime=0)) for end in ("jsonl", "csv")),
+        *(("a.csv", text) for text in (b"text", b"id,text\r\n", b"id,text\n,\n", b"\n,\n", b"sep=;\n")),
+        ("a.jsonl", b"\n \n"),
+        ("a.json", b" []\n"),
+    ],
+)
+def test_no_rows_are_told(tmp_path: Path, name: str, data: bytes, more: int) -> None:
+    """Nothing to do is no mistake in any format, with a header and without; people are told, once."""
+    told: list[str] = []
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "b.csv").write_bytes(b"text\n")
+    names = [str(tmp_path / name), *([str(tmp_path / "b.csv")] * more)]
+    source = Source(names, None, Reading(note=told.append))
+    for _ in range(2):
+        assert [*source.all_lines()] == []
+    assert told == ["there is no row in 2 inputs" if more else f"there is no row in {names[0]}"]
+    source.close()
+
+
+def test_sheets_and_tables_without_rows_are_told(tmp_path: Path) -> None:
+    """As text is."""
+    write_sheet(tmp_path / "header.xlsx", [{"a": None}, {"a": None}])
+    write_sheet(tmp_path / "empty.xlsx", [])
+    parquet.write_table(pa.table({"a": pa.array([], pa.string())}), tmp_path / "a.parquet")
+    for name in ("header.xlsx", "empty.xlsx", "a.parquet"):
+        told: list[str] = []
+        assert rows(Source(str(tmp_path / name), None, Reading(note=told.append))) == []
+        assert told[-1] == f"there is no row in {tmp_path / name}"
+
+
+def test_a_line_of_text_has_one_column(tmp_path: Path) -> None:
+    """Who asks for another took a table for text, and is told what to say."""
+    told: list[str] = []
+    (tmp_path / "a.txt").write_bytes(b"id\treview\n1\tgood\n")
+    reading = Reading(columns=("review",), note=told.append)
+    rows(Source(str(tmp_path / "a.txt"), None, reading))
+    assert len(told) == 1
+    assert "'review' is asked for; if the first line names columns, say --input-format csv" in told[0]
+    assert rows(Source(str(tmp_path / "a.txt"), "csv", reading)) == [{"id": "1", "review": "good"}]
+    rows(Source(str(tmp_path / "a.txt"), None, Reading(columns=("text", "id"), note=told.append)))
+    assert len(told) == 1
+
+
 def test_several_inputs_are_one(tmp_path: Path) -> None:
     """In the order of the arguments, numbered through, blank lines counted; each row's place is in its own file."""
     (tmp_path / "a.jsonl").write_bytes(b'{"prompt":"1"}\n\n{"prompt":"2"}\n\n')
@@ -296,6 +356,17 @@ def test_packed_files_come_whole_or_told(kind: str) -> None:
     turned[len(packed) // 2] ^= 0xFF
     part, complaint = unpacked(bytes(turned), kind)
     assert complaint is not None or part != data
+
+
+def test_a_wrong_checksum_costs_no_row() -> None:
+    """All was there when it was found out; and what comes before a damaged byte is given up to it."""
+    data = os.urandom(40_000) + b"the end"
+    packed = bytearray(gzip.compress(data))
+    packed[-6] ^= 1
+    whole, complaint = unpacked(bytes(packed), "gzip")
+    assert (whole, "incorrect data check" in (complaint or "")) == (data, True)
+    part, complaint = unpacked(gzip.compress(b"one, ", mtime=0) + gzip.compress(data)[:9] + b"\xff" * 20, "gzip")
+    assert (part, "damaged" in (complaint or "")) == (b"one, ", True)
 
 
 def unpacked(packed: bytes, kind: str) -> tuple[bytes, str | None]:

@@ -137,6 +137,17 @@ def test_another_file_is_not_read_on(web: Web) -> None:
 
 
 @pytest.mark.slow
+def test_another_etag_is_another_input(web: Web) -> None:
+    """By it a run that is taken up again knows whether rows may be passed over."""
+    web.files["a.jsonl"] = LINES
+    url = f"{web.url}/parts/a.jsonl"
+    before = Source(url).fingerprint
+    assert before == Source(url).fingerprint
+    web.etag = "v3"
+    assert Source(url).fingerprint not in ({}, before)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("habit", "share"), [("parts", 0.5), ("whole", 2.5)])
 def test_parquet_comes_in_parts_where_there_are_some(web: Web, tmp_path: Path, habit: str, share: float) -> None:
     """Columns that nobody asks for are not fetched; of a server without parts the file is fetched once a pass."""

@@ -6,10 +6,13 @@ import csv
 import io
 import sqlite3
 import sys
+import tracemalloc
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 import pyarrow as pa
@@ -19,7 +22,7 @@ from pyarrow import parquet
 from support.datasets import DATASETS, delimited, write_sheet
 
 from batcher.failures import ConfigError, InputError, LineError, UsageError
-from batcher.inputs.formats import jsonarray, parse_job
+from batcher.inputs.formats import cutting, jsonarray, parse_job
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.delimited import read_csv
 from batcher.inputs.formats.jsonarray import read_json
@@ -30,6 +33,7 @@ from batcher.inputs.source import Source
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+    from typing import BinaryIO
 
     from batcher.inputs.formats import Line
 
@@ -131,13 +135,47 @@ def test_a_field_of_ten_megabytes() -> None:
     assert cells(delimited([{"id": "1", "t": long}, {"id": "2", "t": "b"}]))[0]["t"] == long
 
 
+@pytest.mark.parametrize("block", [16, 64, 4096])
+def test_a_line_without_end_costs_itself(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    """Also where a quoted cell is open, and at the end of the file; what is too long is not held in memory."""
+    monkeypatch.setattr(cutting, "LINE_LIMIT", 5000)
+    monkeypatch.setattr(cutting, "_BLOCK", block)
+    long = "x" * 20_000
+    text = f'a,b\n1,2\n{long}\n3,4\n5,"q\n{long}\n6,7\n{long}'
+    found = [*read_csv(io.BytesIO(text.encode()), Reading(), 0)]
+    assert [(line.seq, line.data is None) for line in found] == [(n, n in {1, 4, 6}) for n in range(7)]
+    assert columns(line for line in found if line.data is not None) == [
+        {"a": "1", "b": "2"},
+        {"a": "3", "b": "4"},
+        "row_quotes",
+        {"a": "6", "b": "7"},
+    ]
+    with pytest.raises(InputError, match="the header row is longer than"):
+        cells(long.encode())
+
+
+def test_a_line_without_end_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a sparse file of gigabytes has one."""
+    monkeypatch.setattr(cutting, "LINE_LIMIT", 1 << 20)
+    blocks = chain([b"a,b\n"], (bytes(1 << 18) for _ in range(64)))
+    file = cast("BinaryIO", SimpleNamespace(read=lambda _: next(blocks, b"")))
+    tracemalloc.start()
+    try:
+        assert [line.data for line in read_csv(file, Reading(), 0)] == [None]
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("header", "error"),
     [
         (b"a,b,a\n1,2,3\n", "called 'a'"),
-        (b"", "empty"),
-        (b"a\0,b\n", "utf-16"),
-        (b"\xff\xfea\0", "utf-16"),
+        (b"a\0,\0b\0\n\0", "--encoding utf-16-le"),
+        (b"\xef\xbb\xbf\0a\0,\0b\0\n", "--encoding utf-16-be"),
+        (b"\xff\xfea\0", "--encoding utf-16$"),
+        ("a,b\n".encode("utf-32"), "--encoding utf-32$"),
+        (b"\0\0\xfe\xff\0\0\0a", "--encoding utf-32$"),
         (b'"a\n', "quote"),
     ],
 )
@@ -157,6 +195,7 @@ TITLES = [
     ("a,b\r1,2\r3,4\r", [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]),
     ("Reviews, 2026;;\nas of;May;\n;;\nid;a;b\n7;1;2\n", [{"id": "7", "a": "1", "b": "2"}]),
     (",,\n\n,a,b\n,1,2\n", [{"a": "1", "b": "2"}]),
+    ("\ufeff\ufeffa,b\n1,2\n", [{"a": "1", "b": "2"}]),
     ('"Rev""ws\nof May",\na,b\n1,2\n', [{"a": "1", "b": "2"}]),
 ]
 

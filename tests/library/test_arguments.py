@@ -15,6 +15,7 @@ from support.programs import all_of
 import batcher
 from batcher import options as options_module
 from batcher.failures import UsageError
+from batcher.figures import AUTO, MaxErrors
 from batcher.library import arguments
 from batcher.library.arguments import Chosen, KeyOptions, RunOptions, StreamOptions, streamed
 from batcher.options import Options
@@ -27,8 +28,8 @@ SAMPLES: dict[str, Any] = {
     "None": None,
     "PathLike": "file",
     "Duration": "30s",
-    "Concurrency": options_module.AUTO,
-    "MaxErrors": options_module.MaxErrors(2),
+    "Concurrency": AUTO,
+    "MaxErrors": MaxErrors(2),
 }
 """Of each name in the types one that must be taken where it stands; plain types are looked at by themselves."""
 

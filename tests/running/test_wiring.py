@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batcher.failures import AttemptError, ConfigError, Failure, FailureClass
+from batcher.figures import AUTO, Concurrency
 from batcher.model import Api, Endpoint
-from batcher.options import AUTO, Concurrency, Options
+from batcher.options import Options
 from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
 from batcher.redaction import Redactor
 from batcher.running.wiring import SPARE_FILES, concurrency_for, limit_for

@@ -51,10 +51,10 @@ def _tsv(file: BinaryIO, reading: Reading, first: int) -> Rows:
     return read_tsv(file, reading, first)
 
 
-def _text(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+def _text(file: BinaryIO, reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.text import read_text
 
-    return read_text(file, first)
+    return read_text(file, reading, first)
 
 
 def _parquet(file: BinaryIO, reading: Reading, first: int) -> Rows:

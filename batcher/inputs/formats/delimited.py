@@ -1,7 +1,4 @@
-"""Cuts CSV and TSV into rows, and rows into cells when they are asked for (RFC 4180, and what spreadsheets make of it).
-
-A row that is wrong costs itself: a quote that never ends well is told of its own line, and the next line is a row.
-"""
+"""Reads CSV and TSV: the header, and the cells of rows when they are asked for (RFC 4180, and spreadsheets)."""
 
 from __future__ import annotations
 
@@ -14,20 +11,20 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import orjson
 
 from batcher.failures import InputError, LineError
-from batcher.inputs.formats.encodings import complaint
+from batcher.figures import count
+from batcher.inputs.formats.cutting import lines, records
+from batcher.inputs.formats.encodings import decoded
 from batcher.inputs.formats.header import found
-from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, Line
+from batcher.inputs.formats.lines import LINE_LIMIT, Line
 from batcher.inputs.formats.parameters import TEXT_KEYS
-from batcher.inputs.rows import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from batcher.inputs.formats.reading import Reading, Rows
+    from batcher.inputs.rows import Refused
     from batcher.model import Json
 
-_BLOCK: Final = 256 * 1024
-_BOM: Final = b"\xef\xbb\xbf"
 _DELIMITERS: Final = (b",", b";", b"\t", b"|")
 """What may stand between cells, best first: where the comma is for decimals, spreadsheets write semicolons."""
 _ASKING: Final = frozenset({"prompt", "messages", "instruction", "question", "conversations"})
@@ -39,7 +36,7 @@ _JSON: Final = frozenset('{["-0123456789tfn')
 
 
 def read_csv(file: BinaryIO, reading: Reading, first: int) -> Rows:
-    """The rows below the header; those of empty cells are none, and are counted. Raises `InputError` without one."""
+    """The rows below the header; those of empty cells are none, and are counted. Raises `InputError` if it is none."""
     return (yield from _read(file, reading, first, _DELIMITERS))
 
 
@@ -50,11 +47,13 @@ def read_tsv(file: BinaryIO, reading: Reading, first: int) -> Rows:
 
 def _read(file: BinaryIO, reading: Reading, first: int, delimiters: Sequence[bytes]) -> Rows:
     between = [*delimiters]
-    records = _records(_physical(file), between)
-    table, begun = _begun(records, between, reading)
+    rows = records(lines(file), between)
+    if (top := _begun(rows, between, reading)) is None:
+        return first
+    table, begun = top
     seq, new = first, tuple.__new__
     edge = table.delimiter + b'"'
-    for record in chain(begun, records):
+    for record in chain(begun, rows):
         if type(record) is not bytes:
             yield Line(seq, 0, record)
         elif record[0] not in edge or record.strip(edge) or not table.is_empty(record):
@@ -64,30 +63,33 @@ def _read(file: BinaryIO, reading: Reading, first: int, delimiters: Sequence[byt
 
 
 def _begun(
-    records: Iterator[bytes | Refused], between: list[bytes], reading: Reading
-) -> tuple[Table, list[bytes | Refused]]:
-    """The table, and rows below its header that were looked at; `between` has what stands between cells from here on.
+    records: Iterator[bytes | Refused | None], between: list[bytes], reading: Reading
+) -> tuple[Table, list[bytes | Refused | None]] | None:
+    """The table, if there is any, and rows below its header that were looked at. Raises `InputError`.
 
-    Raises `InputError`.
+    `between` has what stands between cells from here on.
     """
     first = next(records, b"")
     if isinstance(first, bytes) and (said := _SEP.fullmatch(first)):
         between[:] = [said[1]]
         first = next(records, b"")
-    names, header, begun = found(
-        chain([first] if first else [], records), lambda record: _header(record, between)[0], reading
-    )
+    top = found(chain([] if first == b"" else [first], records), lambda record: _header(record, between)[0], reading)
+    if top is None:
+        return None
+    names, header, begun = top
     table = Table(names, _header(header, between)[1])
     between[:] = [table.delimiter]
     return table, begun
 
 
-def _header(record: bytes | Refused, delimiters: Sequence[bytes]) -> tuple[Sequence[str], bytes]:
+def _header(record: bytes | Refused | None, delimiters: Sequence[bytes]) -> tuple[Sequence[str], bytes]:
     """The cells of a header; of several delimiters, the one that makes most of it. Raises `InputError`."""
     if not isinstance(record, bytes):
-        raise InputError("the header row has a quote that never ends")
-    if b"\0" in record:
-        raise InputError("the header row holds a NUL; if the file is UTF-16, say --encoding utf-16")
+        what = "has a quote that never ends" if record else f"is longer than {LINE_LIMIT >> 20} MiB"
+        raise InputError(f"the header row {what}")
+    if (place := record.find(b"\0")) >= 0:
+        name = f"utf-16-{'le' if place % 2 else 'be'}"
+        raise InputError(f"the header row holds a NUL; if the file is UTF-16 without a mark, say --encoding {name}")
     cut = []
     for delimiter in delimiters:
         with suppress(LineError):
@@ -145,7 +147,7 @@ class Table:
         hint = f"; quote cells that hold {'a tab' if self._text == chr(9) else self._text!r}"
         raise LineError(
             "row_ragged",
-            f"the row has {len(cells)} cells, and the header {width} {'name' if width == 1 else 'names'}"
+            f"the row has {count(len(cells), 'cells')}, and the header {count(width, 'names')}"
             f"{hint if len(cells) > width else ''}",
         )
 
@@ -231,90 +233,3 @@ def _json(cell: str) -> Json:
         return orjson.loads(cell)
     except orjson.JSONDecodeError:
         return cell
-
-
-def decoded(record: bytes) -> str:
-    """The text of a row. Raises `LineError` that says which byte is none."""
-    try:
-        text = record.decode()
-    except UnicodeDecodeError as error:
-        raise LineError("input_encoding", f"the row is {complaint(record, error)}") from error
-    if "\0" in text:
-        raise LineError("input_nul", f"the row holds a NUL (character {text.index(chr(0)) + 1}), which is no text")
-    return text
-
-
-def _physical(file: BinaryIO) -> Iterator[list[bytes]]:
-    """The lines of a file as they come, without their ends, the mark at its start taken off.
-
-    A lone CR ends them where there is nothing else, as in the CSV of old Macs.
-    """
-    read = getattr(file, "read1", file.read)
-    tail: list[bytes] = []
-    begun, end = False, b"\n"
-    while block := read(_BLOCK):
-        if not begun:
-            while len(block) < len(_BOM) and (more := read(_BLOCK)):
-                block += more
-            while b"\n" not in block and len(block) < _BLOCK and (more := read(_BLOCK)):
-                block += more
-            begun, end = True, b"\n" if b"\n" in block or b"\r" not in block else b"\r"
-            for mark, what in FOREIGN_MARKS.items():
-                if block.startswith(mark):
-                    raise InputError(f"the input is not UTF-8 text but {what}")
-            block = block.removeprefix(_BOM)
-        lines = block.split(end)
-        tail.append(lines[0])
-        if len(lines) > 1:
-            lines[0] = b"".join(tail)
-            tail = [lines.pop()]
-            yield lines
-    if last := b"".join(tail):
-        yield [last]
-
-
-def _records(blocks: Iterator[list[bytes]], delimiters: Sequence[bytes]) -> Iterator[bytes | Refused]:
-    """Whole rows, blank lines left out: a line, or several where a quoted cell goes on over its end."""
-    held: list[bytes] = []
-    size = 0
-    for block in chain(blocks, ([],)):
-        lines, place, last = block, 0, not block
-        while place < len(lines) or (last and held):
-            if place < len(lines):
-                line = lines[place]
-                place += 1
-                quoted = b'"' in line
-                if not held and not quoted:
-                    if line and line != b"\r":
-                        yield line if line[-1] != 13 else line[:-1]
-                    continue
-                state = _state(line, delimiters, inside=bool(held)) if quoted else True
-                held.append(line)
-                size += len(line) + 1
-                if state is False or (state is None and len(held) == 1):
-                    yield b"\n".join(held).removesuffix(b"\r")  # what is odd in itself is told when it is read
-                    held, size = [], 0
-                    continue
-                if state is True and size <= LINE_LIMIT:
-                    continue
-            yield Refused(
-                "row_quotes", "a quote opens a cell here and does not end it; the next line is a row", held[0]
-            )
-            lines, place = [*held[1:], *lines[place:]], 0
-            held, size = [], 0
-
-
-def _state(line: bytes, delimiters: Sequence[bytes], *, inside: bool) -> bool | None:
-    """Whether a cell is open at the end of a line; `None` if its quotes do not stand where quotes of a table do."""
-    parts = line.removesuffix(b"\r").split(b'"')
-    ends_inside = inside == (len(parts) % 2 == 1)
-    outside = parts[1::2] if inside else parts[::2]
-    last = len(outside) - 1
-    for place, part in enumerate(outside):
-        if not part:
-            continue  # a quote that is doubled, or the edge of the line
-        begins = place > 0 or inside
-        ends = place < last or ends_inside
-        if (begins and not part.startswith(tuple(delimiters))) or (ends and not part.endswith(tuple(delimiters))):
-            return None
-    return ends_inside

@@ -42,10 +42,12 @@ def unique(names: Iterable[str], reading: Reading) -> set[str]:
     return shared
 
 
-def found(rows: Iterable[T], read: Callable[[T], Sequence[str]], reading: Reading) -> tuple[list[str], T, list[T]]:
-    """(names, header, rows below it that were looked at) of a table; `read` gives the cells of a row as text.
+def found(
+    rows: Iterable[T], read: Callable[[T], Sequence[str]], reading: Reading
+) -> tuple[list[str], T, list[T]] | None:
+    """(names, header, rows below it that were looked at) of a table, `None` of one in which nothing stands at all.
 
-    Raises `InputError` if no row is a header, or `read` does of the first.
+    `read` gives the cells of a row as text. Raises `InputError` if it does of the first row.
     """
     seen: list[tuple[T, list[str] | InputError]] = []
     for row in rows:
@@ -67,7 +69,7 @@ def found(rows: Iterable[T], read: Callable[[T], Sequence[str]], reading: Readin
         if not reading.wanted or len(seen) == AHEAD:
             break
     if not seen:
-        raise InputError("the input is empty: a table begins with a row of column names")
+        return None
     header, names = seen[0]
     if isinstance(names, InputError):
         raise names

@@ -32,11 +32,14 @@ def read_sheet(file: BinaryIO, reading: Reading, first: int) -> Rows:
     except (CalamineError, OSError, IndexError) as error:
         raise InputError(f"this is no Excel workbook that can be read: {str(error)[:200]}") from error
     if not any(cell != "" for row in cells for cell in row):
-        raise InputError(f"the sheet {name!r} is empty{others}")
+        reading.note(f"the sheet {name!r} is empty{others}")
+        return first
     reading.note(
         f"the sheet {name!r} is loaded whole, as Excel files can only be; a large one is better as CSV{others}"
     )
-    names, header, _ = found(cells, _texts, reading)
+    if (top := found(cells, _texts, reading)) is None:
+        return first
+    names, header, _ = top
     place = next(place for place, row in enumerate(cells) if row is header)
     seq = first
     for row in cells[place + 1 :]:
