@@ -55,7 +55,7 @@ ROOMS: dict[str, Room] = {
             "quota", "retry", "scheduler",
         },
     ),
-    "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "urls"}),
+    "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "described", "urls"}),
     "ledger": Room(
         may={"inputs"},
         doors={
@@ -289,7 +289,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "servers": {
         "__init__": set(),
         "catalogue": {"modelnames"},
-        "contact": {"catalogue", "keys", "local", "probe", "surroundings", "urls"},
+        "contact": {"keys", "local", "probe", "surroundings", "urls"},
+        "described": {"catalogue", "contact", "probe", "urls"},
         "keys": {"surroundings", "urls"},
         "local": set(),
         "modelnames": set(),

@@ -83,7 +83,8 @@ async def look(inputs: str | tuple[str, ...] | None, options: Options, environ: 
     from batcher.commands.console import Console
     from batcher.inputs.formats import parse_job
     from batcher.running.wiring import defaults_for, ready, source_for
-    from batcher.servers.contact import all_described, contact, models_of
+    from batcher.servers.contact import contact
+    from batcher.servers.described import all_described, models_of
 
     async with contact(options, environ, Console(quiet=False, verbose=False, progress=False)) as server:
         checkup = None

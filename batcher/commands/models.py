@@ -50,7 +50,8 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
 async def ask(options: Options, environ: Mapping[str, str]) -> dict[str, About | UnavailableError]:
     """Ask the servers that the options name. Raises BatcherError, also if none of them is there."""
     from batcher.commands.console import Console
-    from batcher.servers.contact import all_described, contact
+    from batcher.servers.contact import contact
+    from batcher.servers.described import all_described
 
     async with contact(options, environ, Console(quiet=False, verbose=False, progress=False)) as server:
         return await all_described(server)

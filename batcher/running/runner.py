@@ -43,7 +43,8 @@ from batcher.running.wiring import (
     selection_of,
     source_for,
 )
-from batcher.servers.contact import contact, learn
+from batcher.servers.contact import contact
+from batcher.servers.described import learn
 from batcher.view.observer import Silent
 from batcher.view.prices import prices_of
 from batcher.view.progress import Snapshot
