@@ -117,7 +117,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "changes": set(),
         "compression": {"formats.reading"},
         "done": set(),
-        "expense": set(),
+        "expense": {"outgrowth"},
         "file": {"compression", "formats", "formats.encodings", "formats.folder", "formats.reading", "window"},
         "formats": {
             "formats.columnar", "formats.defaults", "formats.delimited", "formats.jsonarray", "formats.jsonl",
@@ -161,6 +161,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "identity", "lineset", "selection",
         },
         "lineset": set(),
+        "outgrowth": set(),
         "part": {"formats.reading"},
         "parts": {
             "compression", "file", "formats", "formats.database", "formats.folder", "formats.reading", "part",
