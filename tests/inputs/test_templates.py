@@ -236,7 +236,7 @@ def test_what_people_write_is_done() -> None:
         ("text | truncate(2000, true)", 2000),
         ("text | replace('two', 'three') | length", 7),
         ("text | indent(4) | length", 7),
-        ("text | wordwrap(79) | length", 7),
+        ("text | wordwrap(79) | length", 6),
         ("text.split() | length", 6),
         ("text | title | length", 7),
         ("all | map('upper') | join(', ')", 4),
