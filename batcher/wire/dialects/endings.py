@@ -73,8 +73,8 @@ MEANINGS: Final[dict[str, tuple[str, ...]]] = {
 
 Any other is an end as it should be. Sources: https://github.com/vllm-project/vllm/issues/57082 (abort), litellm's
 https://github.com/BerriAI/litellm/pull/27101 (repetition, and others by their names), google-genai's `FinishReason`
-(https://github.com/googleapis/python-genai/issues/1836), @ai-sdk/anthropic's src/map-anthropic-stop-reason.ts, Bedrock's
-`stopReason`, Cohere's OpenAPI (`FinishReason`), https://docs.rs/crate/mistral-openapi-client (model_length), and
+(https://github.com/googleapis/python-genai/issues/1836), @ai-sdk/anthropic's src/map-anthropic-stop-reason.ts,
+Bedrock's `stopReason`, Cohere's OpenAPI (`FinishReason`), https://docs.rs/crate/mistral-openapi-client (model_length), and
 https://github.com/ollama/ollama/issues/4357 (an empty one)."""
 
 _MEANING: Final = {word: meaning for meaning, words in MEANINGS.items() for word in words}
