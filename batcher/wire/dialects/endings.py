@@ -71,11 +71,10 @@ MEANINGS: Final[dict[str, tuple[str, ...]]] = {
 }
 """What finish reasons mean, in lower case: no reason, an answer that was broken off, or the flag for one that was cut.
 
-Any other is an end as it should be. Sources: https://github.com/vllm-project/vllm/issues/57082 (abort), litellm's
-https://github.com/BerriAI/litellm/pull/27101 (repetition, and others by their names), google-genai's `FinishReason`
-(https://github.com/googleapis/python-genai/issues/1836), @ai-sdk/anthropic's src/map-anthropic-stop-reason.ts,
-Bedrock's `stopReason`, Cohere's OpenAPI (`FinishReason`), https://docs.rs/crate/mistral-openapi-client (model_length), and
-https://github.com/ollama/ollama/issues/4357 (an empty one)."""
+Any other is an end as it should be. Sources: vLLM (https://github.com/vllm-project/vllm/issues/57082), litellm
+(https://github.com/BerriAI/litellm/pull/27101), Gemini (https://github.com/googleapis/python-genai/issues/1836), Ollama
+(https://github.com/ollama/ollama/issues/4357), Mistral (https://docs.rs/crate/mistral-openapi-client), Anthropic
+(@ai-sdk/anthropic's src/map-anthropic-stop-reason.ts), Bedrock's `stopReason`, Cohere's OpenAPI (`FinishReason`)."""
 
 _MEANING: Final = {word: meaning for meaning, words in MEANINGS.items() for word in words}
 _WORD: Final = re.compile(r"(?:finish_?reason[._])?([a-z0-9_/]*)")
