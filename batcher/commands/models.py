@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
-import orjson
 
-from batcher.commands.console import say
+from batcher.commands.console import print_json, say
 from batcher.commands.options import environ_of, option, options_from, server_options
 from batcher.failures import UnavailableError
 from batcher.redaction import printable
@@ -33,7 +32,7 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     found = anyio.run(ask, options_from(values), environ_of(ctx))
     if as_json:
         models = [{"server": root, **asdict(model)} for root, about in found.items() for model in _listed(about)]
-        click.echo(orjson.dumps(models).decode())
+        print_json(models)
         return
     for root, about in found.items():
         if len(found) > 1:
