@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from batcher.failures import LineError, UsageError
-from batcher.inputs import expense
+from batcher.inputs import expense, outgrowth
 from batcher.inputs.identity import canonical
 from batcher.inputs.templates import Template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROW: dict[str, Any] = {
     "text": "good",
@@ -244,3 +247,11 @@ def test_what_people_write_is_done() -> None:
         ("all ~ all", 20),
     ]:
         assert len(Template(f"{{{{ {made} }}}}", "--prompt").fill(row)) == length, made
+
+
+@pytest.mark.parametrize("name", ["center", "ljust", "rjust", "zfill", "batch", "slice"])
+@pytest.mark.parametrize("measures", [outgrowth.FILTERS, outgrowth.METHODS], ids=["filters", "methods"])
+def test_a_width_is_known_before_it_is_made(name: str, measures: dict[str, Callable[[outgrowth.Given], int]]) -> None:
+    """By its place and by its name."""
+    assert measures[name](outgrowth.Given("x", (LARGE,), {})) == LARGE
+    assert measures[name](outgrowth.Given("x", (), {"width": LARGE})) == LARGE
