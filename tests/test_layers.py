@@ -55,7 +55,7 @@ ROOMS: dict[str, Room] = {
             "quota", "retry", "scheduler",
         },
     ),
-    "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "urls"}),
+    "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "described", "urls"}),
     "ledger": Room(
         may={"inputs"},
         doors={
@@ -125,7 +125,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "compression": {"formats.reading"},
         "done": set(),
         "examples": set(),
-        "expense": set(),
+        "expense": {"outgrowth"},
         "file": {"compression", "formats", "formats.encodings", "formats.folder", "formats.reading", "window"},
         "formats": {
             "formats.columnar", "formats.defaults", "formats.delimited", "formats.jsonarray", "formats.jsonl",
@@ -171,6 +171,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "formats.shapes", "identity", "lineset", "selection",
         },
         "lineset": set(),
+        "outgrowth": set(),
         "part": {"formats.reading"},
         "parts": {
             "compression", "file", "formats", "formats.database", "formats.folder", "formats.reading", "part",
@@ -316,7 +317,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "servers": {
         "__init__": set(),
         "catalogue": {"modelnames"},
-        "contact": {"catalogue", "keys", "local", "probe", "surroundings", "urls"},
+        "contact": {"keys", "local", "probe", "surroundings", "urls"},
+        "described": {"catalogue", "contact", "probe", "urls"},
         "keys": {"surroundings", "urls"},
         "local": set(),
         "modelnames": set(),

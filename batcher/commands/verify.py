@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import orjson
 
-from batcher.commands.console import say
+from batcher.commands.console import print_json, say
 from batcher.commands.earlier import as_the_run, chosen, open_to_read, reading_of
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, request_options
 from batcher.commands.values import KeyValue
@@ -72,7 +71,7 @@ def command(
         say(note)
     verdict = examine(input, results, options, environ_of(ctx))
     if as_json:
-        click.echo(orjson.dumps(as_dict(verdict)).decode())
+        print_json(as_dict(verdict))
     else:
         for line in screen(verdict, input if isinstance(input, str) else ", ".join(input), results):
             click.echo(line)

@@ -10,7 +10,18 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from batcher.failures import LineError
-from batcher.inputs.expense import COUNT, MADE, bounded, check_operation, count, counted, joined, turns
+from batcher.inputs.expense import (
+    COUNT,
+    MADE,
+    bounded,
+    check_call,
+    check_operation,
+    counted,
+    guarded,
+    joined,
+    tied,
+    turns,
+)
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -120,7 +131,7 @@ def environment_of() -> SandboxedEnvironment:
             return super()._generate(counted(source), *rest, **more)
 
         def call(self, context: Context, called: Any, /, *args: Any, **named: Any) -> Any:
-            count(context, 1)
+            check_call(context, called, args, named)
             return super().call(context, called, *args, **named)
 
         def getattr(self, obj: Any, attribute: str) -> Any:
@@ -133,12 +144,13 @@ def environment_of() -> SandboxedEnvironment:
             return super().call_binop(context, operator, left, right)
 
     def finalize(value: Any) -> str:
-        return str(value) if isinstance(value, Undefined) else text_of(value, "")
+        return str(value) if isinstance(value, Undefined) else text_of(bounded(value), "")
 
     environment = Environment(undefined=Missing, finalize=finalize, autoescape=False)
     environment.globals = {name: environment.globals[name] for name in ("range", "namespace")}
-    environment.filters |= {COUNT: pass_context(turns), MADE: bounded}
     environment.filters["tojson"] = _to_json  # Jinja's own writes HTML
+    environment.filters = {name: guarded(name, filtered) for name, filtered in environment.filters.items()}
+    environment.filters |= {COUNT: pass_context(turns), MADE: tied}
     environment.tests["none"] = lambda value: value is None or isinstance(value, null)
     return environment
 

@@ -17,7 +17,8 @@ from batcher.library.watching import check
 from batcher.library.work import Work
 from batcher.running.stops import error_of
 from batcher.running.wiring import recipe_of
-from batcher.servers.contact import contact, learn
+from batcher.servers.contact import contact
+from batcher.servers.described import learn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping

@@ -15,7 +15,7 @@ from batcher.ledger.ledger import Ledger
 from batcher.ledger.state import parameters
 from batcher.running.resumption import compare, keep_blocks, seal_of
 from batcher.running.wiring import said_selection, selection_of
-from batcher.servers.contact import only_model
+from batcher.servers.described import only_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -47,7 +47,8 @@ from batcher.running.wiring import (
     source_for,
     taken_of,
 )
-from batcher.servers.contact import contact, learn
+from batcher.servers.contact import contact
+from batcher.servers.described import learn
 from batcher.view.observer import Silent
 from batcher.view.prices import prices_of
 from batcher.view.progress import Snapshot

@@ -14,7 +14,8 @@ from batcher.options import Options
 from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
 from batcher.redaction import Redactor
 from batcher.running.wiring import SPARE_FILES, concurrency_for, limit_for
-from batcher.servers.contact import LOCAL_SLOTS, Contact, _slots, _told_slots
+from batcher.servers.contact import LOCAL_SLOTS, Contact, _slots
+from batcher.servers.described import _told_slots
 from batcher.wire.transport import Reply
 
 if TYPE_CHECKING:

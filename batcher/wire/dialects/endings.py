@@ -39,7 +39,14 @@ MEANINGS: Final[dict[str, tuple[str, ...]]] = {
         "insufficient_system_resource",  # DeepSeek
         *("engine_overloaded", "overloaded", "service_unavailable", "connection_error"),  # Moonshot; gateways
         *("interrupted", "terminated", "preempted", "failed", "failure", "rejected", "expired"),
-        *("malformed_function_call", "unexpected_tool_call"),  # Gemini: another sample may be well formed
+        *(
+            "malformed_function_call",
+            "unexpected_tool_call",
+            "malformed_response",
+        ),  # Gemini: another sample may be fine
+        *("malformed_tool_call", "missing_thought_signature"),  # Gemini
+        *("malformed_tool_use", "malformed_model_output"),  # Bedrock
+        *("resource_exhausted", "rate_limit_exceeded", "interrupt"),  # gateways; Strands
     ),
     "length": (
         *("length", "max_tokens", "max_output_tokens"),  # OpenAI; Gemini, Anthropic; /v1/responses
@@ -51,17 +58,23 @@ MEANINGS: Final[dict[str, tuple[str, ...]]] = {
     "content_filter": (
         *("content_filter", "content_filtered"),  # OpenAI, Azure; Bedrock
         *("safety", "prohibited_content", "blocklist", "recitation", "spii", "image_safety"),  # Gemini
+        *("image_prohibited_content", "image_recitation", "model_armor", "jailbreak"),  # Gemini
+        *("blocked", "content_blocked"),  # gateways
         *("sensitive", "moderation", "content_policy"),  # Zhipu and others
         *("refusal", "guardrail_intervened", "guardrails", "error_toxic"),  # Anthropic; Bedrock; Cohere
     ),
     "incomplete": (
-        *("other", "language", "pause_turn", "incomplete"),  # Gemini; Anthropic
+        *("other", "language", "pause_turn", "compaction", "incomplete"),  # Gemini; Anthropic
+        *("image_other", "no_image"),  # Gemini
         *("time_limit", "repetition", "repetition_truncation", "too_many_tool_calls"),  # watsonx; Gemini
     ),
 }
 """What finish reasons mean, in lower case: no reason, an answer that was broken off, or the flag for one that was cut.
 
-Any other is an end as it should be."""
+Any other is an end as it should be. Sources: vLLM (https://github.com/vllm-project/vllm/issues/57082), litellm
+(https://github.com/BerriAI/litellm/pull/27101), Gemini (https://github.com/googleapis/python-genai/issues/1836), Ollama
+(https://github.com/ollama/ollama/issues/4357), Mistral (https://docs.rs/crate/mistral-openapi-client), Anthropic
+(@ai-sdk/anthropic's src/map-anthropic-stop-reason.ts), Bedrock's `stopReason`, Cohere's OpenAPI (`FinishReason`)."""
 
 _MEANING: Final = {word: meaning for meaning, words in MEANINGS.items() for word in words}
 _WORD: Final = re.compile(r"(?:finish_?reason[._])?([a-z0-9_/]*)")
