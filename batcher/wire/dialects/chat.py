@@ -91,7 +91,13 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
         except (LookupError, TypeError, AttributeError):
             return record  # an unusual one, which is read with care
         thoughts = choice.thoughts
-        if text or not thought or not thoughts or type(thought) is not str or len(delta) != 1 + ("content" in delta):
+        if (
+            text not in (None, "")
+            or not thought
+            or not thoughts
+            or type(thought) is not str
+            or len(delta) != 1 + ("content" in delta)
+        ):
             return record
         thoughts.append(thought)
     return END
