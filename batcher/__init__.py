@@ -16,11 +16,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from batcher.api.client import Client
+    from batcher.api.functions import aembed, amap, arun, embed, map, run, stream  # noqa: A004 - what it is
+    from batcher.api.result import FailedRowError, Result
+    from batcher.api.stream import Stream
     from batcher.failures import BatcherError, Failure
-    from batcher.library.client import Client
-    from batcher.library.functions import aembed, amap, arun, embed, map, run, stream  # noqa: A004 - what it is
-    from batcher.library.result import FailedRowError, Result
-    from batcher.library.stream import Stream
     from batcher.model import Job
     from batcher.view.progress import Snapshot as Progress
     from batcher.view.summary import Summary
@@ -47,16 +47,16 @@ __all__ = [
     "stream",
 ]
 
-_FUNCTIONS = "batcher.library.functions"
+_FUNCTIONS = "batcher.api.functions"
 _HOMES = {
     "BatcherError": ("batcher.failures", "BatcherError"),
-    "Client": ("batcher.library.client", "Client"),
-    "FailedRowError": ("batcher.library.result", "FailedRowError"),
+    "Client": ("batcher.api.client", "Client"),
+    "FailedRowError": ("batcher.api.result", "FailedRowError"),
     "Failure": ("batcher.failures", "Failure"),
     "Job": ("batcher.model", "Job"),
     "Progress": ("batcher.view.progress", "Snapshot"),
-    "Result": ("batcher.library.result", "Result"),
-    "Stream": ("batcher.library.stream", "Stream"),
+    "Result": ("batcher.api.result", "Result"),
+    "Stream": ("batcher.api.stream", "Stream"),
     "Summary": ("batcher.view.summary", "Summary"),
     **{name: (_FUNCTIONS, name) for name in ("aembed", "amap", "arun", "embed", "map", "run", "stream")},
 }

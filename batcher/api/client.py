@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from batcher.api.arguments import SERVER, Chosen
+from batcher.api.arrays import embedded
+from batcher.api.calls import Caller, reaching
+from batcher.api.hosting import Host, on_asyncio
+from batcher.api.maps import mapped, ran
+from batcher.api.stream import Stream
 from batcher.failures import UsageError, ungrouped
-from batcher.library.arguments import SERVER, Chosen
-from batcher.library.arrays import embedded
-from batcher.library.calls import Caller, reaching
-from batcher.library.hosting import Host, on_asyncio
-from batcher.library.maps import mapped, ran
-from batcher.library.stream import Stream
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import Pool
 from batcher.view.observer import Silent
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
-    from batcher.library.arguments import ClientOptions, MapOptions, PathLike, RunOptions, StreamOptions
-    from batcher.library.arrays import Array
-    from batcher.library.calls import Rows
-    from batcher.library.result import R, Result, T
-    from batcher.library.watching import Watching
+    from batcher.api.arguments import ClientOptions, MapOptions, PathLike, RunOptions, StreamOptions
+    from batcher.api.arrays import Array
+    from batcher.api.calls import Rows
+    from batcher.api.result import R, Result, T
+    from batcher.api.watching import Watching
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
     from batcher.view.summary import Summary

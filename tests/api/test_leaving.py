@@ -16,8 +16,8 @@ from support.commandline import names, prompts
 from support.programs import agen, all_of, is_alone, others, until
 
 import batcher
+from batcher.api import calls
 from batcher.failures import UnavailableError
-from batcher.library import calls
 from batcher.servers.contact import Contact, contact
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 import batcher
+from batcher.api.schemas import Schema
 from batcher.failures import UsageError
-from batcher.library.schemas import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from batcher.api.feed import feed_of, is_cancelled, let_go
+from batcher.api.outlet import Outlet
+from batcher.api.result import given
+from batcher.api.watching import watching
 from batcher.failures import ungrouped
 from batcher.inputs.done import DoneIds
 from batcher.inputs.intake import Intake
-from batcher.library.feed import feed_of, is_cancelled, let_go
-from batcher.library.outlet import Outlet
-from batcher.library.result import given
-from batcher.library.watching import watching
 from batcher.running.engine import Engine
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import leave
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
+    from batcher.api.arguments import Chosen
+    from batcher.api.feed import Feed
+    from batcher.api.rows import Reader
+    from batcher.api.schemas import Schema
+    from batcher.api.watching import Watching
     from batcher.failures import Failure
     from batcher.inputs.formats import Line
-    from batcher.library.arguments import Chosen
-    from batcher.library.feed import Feed
-    from batcher.library.rows import Reader
-    from batcher.library.schemas import Schema
-    from batcher.library.watching import Watching
     from batcher.model import Result as Finished
     from batcher.policy.scheduler import Scheduler
     from batcher.running.sharing import Pool

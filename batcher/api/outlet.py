@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batcher.library.result import Result
+    from batcher.api.result import Result
 
 
 @dataclass(slots=True)

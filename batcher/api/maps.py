@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from batcher.api.arguments import Chosen
+from batcher.api.calls import collected, error_of_stop, reaching, reader_for, with_results
+from batcher.api.frames import is_frame, rows_of
+from batcher.api.hosting import on_asyncio
+from batcher.api.kept import Given, read_back, source_of
+from batcher.api.rows import refuse_one
+from batcher.api.schemas import Schema
+from batcher.api.watching import check, watching
 from batcher.failures import BatcherError, InputError
-from batcher.library.arguments import Chosen
-from batcher.library.calls import collected, error_of_stop, reaching, reader_for, with_results
-from batcher.library.frames import is_frame, rows_of
-from batcher.library.hosting import on_asyncio
-from batcher.library.kept import Given, read_back, source_of
-from batcher.library.rows import refuse_one
-from batcher.library.schemas import Schema
-from batcher.library.watching import check, watching
 from batcher.running.runner import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from batcher.library.arguments import PathLike
-    from batcher.library.calls import Caller, Rows
-    from batcher.library.result import Result
-    from batcher.library.watching import Watching
+    from batcher.api.arguments import PathLike
+    from batcher.api.calls import Caller, Rows
+    from batcher.api.result import Result
+    from batcher.api.watching import Watching
     from batcher.view.summary import Summary
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, Self
 
+from batcher.api.hosting import Host, on_asyncio
+from batcher.api.result import R, T
 from batcher.failures import UsageError
-from batcher.library.hosting import Host, on_asyncio
-from batcher.library.result import R, T
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from batcher.library.result import Result
-    from batcher.library.work import Work
+    from batcher.api.result import Result
+    from batcher.api.work import Work
     from batcher.view.summary import Summary
 
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import orjson
 
+from batcher.api.rows import Carried
+from batcher.api.unsaid import unsaid
 from batcher.failures import BatcherError
 from batcher.ledger.lines import error_line, neutral_tool_call, result_line
 from batcher.ledger.vectors import to_floats
-from batcher.library.rows import Carried
-from batcher.library.unsaid import unsaid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from typing_extensions import TypeVar
 
+    from batcher.api.schemas import Schema
     from batcher.failures import Failure
-    from batcher.library.schemas import Schema
     from batcher.model import Completion, Json, Result as Line, Timing, Usage
     from batcher.redaction import Redactor
 

@@ -15,10 +15,10 @@ from support.commandline import names, prompts
 from support.programs import agen, all_of
 
 import batcher
+from batcher.api.rows import Carried, Reader
 from batcher.failures import LineError, UsageError
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.jsonl import parse_job, refused
-from batcher.library.rows import Carried, Reader
 from batcher.options import Options
 from batcher.running.wiring import recipe_of
 from batcher.simulator import text

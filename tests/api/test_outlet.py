@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from batcher.library.outlet import Outlet
-from batcher.library.result import Result
+from batcher.api.outlet import Outlet
+from batcher.api.result import Result
 from batcher.model import Result as Finished
 
 pytestmark = pytest.mark.anyio

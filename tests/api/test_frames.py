@@ -14,8 +14,8 @@ import pytest
 from support.commandline import names
 
 import batcher
+from batcher.api.frames import is_frame, rows_of
 from batcher.failures import ConfigError
-from batcher.library.frames import is_frame, rows_of
 from batcher.simulator import text
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from support.programs import all_of
 
 import batcher
 from batcher import options as options_module
+from batcher.api import arguments
+from batcher.api.arguments import Chosen, KeyOptions, RunOptions, StreamOptions, streamed
 from batcher.failures import UsageError
 from batcher.figures import AUTO, MaxErrors
-from batcher.library import arguments
-from batcher.library.arguments import Chosen, KeyOptions, RunOptions, StreamOptions, streamed
 from batcher.options import Options
 
 if TYPE_CHECKING:

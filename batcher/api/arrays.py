@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from batcher.api.calls import with_results
+from batcher.api.hosting import Host, on_asyncio
 from batcher.failures import BatcherError, ConfigError, UsageError
-from batcher.library.calls import with_results
-from batcher.library.hosting import Host, on_asyncio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from batcher.library.calls import Caller
-    from batcher.library.result import Result
-    from batcher.library.watching import Watching
+    from batcher.api.calls import Caller
+    from batcher.api.result import Result
+    from batcher.api.watching import Watching
 
     Array: TypeAlias = NDArray[np.floating[Any]]
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from batcher.api.result import Result, given
 from batcher.failures import Failure, FailureClass, LineError
 from batcher.inputs.comparison import DuplicateError
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.jsonl import refused
 from batcher.inputs.selection import Turns
 from batcher.inputs.source import Source
-from batcher.library.result import Result, given
 from batcher.model import Choice, Completion, Result as Finished, Usage
 from batcher.running.wiring import defaults_for
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from batcher.api.arguments import Chosen
+    from batcher.api.rows import Reader
+    from batcher.api.schemas import Schema
     from batcher.inputs.formats.reading import Rows
-    from batcher.library.arguments import Chosen
-    from batcher.library.rows import Reader
-    from batcher.library.schemas import Schema
     from batcher.model import Json
 
 

@@ -12,21 +12,21 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from batcher.library.arrays import embedded
-from batcher.library.calls import Caller
-from batcher.library.maps import mapped, ran
-from batcher.library.stream import Stream
+from batcher.api.arrays import embedded
+from batcher.api.calls import Caller
+from batcher.api.maps import mapped, ran
+from batcher.api.stream import Stream
 from batcher.running.loops import blocking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Unpack
 
-    from batcher.library.arguments import MapOptions, PathLike, RunOptions, StreamOptions
-    from batcher.library.arrays import Array
-    from batcher.library.calls import Rows
-    from batcher.library.result import R, Result, T
-    from batcher.library.watching import Watching
+    from batcher.api.arguments import MapOptions, PathLike, RunOptions, StreamOptions
+    from batcher.api.arrays import Array
+    from batcher.api.calls import Rows
+    from batcher.api.result import R, Result, T
+    from batcher.api.watching import Watching
     from batcher.view.summary import Summary
 
 _ALONE = Caller()

@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from batcher.api.arguments import Chosen, MapOptions, streamed
+from batcher.api.frames import Frame, is_frame, rows_of
+from batcher.api.hosting import Host, on_asyncio
+from batcher.api.rows import Reader, refuse_one
+from batcher.api.schemas import Schema
+from batcher.api.watching import check
+from batcher.api.work import Work
 from batcher.failures import BatcherError, InputError
-from batcher.library.arguments import Chosen, MapOptions, streamed
-from batcher.library.frames import Frame, is_frame, rows_of
-from batcher.library.hosting import Host, on_asyncio
-from batcher.library.rows import Reader, refuse_one
-from batcher.library.schemas import Schema
-from batcher.library.watching import check
-from batcher.library.work import Work
 from batcher.running.stops import error_of
 from batcher.running.wiring import recipe_of
 from batcher.servers.contact import contact
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from batcher.library.result import R, Result
-    from batcher.library.watching import Watching
+    from batcher.api.result import R, Result
+    from batcher.api.watching import Watching
     from batcher.options import Options
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
