@@ -91,6 +91,10 @@ torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, take the serve
 fuzz: $(VENV)/.ready  ## hostile answers, jobs, results, states and inputs against their readers; ARGS="--minutes 5 --seed N"
 	$(BIN)/python tests/fuzz/run.py $(ARGS)
 
+.PHONY: properties
+properties: $(VENV)/.ready  ## the property tests on examples that are new each time, by WORKERS=3; ARGS="-k damage"
+	$(BIN)/python -m pytest -q $(SPREAD) --hypothesis-profile new -m hypothesis $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/.ready  ## a million jobs with faults, server and client killed again and again; what is lost, sent again, kept in memory
 	$(BIN)/python tests/soak/run.py $(ARGS)

@@ -72,7 +72,7 @@ class Backlog:
     """By key, what was never sent: the call, and how many had been read when it was set aside."""
     _returned: dict[Key, deque[tuple[int, Call]]] = field(default_factory=dict)
     """The same, of what was sent before."""
-    _made: deque[Call] = field(default_factory=deque)
+    made: deque[Call] = field(default_factory=deque)
     """Calls that the input has made, and nobody has read."""
     _read: int = 0
     _only: str | None = None
@@ -92,7 +92,7 @@ class Backlog:
 
     @property
     def is_empty(self) -> bool:
-        return self.is_exhausted and not self.is_waiting and not self._made
+        return self.is_exhausted and not self.is_waiting and not self.made
 
     @property
     def may_bring_more(self) -> bool:
@@ -107,7 +107,7 @@ class Backlog:
     @property
     def has_new(self) -> bool:
         """Whether anything waits that was never sent, as far as the input was read."""
-        return bool(self._made or self._aside)
+        return bool(self.made or self._aside)
 
     @property
     def due(self) -> float:
@@ -195,9 +195,9 @@ class Backlog:
 
     def read(self) -> Call | None:
         """Read the next call of the input; None: there is none now, or what was set aside is to go first."""
-        if ((self._aside or self._returned) and not self._may_read()) or not (self._made or self._make()):
+        if ((self._aside or self._returned) and not self._may_read()) or not (self.made or self._make()):
             return None
-        call = self._made.popleft()
+        call = self.made.popleft()
         self._read += 1
         if call.group != self._only or call.path != self._path:
             self._note(call)
@@ -206,7 +206,7 @@ class Backlog:
     def _make(self) -> bool:
         """Have the input make calls, a stretch of them; true if there are any."""
         size = 0
-        while len(self._made) < self.stretch and size < STRETCH_BYTES and not self.is_exhausted:
+        while len(self.made) < self.stretch and size < STRETCH_BYTES and not self.is_exhausted:
             try:
                 call = next(self.intake)
             except StopIteration:
@@ -214,18 +214,18 @@ class Backlog:
                 break
             if call is None:
                 break
-            self._made.append(call)
+            self.made.append(call)
             size += len(call.body)
-        return bool(self._made)
+        return bool(self.made)
 
     def peek(self) -> None:
         """Find out whether the input goes on, where it was read no further than needed."""
-        if not self._made:
+        if not self.made:
             self._make()
 
     def clear(self, drop: Callable[[Call], bool]) -> None:
         """Take out every call that `drop` takes."""
-        self._made = deque(call for call in self._made if not drop(call))
+        self.made = deque(call for call in self.made if not drop(call))
         heaps = {key: [entry for entry in heap if not drop(entry.call)] for key, heap in self.heaps.items()}
         self.heaps = {key: heap for key, heap in heaps.items() if heap}
         for heap in self.heaps.values():

@@ -106,6 +106,22 @@ def test_a_changed_byte(name: str, data: st.DataObject) -> None:
         check_change(wire, wire.body[:place] + pair[::-1] + wire.body[place + 2 :], intact)
 
 
+@pytest.mark.parametrize("key", [b"utput", b"ooutput", b"Output", b"nutput"])
+def test_a_damaged_output_beside_items_that_tell_a_part(key: bytes) -> None:
+    """Ollama sends no item for the text before a call: the items alone must not become the answer."""
+    wire = WIRES["ollama-v1-responses-stream"]
+    before, after = wire.body.rsplit(b'"output":', 1)
+    check_change(wire, before + b'"' + key + b'":' + after, said(wire))
+
+
+def test_an_empty_output_beside_items_that_tell_a_part() -> None:
+    """What was streamed and is in no item stays."""
+    wire = WIRES["ollama-v1-responses-stream"]
+    before, after = wire.body.rsplit(b'"output":', 1)
+    body = before + b'"output":[]' + after[after.index(b',"status":"completed","usage"') :]
+    assert said(replace(wire, body=body)) == said(wire)
+
+
 @pytest.mark.parametrize("key", ["choicse", "messgae", "cnotent", "detla", "txet", "finish_raeson"])
 def test_swapped_letters_are_near(key: str) -> None:
     """Two bytes that changed places are a damaged key as one that is another."""

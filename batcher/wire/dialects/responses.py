@@ -124,10 +124,10 @@ def _end(record: dict[str, Json], completion: Completion) -> None:
     response = record.get("response")
     if type(response) is not dict:
         raise AttemptError(malformed(f"{record['type']} without a response"))
+    check_keys(response, RESPONSE_KEYS, "a response")
     items = completion.tail.pop("items", [])
     if not response.get("output") and items:  # some servers leave the output of the last event empty
         response = {**response, "output": items}
-    check_keys(response, RESPONSE_KEYS, "a response")
     status = response.get("status")
     if status not in ("incomplete", "failed", "cancelled"):  # the event says more than a status that was not updated
         status = record["type"].removeprefix("response.")
@@ -152,6 +152,8 @@ def _take(response: dict[str, Json], status: str, completion: Completion) -> Non
     choice = _choice(output) if output or streamed is None else streamed
     if streamed is not None and has_content(streamed) and not has_content(choice):
         raise AttemptError(malformed("a last event without the answer that was streamed before it"))
+    if streamed is not None:
+        _keep(streamed, choice)
     choice.finish_reason = "tool_calls" if choice.tool_calls else "stop"
     if status == "incomplete":
         details = response.get("incomplete_details")
@@ -162,6 +164,13 @@ def _take(response: dict[str, Json], status: str, completion: Completion) -> Non
     completion.head = None
     take_envelope(response, completion)
     completion.proof = f"response.{status}"
+
+
+def _keep(streamed: Choice, choice: Choice) -> None:
+    """Keep what was streamed of a kind that the last event says nothing of: items alone may tell a part of it."""
+    choice.texts = choice.texts or streamed.texts
+    choice.thoughts = choice.thoughts or streamed.thoughts
+    choice.refusals = choice.refusals or streamed.refusals
 
 
 def _is_of_ollama(response: dict[str, Json]) -> bool:
