@@ -126,6 +126,11 @@ class Reading:
             join_halves(completion)
         return completion
 
+    @property
+    def may_be_whole(self) -> bool:
+        """Whether it is an answer in one piece that may be all there, though its end has not come."""
+        return self._framing is None and bool(self._pieces) and self._pieces[-1].rstrip()[-1:] == b"}"
+
     def _take_rest(self, take: Callable[[], object]) -> None:
         """Take the last record, whose end is missing: one that was cut there costs nothing if all was said before."""
         try:
@@ -186,7 +191,7 @@ class Reading:
         if record is None and body.lstrip(BLANK).startswith(b"{"):
             raise AttemptError(truncated("the end of its JSON"))
         if not isinstance(record, dict):
-            raise AttemptError(not_an_llm(body, self._type))
+            raise AttemptError(not_an_llm(body, self._type, self._call.path))
         self._check(record)
         self.completion.whole = record
         self._dialect.whole(record, self.completion, self._call)
