@@ -18,7 +18,7 @@ from batcher.wire.dialects.strays import instead_of_a_record, is_utf8, mended, t
 from batcher.wire.dialects.toolpieces import check_calls
 from batcher.wire.dialects.weight import HEAVY, LONG, weighed
 from batcher.wire.faults import error_in
-from batcher.wire.framing import EventStream, Lines, RecordTooLongError
+from batcher.wire.framing import EventStream, Lines, RecordTooLongError, holds_json
 from batcher.wire.rules import classify_error, not_an_llm
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class Reading:
         content = False
         records: list[bytes] = []
         for event, data in events:
-            is_comment = data[:1] == b":" and b'{"' not in data
+            is_comment = data[:1] == b":" and not holds_json(data)
             if event not in FAILING and data and data != b"[DONE]" and not is_comment:
                 if event not in PINGS and (event not in CLOSING or data[:1] == b"{"):
                     records.append(data)
