@@ -58,7 +58,7 @@ def said(wire: WireFile) -> Any:
         index: (
             text,
             thinking,
-            [(call["function"].get("name"), call["function"].get("arguments")) for call in calls],
+            [(call.get("function", {}).get("name"), call.get("function", {}).get("arguments")) for call in calls],
             "".join(refusals),
         )
         for index, (text, thinking, calls, _, refusals) in choices.items()

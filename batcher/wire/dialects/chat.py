@@ -129,6 +129,8 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
         if entries > MOST:
             raise too_many("choices, parts and tool calls")
         said = _delta(piece, delta, index)
+        if said.finish_reason is not None:
+            endings.check_last(said.text, said.finish_reason, PATH)
         calls = _calls(delta)
         content |= completion.add(said) or bool(calls)
         if calls:

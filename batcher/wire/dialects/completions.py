@@ -91,6 +91,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     for place, piece in enumerate(list_of(record.get("choices"), "choices")):
         if type(piece) is not dict:
             raise AttemptError(malformed(f"a choice that is no object: {shown(piece)}"))
+        endings.check_last(piece.get("text"), piece.get("finish_reason"), PATH)
         content |= _add(piece, place, completion)
     if completion.choices:
         settle(completion)

@@ -142,6 +142,17 @@ def finish_of(piece: dict[str, Json], path: str, key: str = "finish_reason") -> 
     return None if meaning == NONE else reason
 
 
+AS_TEXT: Final = "Internal error: "
+"""How LocalAI says in a stream that it broke off: as a last piece of text, with the reason "stop" in the same record,
+where its own last record has none (mudler/LocalAI core/http/endpoints/openai/completion.go)."""
+
+
+def check_last(text: Json, reason: str | None, path: str) -> None:
+    """Raise AttemptError if the last piece of a stream is an error in the place of text."""
+    if reason == "stop" and type(text) is str and text.startswith(AS_TEXT):
+        raise AttemptError(classify_error(text, path))
+
+
 def settle(completion: Completion) -> None:
     """Set the proof once every index seen has a finish reason; take it back when a new index appears."""
     completion.proof = "finish_reason"

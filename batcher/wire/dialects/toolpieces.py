@@ -104,10 +104,13 @@ def check_call(call: dict[str, Json]) -> None:
 
 
 def check_calls(choice: Choice) -> None:
-    """Raise AttemptError if the answer calls a tool without a name: its pieces were not put together as they belong."""
+    """Raise AttemptError if the answer calls a tool without a name, or a call is of no known kind: it was damaged."""
     for call in choice.tool_calls:
         function = call.get("function")
-        if type(function) is dict and not function.get("name"):
+        if type(function) is not dict:
+            if "custom" not in call:
+                raise AttemptError(malformed(f"a tool call that cannot be read: {shown(call)}"))
+        elif not function.get("name"):
             raise AttemptError(malformed(f"a tool call without a name: {shown(call)}"))
 
 
