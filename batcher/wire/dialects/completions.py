@@ -127,6 +127,7 @@ def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
     if "text" not in piece or "index" not in piece:
         check_keys(piece, PIECE_KEYS, "a choice")
         endings.check_foreign(piece, "text")
+        _check_piece(piece)
     new = index not in completion.choices
     delta = Delta(text=text_of(piece.get("text"), "text"), index=index, finish_reason=finish_of(piece, PATH))
     content = completion.add(delta)
@@ -136,6 +137,14 @@ def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
     if new or delta.finish_reason is not None:
         completion.tail.setdefault("choices", {}).setdefault(index, {}).update(piece)
     return content
+
+
+def _check_piece(piece: dict[str, Json]) -> None:
+    """Raise AttemptError if a choice that goes on has a text under another name."""
+    if "text" not in piece and piece.get("finish_reason") is None:
+        for key, value in piece.items():
+            if value and type(value) is str and key not in PIECE_KEYS:
+                raise AttemptError(malformed(f"a choice with {key[:40]!r} and no text: {shown(piece)}"))
 
 
 def _add_logprobs(logprobs: dict[str, Json], choice: Choice) -> None:

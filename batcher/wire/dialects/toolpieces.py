@@ -27,6 +27,8 @@ from batcher.model import more
 from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batcher.model import Choice, Json
 
 REPEATED: Final = 64 * 1024
@@ -94,6 +96,27 @@ class Pieces:
         if name != named:  # a piece of the name, or another call
             return last if at_index is last and not is_whole and (known is last or not (call_id or arguments)) else None
         return last if known is not None or not is_whole else None
+
+
+def calls_in(message: dict[str, Json]) -> Sequence[dict[str, Json]]:
+    """The tool calls of a message, or the pieces of some. Raises AttemptError for what is none."""
+    calls = message.get("tool_calls") or ()
+    if not calls and (function := message.get("function_call")):
+        calls = [{"type": "function", "function": function}]
+    if calls and (type(calls) is not list or any(type(call) is not dict for call in calls)):
+        raise AttemptError(malformed(f"tool calls that are no list of objects: {shown(calls)}"))
+    for call in calls:
+        check_call(call)
+    return calls
+
+
+def merge(calls: Sequence[dict[str, Json]], choice: Choice) -> None:
+    """Add pieces to the calls of a choice."""
+    pieces = choice.open
+    if pieces is None:
+        pieces = choice.open = Pieces(choice)
+    for call in calls:
+        pieces.add(call)
 
 
 def check_call(call: dict[str, Json]) -> None:
