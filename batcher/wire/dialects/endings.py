@@ -84,7 +84,7 @@ STEMS: Final = (
     ("content_filter", r"block(ed|list)|(^|_)risk"),
     ("length", r"(max|limit|exceed|overflow|too|out_of|length).*(token|length|context)"),
     ("length", r"(token|length|context).*(max|limit|exceed|overflow|long)"),
-    (BROKEN, r"error|exception|fail|abort|cancel|timed?_?out|crash|killed|interrupt|preempt|disconnect|overload"),
+    (BROKEN, r"error|exception|fail|abort|cancel|timed?_?out|crash|(^|_)killed|interrupt|preempt|disconnect|overload"),
     (BROKEN, r"unavail|(^|_)oom(_|$)|out_of_memory|(^|_)lost(_|$)|broken|evicted|rate_limit|quota|exhausted"),
     ("incomplete", r"limit|incomplete|truncat|repetiti|budget|partial"),
 )
