@@ -260,7 +260,7 @@ def check_skim(path: str, record: Any) -> bool:
     [
         ("chat-stream", b'"delta":{"content"', b'"dexx":{"content"'),
         ("chat-stream", b'"finish_reason":"', b'"fixxsh_reason":"'),
-        ("chat-stream-n2", b'"index":1', b'"dex":1'),
+        ("chat-stream-n2", b'"index":1,"delta":{"content":" of"', b'"dex":1,"delta":{"content":" of"'),
         ("completions-stream", b'"text":"', b'"xt":"'),
         ("mistral-chat-stream-parts", b'"type":"text","text"', b'"type":"text","tetext"'),
         ("openai-responses-whole", b'"type":"reasoning"', b'"pe":"reasoning"'),
