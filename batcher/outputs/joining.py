@@ -18,8 +18,8 @@ from batcher import codec
 from batcher.failures import LineError
 from batcher.inputs.formats.columnar import Record
 from batcher.inputs.formats.jsonl import known_by, read_row, refused
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.identity import derived_id, own_id
-from batcher.inputs.rows import values_of
 from batcher.ledger.recovery import read_record
 from batcher.outputs.places import NOWHERE
 

@@ -24,8 +24,8 @@ from batcher.failures import ConfigError, InputError, LineError, UsageError
 from batcher.inputs import compression
 from batcher.inputs.compression import Unpacked
 from batcher.inputs.formats.reading import Reading
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.remote import without_secrets
-from batcher.inputs.rows import values_of
 from batcher.inputs.source import Source
 
 if TYPE_CHECKING:

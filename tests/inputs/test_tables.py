@@ -27,7 +27,7 @@ from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.delimited import read_csv
 from batcher.inputs.formats.jsonarray import read_json
 from batcher.inputs.formats.reading import Reading
-from batcher.inputs.rows import values_of
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.source import Source
 
 if TYPE_CHECKING:

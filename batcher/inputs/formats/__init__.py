@@ -18,8 +18,8 @@ from batcher.inputs.formats.reading import Reading
 if TYPE_CHECKING:
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.formats.reading import Reader, Rows
+    from batcher.inputs.formats.rows import Data
     from batcher.inputs.identity import Ids
-    from batcher.inputs.rows import Data
     from batcher.model import Job
 
 

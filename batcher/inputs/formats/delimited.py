@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from batcher.inputs.formats.reading import Reading, Rows
-    from batcher.inputs.rows import Refused
+    from batcher.inputs.formats.rows import Refused
     from batcher.model import Json
 
 _DELIMITERS: Final = (b",", b";", b"\t", b"|")

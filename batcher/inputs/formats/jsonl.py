@@ -16,16 +16,16 @@ from batcher.failures import Failure, FailureClass, LineError
 from batcher.inputs.formats.lines import LINE_LIMIT
 from batcher.inputs.formats.objects import read_object
 from batcher.inputs.formats.records import read_record
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.identity import canonical, derived_id, own_id
-from batcher.inputs.rows import values_of
 from batcher.model import Result
 
 if TYPE_CHECKING:
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.formats.lines import Line
+    from batcher.inputs.formats.rows import Data
     from batcher.inputs.identity import Ids
     from batcher.inputs.recipe import Recipe
-    from batcher.inputs.rows import Data
     from batcher.model import Job, Json
 
 

@@ -12,7 +12,7 @@ from batcher.failures import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from batcher.inputs.rows import Data
+    from batcher.inputs.formats.rows import Data
 
 LINE_LIMIT = 64 * 1024 * 1024
 """The longest line taken, in bytes; longer ones are passed over in constant memory."""
