@@ -206,7 +206,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "remote": {"compression", "formats", "formats.encodings", "formats.reading", "part", "steady"},
         "sandbox": {"expense"},
         "schemas": {"examples"},
-        "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset", "shard"},
+        "selection": {
+            "done", "formats", "formats.defaults", "formats.jsonl", "formats.rows", "identity", "lineset", "shard",
+        },
         "shard": {"done"},
         "source": {"formats", "formats.reading", "part", "parts", "pipe"},
         "steady": set(),
@@ -293,7 +295,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "running": {
         "__init__": set(),
-        "announcement": set(),
+        "announcement": {"preparation"},
         "copies": {"requests"},
         "destination": set(),
         "engine": {"omissions"},

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
-from batcher.failures import InputError
+from batcher.failures import InputError, LineError
 from batcher.inputs.done import DoneIds
-from batcher.inputs.formats.jsonl import too_large
+from batcher.inputs.formats.jsonl import name_of, too_large
 from batcher.inputs.identity import Ids, rehashed
 from batcher.inputs.lineset import LineSet
 from batcher.inputs.shard import Shard
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
+    from batcher.inputs.formats.rows import Data
     from batcher.model import Job, Json
 
 
@@ -142,6 +143,20 @@ class Selection:
     def count_of(self, rows: int) -> int:
         """How many jobs there are at most, of so many rows."""
         return (rows if self.sample is None else min(rows, self.sample)) * self.repeat
+
+    def share_of(self, lines: Iterable[Line | None], defaults: Defaults) -> int:
+        """How many of these lines are of the shard; what is no job is of each."""
+        return sum(
+            line is not None and (self.shard is None or line.data is None or self._has(line.data, defaults))
+            for line in self.lines(lines)
+        )
+
+    def _has(self, data: Data, defaults: Defaults) -> bool:
+        assert self.shard is not None
+        try:
+            return self.shard.has(name_of(data, defaults))
+        except LineError:
+            return True
 
     def takes(self, ident: str) -> bool:
         """Whether a job is of this shard; all turns of a row are."""

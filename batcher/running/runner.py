@@ -22,14 +22,14 @@ from batcher.ledger.state import EVERY
 from batcher.ledger.writer import Writer
 from batcher.outputs.columns import fields_of
 from batcher.policy.limit.concurrency import FixedLimit
-from batcher.running.announcement import announced
+from batcher.running.announcement import Share, announced
 from batcher.running.copies import Copies
 from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
 from batcher.running.holds import Holds
 from batcher.running.openfiles import open_files
-from batcher.running.preparation import jobs_of, left_of, prepare
+from batcher.running.preparation import Jobs, jobs_of, left_of, prepare
 from batcher.running.recorder import Recorder
 from batcher.running.sharing import leave
 from batcher.running.signals import Signals
@@ -92,8 +92,9 @@ class Run:
     """The limits that it shares with other runs."""
     summary: Summary = field(init=False)
     scheduler: Scheduler | None = None
-    total: int | None = None
-    """Lines of the input, where they could be counted."""
+    jobs: Jobs | None = None
+    """How many there are at most, once that is known."""
+    intake: Intake | None = None
     destination: Destination = field(init=False)
     _state: StateKeeper = field(init=False)
     _estimate: Estimate | None = field(default=None, init=False)
@@ -163,17 +164,21 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """The state of the run now, for whoever shows it."""
-        summary, scheduler = self.summary, self.scheduler
+        summary, scheduler, intake = self.summary, self.scheduler, self.intake
+        skipped = summary.skipped if intake is None else intake.skipped
+        total = None if self.jobs is None else self.jobs.share
+        if total is not None and self.options.limit_new is not None:
+            total = min(total, skipped + self.options.limit_new)
         return Snapshot(
             elapsed=now() - summary.started,
             ok=summary.ok,
             failed=summary.failed,
-            skipped=summary.skipped,
+            skipped=skipped,
             in_flight=scheduler.in_flight if scheduler else 0,
             allowed=scheduler.allowed if scheduler else None,
             parked=scheduler.parked if scheduler else 0,
             tokens=summary.completion_tokens,
-            total=self.total,
+            total=total,
             note=self.observer.redact(scheduler.waits_for()) if scheduler else "waiting for the server",
         )
 
@@ -229,11 +234,11 @@ class Run:
         )
 
         self.observer.redact = server.redactor.text
-        intake = self._intake(source, ledger, errors, server, recorder.reject)
+        intake = self.intake = self._intake_of(source, ledger, errors, server, recorder.reject)
         copies = recorder.copies = Copies.of(ledger, wanted=self.options.dedupe, repeat=self.options.repeat)
         if self.options.dedupe:  # else no results of earlier runs are looked at for it
             intake.met = copies.met
-        self.total = await prepare(
+        self.jobs = await prepare(
             intake, source, ledger, server, self._state, options=self.options, observer=self.observer
         )
         await to_thread.run_sync(copies.find)
@@ -267,7 +272,7 @@ class Run:
                 helpers.start_soon(writer.watch)
                 helpers.start_soon(self._tick)
                 helpers.start_soon(_keep_now_and_then, self._state)
-                if source.is_regular and self.total is None and self.observer.wants_total:
+                if source.is_regular and self.jobs is None and self.observer.wants_total:
                     helpers.start_soon(self._count, source)
                 if server.gone is not None:
                     helpers.start_soon(stop_when_gone, server.gone, engine.stop)
@@ -292,7 +297,8 @@ class Run:
         """The jobs that are to do, with what there is to say of them."""
         api, note = server.endpoint.api, self.observer.note
         jobs = said(intake.jobs(source.lines() if intake.remaining is None else intake.remaining), server, note)
-        return announced(jobs, api, intake.defaults, note=note, total=self.total, place=source.place)
+        share = Share(self.jobs, self.options.shard, self.options.limit_new)
+        return announced(jobs, api, intake.defaults, note=note, share=share, place=source.place)
 
     def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact, damage: list[str]) -> None:
         """Note in the summary what no single result tells."""
@@ -319,7 +325,7 @@ class Run:
         if warning := unknown_keys_warning(intake.defaults.unknown_keys):
             self.observer.note(warning)
 
-    def _intake(
+    def _intake_of(
         self,
         source: Source,
         ledger: AnyLedger,
@@ -358,7 +364,7 @@ class Run:
     async def _count(self, source: Source) -> None:
         """Find out how many jobs there are to come, beside the work: a large input takes a while to be read."""
         with suppress(InputError):  # whoever reads the jobs says so
-            self.total = await to_thread.run_sync(jobs_of, source, self.options, check_cancelled)
+            self.jobs = await to_thread.run_sync(jobs_of, source, self.options, check_cancelled)
 
     async def _tick(self) -> None:
         """Show the state now and then, and say what is waited for."""

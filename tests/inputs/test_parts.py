@@ -12,7 +12,7 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -30,7 +30,6 @@ from batcher.inputs.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import BinaryIO
 
 ROWS = [{"id": f"q{number}", "prompt": f"say {number}"} for number in range(3)]
 NONE = ", which is none in the encoding of --encoding"
@@ -358,19 +357,41 @@ def test_packed_files_come_whole_or_told(kind: str) -> None:
     assert complaint is not None or part != data
 
 
-def test_a_wrong_checksum_costs_no_row() -> None:
-    """All was there when it was found out; and what comes before a damaged byte is given up to it."""
-    data = os.urandom(40_000) + b"the end"
-    packed = bytearray(gzip.compress(data))
-    packed[-6] ^= 1
-    whole, complaint = unpacked(bytes(packed), "gzip")
-    assert (whole, "incorrect data check" in (complaint or "")) == (data, True)
-    part, complaint = unpacked(gzip.compress(b"one, ", mtime=0) + gzip.compress(data)[:9] + b"\xff" * 20, "gzip")
+CHECKED = PACKERS | {"zstd": lambda data: zstandard.ZstdCompressor(write_checksum=True).compress(data)}
+
+
+class Once(io.BytesIO):
+    """What can be read but once, as a pipe."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("opened", [io.BytesIO, Once])
+@pytest.mark.parametrize("kind", CHECKED)
+def test_a_wrong_checksum_costs_no_row(kind: str, opened: type[io.BytesIO]) -> None:
+    """All was there when it was found out, in whichever member; and what comes before a damaged byte is given."""
+    data, pack = os.urandom(40_000) + b"x" * 300_000 + b"the end", CHECKED[kind]
+    for before in (b"", pack(b"a first one, ")):
+        packed = bytearray(before + pack(data))
+        packed[-1 if kind == "zstd" else -6] ^= 1
+        whole, complaint = unpacked(bytes(packed), kind, opened)
+        assert (whole, "damaged" in (complaint or "")) == (b"a first one, " * bool(before) + data, True)
+    part, complaint = unpacked(pack(b"one, ") + pack(data)[:9] + b"\xff" * 20, kind, opened)
     assert (part, "damaged" in (complaint or "")) == (b"one, ", True)
 
 
-def unpacked(packed: bytes, kind: str) -> tuple[bytes, str | None]:
-    file, pieces = Unpacked(cast("BinaryIO", io.BytesIO(packed)), kind), []
+def test_of_what_comes_once_little_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a long stream is damaged that nobody can read again, what came of it stands, and no more is known."""
+    monkeypatch.setattr(compression, "_KEPT", 1 << 16)
+    packed = bytearray(lzma.compress(data := os.urandom(200_000)))
+    packed[-6] ^= 1
+    part, complaint = unpacked(bytes(packed), "xz", Once)
+    assert (data.startswith(part), len(part) > 100_000, "damaged" in (complaint or "")) == (True, True, True)
+
+
+def unpacked(packed: bytes, kind: str, opened: type[io.BytesIO] = io.BytesIO) -> tuple[bytes, str | None]:
+    file, pieces = Unpacked(opened(packed), kind), []
     try:
         while piece := file.read(1000):
             pieces.append(piece)

@@ -53,6 +53,14 @@ def parse_job(data: Data, seq: int, defaults: Defaults, ids: Ids | None = None) 
         return job
 
 
+def name_of(data: Data, defaults: Defaults) -> str:
+    """The id that the job of a row has, but for the number of one that is like an earlier one. Raises `LineError`."""
+    recipe = defaults.recipe
+    row = read_row(data, recipe)
+    explicit = own_id(row) if recipe is None else recipe.own_id(row)
+    return derived_id(known_by(data, row, recipe)) if explicit is None else explicit
+
+
 def brought(data: Data, defaults: Defaults) -> dict[str, Json]:
     """The columns that a job brings along, read anew: images may stand in the place of their paths by now."""
     columns = values_of(data)
