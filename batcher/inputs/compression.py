@@ -23,6 +23,7 @@ EXTENSIONS: Final = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"
 MAGIC: Final = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 """How packed files begin."""
 
+_MARKS: Final = {kind: magic for magic, kind in MAGIC.items()}
 _PACKED: Final = 16 * 1024
 """Bytes that are read of a packed file at a time."""
 _ZSTD: Final = 512
@@ -44,7 +45,7 @@ class Unpacked:
         self._file, self._kind = file, kind
         self._make = _MAKERS[kind]
         self._decoder: Any = self._make()
-        self._begun = False
+        self._begun = self._is_marked = False
         self._rest = b""
         """Packed bytes that were read and not yet unpacked."""
         self._ready = b""
@@ -103,11 +104,17 @@ class Unpacked:
         except Exception as error:
             if not _is_damage(error):
                 raise
-            self._damage = InputError(f"the {self._kind} data is damaged ({error}); nothing behind that was read")
+            self._damage = self._told(error)
             self._last = self._up_to_damage()
             return True
         self._begun = True
         return self._counted()
+
+    def _told(self, error: Exception) -> InputError:
+        """What is said of damage."""
+        if not self._is_marked:
+            return InputError(f"this is no {self._kind} data; if it was unpacked already, call it by another name")
+        return InputError(f"the {self._kind} data is damaged ({error}); nothing behind that was read")
 
     def _counted(self) -> bool:
         self._given += len(self._ready)
@@ -123,6 +130,8 @@ class Unpacked:
 
     def _take(self) -> bool:
         self._rest = self._file.read(_PACKED)
+        if not self._packed:
+            self._is_marked = self._rest.startswith(_MARKS[self._kind])
         self._packed += len(self._rest)
         if self._kept is not None:
             self._kept += self._rest
@@ -173,6 +182,15 @@ class Unpacked:
         while size > 0 and (data := file.read(_PACKED if size > 2 * _PACKED else 1)):
             size -= len(data)
             yield data
+
+
+def unpacked(data: bytes, kind: str, at_most: int) -> bytes:
+    """What is in packed bytes, so many bytes of it at most. Raises `InputError` as `Unpacked` does."""
+    file, pieces, size = Unpacked(io.BytesIO(data), kind), list[bytes](), 0
+    while size < at_most and (piece := file.read(min(_PIECE, at_most - size))):
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
 
 
 def _place(file: BinaryIO) -> int | None:

@@ -127,8 +127,9 @@ class Source:
             part.close()
 
     def _of_one(self, part: Part) -> Iterator[Line]:
-        rows, begun = part.rows(0), False
+        begun = False
         try:
+            rows = part.rows(0)
             for line in rows:
                 begun = True
                 yield line

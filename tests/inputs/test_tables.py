@@ -18,7 +18,7 @@ import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings, strategies as st
-from pyarrow import parquet
+from pyarrow import ipc, parquet
 from support.datasets import DATASETS, delimited, write_sheet
 
 from batcher.failures import ConfigError, InputError, LineError, UsageError
@@ -321,6 +321,40 @@ def test_types_of_parquet(tmp_path: Path) -> None:
         "kind": "x",
     }
     # fmt: on
+
+
+STAMP = pa.timestamp("ns")
+NESTED = {"t": "2023-11-14T22:13:20.123456"}
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        (pa.array([{"t": 1_700_000_000_123_456_789}], pa.struct([("t", STAMP)])), [NESTED]),
+        (pa.array([[1_700_000_000_123_456_789]], pa.list_(STAMP)), [[NESTED["t"]]]),
+        (pa.array([[1_700_000_000_123_456_789]], pa.large_list(STAMP)), [[NESTED["t"]]]),
+        (pa.array([[1_700_000_000_123_456_789]], pa.list_(STAMP, 1)), [[NESTED["t"]]]),
+        (pa.array([[("k", 1_700_000_000_123_456_789)]], pa.map_(pa.string(), STAMP)), [{"k": NESTED["t"]}]),
+        (pa.array([1_700_000_000_123_456_789], STAMP).dictionary_encode(), [NESTED["t"]]),
+        (pa.array([1_500_000_001], pa.duration("ns")), [1.5]),
+        (pa.array([0], pa.timestamp("s", "Mars/Base")), ["1970-01-01T00:00:00+00:00"]),
+        (pa.array([0], pa.timestamp("s", "+05:30")), ["1970-01-01T05:30:00+05:30"]),
+        (pa.array([1 << 60, 0], pa.timestamp("s")), ["row_unreadable", "1970-01-01T00:00:00"]),
+        (pa.array([b"\xff", b"ok"]).view(pa.string()), ["row_unreadable", "ok"]),
+        (pa.array([(1, 2, 3)], pa.month_day_nano_interval()), [{"months": 1, "days": 2, "nanoseconds": 3}]),
+        (pa.array([b"0123456789abcdef"], pa.uuid()), ["30313233-3435-3637-3839-616263646566"]),
+        (pa.array([{"bytes": None, "path": "a.png"}]), ["a.png"]),
+        (pa.array([{"bytes": None, "path": None}]), [{"bytes": None, "path": None}]),
+        (pa.RunEndEncodedArray.from_arrays([2], ["a"]), ["a", "a"]),
+    ],
+)
+def test_odd_types_of_arrow(tmp_path: Path, column: pa.Array, found: list[Any]) -> None:
+    """Nested times are told as others; one value that cannot be told costs its row, and not those around it."""
+    table = pa.table({"odd": column})
+    with ipc.new_file(str(tmp_path / "t.arrow"), table.schema) as file:
+        file.write_table(table)
+    for row, expected in zip(read(tmp_path / "t.arrow"), found, strict=True):
+        assert row in ({"odd": expected}, expected)
 
 
 def test_parquet_reads_the_columns_that_are_used(tmp_path: Path) -> None:

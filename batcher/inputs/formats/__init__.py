@@ -156,6 +156,8 @@ def by_look(head: bytes, reading: Reading | None = None) -> Format:
     for form in FORMATS.values():
         if head.startswith(form.magic):
             return form
+    if head[257:262] == b"ustar":  # POSIX.1-1988, "ustar" Interchange Format
+        raise InputError("this is an archive of files (tar); unpack it, and give the directory or one of the files")
     is_recoded = reading is not None and reading.encoding is not None
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"["):

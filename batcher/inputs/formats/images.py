@@ -86,7 +86,8 @@ def _read(name: str, root: Path | None) -> bytes:
         return _read_regular(path, name)
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: a NUL
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise LineError("image_missing", f"the image {name!r:.300} cannot be read: {reason}") from error
+        hint = "" if "." in name else ", nor is it base64 of a PNG, JPEG, WebP or GIF"
+        raise LineError("image_missing", f"the image {name!r:.300} cannot be read: {reason}{hint}") from error
 
 
 def _read_regular(path: Path, name: str) -> bytes:
