@@ -179,12 +179,12 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
     occupy()
     harden()
     options = options_from(values)
-    results = _results_path(input, output)
     if values["dry_run"]:
         from batcher.commands.preview import preview
 
         preview(input, options, environ_of(ctx))
         return
+    results = _results_path(input, output)
     from batcher.running.loops import on_loop
     from batcher.running.runner import Run
 

@@ -113,6 +113,8 @@ def parts_of(inputs: Sequence[str], form: Format | str | None, reading: Reading)
     parts: list[Part] = []
     for name in inputs:
         parts += _parts(name, chosen, reading)
+    if reading.sql is not None and not any(isinstance(part, QueryPart) for part in parts):
+        raise UsageError("--sql asks a database, and no input is one: write sqlite:FILE")
     if sum(not part.is_regular for part in parts) > 1 and len(set(inputs)) < len(inputs):
         raise UsageError("standard input can be read once")
     return parts

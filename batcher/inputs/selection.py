@@ -145,18 +145,17 @@ class Selection:
         return (rows if self.sample is None else min(rows, self.sample)) * self.repeat
 
     def share_of(self, lines: Iterable[Line | None], defaults: Defaults) -> int:
-        """How many of these lines are of the shard; what is no job is of each."""
-        return sum(
-            line is not None and (self.shard is None or line.data is None or self._has(line.data, defaults))
-            for line in self.lines(lines)
-        )
+        """How many of these lines are of the shard, and not done elsewhere; what is no job is of each."""
+        turns = self.lines(lines)
+        return sum(line is not None and (line.data is None or self._has(line, line.data, defaults)) for line in turns)
 
-    def _has(self, data: Data, defaults: Defaults) -> bool:
-        assert self.shard is not None
+    def _has(self, line: Line, data: Data, defaults: Defaults) -> bool:
         try:
-            return self.shard.has(name_of(data, defaults))
+            ident = name_of(data, defaults)
         except LineError:
             return True
+        named = ident if self.repeat == 1 else _name_of(ident, line.seq % self.repeat)
+        return (self.shard is None or self.shard.has(ident)) and not self.has_elsewhere(named)
 
     def takes(self, ident: str) -> bool:
         """Whether a job is of this shard; all turns of a row are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from batcher.figures import count
@@ -45,7 +46,7 @@ class Share(NamedTuple):
     def of(self) -> str:
         """Of how many these are, if they are not all."""
         part = "" if self.shard is None else f"part {self.shard} "
-        if self.jobs is None or (not part and (self.limit_new is None or self.limit_new >= self.jobs.share)):
+        if self.jobs is None or (not part and self.jobs.whole <= min(self.jobs.share, self.limit_new or sys.maxsize)):
             return part and f" ({part.rstrip()})"
         return f" ({part}of {count(self.jobs.whole)})"
 

@@ -115,19 +115,20 @@ def jobs_of(
     if selection is None:
         return Jobs(rows, rows)
     whole = selection.count_of(rows)
-    if selection.shard is None:
+    if selection.shard is None and not selection.done_from:
         return Jobs(whole, whole)
     if intake is None or intake.selection is None or not source.size:
         return Jobs(whole, _expected(whole, selection.shard), is_about=True)
     lines = islice(source.all_lines(), options.limit)
-    return Jobs(whole, intake.selection.share_of(lines, intake.defaults))
+    # of what is done elsewhere some may have been of another request
+    return Jobs(whole, intake.selection.share_of(lines, intake.defaults), is_about=bool(selection.done_from))
 
 
 def left_of(source: Source, options: Options, ledger: AnyLedger, checkpoint: Callable[[], object]) -> int:
     """Count the jobs of an input that have no result; of a shard, those that are to be expected."""
     whole = source.count(checkpoint, options.limit) * options.repeat
-    return max(0, (whole if options.shard is None else _expected(whole, options.shard)) - len(ledger))
+    return max(0, _expected(whole, options.shard) - len(ledger))
 
 
-def _expected(whole: int, shard: Shard) -> int:
-    return -(-whole // shard.of)
+def _expected(whole: int, shard: Shard | None) -> int:
+    return whole if shard is None else -(-whole // shard.of)

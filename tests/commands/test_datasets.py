@@ -65,12 +65,15 @@ def test_a_template_makes_a_job_of_each_row(desk: Desk, sim: Simulator) -> None:
         (("--shard", "1/3"), "{} prompts (part 1/3 of 20) to "),
         (("--shard", "1/3", "--repeat", "2"), "{} prompts (part 1/3 of 40) to "),
         (("--shard", "2/3", "-n", "12"), "{} prompts (part 2/3 of 12) to "),
+        (("--done-from", "other.jsonl"), "about 18 prompts (of 20) to "),
+        (("--done-from", "other.jsonl", "--limit-new", "3"), "at most 3 prompts (of 20) to "),
         (("--shard", "1/3", "--limit-new", "2"), "at most 2 prompts (part 1/3 of 20) to "),
     ],
 )
 def test_the_share_is_announced(desk: Desk, sim: Simulator, choice: tuple[str, ...], told: str) -> None:
     """What is said before anything is sent is how many will be asked, and of how many these are."""
-    desk.write("rows.jsonl", *ROWS)
+    desk.write("rows.jsonl", *({"id": number, **row} for number, row in enumerate(ROWS)))
+    desk.write("other.jsonl", *({"custom_id": name, "response": {"status_code": 200}} for name in ("3", "8", "99")))
     ran = run(desk, sim, *PROMPT, *choice)
     assert f"\nbatcher: {told.format(requests(sim))}" in f"\n{ran.err}", ran.err
 

@@ -10,6 +10,7 @@ import tracemalloc
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import chain
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -417,7 +418,7 @@ def test_the_first_sheet_that_shows(tmp_path: Path) -> None:
     assert read(f"{path}#Lists") == [{"t": "x"}]
 
 
-def test_a_database_is_read_only(tmp_path: Path) -> None:
+def test_a_database_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One SELECT, and nothing that writes; bad text costs its row; what a query gives stays as it was."""
     path = tmp_path / "n.db"
     with closing(sqlite3.connect(path)) as database, database:
@@ -450,6 +451,13 @@ def test_a_database_is_read_only(tmp_path: Path) -> None:
     assert not (tmp_path / "new.db").exists()
     with pytest.raises(UsageError, match="--sql"):
         Source(f"sqlite:{path}")
+    with pytest.raises(UsageError, match="write sqlite:FILE"):
+        Source(str(path), "csv", Reading(sql="SELECT 1"))
+    with closing(sqlite3.connect(path)) as database:
+        monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))  # whoever waits, waits for 5 s
+        database.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(InputError, match="locked"):
+            asked("SELECT * FROM n")
     with pytest.raises(InputError, match="no such file"):
         Source(f"sqlite:{tmp_path / 'gone.db'}", None, Reading(sql="SELECT 1"))
 
