@@ -198,6 +198,7 @@ def test_a_mark_says_more_than_anybody(tmp_path: Path, encoding: str, said: str)
         (lzma.compress(b"t\na\n"), "name it .xz"),
         (b"%PDF-1.4\n", "a PDF"),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else value,
 )
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
 def test_what_goes_by_the_name_of_a_table(tmp_path: Path, name: str, data: bytes, told: str) -> None:
@@ -235,6 +236,7 @@ def archive() -> bytes:
         ("a.json", b'{"columns":["t"],"index":[0],"data":[["a"]]}', "orient='records'"),
         ("a.json", b'{"schema":{"fields":[]},"data":[]}', "orient='records'"),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else value,
 )
 def test_what_holds_rows_otherwise(tmp_path: Path, name: str, data: bytes, told: str) -> None:
     """Archives, and tables by columns, are told for what they are, where a single prompt was made of them."""
