@@ -110,11 +110,11 @@ class QueryPart:
 def parts_of(inputs: Sequence[str], form: Format | str | None, reading: Reading) -> list[Part]:
     """What each argument names; a pattern of files that hold rows is all of these. Raises UsageError, InputError."""
     chosen = named(form) if isinstance(form, str) and form != FILES else form
+    if reading.sql is not None and not any(name.startswith(_SQLITE) for name in inputs):
+        raise UsageError("--sql asks a database, and no input is one: write sqlite:FILE")
     parts: list[Part] = []
     for name in inputs:
         parts += _parts(name, chosen, reading)
-    if reading.sql is not None and not any(isinstance(part, QueryPart) for part in parts):
-        raise UsageError("--sql asks a database, and no input is one: write sqlite:FILE")
     if sum(not part.is_regular for part in parts) > 1 and len(set(inputs)) < len(inputs):
         raise UsageError("standard input can be read once")
     return parts
