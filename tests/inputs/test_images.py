@@ -125,6 +125,7 @@ def test_images_on_the_web_are_for_servers() -> None:
     """Those of parts are passed on, as `/v1` has it; nothing is fetched here."""
     url = "https://localhost/a.png"
     assert refusal(prompt="hi", images=[url]).code == "image_url"
+    assert refusal(prompt="hi", images=[""]).message.endswith("an empty text")
     part = {"type": "image_url", "image_url": {"url": url}}
     assert job_of(messages=[{"role": "user", "content": [part]}]).content[0]["content"] == [part]
 

@@ -251,12 +251,14 @@ def test_rows_that_only_look_like_columns(tmp_path: Path) -> None:
     assert len(rows(Source(str(tmp_path / "a.json")))) == 2
 
 
-@pytest.mark.parametrize("text", ["[\n {}\n]\n", "[{}]"])
+@pytest.mark.parametrize("text", ["[\n {}\n]\n", "[{}]", "{\n}\n"])
 def test_an_array_by_the_name_of_lines(tmp_path: Path, text: str) -> None:
-    """Whoever called it `.jsonl` is told what it is."""
+    """Whoever called it `.jsonl` is told what it is; where nobody calls it anything, it is read."""
     (tmp_path / "a.jsonl").write_text(text)
     assert "say --input-format json" in rows(Source(str(tmp_path / "a.jsonl")))[0]
     assert rows(Source(str(tmp_path / "a.jsonl"), "json")) == [{}]
+    (tmp_path / "jsonl").write_text(text)
+    assert rows(Source(str(tmp_path / "jsonl"))) == [{}]
 
 
 def test_a_directory_of_odd_files(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ FILES: Final = "files"
 """Said in place of a format: a directory or a pattern is a job a file, whatever the files are."""
 _DOCUMENTS: Final = re.compile(
     r"\.(?:md|markdown|rst|adoc|tex|html?|xml|eml|srt|vtt|pdf|docx?|odt|rtf|pptx?|epub|png|jpe?g|gif|webp|bmp|tiff?"
-    r"|py|js|ts|java|c|h|cpp|go|rs|sql)",
+    r"|py|js|ts|java|c|h|cpp|go|rs|sql|ya?ml|toml|ipynb)",
     re.IGNORECASE,
 )
 """Ends of names of what is read as a whole: a shell makes many of `notes/*.md`."""
@@ -162,9 +162,13 @@ def by_look(head: bytes, reading: Reading | None = None) -> Format:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"["):
         return FORMATS["json"]
+    if text.partition(b"\n")[0].strip() == b"{":
+        return FORMATS["json"]  # objects as `jq` and others write them for people
     if not text or text.startswith(b"{") or b"\n{" in text:
         return FORMATS["jsonl"]
-    if not is_recoded and (text.startswith(b"%PDF-") or (b"\0" in text and not text.startswith(tuple(FOREIGN_MARKS)))):
+    if not is_recoded and (
+        text.startswith((b"%PDF-", b"Obj\1")) or (b"\0" in text and not text.startswith(tuple(FOREIGN_MARKS)))
+    ):
         raise InputError("this is no text, and none of the formats that are read; see --input-format and --encoding")
     from batcher.inputs.formats.delimited import is_header
 

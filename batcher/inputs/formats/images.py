@@ -53,6 +53,8 @@ def _load(text: str, root: Path | None) -> tuple[str, str]:
         if len(encoded) > (IMAGE_LIMIT + 2) // 3 * 4:
             raise LineError("image_too_large", _too_large("the image", len(encoded) // 4 * 3))
         return media, encoded
+    if not text:
+        raise LineError("image_missing", "the image is an empty text")
     if text.startswith(_WEB):
         raise LineError(
             "image_url",

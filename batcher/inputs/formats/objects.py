@@ -26,6 +26,7 @@ _ESCAPES = re.compile(
 _VALUES = 1 << 20
 """The most values on a line, in objects and lists: 100 MB of memory."""
 _PIECE = 1 << 20
+_OPENED = ("[", "{")
 _CONSTANTS = ("NaN", "Infinity", "-Infinity")
 
 
@@ -87,7 +88,7 @@ def _mended(escape: re.Match[bytes]) -> bytes:
 def _broken(error: orjson.JSONDecodeError) -> LineError:
     if error.doc[max(error.pos - 1, 0) :].startswith(_CONSTANTS) or error.doc[error.pos :].startswith(_CONSTANTS):
         return LineError("input_invalid", f"NaN and Infinity are not JSON (column {error.colno}); use null")
-    hint = "; if an array begins here, say --input-format json" if error.doc.strip() == "[" else ""
+    hint = "; if an array or an object begins here, say --input-format json" if error.doc.strip() in _OPENED else ""
     return LineError("input_invalid", f"broken JSON at column {error.colno}: {error.msg}{hint}")
 
 
