@@ -40,7 +40,7 @@ ROOMS: dict[str, Room] = {
     "running": Room(
         may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
         doors={
-            "destination", "engine", "loops", "openfiles", "runner", "sharing", "signals", "stops", "wiring",
+            "apart", "destination", "engine", "loops", "openfiles", "runner", "sharing", "signals", "stops", "wiring",
         },
     ),
     "api": Room(
@@ -293,8 +293,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "running": {
         "__init__": set(),
         "announcement": set(),
+        "apart": set(),
         "copies": {"requests"},
-        "destination": set(),
+        "destination": {"apart"},
         "engine": {"omissions"},
         "estimate": set(),
         "holds": set(),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def check_summary(path: Path, inputs: str | tuple[str, ...], destination: Destination) -> None:
     """Raise UsageError if the summary would replace another file of the run, OutputError if it cannot be written."""
-    from batcher.running.destination import same_as
+    from batcher.running.apart import same_as
 
     names = [inputs] if isinstance(inputs, str) else inputs
     files = {Path("/dev/stdin" if name == "-" else name): "the input" for name in names} | destination.files()
