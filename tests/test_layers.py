@@ -299,6 +299,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "engine": {"omissions"},
         "estimate": set(),
         "holds": set(),
+        "lanes": {"openfiles", "sharing"},
         "loops": set(),
         "omissions": set(),
         "openfiles": set(),
@@ -314,7 +315,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "signals": set(),
         "statekeeper": set(),
         "stops": set(),
-        "wiring": {"openfiles", "sharing"},
+        "wiring": {"lanes", "sharing"},
     },
     "servers": {
         "__init__": set(),
