@@ -40,7 +40,8 @@ ROOMS: dict[str, Room] = {
     "running": Room(
         may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
         doors={
-            "apart", "destination", "engine", "loops", "openfiles", "runner", "sharing", "signals", "stops", "wiring",
+            "apart", "destination", "engine", "loops", "openfiles", "runner", "sharing", "signals", "standing",
+            "stops", "wiring",
         },
     ),
     "api": Room(
@@ -303,16 +304,17 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "loops": set(),
         "omissions": set(),
         "openfiles": set(),
-        "preparation": {"resumption", "statekeeper", "wiring"},
+        "preparation": {"destination", "resumption", "statekeeper", "wiring"},
         "recorder": {"copies"},
         "requests": set(),
         "resumption": set(),
         "runner": {
             "announcement", "copies", "destination", "engine", "estimate", "holds", "openfiles", "preparation",
-            "recorder", "sharing", "signals", "statekeeper", "stops", "wiring",
+            "recorder", "sharing", "signals", "standing", "statekeeper", "stops", "wiring",
         },
         "sharing": set(),
         "signals": set(),
+        "standing": {"stops"},
         "statekeeper": set(),
         "stops": set(),
         "wiring": {"lanes", "sharing"},

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from batcher.api.arguments import Chosen, MapOptions, streamed
@@ -17,11 +17,10 @@ from batcher.api.work import Work
 from batcher.failures import BatcherError, InputError
 from batcher.running.stops import error_of
 from batcher.running.wiring import recipe_of
-from batcher.servers.contact import contact
-from batcher.servers.described import learn
+from batcher.servers.described import reached
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from batcher.api.result import R, Result
@@ -96,14 +95,7 @@ def reader_for(options: Options, column: str | None = None, *, is_columns: bool 
 
 def reaching(chosen: Chosen) -> Reach:
     """The way to the servers that options name."""
-
-    @asynccontextmanager
-    async def reach(observer: Observer) -> AsyncIterator[Contact]:
-        async with contact(chosen.options, chosen.environ, observer) as server:
-            await learn(server, chosen.options, observer)
-            yield server
-
-    return reach
+    return partial(reached, chosen.options, chosen.environ)
 
 
 async def collected(work: Work) -> list[Result[Any, Any]]:

@@ -53,7 +53,7 @@ async def mapped(
     with watching(progress) as observer:
         run = Run("rows", Path(output), chosen.options, chosen.environ, observer)
         run.opened = source_of(part, chosen.options.repeat)
-        run.reach, run.pool = partial(caller.reach or reaching(chosen), observer), caller.pool
+        run.reach, run.pool = caller.reach or reaching(chosen), caller.pool
         error: BatcherError | None = None
         try:
             error = error_of_stop(await run.run())
@@ -80,8 +80,7 @@ async def ran(
     chosen = Chosen.of(caller.asking(options, None, None))
     with watching(progress) as observer:
         run = Run(tuple(os.fspath(one) for one in names), Path(output), chosen.options, chosen.environ, observer)
-        if caller.reach is not None:
-            run.reach, run.pool = partial(caller.reach, observer), caller.pool
+        run.reach, run.pool = caller.reach, caller.pool
         return await run.run()
 
 

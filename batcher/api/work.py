@@ -27,10 +27,10 @@ from batcher.running.engine import Engine
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import leave
 from batcher.running.signals import out_of_time
+from batcher.running.standing import show, snapshot_of
 from batcher.running.stops import error_of, stop_when_gone, stops, too_many
 from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for, selection_of
 from batcher.view.observer import Silent
-from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
@@ -49,13 +49,12 @@ if TYPE_CHECKING:
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
+    from batcher.view.progress import Snapshot
 
 AHEAD: Final = 2
 """Rows that are taken ahead of being sent, for each that may be in flight."""
 READY: Final = 256
 """Results that may wait to be taken before no more rows are looked at; rows that are refused come by in thousands."""
-TICK: Final = 0.2
-"""Seconds between two looks of an observer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,18 +107,8 @@ class Work:
 
     def snapshot(self) -> Snapshot:
         """The state now, for whoever shows it."""
-        summary, scheduler = self.summary, self._engine.scheduler if self._engine is not None else None
-        return Snapshot(
-            elapsed=now() - summary.started,
-            ok=summary.ok,
-            failed=summary.failed,
-            in_flight=scheduler.in_flight if scheduler else 0,
-            allowed=scheduler.allowed if scheduler else None,
-            parked=scheduler.parked if scheduler else 0,
-            tokens=summary.completion_tokens,
-            total=self.total,
-            note=self.observer.redact(scheduler.waits_for()) if scheduler else "waiting for the server",
-        )
+        scheduler = self._engine.scheduler if self._engine is not None else None
+        return snapshot_of(self.summary, scheduler, self.total, self.observer.redact)
 
     async def main(self) -> None:
         """Do it all."""
@@ -198,7 +187,7 @@ class Work:
         async with anyio.create_task_group() as helpers, engine:
             await feed.run()
             self._begun.set()
-            helpers.start_soon(self._watch)
+            helpers.start_soon(show, self.observer, self.snapshot)
             if server.gone is not None:
                 helpers.start_soon(stop_when_gone, server.gone, engine.stop)
             if over < math.inf:
@@ -268,12 +257,6 @@ class Work:
                 return
             else:
                 yield None
-
-    async def _watch(self) -> None:
-        """Have the observer look now and then."""
-        while True:
-            self.observer.tick(self.snapshot)
-            await anyio.sleep(TICK)
 
     def _take_stock(self, scheduler: Scheduler, server: Contact) -> None:
         """Note in the sums what no single result tells."""
