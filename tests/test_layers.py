@@ -45,7 +45,7 @@ ROOMS: dict[str, Room] = {
         },
     ),
     "api": Room(
-        may={TOP, "running", "policy", "servers", "ledger", "view", "inputs"},
+        may={TOP, "running", "servers", "ledger", "view", "inputs"},
         doors={"client", "functions", "result", "stream"},
     ),
     "exchange": Room(may={"wire"}, doors={"dialogue", "packing", "seam", "timeouts", "workers"}),

@@ -82,6 +82,11 @@ class Intake(Comparison):
         """The whole input was met, and each line of it is a job of its own."""
         return self._alone and self.plain and not self._clashed and not self.duplicates
 
+    @property
+    def unfit(self) -> int:
+        """Lines that are no jobs and fail; one that repeats another, by name too, has that one's answer."""
+        return self.refused - (self.duplicates if self.names_duplicates else 0)
+
     def take_over(self, lines: LineSet, *, alone: bool) -> None:
         """Take lines for answered, without looking at them; `alone` is what an earlier run found to be true."""
         self._proven, self.answered, self._alone = lines, lines.copy(), alone

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -280,13 +279,8 @@ class Run:
         """Note in the summary what no single result tells."""
         summary = self.summary
         take_stock(summary, scheduler, intake, server.redactor.text)
-        if intake.more and summary.stop is None:
-            words = f"--limit-new {self.options.limit_new}: there is more to do, and the same command does the next"
-            summary.stop = Failure(FailureClass.FATAL, "limit_new", words, exit=Exit.STOPPED)
         if damage and summary.stop is None:
             summary.stop = Failure(FailureClass.PERMANENT, "input_damaged", "; ".join(damage), exit=Exit.INPUT)
-        if summary.stop is not None and summary.stop.exit is Exit.STOPPED and summary.stop.retry_after:
-            summary.come_back = time.time() + summary.stop.retry_after
         if warning := unknown_keys_warning(intake.defaults.unknown_keys):
             self.observer.note(warning)
 
