@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from batcher.api.watching import Watching
     from batcher.failures import Failure
     from batcher.inputs.formats import Line
-    from batcher.model import Result as Finished
+    from batcher.outcome import Result as Finished
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer

@@ -10,15 +10,16 @@ from batcher import codec
 from batcher.exchange import answers
 from batcher.exchange.dialogue import conclude
 from batcher.failures import LineError
-from batcher.model import Call, Completion, Job, Kind, Result, more
+from batcher.model import Call, Job, Kind
+from batcher.outcome import Completion, Result, more
 from batcher.wire.dialects import DIALECTS, call_for, path_for
 from batcher.wire.dialects.vectors import inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from batcher.attempt import Attempt
     from batcher.model import Api, Endpoint
+    from batcher.outcome import Attempt
 
 OPEN_PACKS = 16
 """Packs that may be filling at once: jobs that cannot share a call wait for company this far."""

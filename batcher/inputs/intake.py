@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from batcher.inputs.blocks import Blocks, Unchanged
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
-    from batcher.model import Job, Result
+    from batcher.model import Job
+    from batcher.outcome import Result
 
 TURN: Final = 2000
 """Lines that are passed over or compared at a stretch: 60 ms at most."""

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batcher.failures import Failure
-    from batcher.model import Choice, Completion, Json, Result, ServerTimes, Timing, Usage
+    from batcher.model import Json
+    from batcher.outcome import Choice, Completion, Result, ServerTimes, Timing, Usage
 
 Entry: TypeAlias = "tuple[str, str, bytes]"
 """A job's id, the hash of its request (16 hex digits, or "" if there is none), and its line with the newline."""

@@ -17,8 +17,8 @@ from batcher.policy.service import Service
 if TYPE_CHECKING:
     import random
 
-    from batcher.attempt import Attempt
     from batcher.model import Call, Endpoint
+    from batcher.outcome import Attempt
     from batcher.policy.breakdown import Breakdown
     from batcher.policy.limit.concurrency import Limit
     from batcher.policy.retry import RetryPolicy

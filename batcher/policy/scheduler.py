@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from batcher.attempt import Attempt
     from batcher.failures import Failure, Scope
     from batcher.model import Call, Endpoint
+    from batcher.outcome import Attempt
     from batcher.policy.backlog import Backlog
     from batcher.policy.lane import Lane
     from batcher.policy.quota import RetryQuota

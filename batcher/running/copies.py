@@ -17,7 +17,8 @@ from batcher.inputs.done import id_hash
 from batcher.ledger.copying import Copy, copied_line
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.ordering import places
-from batcher.model import Call, Job, Kind, Result
+from batcher.model import Call, Job, Kind
+from batcher.outcome import Result
 from batcher.running.requests import Requests, key_of
 
 if TYPE_CHECKING:

@@ -55,8 +55,9 @@ if TYPE_CHECKING:
     from batcher.inputs.source import Source
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.ledger import AnyLedger
-    from batcher.model import Job, Result
+    from batcher.model import Job
     from batcher.options import Options
+    from batcher.outcome import Result
     from batcher.policy.scheduler import Scheduler
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact

@@ -12,7 +12,8 @@ from batcher.view.histogram import Histogram
 
 if TYPE_CHECKING:
     from batcher.failures import Failure
-    from batcher.model import Json, Result, Usage
+    from batcher.model import Json
+    from batcher.outcome import Result, Usage
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 _GAPS_EXACT, _GAPS_STRIDE = 8, 16

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from batcher.inputs.identity import Ids
     from batcher.inputs.rows import Data
-    from batcher.model import Job, Result
+    from batcher.model import Job
+    from batcher.outcome import Result
 
 MODEL = Defaults(model="m")
 OTHER = Defaults(model="other")

@@ -9,16 +9,16 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from batcher.attempt import NO_HINTS
 from batcher.failures import FailureClass
+from batcher.outcome import NO_HINTS
 from batcher.policy.pace.bucket import Bucket
 from batcher.policy.pace.estimate import Estimator
 from batcher.policy.pace.granted import Granted, Sent
 
 if TYPE_CHECKING:
-    from batcher.attempt import Attempt
     from batcher.failures import Failure
     from batcher.model import Call
+    from batcher.outcome import Attempt
 
 NOT_SENT: Final = (FailureClass.CONNECTION, FailureClass.LOCAL)
 LIMITED: Final = "rate_limited"
