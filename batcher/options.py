@@ -10,13 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from batcher.failures import FLAGS, UsageError
+from batcher.failures import FLAGS, UnknownOptionError, UsageError, nearest
 from batcher.figures import AUTO, Concurrency, MaxErrors, amount, duration
 from batcher.inputs.shard import Shard
 from batcher.model import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from batcher.model import Json
 
@@ -223,10 +223,6 @@ class Options:
         return cls(**{name: _checked(name, kinds[name], _typed(name, value)) for name, value in values.items()})
 
 
-class UnknownOptionError(UsageError, TypeError):
-    """A name that no option has: a mistake in the program, as Python has it for its own functions."""
-
-
 def _checked(name: str, kind: str, value: Any) -> Any:
     """A value of the type that its field has. Raises UsageError, which repeats no text: it may be a key gone astray."""
     wanted = kind.removesuffix(" | None")
@@ -279,14 +275,6 @@ def _seconds(name: str, value: str | timedelta) -> float:
         return duration(value)
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return `; did you mean …?` for a near miss, else nothing."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, list(names), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {

@@ -366,7 +366,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     TOP: {
         "__init__": {"failures", "model"},
         "__main__": {"cli"},
-        "cli": {"__init__", "failures", "options", "redaction"},
+        "cli": {"__init__", "failures", "redaction"},
         "codec": {"model"},
         "failures": set(),
         "figures": set(),
