@@ -51,8 +51,8 @@ ROOMS: dict[str, Room] = {
     "policy": Room(
         may=set(),
         doors={
-            "backlog", "breaker", "judge", "lane", "lastlook", "limit.concurrency", "pace.estimate", "pace.pacing",
-            "quota", "retry", "scheduler",
+            "backlog", "breaker", "judge", "lane", "lastlook", "limit.concurrency", "limit.fixed", "pace.estimate",
+            "pace.pacing", "quota", "retry", "scheduler",
         },
     ),
     "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "described", "urls"}),
@@ -262,12 +262,12 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "suspects",
         },
         "lane": {
-            "breakdown", "breaker", "evidence", "history", "limit.concurrency", "pace.pacing", "retry", "service",
-            "setback",
+            "breakdown", "breaker", "evidence", "history", "limit.fixed", "pace.pacing", "retry", "service", "setback",
         },
         "lastlook": {"backlog", "history"},
         "limit": set(),
         "limit.concurrency": {"limit.plateau", "limit.queueing", "limit.refusals", "limit.rounds"},
+        "limit.fixed": set(),
         "limit.plateau": {"limit.queueing"},
         "limit.queueing": set(),
         "limit.refusals": set(),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batcher.attempt import Attempt
     from batcher.model import Call, Endpoint
     from batcher.policy.breakdown import Breakdown
-    from batcher.policy.limit.concurrency import Limit
+    from batcher.policy.limit.fixed import Limit
     from batcher.policy.retry import RetryPolicy
     from batcher.policy.setback import Setback
 

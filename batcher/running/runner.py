@@ -21,7 +21,7 @@ from batcher.inputs.intake import Intake
 from batcher.ledger.state import EVERY
 from batcher.ledger.writer import Writer
 from batcher.outputs.columns import fields_of
-from batcher.policy.limit.concurrency import FixedLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.running.announcement import announced
 from batcher.running.copies import Copies
 from batcher.running.destination import Destination

@@ -27,7 +27,8 @@ from batcher.outputs.joining import Taken
 from batcher.policy.backlog import STRETCH, Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.lane import Lane
-from batcher.policy.limit.concurrency import START, AdaptiveLimit, FixedLimit
+from batcher.policy.limit.concurrency import START, AdaptiveLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.pace.estimate import counts_in_full
 from batcher.policy.pace.pacing import Pacing
 from batcher.policy.quota import RetryQuota
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from batcher.model import Call, Endpoint, Fits, Job, Json
     from batcher.options import Options
     from batcher.policy.lastlook import Reread
-    from batcher.policy.limit.concurrency import Limit
+    from batcher.policy.limit.fixed import Limit
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
 

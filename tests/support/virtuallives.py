@@ -36,7 +36,7 @@ from batcher.attempt import Attempt
 from batcher.model import Api, Completion, Timing, Usage
 from batcher.policy.judge import Verdict
 from batcher.policy.lastlook import ROOM
-from batcher.policy.limit.concurrency import FixedLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.scheduler import Done, Send
 
 if TYPE_CHECKING:
