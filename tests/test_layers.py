@@ -259,7 +259,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "history": set(),
         "judge": {
             "backlog", "breakdown", "dispatch", "evidence", "history", "lane", "lastlook", "quota", "setback",
-            "suspects",
+            "suspects", "witnesses",
         },
         "lane": {
             "breakdown", "breaker", "evidence", "history", "limit.fixed", "pace.pacing", "retry", "service", "setback",
@@ -288,6 +288,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "service": {"breakdown", "evidence", "retry", "setback"},
         "setback": {"breakdown", "evidence"},
         "suspects": {"breakdown"},
+        "witnesses": {"dispatch", "evidence", "lane", "lastlook", "setback"},
     },
     "running": {
         "__init__": set(),

@@ -352,7 +352,7 @@ def _check_counters(played: Played) -> None:
         "in flight there": sum(len(lane.in_flight) for lane in scheduler.lanes),
         "suspects": len(suspects.line) + len(suspects._together) + len(suspects._alone) + len(suspects._met),
         "suspected once": len(suspects._acquitted) + len(suspects._hung_up),
-        "refused": len(scheduler._judge.refused),
+        "refused": len(scheduler._judge.witnesses.refused),
         "paid": len(scheduler.quota._paid),
         "paced": len(scheduler._dispatch._paced),
         "of the round": len(look._sent),
