@@ -10,15 +10,15 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from batcher.policy import history
+from batcher.policy.inquest import Inquest
 from batcher.policy.lastlook import ROOM
+from batcher.policy.openings import Openings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable
 
     from batcher.model import Call
     from batcher.policy.backlog import Backlog, Key
-    from batcher.policy.breakdown import Breakdown
     from batcher.policy.lane import Lane
     from batcher.policy.lastlook import LastLook
     from batcher.policy.quota import RetryQuota
@@ -26,15 +26,11 @@ if TYPE_CHECKING:
     from batcher.policy.suspects import Suspects
 
 READS_PER_STEP: Final = 512
-WORTH_A_LOAD: Final = 10.0
-"""Seconds that a loaded model must be held for another to be loaded meanwhile."""
 
 
 @dataclass(slots=True)
 class Dispatch:
-    """`drop` takes a call that no server will serve; `put_off` one for which there is no room until the end; `later` is
-    when something that was passed over may go.
-    """
+    """`drop` takes a call that no server will serve; `put_off` one for which there is no room until the end."""
 
     backlog: Backlog
     lanes: list[Lane]
@@ -46,14 +42,15 @@ class Dispatch:
     put_off: Callable[[Call], object]
     live: list[Lane] = field(init=False)
     """The servers that may be sent to, now or later."""
-    later: float = math.inf
+    openings: Openings = field(init=False)
+    inquest: Inquest = field(init=False)
     is_reading: bool = False
     """Reading was left off to give others a turn: it can go on at once."""
-    _paced: dict[Call, float] = field(default_factory=dict)
-    """Calls that wait for their server's allowance, and since when."""
 
     def __post_init__(self) -> None:
         self.live = list(self.lanes)
+        self.openings = Openings(self.backlog)
+        self.inquest = Inquest(self.backlog, self.live, self.retry, self.suspects)
 
     @property
     def allowed(self) -> int:
@@ -75,75 +72,24 @@ class Dispatch:
 
     def choose(self, now: float) -> tuple[Lane, Call] | None:
         """Choose a call and the server it goes to; None if there is nothing to send before `later`."""
-        self.later = math.inf
+        self.openings.later = math.inf
         for lane in sorted(self.live, key=_load) if len(self.live) > 1 else self.live:
             opens = lane.opens()
             if opens > now:
-                self.later = min(self.later, opens)
+                self.openings.later = min(self.openings.later, opens)
                 continue
             call = self._pick(lane, now)
             if call is not None:
-                if self._paced:
-                    history.waited(call, now - self._paced.pop(call, now))
+                self.openings.chosen(call, now)
                 return self._other(lane, call, now) if call.sent else lane, call
             if self.is_reading:
-                self.later = now
+                self.openings.later = now
                 return None
         if self.backlog.heaps:
             for heap in self.backlog.heaps.values():  # what is due was looked at, and waits for something else
                 if heap[0].due > now:
-                    self.later = min(self.later, heap[0].due)
+                    self.openings.later = min(self.openings.later, heap[0].due)
         return None
-
-    def broke_down(self, lane: Lane, call: Call, now: float, *, is_free: bool = False) -> Breakdown:
-        """A call met a dying server among others."""
-        breakdown = self.suspects.broke_down(call, lane.in_flight, lane.breakdown, now, is_free=is_free)
-        if breakdown is not lane.breakdown:
-            lane.breakdown = breakdown
-            lane.breakdowns.append(breakdown)
-        if breakdown.is_collective:
-            self._acquit(breakdown.members)
-        return breakdown
-
-    def accuse(self, call: Call, breakdown: Breakdown) -> None:
-        """It broke off among others: they tell whose fault that was."""
-        breakdown.accused.append(call)
-        self._charge(breakdown)
-
-    def lands(self, lane: Lane, call: Call, *, is_answered: bool) -> None:
-        """An attempt has ended, of one that may have been in flight when others met a dying server."""
-        for breakdown in tuple(lane.breakdowns):
-            is_over = breakdown.lands(call, is_answered=is_answered)
-            self._charge(breakdown)
-            if is_over:
-                self.suspects.unwitnessed(breakdown)
-                lane.breakdowns.remove(breakdown)
-
-    def _charge(self, breakdown: Breakdown) -> None:
-        """Who broke off while most others are served pays for it: with what attempts it has, and no more."""
-        if breakdown.is_witnessed:
-            for one in breakdown.accused:
-                if self.retry.allows(one.counted):
-                    history.counted(one)
-            breakdown.accused.clear()
-
-    def broke_down_alone(self, call: Call) -> bool:
-        """A suspect met a dying server with nothing beside it; true if that convicts it."""
-        self._acquit((call,))
-        return self.suspects.broke_down_alone(call)
-
-    def _acquit(self, present: Container[Call]) -> None:
-        """A server broke down with these there: suspects who were not, and may be sent again, go as others do.
-
-        Where others were served and nothing new is left, that is done once for each: among others who break off each
-        time as well, nothing is found out.
-        """
-        is_served = any(lane.served_until > -math.inf for lane in self.live)
-        is_once = is_served and self.backlog.is_exhausted and not self.backlog.has_new
-        for call in self.suspects.acquit(
-            lambda one: one not in present and self.retry.allows(one.counted), is_once=is_once
-        ):
-            self.backlog.set_aside(call)
 
     def _pick(self, lane: Lane, now: float) -> Call | None:
         """Take a call for a lane that is free."""
@@ -167,11 +113,6 @@ class Dispatch:
             return self._suspect(lane, now)
         return None
 
-    def forget(self, call: Call) -> None:
-        """The call will not be asked about again."""
-        if self._paced:
-            self._paced.pop(call, None)
-
     def _last(self, lane: Lane, now: float) -> Call | None:
         """Take a call that waits for the last look; while some wait elsewhere, none is left that may go."""
         look = self.look
@@ -179,7 +120,7 @@ class Dispatch:
             return None
         if look.is_wary and any(one.in_flight for one in self.live):
             return None
-        call = look.take(lambda call: self._may_switch(lane, call) and self._fits(lane, call, now))
+        call = look.take(lambda call: self._may_switch(lane, call) and self.openings.fits(lane, call, now))
         self.is_reading = look.is_reading
         return call
 
@@ -202,7 +143,7 @@ class Dispatch:
     def _suspect(self, lane: Lane, now: float) -> Call | None:
         """Take the first suspect, once nothing else is in flight there."""
         call = self.suspects.line[0]
-        if lane.in_flight or not self._fits(lane, call, now):
+        if lane.in_flight or not self.openings.fits(lane, call, now):
             return None
         lane.solitary = self.suspects.line.popleft()
         return call
@@ -233,9 +174,9 @@ class Dispatch:
             price = 0.0 if self._is_alone_to_blame(lane, call) else entry.price
             opens = self.quota.opens(price, now)
             if opens > now:
-                self.later = min(self.later, opens)
+                self.openings.later = min(self.openings.later, opens)
                 return None
-            if self._fits(lane, call, now):
+            if self.openings.fits(lane, call, now):
                 backlog.pop(key, now)
                 self.quota.spend(call, price)
                 return call
@@ -251,7 +192,7 @@ class Dispatch:
         backlog = self.backlog
 
         def fits(call: Call) -> bool:
-            return self._may_switch(lane, call) and self._fits(lane, call, now)
+            return self._may_switch(lane, call) and self.openings.fits(lane, call, now)
 
         is_again_first = lane.favours_retries
         if not lane.is_sticky or lane.group is None or lane.breaker.is_down:
@@ -260,28 +201,11 @@ class Dispatch:
         call = backlog.take(fits, group=lane.group, is_again_first=is_again_first)
         if call is None:
             call = self._read(lane, now)
-        if call or self.is_reading or self._is_worth_waiting(lane, now):
+        if call or self.is_reading or self.openings.is_worth_waiting(lane, now):
             return call
         call = backlog.take(fits, avoid=self._served_elsewhere(lane), is_again_first=is_again_first)
-        lane.is_draining = call is None and bool(lane.in_flight) and self._is_waited_for(lane, now)
+        lane.is_draining = call is None and bool(lane.in_flight) and self.openings.is_waited_for(lane, now)
         return call
-
-    def _is_waited_for(self, lane: Lane, now: float) -> bool:
-        """Whether a call of another group would go, were nothing in flight."""
-        return any(self._fits(lane, call, now) for call in self.backlog.first_of_others(lane.group))
-
-    def _is_worth_waiting(self, lane: Lane, now: float) -> bool:
-        """Whether what is loaded is held or paced so shortly that to load something else would take longer."""
-        return any(
-            not lane.lacks(call) and now < self._opens(lane, call, now) < now + WORTH_A_LOAD
-            for call in self.backlog.first_of(lane.group or "")
-        )
-
-    @staticmethod
-    def _opens(lane: Lane, call: Call, now: float) -> float:
-        """When the lane can take the call; while a probe is out, that is soon."""
-        gate = lane.service(call).opens()
-        return max(gate if gate < math.inf else now + WORTH_A_LOAD / 2, lane.pacing.opens(call, now))
 
     @staticmethod
     def _may_switch(lane: Lane, call: Call) -> bool:
@@ -299,7 +223,7 @@ class Dispatch:
                 self.look.end()
             if lane.is_partial and self.drop(call):
                 continue
-            if lane.suits(call) and self._fits(lane, call, now):
+            if lane.suits(call) and self.openings.fits(lane, call, now):
                 return call
             if backlog.kept > ROOM and (call.group, call.path) in backlog.gated:
                 self.put_off(call)
@@ -307,34 +231,6 @@ class Dispatch:
                 backlog.keep(call)
         self.is_reading = True
         return None
-
-    def _fits(self, lane: Lane, call: Call, now: float) -> bool:
-        if lane.lacks(call):
-            return False
-        if (self.backlog.gated or lane.service(call).is_held) and self._is_gated(lane, call, now):
-            return False
-        return not self._is_paced(lane, call, now)
-
-    def _is_gated(self, lane: Lane, call: Call, now: float) -> bool:
-        """Whether what the call asks for is held there: then others are looked for behind it."""
-        gated = self.backlog.gated
-        opens = lane.service(call).opens()
-        if opens <= now:
-            if gated:
-                gated.discard((call.group, call.path))
-            return False
-        self.later = min(self.later, opens)
-        gated.add((call.group, call.path))
-        return True
-
-    def _is_paced(self, lane: Lane, call: Call, now: float) -> bool:
-        opens = lane.pacing.opens(call, now)
-        if opens <= now:
-            return False
-        self.later = min(self.later, opens)
-        lane.paced_until = opens
-        self._paced.setdefault(call, now)
-        return True
 
     def _served_elsewhere(self, lane: Lane) -> set[str]:
         """The groups that other lanes keep to."""

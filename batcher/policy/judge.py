@@ -85,7 +85,7 @@ class Judge:
             # a keep-alive connection that the server closed as it was reused: nobody's fault, and no attempt
             self.witnesses.odd_since(lane, call, now)
             if lane.lonely is not call:
-                self.dispatch.broke_down(lane, call, now, is_free=True)
+                self.dispatch.inquest.broke_down(lane, call, now, is_free=True)
             history.came_back(call)
             history.resent(call)
             lane.tells_nothing(call)
@@ -96,14 +96,14 @@ class Judge:
         if failure.code in CRASHES:
             setback.is_alone = lane.solitary is call
             if lane.lonely is not call:
-                setback.breakdown = self.dispatch.broke_down(lane, call, now)
+                setback.breakdown = self.dispatch.inquest.broke_down(lane, call, now)
         if setback.is_collective or (failure.code in CRASHES and lane.breaker.went_down_since(sent)):
             setback.fault = Fault.SERVER
             lane.breaks_down(setback, self.rng)
         else:
             lane.failed(setback, self.dispatch.retry, self.rng)
         history.came_back(call)
-        if setback.is_alone and self.dispatch.broke_down_alone(call):
+        if setback.is_alone and self.dispatch.inquest.broke_down_alone(call):
             attempt.failure = convicted(failure)
             return self._fail(call, attempt.failure)
         return self._judged(lane, setback)
@@ -192,7 +192,7 @@ class Judge:
             if failure.kind is FailureClass.FATAL:
                 self.witnesses.refused.add(call)
         elif setback.breakdown is not None:
-            self.dispatch.accuse(call, setback.breakdown)
+            self.dispatch.inquest.accuse(call, setback.breakdown)
         elif failure.code in ITS_OWN or self.witnesses.is_held_against(lane, setback):
             if retry.allows(call.counted):  # one that it was too soon to fail has paid all
                 history.counted(call)

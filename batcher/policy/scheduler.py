@@ -112,7 +112,11 @@ class Scheduler:
             self._in_flight[call] = lane
             return Send(call, lane.endpoint)
         if self._in_flight or self.look.waiting or self.suspects.line or not self.backlog.is_empty:
-            return Wait(min(self._dispatch.later, self.look.opens) if self.look.is_on else self._dispatch.later)
+            return Wait(
+                min(self._dispatch.openings.later, self.look.opens)
+                if self.look.is_on
+                else self._dispatch.openings.later
+            )
         return Done()
 
     def stop(self, failure: Failure | None = None) -> None:
@@ -167,7 +171,7 @@ class Scheduler:
             self.quota.lose(call)
             verdict = self._judge.failed(lane, call, attempt, sent, now)
         if lane.breakdowns:
-            self._dispatch.lands(lane, call, is_answered=is_answered(attempt.failure))
+            self._dispatch.inquest.lands(lane, call, is_answered=is_answered(attempt.failure))
         lane.frees(call, sent, now)
         if verdict is not Verdict.PARKED:
             self._judge.forget(call)
@@ -269,7 +273,7 @@ class Scheduler:
 
     def _give_back(self, call: Call) -> bool:
         self._judge.forget(call)
-        self._dispatch.forget(call)
+        self._dispatch.openings.forget(call)
         self.pending += len(call.jobs)
         self.given_back(call)
         return True
