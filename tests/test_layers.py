@@ -263,7 +263,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "suspects", "witnesses",
         },
         "lane": {
-            "breakdown", "breaker", "evidence", "history", "limit.fixed", "pace.pacing", "retry", "service", "setback",
+            "breakdown", "breaker", "evidence", "history", "limit.fixed", "loading", "offer", "pace.pacing", "retry",
+            "setback",
         },
         "lastlook": {"backlog", "history"},
         "limit": set(),
@@ -273,6 +274,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "limit.queueing": set(),
         "limit.refusals": set(),
         "limit.rounds": set(),
+        "loading": {"history"},
+        "offer": {"service"},
         "openings": {"backlog", "history", "lane"},
         "pace": set(),
         "pace.bucket": {"pace.statement"},

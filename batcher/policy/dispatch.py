@@ -66,7 +66,7 @@ class Dispatch:
     def is_refused(self, call: Call) -> bool:
         """Whether no server will serve the call."""
         for lane in self.live:  # noqa: SIM110 - asked of each call, a generator costs more than the answer
-            if not lane.lacks(call):
+            if not lane.offer.lacks(call):
                 return False
         return True
 
@@ -133,12 +133,12 @@ class Dispatch:
         return lane is min(able, key=lambda one: one.endpoint.root != line[0].server)
 
     def _can_take(self, lane: Lane, call: Call) -> bool:
-        return not self._is_held(lane, call) and not lane.lacks(call)
+        return not self._is_held(lane, call) and not lane.offer.lacks(call)
 
     @staticmethod
     def _is_held(lane: Lane, call: Call) -> bool:
         """Whether a call can go there only as a probe."""
-        return lane.breaker.is_down or lane.service(call).is_held
+        return lane.breaker.is_down or lane.offer.service(call).is_held
 
     def _suspect(self, lane: Lane, now: float) -> Call | None:
         """Take the first suspect, once nothing else is in flight there."""
@@ -154,7 +154,7 @@ class Dispatch:
         One that would cost a load is set aside for its turn; what is held, paced or lacked there stays where it is.
         """
         backlog = self.backlog
-        if lane.is_draining and lane.in_flight:
+        if lane.loading.is_draining and lane.in_flight:
             return None
         passed: set[Key] = set()
         while True:
@@ -184,7 +184,7 @@ class Dispatch:
 
     def _is_alone_to_blame(self, lane: Lane, call: Call) -> bool:
         """Whether nothing is left but retries, of what others were served there: who is to be spared for their sake?"""
-        backlog, service = self.backlog, lane.service(call)
+        backlog, service = self.backlog, lane.offer.service(call)
         return backlog.is_exhausted and not backlog.has_new and service.ever_served and not service.is_held
 
     def _fresh(self, lane: Lane, now: float) -> Call | None:
@@ -195,22 +195,22 @@ class Dispatch:
             return self._may_switch(lane, call) and self.openings.fits(lane, call, now)
 
         is_again_first = lane.favours_retries
-        if not lane.is_sticky or lane.group is None or lane.breaker.is_down:
+        if not lane.is_sticky or lane.loading.group is None or lane.breaker.is_down:
             call = backlog.take(fits, avoid=self._served_elsewhere(lane), is_again_first=is_again_first)
             return call or self._read(lane, now)
-        call = backlog.take(fits, group=lane.group, is_again_first=is_again_first)
+        call = backlog.take(fits, group=lane.loading.group, is_again_first=is_again_first)
         if call is None:
             call = self._read(lane, now)
         if call or self.is_reading or self.openings.is_worth_waiting(lane, now):
             return call
         call = backlog.take(fits, avoid=self._served_elsewhere(lane), is_again_first=is_again_first)
-        lane.is_draining = call is None and bool(lane.in_flight) and self.openings.is_waited_for(lane, now)
+        lane.loading.is_draining = call is None and bool(lane.in_flight) and self.openings.is_waited_for(lane, now)
         return call
 
     @staticmethod
     def _may_switch(lane: Lane, call: Call) -> bool:
         """Whether the call suits what is loaded, or nothing is in flight that wants that."""
-        return not lane.in_flight or lane.group in (None, call.group) or not lane.is_sticky
+        return not lane.in_flight or lane.loading.group in (None, call.group) or not lane.is_sticky
 
     def _read(self, lane: Lane, now: float) -> Call | None:
         """Read on to a call that suits the lane, setting aside what does not and dropping what nobody serves."""
@@ -221,7 +221,7 @@ class Dispatch:
                 return None
             if self.look.is_on:
                 self.look.end()
-            if lane.is_partial and self.drop(call):
+            if lane.offer.is_partial and self.drop(call):
                 continue
             if lane.suits(call) and self.openings.fits(lane, call, now):
                 return call
@@ -236,7 +236,7 @@ class Dispatch:
         """The groups that other lanes keep to."""
         if not lane.is_sticky or len(self.lanes) == 1:
             return set()
-        return {other.group for other in self.live if other is not lane and other.group is not None}
+        return {other.loading.group for other in self.live if other is not lane and other.loading.group is not None}
 
     def _other(self, lane: Lane, call: Call, now: float) -> Lane:
         """A retry prefers a server on which it has not just failed, if one is free; it does not wait for one."""
@@ -248,8 +248,8 @@ class Dispatch:
             if other.opens() <= now
             and other.suits(call)
             and not self._is_reserved(other)
-            and not other.lacks(call)
-            and other.service(call).opens() <= now
+            and not other.offer.lacks(call)
+            and other.offer.service(call).opens() <= now
             and other.pacing.opens(call, now) <= now
         )
         return min(free, key=lambda other: (other is lane, other.load), default=lane)

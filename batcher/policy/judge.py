@@ -217,10 +217,10 @@ class Judge:
         """
         call, now, live = setback.call, setback.now, self.dispatch.live
         if setback.failure.kind is FailureClass.CONNECTION:
-            if all(one.breaker.gives_up(now) or one.lacks(call) for one in live):
+            if all(one.breaker.gives_up(now) or one.offer.lacks(call) for one in live):
                 self.stop(_out_of_patience(setback.failure, lane.breaker.patience))
             return self.is_stopped
-        mine = lane.service(call)
+        mine = lane.offer.service(call)
         is_open = not mine.is_held
         is_open |= mine.evidence.is_little if setback.failure.kind is FailureClass.THROTTLE else mine.is_unproven
         if not lane.gives_up(call, now) or (is_open and self.witnesses.bring_evidence()):
@@ -228,12 +228,12 @@ class Judge:
         why = _out_of_patience(setback.failure, lane.breaker.patience)
         for one in live:
             if not one.gives_up(call, now):
-                if one.service(call).is_unknown:  # nobody has asked there, as this one is preferred
-                    lane.gives_out(call, why)
+                if one.offer.service(call).is_unknown:  # nobody has asked there, as this one is preferred
+                    lane.offer.gives_out(call, why)
                 return False
-        if any(one.has_others(one.service(call), now) for one in live):
+        if any(one.offer.has_others(one.offer.service(call), now) for one in live):
             for one in live:
-                one.gives_out(call, why)
+                one.offer.gives_out(call, why)
             self.clear()
         else:
             self.stop(why)

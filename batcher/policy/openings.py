@@ -38,16 +38,16 @@ class Openings:
 
     def fits(self, lane: Lane, call: Call, now: float) -> bool:
         """Whether the call may go there now."""
-        if lane.lacks(call):
+        if lane.offer.lacks(call):
             return False
-        if (self.backlog.gated or lane.service(call).is_held) and self._is_gated(lane, call, now):
+        if (self.backlog.gated or lane.offer.service(call).is_held) and self._is_gated(lane, call, now):
             return False
         return not self._is_paced(lane, call, now)
 
     def _is_gated(self, lane: Lane, call: Call, now: float) -> bool:
         """Whether what the call asks for is held there: then others are looked for behind it."""
         gated = self.backlog.gated
-        opens = lane.service(call).opens()
+        opens = lane.offer.service(call).opens()
         if opens <= now:
             if gated:
                 gated.discard((call.group, call.path))
@@ -67,17 +67,17 @@ class Openings:
 
     def is_waited_for(self, lane: Lane, now: float) -> bool:
         """Whether a call of another group would go, were nothing in flight."""
-        return any(self.fits(lane, call, now) for call in self.backlog.first_of_others(lane.group))
+        return any(self.fits(lane, call, now) for call in self.backlog.first_of_others(lane.loading.group))
 
     def is_worth_waiting(self, lane: Lane, now: float) -> bool:
         """Whether what is loaded is held or paced so shortly that to load something else would take longer."""
         return any(
-            not lane.lacks(call) and now < self._opens(lane, call, now) < now + WORTH_A_LOAD
-            for call in self.backlog.first_of(lane.group or "")
+            not lane.offer.lacks(call) and now < self._opens(lane, call, now) < now + WORTH_A_LOAD
+            for call in self.backlog.first_of(lane.loading.group or "")
         )
 
     @staticmethod
     def _opens(lane: Lane, call: Call, now: float) -> float:
         """When the lane can take the call; while a probe is out, that is soon."""
-        gate = lane.service(call).opens()
+        gate = lane.offer.service(call).opens()
         return max(gate if gate < math.inf else now + WORTH_A_LOAD / 2, lane.pacing.opens(call, now))

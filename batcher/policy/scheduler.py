@@ -229,7 +229,11 @@ class Scheduler:
     def refused(self) -> dict[tuple[Scope, str], Failure]:
         """Models and paths that no server has."""
         first, *others = self._dispatch.live or self.lanes
-        return {what: why for what, why in first.refused.items() if all(what in other.refused for other in others)}
+        return {
+            what: why
+            for what, why in first.offer.refused.items()
+            if all(what in other.offer.refused for other in others)
+        }
 
     def waits_for(self) -> str:
         """Say what holds everything up, if something does, or which servers the run goes on without."""
@@ -253,7 +257,7 @@ class Scheduler:
         if look.is_round_over:
             return False
         for lane in self.lanes:
-            lane.acquits()
+            lane.offer.acquits()
         return True
 
     def _clear(self, drop: Callable[[Call], bool]) -> None:

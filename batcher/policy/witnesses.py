@@ -35,7 +35,7 @@ class Witnesses:
         server may be away, though it was there when it hung up on them before.
         """
         suspects, root = self.dispatch.suspects, lane.endpoint.root
-        if not lane.breaker.is_down and not lane.service(call).is_held:
+        if not lane.breaker.is_down and not lane.offer.service(call).is_held:
             suspects.hung_up(call, root, lane.served_until, now)
             return math.inf
         since = suspects.outlived(call, root, lane.served_until)
@@ -51,10 +51,10 @@ class Witnesses:
         """
         if setback.fault is Fault.CALL or self._is_served(setback.call):
             return True
-        services = [lane.service(setback.call) for lane in self.dispatch.live]
+        services = [lane.offer.service(setback.call) for lane in self.dispatch.live]
         if not self.bring_evidence() and any(one.ever_served for one in services):
             return True
-        if not lane.service(setback.call).evidence.is_little:
+        if not lane.offer.service(setback.call).evidence.is_little:
             return False
         if setback.failure.kind is FailureClass.FATAL:
             return any(one.ever_served for one in services)
@@ -65,14 +65,14 @@ class Witnesses:
         call, backlog = setback.call, self.dispatch.backlog
         if setback.is_odd:
             return setback.now - setback.odd_since < LEAST_S
-        if setback.failure.code in ITS_OWN or any(lane.service(call).ever_served for lane in self.dispatch.live):
+        if setback.failure.code in ITS_OWN or any(lane.offer.service(call).ever_served for lane in self.dispatch.live):
             return False
         backlog.peek()
         return self.bring_evidence()
 
     def _is_served(self, call: Call) -> bool:
         """Whether some server serves most of what asks for the same."""
-        return any(lane.service(call).evidence.fault() is Fault.CALL for lane in self.dispatch.live)
+        return any(lane.offer.service(call).evidence.fault() is Fault.CALL for lane in self.dispatch.live)
 
     def bring_evidence(self) -> bool:
         """Whether there are calls still that were never sent, or may be."""
@@ -80,9 +80,9 @@ class Witnesses:
 
     def is_meant_for_all(self, lane: Lane, call: Call) -> bool:
         """Whether a refusal for good holds for others than the call: nearly all get it, or there is nobody else."""
-        if lane.service(call).evidence.is_refusal_of_all:
+        if lane.offer.service(call).evidence.is_refusal_of_all:
             return True
-        is_served = any(one.service(call).ever_served for one in self.dispatch.live)
+        is_served = any(one.offer.service(call).ever_served for one in self.dispatch.live)
         return not is_served and not self._is_anybody_else(call)
 
     def _is_anybody_else(self, call: Call) -> bool:

@@ -31,7 +31,7 @@ from support.virtualworld import Box, World
 
 from batcher.failures import Exit
 from batcher.policy.judge import Verdict
-from batcher.policy.lane import REST
+from batcher.policy.loading import REST
 from batcher.policy.pace.pacing import Pacing
 from batcher.policy.scheduler import Done, Send, Wait
 

@@ -356,6 +356,8 @@ def _check_counters(played: Played) -> None:
         "paid": len(scheduler.quota._paid),
         "paced": len(scheduler._dispatch.openings._paced),
         "of the round": len(look._sent),
-        "probes": sum(service.probe is not None for lane in scheduler.lanes for service in lane.services.values()),
+        "probes": sum(
+            service.probe is not None for lane in scheduler.lanes for service in lane.offer.services.values()
+        ),
     }
     assert not any(left.values()), left
