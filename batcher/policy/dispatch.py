@@ -80,7 +80,8 @@ class Dispatch:
                 continue
             call = self._pick(lane, now)
             if call is not None:
-                self.openings.chosen(call, now)
+                if self.openings.paced:
+                    self.openings.chosen(call, now)
                 return self._other(lane, call, now) if call.sent else lane, call
             if self.is_reading:
                 self.openings.later = now
@@ -223,7 +224,7 @@ class Dispatch:
                 self.look.end()
             if lane.offer.is_partial and self.drop(call):
                 continue
-            if lane.suits(call) and self.openings.fits(lane, call, now):
+            if (not lane.is_sticky or lane.suits(call)) and self.openings.fits(lane, call, now):
                 return call
             if backlog.kept > ROOM and (call.group, call.path) in backlog.gated:
                 self.put_off(call)

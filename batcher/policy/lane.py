@@ -117,7 +117,7 @@ class Lane:
 
     def opens(self) -> float:
         """The time before which nothing may be sent; infinity: not before something ends."""
-        if self.loading.loader is not None or self.solitary is not None or len(self.in_flight) >= self.allowed:
+        if len(self.in_flight) >= self.allowed or self.loading.loader is not None or self.solitary is not None:
             return math.inf
         return self.breaker.opens()
 
@@ -138,7 +138,8 @@ class Lane:
 
         What is still in flight there may yet keep its model loaded.
         """
-        if not self.is_sticky or self.loading.group is None or self.loading.group == call.group:
+        group = self.loading.group
+        if group == call.group or group is None or not self.is_sticky:
             return True
         return self.breaker.is_down and not self.in_flight
 
@@ -152,20 +153,23 @@ class Lane:
         )
 
     def sends(self, call: Call, now: float) -> None:
-        if self.breaker.is_down and self._ramp is None:
-            self._ramp = max(1, self.limit.allowed // SLOW_START)
+        if self.breaker.down_since is not None:
+            self.breaker.probe = call
+            if self._ramp is None:
+                self._ramp = max(1, self.limit.allowed // SLOW_START)
         if self.is_sticky:
             self.loading.sends(call, now, is_idle=not self.in_flight)
         self.lonely = None if self.in_flight else call
         self.was_suspect = self.solitary is call
         self.in_flight[call] = now
         self.requests += 1
-        self.fresh = self.fresh + 1 if call.sent == 0 else 0
-        self.again += call.sent > 0
-        self.breaker.sent(call)
-        service = self.offer.service(call)
-        if service.is_held:
-            service.sends(call, now)
+        if call.sent:
+            self.fresh = 0
+            self.again += 1
+        else:
+            self.fresh += 1
+        if self.offer.is_troubled:
+            self.offer.service(call).sends(call, now)
         self.pacing.take(call, now)
         history.sent(call, self.endpoint.root)
 
@@ -181,9 +185,10 @@ class Lane:
         """The first content has arrived: what was asked is loaded."""
         sent = self.in_flight[call]
         self.breaker.answered()
-        self.offer.service(call).heard(sent)
+        if self.offer.is_troubled:
+            self.offer.service(call).heard(sent)
         self.limit.answering(now - sent, len(call.body), len(self.in_flight), now)
-        if self.is_sticky:
+        if self.is_sticky and not self.loading.is_loaded:
             self.loading.answers(call)
         if self._ramp is not None:
             self._climb(self._ramp)
@@ -192,25 +197,28 @@ class Lane:
         """An attempt has ended, in whichever way. Return when the call was sent."""
         self.limit.finished(attempt, len(self.in_flight), now)
         self.pacing.settle(call, attempt, now)
-        self.again -= call.sent > 0
+        if call.sent:
+            self.again -= 1
         sent = self.in_flight.pop(call)
         if self.is_sticky:
-            self.loading.lands(call, attempt)
+            if self.loading.loader is call:
+                self.loading.lands(attempt)
             if not self.in_flight:
                 self.loading.rests(now)
         return sent
 
-    def frees(self, call: Call, sent: float, now: float) -> None:
-        """What becomes of the call is decided: if it was to be alone, others may go again, and for longer than it."""
-        if self.solitary is call:
-            self.solitary = None
-            self.shared_until = now + SHARED * (now - sent)
+    def frees(self, sent: float, now: float) -> None:
+        """What becomes of the call that was to be alone is decided: others may go again, and for longer than it."""
+        self.solitary = None
+        self.shared_until = now + SHARED * (now - sent)
 
     def served(self, call: Call, sent: float, now: float) -> None:
         """The server did what was asked."""
         self.breaker.answered()
         self.offer.service(call).served(sent, is_first=not call.sent)
-        if self.is_sticky:
+        if self.offer.is_troubled:
+            self.offer.recovers()
+        if self.is_sticky and not self.loading.is_loaded:
             self.loading.answers(call)
         self.trouble = None
         self.served_until = now
@@ -227,6 +235,7 @@ class Lane:
             setback.fault = Fault.CALL
             return
         setback.fault = service.failed(setback, retry, rng)
+        self.offer.is_troubled = True
         if failure.code == "disconnected" and self._is_gone(setback):
             setback.failure = replace(failure, kind=FailureClass.CONNECTION)
             service.acquit()

@@ -30,7 +30,8 @@ class Loading:
     """Another group is to be loaded: nothing more of this one goes until what is in flight has ended."""
     loader: Call | None = None
     """The call that loads it."""
-    _is_loaded: bool = False
+    is_loaded: bool = False
+    """It has answered for this group; then nobody loads it."""
     _is_told: bool = False
     """The server knows how long what it loads for us is to stay."""
     _rests_since: float = math.inf
@@ -40,8 +41,8 @@ class Loading:
         """A call is sent; `is_idle`: nothing else is in flight."""
         self.is_draining = False
         if self.group != call.group:
-            self.group, self._is_loaded, self._is_told = call.group, False, False
-        if not self._is_loaded:
+            self.group, self.is_loaded, self._is_told = call.group, False, False
+        if not self.is_loaded:
             self.loader = call
         if is_idle or call.loads:
             is_rested = not self._is_told or now - self._rests_since >= REST
@@ -51,15 +52,14 @@ class Loading:
     def answers(self, call: Call) -> None:
         """What was asked is loaded."""
         if self.group == call.group:
-            self._is_loaded = True
+            self.is_loaded = True
             self.loader = None
 
-    def lands(self, call: Call, attempt: Attempt) -> None:
-        """An attempt has ended."""
-        if self.loader is call:
-            self.loader = None
-            if attempt.failure is not None and attempt.failure.status is not None:
-                self._is_told = False  # an answer that refuses: nothing may have been loaded
+    def lands(self, attempt: Attempt) -> None:
+        """The attempt has ended of the call that loads it."""
+        self.loader = None
+        if attempt.failure is not None and attempt.failure.status is not None:
+            self._is_told = False  # an answer that refuses: nothing may have been loaded
 
     def rests(self, now: float) -> None:
         """Nothing is in flight any more."""
@@ -67,4 +67,4 @@ class Loading:
 
     def forgets(self) -> None:
         """The server may have to start anew."""
-        self._is_loaded = self._is_told = False
+        self.is_loaded = self._is_told = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ class Offer:
     missing_paths: dict[str, Failure] = field(default_factory=dict)
     is_partial: bool = False
     """There is something that it lacks."""
+    is_troubled: bool = False
+    """Something fails there, or is held; else nobody need look which service a call asks for."""
     _last: tuple[str | None, str, Service] | None = None
     """The service that was asked for last: calls of one follow each other."""
 
@@ -38,6 +41,10 @@ class Offer:
             self.services[key] = service
         self._last = (call.model, call.path, service)
         return service
+
+    def recovers(self) -> None:
+        """Something was served: nothing else may fail any more."""
+        self.is_troubled = any(one.is_held or one.since < math.inf for one in self.services.values())
 
     def lacks(self, call: Call) -> bool:
         """Whether the server does not have what the call asks for."""

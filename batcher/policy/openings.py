@@ -23,24 +23,23 @@ class Openings:
 
     backlog: Backlog
     later: float = math.inf
-    _paced: dict[Call, float] = field(default_factory=dict)
+    paced: dict[Call, float] = field(default_factory=dict)
     """Calls that wait for their server's allowance, and since when."""
 
     def chosen(self, call: Call, now: float) -> None:
         """The call goes, and has waited for its allowance if it had to."""
-        if self._paced:
-            history.waited(call, now - self._paced.pop(call, now))
+        history.waited(call, now - self.paced.pop(call, now))
 
     def forget(self, call: Call) -> None:
         """The call will not be asked about again."""
-        if self._paced:
-            self._paced.pop(call, None)
+        if self.paced:
+            self.paced.pop(call, None)
 
     def fits(self, lane: Lane, call: Call, now: float) -> bool:
         """Whether the call may go there now."""
-        if lane.offer.lacks(call):
+        if lane.offer.is_partial and lane.offer.lacks(call):
             return False
-        if (self.backlog.gated or lane.offer.service(call).is_held) and self._is_gated(lane, call, now):
+        if (self.backlog.gated or lane.offer.is_troubled) and self._is_gated(lane, call, now):
             return False
         return not self._is_paced(lane, call, now)
 
@@ -62,7 +61,7 @@ class Openings:
             return False
         self.later = min(self.later, opens)
         lane.paced_until = opens
-        self._paced.setdefault(call, now)
+        self.paced.setdefault(call, now)
         return True
 
     def is_waited_for(self, lane: Lane, now: float) -> bool:

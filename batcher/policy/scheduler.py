@@ -99,7 +99,7 @@ class Scheduler:
 
     def next(self, now: float) -> Step:
         """Say what a free worker does now."""
-        if self.stopped:
+        if self._judge.is_stopped:
             return Done()
         if self.held:
             return Wait(math.inf)
@@ -148,7 +148,8 @@ class Scheduler:
         lane = self._in_flight[call]
         sent = lane.lands(call, attempt, now)
         self._has_served(lane, call, sent, now)
-        lane.frees(call, sent, now)
+        if lane.solitary is call:
+            lane.frees(sent, now)
         lane.sends(call, now)
         return lane.endpoint
 
@@ -157,7 +158,8 @@ class Scheduler:
         lane = self._in_flight.pop(call)
         sent = lane.lands(call, attempt, now)
         self._has_served(lane, call, sent, now)
-        lane.frees(call, sent, now)
+        if lane.solitary is call:
+            lane.frees(sent, now)
         self._give_back(call)
 
     def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
@@ -172,9 +174,10 @@ class Scheduler:
             verdict = self._judge.failed(lane, call, attempt, sent, now)
         if lane.breakdowns:
             self._dispatch.inquest.lands(lane, call, is_answered=is_answered(attempt.failure))
-        lane.frees(call, sent, now)
-        if verdict is not Verdict.PARKED:
-            self._judge.forget(call)
+        if lane.solitary is call:
+            lane.frees(sent, now)
+        if verdict is not Verdict.PARKED and (attempt.failure is not None or call.sent > 1 or call.resent):
+            self._judge.forget(call)  # else it was never known for anything
         if verdict is Verdict.PENDING:
             self._give_back(call)
         return verdict
@@ -200,7 +203,8 @@ class Scheduler:
         history.came_back(call)
         history.sent_for_nothing(call)
         lane.tells_nothing(call)
-        lane.frees(call, sent, now)
+        if lane.solitary is call:
+            lane.frees(sent, now)
         verdict = self._judge.park(call, now, now)
         if verdict is Verdict.PENDING:
             self._judge.forget(call)

@@ -402,7 +402,7 @@ def test_nothing_is_kept_of_calls_that_waited_for_their_turn() -> None:
 
     run = Run.of(iter(work), HOSTED, OTHER, limit=4, rpm=600.0).drain(fate)
     assert len(failed) == 400
-    assert not run.scheduler._dispatch.openings._paced
+    assert not run.scheduler._dispatch.openings.paced
 
 
 def test_calls_are_made_a_stretch_at_a_time() -> None:

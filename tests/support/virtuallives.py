@@ -354,7 +354,7 @@ def _check_counters(played: Played) -> None:
         "suspected once": len(suspects._acquitted) + len(suspects._hung_up),
         "refused": len(scheduler._judge.witnesses.refused),
         "paid": len(scheduler.quota._paid),
-        "paced": len(scheduler._dispatch.openings._paced),
+        "paced": len(scheduler._dispatch.openings.paced),
         "of the round": len(look._sent),
         "probes": sum(
             service.probe is not None for lane in scheduler.lanes for service in lane.offer.services.values()
