@@ -259,8 +259,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "history": set(),
         "inquest": {"backlog", "breakdown", "history", "lane", "retry", "suspects"},
         "judge": {
-            "backlog", "breakdown", "dispatch", "evidence", "history", "lane", "lastlook", "quota", "setback",
-            "suspects", "witnesses",
+            "backlog", "breakdown", "breaker", "dispatch", "evidence", "history", "lane", "lastlook", "quota",
+            "setback", "suspects", "witnesses",
         },
         "lane": {
             "breakdown", "breaker", "evidence", "history", "limit.fixed", "loading", "offer", "pace.pacing", "retry",

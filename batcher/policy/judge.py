@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import Exit, Failure, FailureClass, Scope
 from batcher.policy import history
 from batcher.policy.backlog import size_of
-from batcher.policy.breakdown import CRASHES
+from batcher.policy.breakdown import CRASHES, NOBODY
+from batcher.policy.breaker import LAST_S
 from batcher.policy.evidence import ITS_OWN, Fault
 from batcher.policy.lastlook import ROOM
 from batcher.policy.quota import RETRY, THROTTLED
@@ -91,8 +92,9 @@ class Judge:
             lane.tells_nothing(call)
             return self.park(call, now, now)
         setback = Setback(call, failure, sent, now)
-        if failure.code == "disconnected":
+        if failure.code in NOBODY:
             setback.odd_since = self.witnesses.odd_since(lane, call, now)
+            setback.is_left = not setback.is_odd and self.witnesses.is_left(lane, call, now)
         if failure.code in CRASHES:
             setback.is_alone = lane.solitary is call
             if lane.lonely is not call:
@@ -103,7 +105,7 @@ class Judge:
         else:
             lane.failed(setback, self.dispatch.retry, self.rng)
         history.came_back(call)
-        if setback.is_alone and self.dispatch.inquest.broke_down_alone(call):
+        if setback.is_alone and not setback.is_left and self.dispatch.inquest.broke_down_alone(call):
             attempt.failure = convicted(failure)
             return self._fail(call, attempt.failure)
         return self._judged(lane, setback)
@@ -217,7 +219,8 @@ class Judge:
         """
         call, now, live = setback.call, setback.now, self.dispatch.live
         if setback.failure.kind is FailureClass.CONNECTION:
-            if all(one.breaker.gives_up(now) or one.offer.lacks(call) for one in live):
+            within = LAST_S if setback.is_left else math.inf
+            if all(one.breaker.gives_up(now, within) or one.offer.lacks(call) for one in live):
                 self.stop(_out_of_patience(setback.failure, lane.breaker.patience))
             return self.is_stopped
         mine = lane.offer.service(call)

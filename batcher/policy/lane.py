@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import Exit, Failure, FailureClass, Scope
 from batcher.model import Api
 from batcher.policy import history
+from batcher.policy.breakdown import NOBODY
 from batcher.policy.breaker import Breaker
 from batcher.policy.evidence import Fault
 from batcher.policy.loading import Loading
@@ -236,7 +237,7 @@ class Lane:
             return
         setback.fault = service.failed(setback, retry, rng)
         self.offer.is_troubled = True
-        if failure.code == "disconnected" and self._is_gone(setback):
+        if setback.is_left or (failure.code == "disconnected" and self._is_gone(setback)):
             setback.failure = replace(failure, kind=FailureClass.CONNECTION)
             service.acquit()
         self._looks_at(setback, rng)
@@ -260,7 +261,7 @@ class Lane:
         call = setback.call
         match setback.failure.kind:
             case FailureClass.CONNECTION:
-                is_hung_up = setback.failure.code == "disconnected"
+                is_hung_up = setback.failure.code in NOBODY
                 self.offer.goes_down(setback.now)
                 self.breaker.unreachable(call, setback.now, rng.uniform(*SPREAD), is_hung_up=is_hung_up)
             case FailureClass.LOCAL:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batcher.failures import FailureClass
-from batcher.policy.evidence import ITS_OWN, Fault
+from batcher.policy.evidence import ITS_OWN, LEAST, Fault
 from batcher.policy.lastlook import LEAST_S
 
 if TYPE_CHECKING:
@@ -42,6 +42,21 @@ class Witnesses:
         if since < math.inf:
             self.dispatch.backlog.peek()
         return math.inf if self.bring_evidence() else since
+
+    def is_left(self, lane: Lane, call: Call, now: float) -> bool:
+        """Whether a server that hung up on a call does so to all that is left, several, and has served nobody since.
+
+        No new one comes that could tell, and it has served before: it is as good as gone. Should it serve others yet,
+        it was there all the same.
+        """
+        suspects, root, served = self.dispatch.suspects, lane.endpoint.root, lane.served_until
+        if served == -math.inf or suspects.left(root, served) < LEAST:
+            return False
+        self.dispatch.backlog.peek()
+        if self.bring_evidence():
+            return False
+        suspects.hung_up(call, root, served, now)
+        return True
 
     def is_held_against(self, lane: Lane, setback: Setback) -> bool:
         """Whether a failure that is not the server's counts against the call: where others are served, it does.
