@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from batcher.failures import Exit, Failure, FailureClass
-from batcher.policy.limit.concurrency import FixedLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.running.stops import EARLY, error_of, stops
 from batcher.view.progress import Snapshot
 
