@@ -70,6 +70,7 @@ ROOMS: dict[str, Room] = {
         doors={
             "blocks", "changes", "comparison", "compression", "done", "formats", "formats.columnar",
             "formats.defaults", "formats.jsonl", "formats.objects", "formats.parameters", "formats.reading",
+            "formats.sidefiles",
             "formats.values", "identity", "intake", "lineset", "part", "parts", "recipe", "rows", "schemas",
             "selection", "shard", "source", "templates",
         },
@@ -155,7 +156,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.columnar": {"formats.header", "formats.lines", "formats.reading", "formats.values"},
         "formats.content": {"formats.parameters"},
         "formats.cutting": {"formats.lines", "rows"},
-        "formats.database": {"formats.lines", "formats.objects", "formats.reading", "formats.values"},
+        "formats.database": {
+            "formats.lines", "formats.objects", "formats.reading", "formats.sidefiles", "formats.values",
+        },
         "formats.defaults": {"formats.endpoints", "recipe"},
         "formats.delimited": {
             "formats.cutting", "formats.encodings", "formats.header", "formats.lines", "formats.parameters",
@@ -183,6 +186,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "formats.header", "formats.lines", "formats.parameters", "formats.reading", "formats.values",
             "formats.workbook",
         },
+        "formats.sidefiles": set(),
         "formats.text": {"formats.encodings", "formats.lines", "formats.reading"},
         "formats.values": set(),
         "formats.workbook": set(),

@@ -34,7 +34,7 @@ from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
 from batcher.ledger.vectors import form_of
 from batcher.opening import open_regular
-from batcher.outputs.export import SQLITE, Export, check_format, export, table_of
+from batcher.outputs.export import SQLITE, Export, check_database, check_format, export, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from batcher.view.summary import Summary
 
 
-SQLITE_MAGIC: Final = b"SQLite format 3\0"
 LOCK_EVERY: Final = 0.25
 """Seconds between two looks at a lock that another run holds."""
 
@@ -229,14 +228,13 @@ class Destination:
         assert self.output is not None
         check_format(form)
         path = Path(table.removeprefix(SQLITE))
+        if form == "sqlite":
+            check_database(path)
         if not os.path.lexists(path):
             return
         if not path.is_file():
             raise OutputError(f"{path}: is no regular file; name another -o")
         if form == "sqlite":
-            with path.open("rb") as file:
-                if (head := file.read(len(SQLITE_MAGIC))) and head != SQLITE_MAGIC:
-                    raise OutputError(f"{path}: is no SQLite database; name another -o")
             return
         if holds_results(path):
             raise OutputError(f"{path}: holds results of batcher, and a table would take its place; name another -o")

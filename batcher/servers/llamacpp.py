@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final
 
+from batcher.opening import open_regular
 from batcher.redaction import Secret
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
@@ -55,7 +56,7 @@ def parameters(model: Path, slots: int, context: int, key: Secret | None) -> Any
 def _names_pooling(model: Path) -> bool:
     # An embedding model says how it pools, and another way would give wrong vectors. The key belongs to the
     # architecture's metadata, which llama.cpp's converter writes before the vocabulary, so the file's head decides.
-    with model.open("rb") as file:
+    with os.fdopen(open_regular(model, follow=True), "rb") as file:
         return b".pooling_type" in file.read(_METADATA_HEAD)
 
 
