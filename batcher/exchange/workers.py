@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -215,8 +215,12 @@ def _salvage(reading: Reading, attempt: Attempt, *, broke: bool) -> None:
             attempt.completion, attempt.failure = reading.close(), None
         except AttemptError as error:
             attempt.failure = error.failure
-    else:
-        attempt.completion = reading.completion
+        return
+    if broke and reading.may_be_whole:
+        with suppress(AttemptError):
+            attempt.completion, attempt.failure = reading.close(), None
+            return
+    attempt.completion = reading.completion
 
 
 async def _refuse(exchange: Exchange, call: Call, attempt: Attempt) -> NoReturn:
