@@ -23,7 +23,7 @@ from batcher.inputs.selection import Selection
 from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template
 from batcher.model import Api, Result
-from batcher.outputs.joining import Taken
+from batcher.outputs.taken import Taken
 from batcher.policy.backlog import STRETCH, Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.lane import Lane
