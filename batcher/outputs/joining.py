@@ -7,7 +7,7 @@ lines themselves are the rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,7 @@ from batcher.outputs.places import NOWHERE
 from batcher.outputs.taken import Group, group_of, read_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 
     from batcher.inputs.formats import Line
     from batcher.inputs.selection import Selection
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from batcher.outputs.places import Places
     from batcher.outputs.taken import Taken
 
-ROWS: Final = 1024
-"""Rows of a chunk at most: what is read of them stays in the caches of the processor."""
+ROWS: Final = 256
+"""Rows of a chunk at most: what is read of them stays in the caches of the processor until it is written."""
+FIRST: Final = 16
+"""Rows of the first chunk: how large they are is not known."""
 BYTES: Final = 4 << 20
-"""Bytes of a chunk that are aimed at."""
+"""Bytes of a chunk that are aimed at: it has as many rows as would have them if they were like those before."""
 _FOREIGN: Final = frozenset({"parsed", "columns", "tool_calls", "choices", "turns"})
 """Keys under which values of others stand that come into tables."""
-_AT_ONCE: Final = 256
-"""Rows whose lines are fetched together."""
 
 
 @dataclass(slots=True)
@@ -42,17 +42,14 @@ class Chunk:
     `pieces` are the record batches that the rows come from and their places in these, where all come from such.
     """
 
-    rows: list[Mapping[str, Json]] = field(default_factory=list)
-    records: list[dict[str, Json]] = field(default_factory=list)
-    idents: list[str] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
+    rows: list[Mapping[str, Json]]
+    records: list[dict[str, Json]]
+    idents: list[str]
+    lines: list[Line]
     """The rows as they are read, where there is an input."""
-    pieces: list[tuple[Any, int]] = field(default_factory=list)
-    size: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.rows) >= ROWS or self.size >= BYTES
+    pieces: list[tuple[Any, int]]
+    keys: AbstractSet[str]
+    """All keys that are in `records`."""
 
 
 def joined(places: Places, taken: Taken | None, keep: Sequence[str] | None = None) -> Iterator[Chunk]:
@@ -61,29 +58,24 @@ def joined(places: Places, taken: Taken | None, keep: Sequence[str] | None = Non
     Raises InputError if the input cannot be read, OSError if the results cannot.
     """
     groups = _alone(places) if taken is None else _of_input(places, taken)
-    chunk = Chunk()
     for group in groups:
         records = group.records
-        chunk.records += records
         # without an input its columns stand on the lines, if they came by a pipe
         rows = [record.get("columns") or {} for record in records] if taken is None else group.rows
-        chunk.rows += rows if keep is None else [_kept(row, keep) for row in rows]
-        chunk.idents += [record["id"] for record in records] if all(records) else _ids(records, group.idents)
-        chunk.lines += group.lines
-        chunk.pieces += group.pieces
-        chunk.size += sum(map(len, group.texts)) + group.size
-        if chunk.is_full:
-            yield chunk
-            chunk = Chunk()
-    if chunk.rows:
-        yield chunk
+        if keep is not None:
+            rows = [_kept(row, keep) for row in rows]
+        idents = [record["id"] for record in records] if all(records) else _ids(records, group.idents)
+        yield Chunk(rows, records, idents, group.lines, group.pieces, group.keys)
 
 
 def _alone(places: Places) -> Iterator[Group]:
     """Every line, by its number, and then those that have none."""
-    for found in _some(_numbered(places)):
-        texts = places.lines(found)
-        yield Group(texts=texts, records=_records(texts))
+    numbered, count = _numbered(places), min(FIRST, ROWS)
+    while some := list(islice(numbered, count)):
+        group = Group()
+        _put_lines(group, places.lines(some))
+        yield group
+        count = _fitting(group)
 
 
 def _numbered(places: Places) -> Iterator[int]:
@@ -93,14 +85,23 @@ def _numbered(places: Places) -> Iterator[int]:
 
 def _of_input(places: Places, taken: Taken) -> Iterator[Group]:
     repeat = taken.repeat
-    for lines in _some(taken.lines()):
-        group = group_of(lines, taken)
-        found = [places.of(seq) for seq in group.seqs]
-        group.texts = places.lines(found)
-        group.records = _records(group.texts)
+    lines, count = taken.lines(), min(FIRST, ROWS)
+    while some := list(islice(lines, count)):
+        group = group_of(some, taken)
+        found = places.all_of(group.seqs)
+        _put_lines(group, places.lines(found))
         if [record.get("id") for record in group.records] != group.idents:
             _look_closer(group, found, places, repeat)
         yield group if taken.selection is None else _chosen(group, taken.selection, found)
+        count = _fitting(group)
+
+
+def _put_lines(group: Group, texts: list[bytes]) -> None:
+    """Have the lines of results stand beside their rows; numbers of others stand under few keys of them."""
+    group.texts, group.records = texts, read_all(texts, read_record, has_long=False)
+    group.keys = set().union(*group.records)
+    if not _FOREIGN.isdisjoint(group.keys) and codec.has_long_integer(b" ".join(texts)):
+        group.records = read_all(texts, read_record, has_long=True)
 
 
 def _look_closer(group: Group, found: list[int], places: Places, repeat: int) -> None:
@@ -115,6 +116,7 @@ def _look_closer(group: Group, found: list[int], places: Places, repeat: int) ->
         found[number] = places.of_id(ident if turn is None else f"{ident}~{turn + 1}")
         group.texts[number] = text = places.lines([found[number]])[0]
         group.records[number] = (read_record(text) if text else None) or {}
+    group.keys = set().union(*group.records)
 
 
 def _chosen(group: Group, selection: Selection, found: Sequence[int]) -> Group:
@@ -133,6 +135,7 @@ def _chosen(group: Group, selection: Selection, found: Sequence[int]) -> Group:
         left.lines.append(group.lines[number])
     if len(group.pieces) == len(group.rows):
         left.pieces = [group.pieces[number] for number in kept]
+    left.keys = set().union(*left.records)
     return left
 
 
@@ -150,18 +153,11 @@ def _is_of(ident: str, name: str, turn: int | None, is_own: bool) -> bool:  # no
     return name == ident or (not is_own and name.partition("#")[0] == ident)
 
 
-def _records(texts: Sequence[bytes]) -> list[dict[str, Json]]:
-    """The objects on lines of results, empty ones where there is none; numbers of others stand under few keys."""
-    records = read_all(texts, read_record, has_long=False)
-    if not _FOREIGN.isdisjoint(set().union(*records)) and codec.has_long_integer(b" ".join(texts)):
-        records = read_all(texts, read_record, has_long=True)
-    return records
-
-
 def _kept(values: Mapping[str, Json], keep: Sequence[str]) -> Mapping[str, Json]:
     return {name: values[name] for name in keep if name in values}
 
 
-def _some(items: Iterator[Any]) -> Iterator[list[Any]]:
-    while some := list(islice(items, _AT_ONCE)):
-        yield some
+def _fitting(group: Group) -> int:
+    """How many rows make a chunk if they are like these."""
+    size = group.size + sum(map(len, group.texts))
+    return max(1, min(ROWS, BYTES * len(group.texts) // max(size, 1)))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
+from operator import contains
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,7 +21,7 @@ from batcher.inputs.identity import derived_id, own_id
 from batcher.inputs.rows import values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AbstractSet
 
     from batcher.inputs.formats import Line
     from batcher.inputs.recipe import Recipe
@@ -69,6 +70,8 @@ class Group:
     texts: list[bytes] = field(default_factory=list)
     records: list[dict[str, Json]] = field(default_factory=list)
     """The objects on these lines, empty ones where there is none."""
+    keys: AbstractSet[str] = frozenset()
+    """All keys that are in these."""
     size: int = 0
     """Bytes of the rows, about."""
 
@@ -104,7 +107,9 @@ def _own_ids(records: Sequence[dict[str, Json]], recipe: Recipe | None) -> list[
     """The ids that rows have themselves, if each has one and nothing else may be its id: nearly always."""
     column = "id" if recipe is None or recipe.id_field is None else recipe.id_field
     found = [record.get(column) for record in records]
-    if not set(map(type, found)) <= {int, str} or "" in found or any("custom_id" in record for record in records):
+    if not set(map(type, found)) <= {int, str} or "" in found:
+        return None
+    if any(map(contains, records, repeat("custom_id"))):
         return None
     return [value if type(value) is str else str(value) for value in found]
 

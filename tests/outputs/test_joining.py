@@ -12,8 +12,10 @@ from batcher.inputs.identity import derived_id
 from batcher.inputs.recipe import Recipe
 from batcher.inputs.selection import Selection
 from batcher.inputs.shard import Shard
+from batcher.inputs.source import Source
 from batcher.outputs import joining
 from batcher.outputs.places import Places
+from batcher.outputs.taken import Taken
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,3 +188,19 @@ def test_columns_are_chosen(files: Files, keep: tuple[str, ...]) -> None:
     (row,) = files.table(keep=keep)
     wanted = [name for name in keep if name != "nothing"]
     assert [*row] == [*([] if "id" in keep else ["id"]), *wanted, "text", "error"]
+
+
+@pytest.mark.parametrize("of_input", [True, False])
+def test_large_rows_are_read_a_few_at_a_time(files: Files, monkeypatch: pytest.MonkeyPatch, *, of_input: bool) -> None:
+    """As many as make a chunk if they are like those before."""
+    monkeypatch.setattr(joining, "BYTES", 10_000)
+    files.input(rows(*map(str, range(60))))
+    files.results([result(seq, str(seq), "x" * 2000 if seq < 40 else "") for seq in range(60)])
+    with (files.path / "r.jsonl").open("rb") as file:
+        places = Places(file)
+        places.read()
+        taken = Taken(source=Source(str(files.path / "in.jsonl"))) if of_input else None
+        sizes = [len(chunk.records) for chunk in joining.joined(places, taken)]
+    assert sizes[:6] == [16, 4, 4, 4, 4, 4]
+    assert sizes[8] > 4
+    assert sum(sizes) == 60
