@@ -28,6 +28,7 @@ QUOTED: Final = 4000
 SCHEMA: Final = 8000
 """Characters of a schema that are told: a server that ignores it has not told the model."""
 _FORM: Final = "Show me the form of your answer."
+_IN_FORM: Final = "Answer in this form, with JSON and nothing else."
 _KEYS: Final = ("messages", "prompt", "input")
 """Where a whole body has what is asked."""
 
@@ -67,7 +68,7 @@ def goes_on(call: Call, attempt: Attempt, retries: int) -> bool:
         dialogue.asked_again += 1
         example = job.fits.example if dialogue.tries > 1 else ""
         if 0 < len(example) <= SCHEMA:
-            call.body = _shown(job, call, dialogue.content, example, _in_form(completion.mismatch or ""))
+            call.body = _shown(job, call, dialogue.content, example, completion.mismatch or "")
         else:
             words = _correction(completion.mismatch or "", job.fits)
             call.body = _corrected(job, call, dialogue.content, completion.first.text[:QUOTED], words)
@@ -139,24 +140,21 @@ def _corrected(job: Job, call: Call, content: Json, answer: str, words: str) -> 
     return _encoded(replace(job, images=()), call, [*_pinned(beginning, images), *turns])
 
 
-def _in_form(fault: str) -> str:
-    return f"An answer before could not be used: {fault}. Answer in this form, with the JSON and nothing else."
+def _shown(job: Job, call: Call, content: Json, example: str, fault: str) -> bytes:
+    """The body that asks a turn again as if the form of its answer had been talked about before, and what was wrong.
 
-
-def _shown(job: Job, call: Call, content: Json, example: str, words: str) -> bytes:
-    """The body that asks a turn again as if the form of its answer had been talked about before.
-
-    A small model goes on as the conversation went: it answers wrongly behind a wrong answer, whatever it is told. So
-    what was wrong is told, and the wrong answer is not shown.
+    A small model goes on as the conversation went: it answers wrongly behind a wrong answer, whatever it is told, and
+    repeats words about an answer that stand last.
     """
+    wanted = f"An answer of yours could not be used: {fault}. {_FORM}"
     if call.path in TEXTUAL:
-        return _encoded(job, call, f"{_FORM}\n\n{example}\n\n{content}\n\n{words}")
+        return _encoded(job, call, f"{wanted}\n\n{example}\n\n{content}\n\n{_IN_FORM}")
     beginning, images = _conversation(content, job.images if not _is_later(call) else ())
     messages = _pinned(beginning, images)
     last = max((place for place, one in enumerate(messages) if one.get("role") == "user"), default=len(messages))
-    form = [{"role": "user", "content": _FORM}, {"role": "assistant", "content": example}]
+    form = [{"role": "user", "content": wanted}, {"role": "assistant", "content": example}]
     question = messages[last : last + 1]
-    asked = [{**one, "content": _with(one.get("content"), words)} for one in question]
+    asked = [{**one, "content": _with(one.get("content"), _IN_FORM)} for one in question]
     return _encoded(replace(job, images=()), call, [*messages[:last], *form, *asked, *messages[last + 1 :]])
 
 

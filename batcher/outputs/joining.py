@@ -12,6 +12,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from batcher import codec
+from batcher.inputs.comparison import DuplicateError
+from batcher.inputs.formats.jsonl import refused
 from batcher.ledger.recovery import read_record
 from batcher.outputs.places import NOWHERE
 from batcher.outputs.taken import Group, group_of, read_all
@@ -33,6 +35,8 @@ BYTES: Final = 4 << 20
 """Bytes of a chunk that are aimed at: it has as many rows as would have them if they were like those before."""
 _FOREIGN: Final = frozenset({"parsed", "columns", "tool_calls", "choices", "turns"})
 """Keys under which values of others stand that come into tables."""
+_DUPLICATE: Final = DuplicateError("")
+"""Why a row that bears the id of an earlier one was refused, under an id made from its bytes."""
 
 
 @dataclass(slots=True)
@@ -113,10 +117,25 @@ def _look_closer(group: Group, found: list[int], places: Places, repeat: int) ->
         turn = group.seqs[number] % repeat if repeat > 1 else None
         if name is not None and _is_of(ident, name, turn, group.owns[number]):
             continue
-        found[number] = places.of_id(ident if turn is None else f"{ident}~{turn + 1}")
-        group.texts[number] = text = places.lines([found[number]])[0]
+        place = NOWHERE
+        if "error" in record or turn is not None:
+            place = _refusal(group.lines[number], group.seqs[number] - (turn or 0), places, repeat)
+        if place == NOWHERE:
+            place = places.of_id(ident if turn is None else f"{ident}~{turn + 1}")
+        found[number] = place
+        group.texts[number] = text = places.lines([place])[0]
         group.records[number] = (read_record(text) if text else None) or {}
     group.keys = set().union(*group.records)
+
+
+def _refusal(line: Line, seq: int, places: Places, repeat: int) -> int:
+    """Where a row's own failure stands that bears an id made from its bytes: once, if it is asked several times."""
+    name = refused(_DUPLICATE, line).id
+    for place in places.all_of(range(seq, seq + repeat)):
+        text = places.lines([place])[0]
+        if text and (read_record(text) or {}).get("id") == name:
+            return place
+    return NOWHERE
 
 
 def _chosen(group: Group, selection: Selection, found: Sequence[int]) -> Group:

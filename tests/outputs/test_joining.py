@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -196,11 +197,28 @@ def test_large_rows_are_read_a_few_at_a_time(files: Files, monkeypatch: pytest.M
     monkeypatch.setattr(joining, "BYTES", 10_000)
     files.input(rows(*map(str, range(60))))
     files.results([result(seq, str(seq), "x" * 2000 if seq < 40 else "") for seq in range(60)])
-    with (files.path / "r.jsonl").open("rb") as file:
+    with (files.path / "r.jsonl").open("rb") as file, closing(Source(str(files.path / "in.jsonl"))) as source:
         places = Places(file)
         places.read()
-        taken = Taken(source=Source(str(files.path / "in.jsonl"))) if of_input else None
+        taken = Taken(source=source) if of_input else None
         sizes = [len(chunk.records) for chunk in joining.joined(places, taken)]
     assert sizes[:6] == [16, 4, 4, 4, 4, 4]
     assert sizes[8] > 4
     assert sum(sizes) == 60
+
+
+@pytest.mark.parametrize("repeat", [1, 2])
+def test_a_refused_row_has_not_the_answer_of_the_row_whose_id_it_bears(files: Files, repeat: int) -> None:
+    """Its failure stands under an id made from its bytes, once for all times that it was to be asked."""
+    files.input([*rows("a", "b"), {"id": "a", "prompt": "something else"}])
+    line = b'{"id":"a","prompt":"something else"}'
+    turns = [""] if repeat == 1 else ["~1", "~2"]
+    files.results(
+        result(seq * repeat + turn, name + end, name + end)
+        for seq, name in enumerate("ab")
+        for turn, end in enumerate(turns)
+    )
+    files.errors([failure(3 * repeat - 1, derived_id(line), "duplicate_id")])
+    found = [(row.get("text"), row["error"]) for row in files.table(selection=Selection(repeat=repeat))]
+    answered: list[tuple[str | None, str | None]] = [(name + end, None) for name in "ab" for end in turns]
+    assert found == answered + [(None, "duplicate_id: it broke off")] * repeat

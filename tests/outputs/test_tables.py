@@ -443,6 +443,8 @@ def test_a_database_is_as_it_was_where_an_export_fails(files: Files, monkeypatch
     target = f"sqlite:{files.path / 'a.db'}"
     files.input([{"id": n, "prompt": "p"} for n in range(3)])
     files.results([result(n, str(n), "old") for n in range(3)])
+    with closing(sqlite3.connect(files.path / "a.db")) as database, database:
+        database.execute("CREATE TABLE answers (id INTEGER PRIMARY KEY)")
     files.export(target, "sqlite")
     files.results([result(n, str(n), "new") for n in range(3)])
     files.input([{"id": 0, "prompt": "p"}, {"id": 1, "prompt": "p"}])
@@ -462,3 +464,13 @@ def test_a_template_s_columns_are_not_all(files: Files) -> None:
     files.export("out", "parquet", source="in.csv", recipe=recipe)
     found = read_parquet(files.path / "out")
     assert [(row["id"], row["stars"], row["text"]) for row in found] == [("007", "5", "A"), ("8", "-1", "B")]
+
+
+def test_a_database_takes_ids_of_another_type_later(files: Files) -> None:
+    """Numbers stay numbers, and a text among them is no mismatch."""
+    files.input([*({"id": number, "prompt": "p"} for number in range(40)), {"id": "x", "prompt": "p"}])
+    files.results(result(number, "x" if number == 40 else str(number)) for number in range(41))
+    assert files.export(f"sqlite:{files.path / 'a.db'}", "sqlite").rows == 41
+    with closing(sqlite3.connect(files.path / "a.db")) as database:
+        kinds = database.execute("SELECT typeof(id), count(*) FROM answers GROUP BY 1").fetchall()
+    assert kinds == [("integer", 40), ("text", 1)]
