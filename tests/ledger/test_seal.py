@@ -458,7 +458,7 @@ class Life:
 
 @pytest.mark.parametrize(
     "numbers",
-    [range(15), pytest.param(range(15, 75), marks=pytest.mark.slow)],
+    [range(15), pytest.param(range(15, 40), marks=pytest.mark.slow)],
     ids=["a few", "many"],
 )
 def test_lives(tmp_path: Path, numbers: range) -> None:
