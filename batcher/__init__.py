@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batcher.api.stream import Stream
     from batcher.failures import BatcherError, Failure
     from batcher.model import Job
-    from batcher.view.progress import Snapshot as Progress
+    from batcher.view.snapshot import Snapshot as Progress
     from batcher.view.summary import Summary
 
     __version__: str

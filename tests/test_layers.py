@@ -52,8 +52,8 @@ ROOMS: dict[str, Room] = {
     "policy": Room(
         may=set(),
         doors={
-            "backlog", "breaker", "judge", "lane", "lastlook", "limit.concurrency", "pace.estimate", "pace.pacing",
-            "quota", "retry", "scheduler",
+            "backlog", "breaker", "holding", "judge", "lane", "lastlook", "limit.concurrency", "pace.estimate",
+            "pace.pacing", "quota", "retry", "scheduler",
         },
     ),
     "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "described", "urls"}),
@@ -65,7 +65,9 @@ ROOMS: dict[str, Room] = {
         },
     ),
     "outputs": Room(may={"inputs", "ledger"}, doors={"columns", "export", "joining"}),
-    "view": Room(may=set(), doors={"observer", "prices", "progress", "summary"}),
+    "view": Room(
+        may=set(), doors={"bottleneck", "line", "observer", "prices", "progress", "snapshot", "summary"}
+    ),
     "inputs": Room(
         may=set(),
         doors={
@@ -259,6 +261,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dispatch": {"backlog", "breakdown", "history", "lane", "lastlook", "quota", "retry", "suspects"},
         "evidence": set(),
         "history": set(),
+        "holding": {"lane"},
         "judge": {
             "backlog", "breakdown", "dispatch", "evidence", "history", "lane", "lastlook", "quota", "setback",
             "suspects",
@@ -279,7 +282,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "pace.estimate": set(),
         "pace.granted": {"pace.grants", "pace.turns"},
         "pace.grants": set(),
-        "pace.pacing": {"pace.bucket", "pace.estimate", "pace.granted"},
+        "pace.pacing": {"pace.bucket", "pace.estimate", "pace.granted", "pace.statement"},
         "pace.statement": set(),
         "pace.turns": set(),
         "quota": set(),
@@ -379,13 +382,19 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "view": {
         "__init__": set(),
-        "block": {"sums"},
+        "block": {"causes", "sums"},
+        "bottleneck": set(),
+        "causes": set(),
         "histogram": set(),
-        "observer": {"progress"},
+        "line": {"pace", "snapshot"},
+        "observer": {"snapshot"},
+        "pace": {"snapshot"},
         "prices": set(),
-        "progress": set(),
+        "progress": {"line", "pace", "snapshot"},
+        "snapshot": set(),
         "summary": {"block", "sums"},
-        "sums": {"histogram"},
+        "sums": {"bottleneck", "causes", "histogram", "prices", "work"},
+        "work": {"bottleneck"},
     },
     "wire": {
         "__init__": set(),

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from batcher.model import Result
-    from batcher.view.progress import Progress, Snapshot
+    from batcher.view.progress import Progress
+    from batcher.view.snapshot import Snapshot
 
 STDERR: Final = 2
 _OBEYED: Final = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -124,7 +125,7 @@ class Console:
             self._say(_one_line(result, self.redact))
 
     def asked(self, snapshot: Snapshot) -> None:
-        from batcher.view.progress import state
+        from batcher.view.line import state
 
         self._say(f"state: {state(snapshot)}")
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from batcher.exchange.seam import Flow
     from batcher.inputs.intake import Intake
     from batcher.inputs.source import Source
     from batcher.ledger.errors import ErrorsFile
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
-    from batcher.view.progress import Snapshot
+    from batcher.view.snapshot import Snapshot
 
 
 @dataclass(slots=True)
@@ -89,17 +90,13 @@ class Run:
     """Lines of the input, where they could be counted."""
     destination: Destination = field(init=False)
     _state: StateKeeper = field(init=False)
+    _flow: Callable[[], Flow] | None = field(default=None, init=False)
     _estimate: Estimate | None = field(default=None, init=False)
     _mismatched: bool = field(default=False, init=False)
     """An answer did not fit, and that was said."""
 
     def __post_init__(self) -> None:
         self.destination = Destination(self.output, self.options, self.observer.note, self.typed)
-        if self.options.estimate is not None:
-            said = self.options
-            self._estimate = Estimate(
-                prices=prices_of(said.price_in, said.price_cached, said.price_out, said.price_file)
-            )
 
     async def run(self) -> Summary:
         """Do it and return the sums.
@@ -107,7 +104,11 @@ class Run:
         Raises BatcherError when the run cannot start or its results cannot be kept. A run that stops early returns:
         the summary's `stop` says why, `signal` which signal ended it.
         """
+        prices = self.options
         self.summary = Summary(started=now())
+        self.summary.prices = prices_of(prices.price_in, prices.price_cached, prices.price_out, prices.price_file)
+        if self.options.estimate is not None:
+            self._estimate = Estimate(prices=self.summary.prices)
         recipe_of(self.options)  # a template that is wrong is told before there is a file, and so is a schema
         fits_of(self.options)
         with ungrouped(), open_files(), ExitStack() as stack:
@@ -147,7 +148,7 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """The state of the run now, for whoever shows it."""
-        return snapshot_of(self.summary, self.scheduler, self.total, self.observer.redact)
+        return snapshot_of(self.summary, self.scheduler, self.total, self.observer.redact, self._flow)
 
     @asynccontextmanager
     async def _interruptible(self) -> AsyncIterator[Signals]:
@@ -229,9 +230,10 @@ class Run:
         scheduler.proven = len(ledger) > 0
         if source.is_regular:
             scheduler.look.reread = reread(self.options, server, lambda wanted: intake.again(source.lines(), wanted))
+        exchanges = exchanges_for(self.options, server)
         engine = Engine(
             scheduler,
-            exchanges_for(self.options, server),
+            exchanges,
             raw=self.options.raw,
             schema_retries=self.options.schema_retries,
             renew=server.renew,
@@ -241,11 +243,11 @@ class Run:
         scheduler.backlog.is_blocked = lambda: copies.is_blocked
         writer.hold, writer.release = engine.hold, engine.release
         holds = Holds(self.observer.note, self.summary)
-        self.summary.started = now()  # speeds are those of the work, not of the start
+        self.summary.started, cpu = now(), time.process_time()  # speeds are those of the work, not of the start
         try:
             # the engine is left first: after an error nobody goes on sending while the helpers end
             async with anyio.create_task_group() as helpers, engine:
-                signals.drain = engine.stop
+                signals.drain, self._flow = engine.stop, exchanges.flow
                 helpers.start_soon(writer.watch)
                 helpers.start_soon(show, self.observer, self.snapshot, lambda: holds.look(scheduler, now()))
                 helpers.start_soon(self._state.keep_now_and_then)
@@ -267,6 +269,8 @@ class Run:
                 self.observer.note(self._estimate.words(left, now() - self.summary.started, allowed))
         finally:
             leave(scheduler.lanes)
+            self.summary.work.cpu, self.summary.work.disk = time.process_time() - cpu, writer.waited
+            self._flow = None
             await recorder.record_last(engine.take())
             self._take_stock(intake, scheduler, server, source.damage)
 
@@ -279,7 +283,7 @@ class Run:
     def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact, damage: list[str]) -> None:
         """Note in the summary what no single result tells."""
         summary = self.summary
-        take_stock(summary, scheduler, intake, server.redactor.text)
+        take_stock(summary, scheduler, intake, server.redactor.text, total=self.total, slots=server.slots)
         if intake.more and summary.stop is None:
             words = f"--limit-new {self.options.limit_new}: there is more to do, and the same command does the next"
             summary.stop = Failure(FailureClass.FATAL, "limit_new", words, exit=Exit.STOPPED)
