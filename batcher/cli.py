@@ -47,10 +47,20 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from batcher.options import nearest
+        except click.UsageError:
+            raise click.UsageError(_no_command(args), ctx) from None
 
-            raise click.UsageError(f"{error.message}{nearest(args[0], COMMANDS)}", ctx) from None
+
+def _no_command(args: list[str]) -> str:
+    """What to say to a first word that is no command: who names a file means to run it."""
+    from pathlib import Path
+
+    from batcher.options import nearest
+
+    name, *rest = args
+    if not nearest(name, COMMANDS) and (Path(name).exists() or Path(name).suffix or name == "-"):
+        return f"{name!r} is no command; did you mean: batcher run {' '.join([name, *rest[:2]])}"
+    return f"there is no command {name!r}{nearest(name, COMMANDS)}"
 
 
 def _show_version(ctx: click.Context, _option: click.Parameter, wanted: Any) -> None:

@@ -176,7 +176,8 @@ class Options:
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
         if unknown := sorted(self.fail_on - FLAGS.keys()):
-            raise UsageError(f"fail_on does not know {', '.join(unknown)}; it knows {', '.join(FLAGS)}")
+            meant = nearest(unknown[0], FLAGS)
+            raise UsageError(f"fail_on does not know {', '.join(unknown)}{meant}; it knows {', '.join(FLAGS)}")
         if self.json and self.schema is not None:
             raise UsageError("schema says what the JSON is to be, and json that it may be any: say one of the two")
         if self.sample is not None and self.estimate is not None:

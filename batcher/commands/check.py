@@ -14,7 +14,7 @@ from batcher.failures import Exit, UnavailableError
 from batcher.figures import count
 from batcher.model import Api
 from batcher.redaction import printable
-from batcher.servers.catalogue import OLLAMA
+from batcher.servers.diagnosis import model_missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,9 +165,7 @@ def _lines_of_lacks(found: Found, where: str) -> list[str]:
         return []
     lines = []
     for name, near in found.missing:
-        hint = f"; the nearest there is {near}" if near else ""
-        pull = f", or: ollama pull {name}" if about.kind == OLLAMA else ""
-        lines.append(f"missing  {name} is not on {where}{hint} (use --alias {name}=MODEL or -m{pull})")
+        lines.append(f"missing  {model_missing(name, near, about, where)}")
     for name, capability, jobs in found.lacking:
         model = about.find(name)
         can = ", ".join(model.capabilities) if model is not None else "nothing"

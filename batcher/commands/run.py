@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -15,6 +15,8 @@ from batcher.failures import FLAGS, LockedError, UsageError
 from batcher.figures import Concurrency, MaxErrors, amount
 
 _FILE = click.Path(path_type=Path)
+STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Names of standard output, which is written to as it is."""
 
 
 @click.command("run")
@@ -232,7 +234,7 @@ def _results_path(inputs: str | tuple[str, ...], output: str | None) -> Path | N
     from batcher.inputs.parts import is_pattern
 
     input_name = inputs if isinstance(inputs, str) else ""
-    if output == "-":
+    if output in STDOUT:
         return None
     if output is not None:
         return Path(output)

@@ -23,6 +23,7 @@ from batcher.running.copies import Copies
 from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
+from batcher.running.explanation import explain
 from batcher.running.holds import Holds
 from batcher.running.openfiles import open_files
 from batcher.running.preparation import intake_for, jobs_of, left_of, prepare
@@ -273,6 +274,7 @@ class Run:
             self._flow = None
             await recorder.record_last(engine.take())
             self._take_stock(intake, scheduler, server, source.damage)
+        await explain(self.summary, scheduler, server)
 
     def _jobs(self, intake: Intake, source: Source, server: Contact) -> Iterator[Job | None]:
         """The jobs that are to do, with what there is to say of them."""
@@ -293,6 +295,8 @@ class Run:
             summary.come_back = time.time() + summary.stop.retry_after
         if warning := unknown_keys_warning(intake.defaults.unknown_keys):
             self.observer.note(warning)
+        for doubt in intake.defaults.unused_aliases() if scheduler.exhausted else ():
+            self.observer.note(doubt)
 
     def _finished(self, result: Result) -> None:
         self.observer.finished(result)

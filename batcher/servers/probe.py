@@ -14,7 +14,7 @@ from batcher.model import Api
 from batcher.redaction import printable
 from batcher.servers import catalogue
 from batcher.servers.catalogue import About, ModelInfo
-from batcher.servers.keys import KEY_HEADERS
+from batcher.servers.diagnosis import key_refused
 from batcher.wire.rules import SILENT
 
 if TYPE_CHECKING:
@@ -255,17 +255,7 @@ def _away(url: str, answer: Answer) -> AttemptError:
 
 
 def _refused(endpoint: Endpoint, answer: Answer) -> AccountError:
-    variable = "OLLAMA_API_KEY" if endpoint.api is Api.NATIVE else "OPENAI_API_KEY"
-    said = f"answers {answer.status}{_words(answer)}"
-    if any(name.lower() in KEY_HEADERS for name in endpoint.headers):
-        return AccountError(
-            f"{endpoint.root} refuses the key: it {said}. Check that the key is for this server, still valid and "
-            f"allowed to do this; it comes from --api-key-env, --api-key-file, --header-env or {variable}"
-        )
-    return AccountError(
-        f"{endpoint.root} wants a key and none was sent: it {said}. Set {variable}, or say where the key is with "
-        "--api-key-env, --api-key-file or --header-env"
-    )
+    return AccountError(key_refused(endpoint, f"{answer.status}{_words(answer)}"))
 
 
 def _not_an_api(endpoint: Endpoint, url: str, answer: Answer) -> ConfigError:
