@@ -111,7 +111,9 @@ def main() -> None:
         click.echo(f"batcher: {printable(_one_line(error))}", err=True)
         code = error.exit_code
     except BatcherError as error:
-        click.echo(f"batcher: {printable(str(error))}", err=True)
+        from batcher.commands.console import say
+
+        say(str(error), "error")
         code = error.exit
     except click.Abort:  # Ctrl-C where no run listens for it
         from batcher.running.signals import die_of

@@ -39,7 +39,7 @@ _LEAST: Final = {
 }
 _KEEP_ALIVE = re.compile(r"|-1|0|(?:\d+(?:\.\d+)?(?:ms|s|m|h))+|\d+")
 
-PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "price_file"})
+PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "price_file", "metrics_file"})
 
 
 DURATIONS: Final = frozenset(
@@ -81,7 +81,8 @@ class Options:
     second, 0 for none; `runaway` is whether an answer that only repeats itself is "cut" off or "keep"s coming;
     `keep_alive` is Ollama's ("" leaves it to the server). `errors` defaults to a file beside the results, `max_wait` to
     15 s before the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say
-    otherwise. `price_in`, `price_cached` and `price_out` are those of a million tokens, for `estimate`. `input_format`,
+    otherwise. `price_in`, `price_cached` and `price_out` are those of a million tokens; `max_cost` is
+    what the answers of a run may cost by them. `input_format`,
     `encoding` (of text) and `sql` (for a database) say how inputs are read. `keep` names the columns of the input that
     a table has, None for all; `table` is the one of a database; `formula_guard` keeps spreadsheets from running cells.
     `schema` is what answers have to fit: JSON, the path of a file with it, or a class with `model_json_schema`; with
@@ -151,6 +152,7 @@ class Options:
     grace: float = 20.0
     max_duration: float | None = None
     max_errors: MaxErrors | None = None
+    max_cost: float | None = None
 
     # what to write
     errors: Path | None = None
@@ -168,6 +170,7 @@ class Options:
     table: str = "answers"
     formula_guard: bool = True
     fail_on: frozenset[str] = frozenset()
+    metrics_file: Path | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -182,6 +185,8 @@ class Options:
             raise UsageError("schema says what the JSON is to be, and json that it may be any: say one of the two")
         if self.sample is not None and self.estimate is not None:
             raise UsageError("sample and estimate both draw rows: say one of the two")
+        if self.max_cost is not None and (self.price_in, self.price_out, self.price_file) == (None, None, None):
+            raise UsageError("max_cost needs prices: say price_in and price_out, or price_file")
         if self.local and self.base_url:
             raise UsageError("local starts a server and base_url names one: say one of the two")
 
@@ -202,7 +207,7 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} must be at least {least}, not {value}")
-        for name in ("price_in", "price_cached", "price_out"):
+        for name in ("price_in", "price_cached", "price_out", "max_cost"):
             if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
                 raise UsageError(f"{name} must not be less than 0")
         for name in ("connect_timeout", "first_token_timeout", "idle_timeout", "timeout"):

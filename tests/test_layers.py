@@ -66,7 +66,8 @@ ROOMS: dict[str, Room] = {
     ),
     "outputs": Room(may={"inputs", "ledger"}, doors={"columns", "export", "joining"}),
     "view": Room(
-        may=set(), doors={"bottleneck", "line", "observer", "prices", "progress", "snapshot", "summary"}
+        may=set(),
+        doors={"bottleneck", "line", "metrics", "observer", "pace", "prices", "progress", "snapshot", "summary"},
     ),
     "inputs": Room(
         may=set(),
@@ -307,16 +308,18 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "explanation": set(),
         "holds": set(),
         "lanes": {"openfiles", "sharing"},
+        "journal": set(),
         "loops": set(),
         "omissions": set(),
         "openfiles": set(),
         "preparation": {"destination", "resumption", "statekeeper", "wiring"},
         "recorder": {"copies"},
+        "reports": {"journal"},
         "requests": set(),
         "resumption": set(),
         "runner": {
-            "announcement", "copies", "destination", "engine", "estimate", "explanation", "holds", "openfiles",
-            "preparation", "recorder", "sharing", "signals", "standing", "statekeeper", "stops", "wiring",
+            "announcement", "copies", "destination", "engine", "estimate", "explanation", "holds", "journal",
+            "openfiles", "preparation", "recorder", "reports", "sharing", "signals", "standing", "statekeeper", "stops", "wiring",
         },
         "sharing": set(),
         "signals": set(),
@@ -391,6 +394,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "causes": set(),
         "histogram": set(),
         "line": {"pace", "snapshot"},
+        "metrics": {"histogram", "snapshot", "sums"},
         "observer": {"snapshot"},
         "pace": {"snapshot"},
         "prices": set(),

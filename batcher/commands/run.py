@@ -55,7 +55,7 @@ STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
     metavar="N",
     help="Run N rows, drawn by --seed, keep their results, and say what the rest will take.",
 )
-@option("--price-in", type=click.FloatRange(0), metavar="N", help="Of a million tokens in, for --estimate.")
+@option("--price-in", type=click.FloatRange(0), metavar="N", help="What a million tokens in cost.")
 @option("--price-cached", type=click.FloatRange(0), metavar="N", help="Of those that the server had cached.")
 @option("--price-out", type=click.FloatRange(0), metavar="N", help="Of a million tokens out.")
 @option("--price-file", type=_FILE, metavar="FILE.toml", help="The same by model: [gpt-4o-mini] with in = and out =.")
@@ -149,7 +149,28 @@ STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
     metavar="N|P%",
     help="Stop when more jobs than this, or (from 100 jobs on) more than this share, have failed; exit code 4.",
 )
-@option("--progress/--no-progress", default=None, help="A live line (default: when stderr is a terminal).")
+@option(
+    "--max-cost",
+    type=click.FloatRange(0),
+    metavar="N",
+    help="Stop when the answers of this run have cost this, by the prices that are said; exit code 4.",
+)
+@option("--progress/--no-progress", default=None, help="A live display (default: when stderr is a terminal).")
+@option(
+    "--stats",
+    type=Duration(),
+    default="1m",
+    show_default=True,
+    help="Say so often how far it is, where there is no live display; 0 never.",
+)
+@option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What is said on stderr: sentences, or a JSON object a line.",
+)
+@option("--metrics-file", type=_FILE, help="Keep numbers of the run in this file, as Prometheus reads them.")
 @option("--summary-json", type=_FILE, help="Write the summary to this file as JSON.")
 @option("-q", "--quiet", is_flag=True, help="Say nothing unless something went wrong.")
 @option("-v", "--verbose", is_flag=True, help="Show each answer as it comes.")
@@ -170,7 +191,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
       cat jobs/hello.jsonl | batcher run - --local -o - | jq -r .text
       batcher run --config jobs/nightly.toml
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
-    from batcher.commands.console import Console, occupy
+    from batcher.commands.console import Console, Log, occupy
     from batcher.running.signals import harden
 
     occupy()
@@ -188,7 +209,8 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
     progress = values["progress"]
     if progress is None and results is None and sys.stdout.isatty():
         progress = False  # the results are what the terminal shows
-    with Console(quiet=values["quiet"], verbose=values["verbose"], progress=progress) as console:
+    log = Log(as_json=values["log_format"] == "json", every=values["stats"])
+    with Console(quiet=values["quiet"], verbose=values["verbose"], progress=progress, log=log) as console:
         for note in notes_of(ctx):
             console.note(note)
         if output is None:

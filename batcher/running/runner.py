@@ -25,14 +25,16 @@ from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
 from batcher.running.explanation import explain
 from batcher.running.holds import Holds
+from batcher.running.journal import Journal
 from batcher.running.openfiles import open_files
 from batcher.running.preparation import intake_for, jobs_of, left_of, prepare
 from batcher.running.recorder import Recorder
+from batcher.running.reports import Reports
 from batcher.running.sharing import leave
 from batcher.running.signals import Signals
 from batcher.running.standing import show, snapshot_of, take_stock
 from batcher.running.statekeeper import StateKeeper
-from batcher.running.stops import stop_when_gone, too_many
+from batcher.running.stops import stop_when_gone, too_much
 from batcher.running.wiring import (
     exchanges_for,
     fits_of,
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    from anyio.abc import TaskGroup
 
     from batcher.exchange.seam import Flow
     from batcher.inputs.intake import Intake
@@ -92,6 +96,7 @@ class Run:
     destination: Destination = field(init=False)
     _state: StateKeeper = field(init=False)
     _flow: Callable[[], Flow] | None = field(default=None, init=False)
+    _reports: Reports = field(init=False)
     _estimate: Estimate | None = field(default=None, init=False)
     _mismatched: bool = field(default=False, init=False)
     """An answer did not fit, and that was said."""
@@ -110,6 +115,7 @@ class Run:
         self.summary.prices = prices_of(prices.price_in, prices.price_cached, prices.price_out, prices.price_file)
         if self.options.estimate is not None:
             self._estimate = Estimate(prices=self.summary.prices)
+        self._reports = Reports(self.snapshot, Journal())
         recipe_of(self.options)  # a template that is wrong is told before there is a file, and so is a schema
         fits_of(self.options)
         with ungrouped(), open_files(), ExitStack() as stack:
@@ -121,6 +127,7 @@ class Run:
             stack.callback(source.close)
             ledger: AnyLedger | None = None
             self._state = stack.enter_context(StateKeeper(self.summary, self.observer.note))
+            self._state.report = self._reports.for_state
             async with self._interruptible() as signals:
                 ledger = await self.destination.open_when_free(source, stack)
                 stack.callback(self._write_table, source)
@@ -132,6 +139,8 @@ class Run:
             if ledger is not None:
                 self.destination.finish(ledger, self.summary)
         self.summary.finished = now()
+        if self.options.metrics_file is not None:
+            self._reports.last_metrics(self.options.metrics_file, self.summary)
         return self.summary
 
     def _write_table(self, source: Source) -> None:
@@ -243,24 +252,21 @@ class Run:
         copies.due, scheduler.given_back = engine.poke, copies.left
         scheduler.backlog.is_blocked = lambda: copies.is_blocked
         writer.hold, writer.release = engine.hold, engine.release
-        holds = Holds(self.observer.note, self.summary)
-        self.summary.started, cpu = now(), time.process_time()  # speeds are those of the work, not of the start
+        self.summary.started = now()  # speeds are those of the work, not of the start
+        self.summary.work.cpu = -time.process_time()
         try:
             # the engine is left first: after an error nobody goes on sending while the helpers end
             async with anyio.create_task_group() as helpers, engine:
                 signals.drain, self._flow = engine.stop, exchanges.flow
                 helpers.start_soon(writer.watch)
-                helpers.start_soon(show, self.observer, self.snapshot, lambda: holds.look(scheduler, now()))
-                helpers.start_soon(self._state.keep_now_and_then)
-                if source.is_regular and self.total is None and self.observer.wants_total:
-                    helpers.start_soon(self._count, source)
+                self._accompany(helpers, scheduler, source, server)
                 if server.gone is not None:
                     helpers.start_soon(stop_when_gone, server.gone, engine.stop)
                 async for batch in engine.batches():
                     await recorder.record(batch)
                     batch.clear()  # nobody holds an answer while the next one is waited for
                     await recorder.record_copies()
-                    if why := too_many(self.options, self.summary.failed, self.summary.ok + self.summary.failed):
+                    if why := too_much(self.options, self.summary):
                         engine.stop(why)
                 await recorder.record_copies()
                 helpers.cancel_scope.cancel()
@@ -270,11 +276,28 @@ class Run:
                 self.observer.note(self._estimate.words(left, now() - self.summary.started, allowed))
         finally:
             leave(scheduler.lanes)
-            self.summary.work.cpu, self.summary.work.disk = time.process_time() - cpu, writer.waited
+            self.summary.work.cpu += time.process_time()
+            self.summary.work.disk = writer.waited
             self._flow = None
             await recorder.record_last(engine.take())
             self._take_stock(intake, scheduler, server, source.damage)
         await explain(self.summary, scheduler, server)
+
+    def _accompany(self, helpers: TaskGroup, scheduler: Scheduler, source: Source, server: Contact) -> None:
+        """Start what watches the run beside its work, until that is done."""
+        observer, journal = self.observer, self._reports.journal
+        holds, journal.redact = Holds(observer.note, self.summary), server.redactor.text
+
+        def look() -> None:
+            holds.look(scheduler, now())
+            journal.look(scheduler, self.summary, now())
+
+        helpers.start_soon(show, observer, self.snapshot, look)
+        helpers.start_soon(self._state.keep_now_and_then)
+        if self.options.metrics_file is not None:
+            helpers.start_soon(self._reports.keep_metrics, self.options.metrics_file, self.summary, observer.note)
+        if source.is_regular and self.total is None and observer.wants_total:
+            helpers.start_soon(self._count, source)
 
     def _jobs(self, intake: Intake, source: Source, server: Contact) -> Iterator[Job | None]:
         """The jobs that are to do, with what there is to say of them."""

@@ -36,6 +36,8 @@ class StateKeeper:
         self._input: dict[str, Json] = {}
         self._selection: dict[str, Json] = {}
         self._clean: Callable[[Json], Json] | None = None
+        self.report: Callable[[int], dict[str, Json]] | None = None
+        """Gives what is to be said of the run, as of an end of the results file."""
         self._seal: Callable[[], Seal | None] = lambda: None
         self._blocks: Callable[[], Sequence[Sequence[int]]] = tuple
 
@@ -81,6 +83,7 @@ class StateKeeper:
             synced=ledger.synced,
             seal=self._seal(),
             blocks=[*self._blocks()],
+            report=self.report(ledger.end) if self.report is not None else {},
             sync_failed=status is not Status.RUNNING and ledger.synced < ledger.end,
         )
         self._tell(write(state_path(ledger.path), state, self._clean))
