@@ -18,6 +18,8 @@ COMMANDS = {
     "verify": "Hold a results file against its input: missing, failed, changed, repeated, unreadable lines.",
     "export": "Make a table of results, beside their input's columns, or batch lines, or training chats.",
     "models": "List the models that the server offers.",
+    "status": "Say how a run stands, from another terminal, or how the last one ended.",
+    "completion": "Print the script that completes commands and options in bash, zsh or fish.",
     "simulate": "Play a server of both APIs, with limits and faults, to try a job file on.",
 }
 """Name → one line of help, so that `batcher --help` imports none of them."""

@@ -35,7 +35,7 @@ class Room(NamedTuple):
 ROOMS: dict[str, Room] = {
     "commands": Room(
         may={TOP, "running", "exchange", "servers", "ledger", "view", "inputs", "outputs", "wire", "simulator"},
-        doors={"check", "export", "models", "run", "simulate", "verify"},  # `cli` loads them by name
+        doors={"check", "completion", "console", "export", "models", "run", "simulate", "status", "verify"},
     ),
     "running": Room(
         may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
@@ -115,21 +115,25 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "commands": {
         "__init__": set(),
-        "check": {"checkup", "console", "options"},
+        "check": {"checkup", "console", "grouped", "options"},
         "checkup": set(),
+        "completion": set(),
         "conclusion": {"console"},
         "config": {"values"},
         "console": set(),
         "earlier": {"console"},
-        "export": {"console", "earlier", "options"},
-        "models": {"console", "options"},
+        "export": {"console", "earlier", "grouped", "options"},
+        "grouped": set(),
+        "models": {"console", "grouped", "options"},
         "options": {"config", "typos", "values"},
         "preview": {"console"},
-        "run": {"conclusion", "console", "options", "preview", "values"},
+        "run": {"conclusion", "console", "grouped", "options", "preview", "settings", "values"},
+        "settings": {"grouped", "options"},
         "simulate": {"console"},
+        "status": {"console", "earlier", "options"},
         "typos": set(),
         "values": set(),
-        "verify": {"console", "earlier", "options", "values"},
+        "verify": {"console", "earlier", "grouped", "options", "values"},
     },
     "exchange": {
         "__init__": set(),
@@ -223,7 +227,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "disk": set(),
         "errors": {"disk", "lock", "recovery"},
         "fallback": set(),
-        "holder": {"names", "state"},
+        "holder": {"lock", "names", "state"},
         "ledger": {"disk", "lines", "lock", "names", "neighbours", "recovery", "repair", "seal", "state", "stream"},
         "lines": {"fallback", "vectors"},
         "lock": {"disk"},
@@ -319,7 +323,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "resumption": set(),
         "runner": {
             "announcement", "copies", "destination", "engine", "estimate", "explanation", "holds", "journal",
-            "openfiles", "preparation", "recorder", "reports", "sharing", "signals", "standing", "statekeeper", "stops", "wiring",
+            "openfiles", "preparation", "recorder", "reports", "sharing", "signals", "standing", "statekeeper", "stops",
+            "wiring",
         },
         "sharing": set(),
         "signals": set(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -9,8 +10,10 @@ from socket import gethostname
 from typing import Final
 
 from batcher.failures import OutputError
+from batcher.ledger.lock import is_locked
 from batcher.ledger.names import state_path
 from batcher.ledger.state import Status, read
+from batcher.opening import open_regular
 
 LOCKS: Final = Path("/proc/locks")
 """Linux's list of locks: `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF`."""
@@ -31,6 +34,15 @@ def holder(results: Path) -> str:
         f"since {since}" if (since := _local(report.get("started_at"))) and report.get("pid") in (pid, None) else "",
     ]
     return " ".join(part for part in parts if part)
+
+
+def is_held(results: Path) -> bool:
+    """Whether a run has the file just now."""
+    try:
+        with os.fdopen(open_regular(results, follow=True), "rb") as file:
+            return is_locked(file)
+    except OSError:
+        return False
 
 
 def _by_the_system(path: Path) -> int | None:

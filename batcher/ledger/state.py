@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from batcher.model import Json
 
 VERSION: Final = 1
-EVERY: Final = 30.0
+EVERY: Final = 10.0
 """Seconds between two writings."""
 
 
