@@ -67,7 +67,9 @@ def look(results: Path) -> Standing:
     from batcher.ledger.names import part_path, state_path, table_results_path
     from batcher.ledger.state import read
 
-    named = table_results_path(results)
+    if not results.name:
+        results = results.resolve()
+    named = table_results_path(results) if results.name else results
     where = next((path for path in (named, part_path(results)) if path.exists() and is_held(path)), results)
     if where is results and named.exists():
         where = named

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 from anyio import to_thread
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from batcher.ledger.seal import Seal
     from batcher.model import Json
     from batcher.view.summary import Summary
+
+
+SOON: Final = 1.0
 
 
 class StateKeeper:
@@ -89,10 +92,12 @@ class StateKeeper:
         self._tell(write(state_path(ledger.path), state, self._clean))
 
     async def keep_now_and_then(self) -> None:
-        """Write it until cancelled."""
+        """Write it until cancelled: soon, when it is known how much there is to do, and then from time to time."""
+        wait = SOON
         while True:
-            await anyio.sleep(EVERY)
+            await anyio.sleep(wait)
             await to_thread.run_sync(self.keep)
+            wait = EVERY
 
     def __enter__(self) -> Self:
         return self

@@ -69,7 +69,7 @@ class Bucket:
     def a_minute(self) -> float:
         """How much a minute it gives at most, as far as that is known."""
         said = self.statement.limit if self.statement is not None else math.inf
-        return min(self.rate * MINUTE, said)
+        return min(self.limit, said, self.learnt * MINUTE)
 
     @property
     def _top(self) -> float:
