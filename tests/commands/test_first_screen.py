@@ -105,18 +105,18 @@ def live_rows(shown: Shown) -> list[str]:
 
 
 def test_a_rate_limit_is_told_and_is_in_the_eta(desk: Desk) -> None:
-    """What is waited for, and for how long, without the server's URL; ten a minute take three minutes for thirty."""
+    """What is waited for, and for how long, without the server's URL; it bounds how soon the end can be."""
     desk.write("jobs.jsonl", *prompts(names(40)))
     with simulator_thread() as sim:
-        shown = run(desk, sim.url, "--rpm", "60", "--max-duration", "2.5s", "--grace", "1s", columns=60)
+        shown = run(desk, sim.url, "--rpm", "60", "--max-duration", "6s", "--grace", "1s", columns=60)
     assert shown.code == 4
-    waits = [row for row in below(shown) if row.startswith("waiting: rate limit of 60 requests a minute: 0.")]
+    waits = [row for row in below(shown) if row.startswith("waiting: rate limit of 60 requests a minute: ")]
     assert waits
     assert sim.url not in "".join(live_rows(shown) + waits)
     etas = [int(found[1]) for row in live_rows(shown) if (found := re.search(r"ETA (\d+) s", row))]
     assert etas
-    assert min(etas) >= 35
-    assert any(row.startswith("jobs     ") and " of 40 jobs done · " in row and " left · " in row for row in shown.rows)
+    assert min(etas) >= 30
+    assert any(row.startswith("jobs     ") and " of 40 jobs done · " in row for row in shown.rows)
 
 
 def test_failures_are_told_when_they_happen(desk: Desk) -> None:
