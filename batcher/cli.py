@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from batcher.failures import BatcherError, Exit
+from batcher.failures import BatcherError, Exit, nearest
 from batcher.redaction import printable
 
 COMMANDS = {
@@ -56,8 +56,6 @@ class Commands(click.Group):
 def _no_command(args: list[str]) -> str:
     """What to say to a first word that is no command: who names a file means to run it."""
     from pathlib import Path
-
-    from batcher.options import nearest
 
     name, *rest = args
     if not nearest(name, COMMANDS) and (Path(name).exists() or Path(name).suffix or name == "-"):

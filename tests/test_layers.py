@@ -20,7 +20,7 @@ import batcher
 
 ROOT = Path(batcher.__file__).parent
 TOP = "top"
-WORDS = {"attempt", "codec", "failures", "figures", "media", "model", "opening", "redaction"}
+WORDS = {"codec", "failures", "figures", "media", "model", "opening", "outcome", "redaction"}
 """Files beside the rooms that all may import; the others are the edges, and options."""
 
 
@@ -45,14 +45,15 @@ ROOMS: dict[str, Room] = {
         },
     ),
     "api": Room(
-        may={TOP, "running", "policy", "servers", "ledger", "view", "inputs"},
+        may={TOP, "running", "servers", "ledger", "view", "inputs"},
         doors={"client", "functions", "result", "stream"},
     ),
     "exchange": Room(may={"wire"}, doors={"dialogue", "packing", "seam", "timeouts", "workers"}),
     "policy": Room(
         may=set(),
         doors={
-            "backlog", "breaker", "holding", "judge", "lane", "lastlook", "limit.concurrency", "pace.estimate",
+            "backlog", "breaker", "holding", "judge", "lane", "lastlook", "limit.concurrency", "limit.fixed",
+            "pace.estimate",
             "pace.pacing", "quota", "retry", "scheduler",
         },
     ),
@@ -64,7 +65,7 @@ ROOMS: dict[str, Room] = {
             "recovery", "repair", "seal", "state", "stream", "vectors", "verification", "writer",
         },
     ),
-    "outputs": Room(may={"inputs", "ledger"}, doors={"columns", "export", "joining"}),
+    "outputs": Room(may={"inputs", "ledger"}, doors={"columns", "export", "taken"}),
     "view": Room(
         may=set(),
         doors={"bottleneck", "line", "metrics", "observer", "pace", "prices", "progress", "snapshot", "summary"},
@@ -74,6 +75,7 @@ ROOMS: dict[str, Room] = {
         doors={
             "blocks", "changes", "comparison", "compression", "done", "formats", "formats.columnar",
             "formats.defaults", "formats.jsonl", "formats.objects", "formats.parameters", "formats.reading",
+            "formats.sidefiles",
             "formats.values", "identity", "intake", "lineset", "part", "parts", "recipe", "rows", "schemas",
             "selection", "shard", "source", "templates",
         },
@@ -165,7 +167,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.columnar": {"formats.header", "formats.lines", "formats.reading", "formats.values"},
         "formats.content": {"formats.parameters"},
         "formats.cutting": {"formats.lines", "rows"},
-        "formats.database": {"formats.lines", "formats.objects", "formats.reading", "formats.values"},
+        "formats.database": {
+            "formats.lines", "formats.objects", "formats.reading", "formats.sidefiles", "formats.values",
+        },
         "formats.defaults": {"formats.endpoints", "recipe"},
         "formats.delimited": {
             "formats.cutting", "formats.encodings", "formats.header", "formats.lines", "formats.parameters",
@@ -193,6 +197,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "formats.header", "formats.lines", "formats.parameters", "formats.reading", "formats.values",
             "formats.workbook",
         },
+        "formats.sidefiles": set(),
         "formats.text": {"formats.encodings", "formats.lines", "formats.reading"},
         "formats.values": set(),
         "formats.workbook": set(),
@@ -229,8 +234,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "fallback": set(),
         "holder": {"lock", "names", "state"},
         "ledger": {"disk", "lines", "lock", "names", "neighbours", "recovery", "repair", "seal", "state", "stream"},
-        "lines": {"fallback", "vectors"},
+        "lines": {"fallback", "measures", "vectors"},
         "lock": {"disk"},
+        "measures": set(),
         "names": set(),
         "neighbours": {"lock", "names", "recovery"},
         "ordering": {"disk", "ledger", "recovery"},
@@ -251,12 +257,13 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "columns": {"joining"},
         "database": {"columns", "joining", "values"},
         "delimited": {"values"},
-        "export": {"chats", "columns", "database", "joining", "openaibatch", "places", "table"},
-        "joining": {"places"},
+        "export": {"chats", "columns", "database", "joining", "openaibatch", "places", "table", "taken"},
+        "joining": {"places", "taken"},
         "objects": set(),
         "openaibatch": set(),
         "places": set(),
         "table": {"columnar", "columns", "delimited", "joining", "objects"},
+        "taken": set(),
         "types": {"values"},
         "values": set(),
     },
@@ -265,25 +272,30 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "backlog": {"history"},
         "breakdown": {"evidence"},
         "breaker": set(),
-        "dispatch": {"backlog", "breakdown", "history", "lane", "lastlook", "quota", "retry", "suspects"},
+        "dispatch": {"backlog", "inquest", "lane", "lastlook", "openings", "quota", "retry", "suspects"},
         "evidence": set(),
         "history": set(),
         "holding": {"lane"},
+        "inquest": {"backlog", "breakdown", "history", "lane", "retry", "suspects"},
         "judge": {
-            "backlog", "breakdown", "dispatch", "evidence", "history", "lane", "lastlook", "quota", "setback",
-            "suspects",
+            "backlog", "breakdown", "breaker", "dispatch", "evidence", "history", "lane", "lastlook", "quota",
+            "setback", "suspects", "witnesses",
         },
         "lane": {
-            "breakdown", "breaker", "evidence", "history", "limit.concurrency", "pace.pacing", "retry", "service",
+            "breakdown", "breaker", "evidence", "history", "limit.fixed", "loading", "offer", "pace.pacing", "retry",
             "setback",
         },
         "lastlook": {"backlog", "history"},
         "limit": set(),
         "limit.concurrency": {"limit.plateau", "limit.queueing", "limit.refusals", "limit.rounds"},
+        "limit.fixed": set(),
         "limit.plateau": {"limit.queueing"},
         "limit.queueing": set(),
         "limit.refusals": set(),
         "limit.rounds": set(),
+        "loading": {"history"},
+        "offer": {"service"},
+        "openings": {"backlog", "history", "lane"},
         "pace": set(),
         "pace.bucket": {"pace.statement"},
         "pace.estimate": set(),
@@ -300,6 +312,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "service": {"breakdown", "evidence", "retry", "setback"},
         "setback": {"breakdown", "evidence"},
         "suspects": {"breakdown"},
+        "witnesses": {"dispatch", "evidence", "lane", "lastlook", "setback"},
     },
     "running": {
         "__init__": set(),
@@ -340,6 +353,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "described": {"catalogue", "contact", "probe", "urls"},
         "diagnosis": {"catalogue", "keys"},
         "keys": {"surroundings", "urls"},
+        "llamacpp": set(),
         "local": set(),
         "modelnames": set(),
         "probe": {"catalogue", "diagnosis"},
@@ -381,15 +395,15 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     TOP: {
         "__init__": {"failures", "model"},
         "__main__": {"cli"},
-        "attempt": {"failures", "model"},
-        "cli": {"__init__", "failures", "options", "redaction"},
+        "cli": {"__init__", "failures", "redaction"},
         "codec": {"model"},
         "failures": set(),
         "figures": set(),
         "media": set(),
-        "model": {"failures"},
+        "model": set(),
         "opening": set(),
         "options": {"failures", "figures", "model"},
+        "outcome": {"failures", "model"},
         "redaction": set(),
     },
     "view": {
@@ -486,7 +500,7 @@ OWNERS: dict[str, set[str]] = {
     "python_calamine": {"inputs.formats.sheet"},
     "zstandard": {"inputs.compression"},
     "uvloop": {"commands", "cli"},
-    "xllamacpp": {"servers.local"},
+    "xllamacpp": {"servers.llamacpp"},
     "anyio": {"commands", "exchange", "ledger.writer", "api", "running", "servers"},
     "orjson": {
         "codec",
@@ -506,7 +520,7 @@ OWNERS: dict[str, set[str]] = {
 """Libraries, and the only rooms or modules that may import them. Anything else comes with Python."""
 
 PURE = {
-    *("attempt", "codec", "failures", "figures", "media", "model"),
+    *("codec", "failures", "figures", "media", "model", "outcome"),
     *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules", "wire.words"),
     *("exchange.answers", "exchange.budget", "exchange.dialogue", "exchange.guard", "exchange.jsontext"),
     *("exchange.packing", "exchange.timeouts"),

@@ -15,7 +15,6 @@ from batcher.api.schemas import Schema
 from batcher.api.watching import check
 from batcher.api.work import Work
 from batcher.failures import BatcherError, InputError
-from batcher.running.stops import error_of
 from batcher.running.wiring import recipe_of
 from batcher.servers.described import reached
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
-    from batcher.view.summary import Summary
 
     Reach: TypeAlias = Callable[[Observer], AbstractAsyncContextManager[Contact]]
 
@@ -139,12 +137,6 @@ def _renamed(match: re.Match[str]) -> str:
     if name not in MapOptions.__annotations__:
         return match[0]
     return f'{name}="{match[2]}"' if match[2] else name
-
-
-def error_of_stop(summary: Summary) -> BatcherError | None:
-    """What a run over files that ended early is for a program that asked for its results."""
-    why = summary.stop or next(iter(summary.refused), None)
-    return None if why is None or why.code == "limit_new" else error_of(why)
 
 
 def _place(result: Result[Any, Any]) -> int:

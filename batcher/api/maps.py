@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from batcher.api.arguments import Chosen
-from batcher.api.calls import collected, error_of_stop, reaching, reader_for, with_results
+from batcher.api.calls import collected, reaching, reader_for, with_results
 from batcher.api.frames import is_frame, rows_of
 from batcher.api.hosting import on_asyncio
 from batcher.api.kept import Given, read_back, source_of
@@ -19,6 +19,7 @@ from batcher.api.schemas import Schema
 from batcher.api.watching import check, watching
 from batcher.failures import BatcherError, InputError
 from batcher.running.runner import Run
+from batcher.running.standing import error_of_stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -27,8 +27,8 @@ from batcher.running.engine import Engine
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import leave
 from batcher.running.signals import out_of_time
-from batcher.running.standing import show, snapshot_of
-from batcher.running.stops import error_of, stop_when_gone, stops, too_many
+from batcher.running.standing import error_of_stop, show, snapshot_of, take_stock
+from batcher.running.stops import error_of, stop_when_gone, too_many
 from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for, selection_of
 from batcher.view.observer import Silent
 from batcher.view.summary import Summary
@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from batcher.api.watching import Watching
     from batcher.failures import Failure
     from batcher.inputs.formats import Line
-    from batcher.model import Result as Finished
-    from batcher.policy.scheduler import Scheduler
+    from batcher.outcome import Result as Finished
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
@@ -175,8 +174,10 @@ class Work:
                 finally:
                     leave(scheduler.lanes)
                     self._deliver(engine.take())
-                    self._take_stock(scheduler, server)
+                    take_stock(self.summary, scheduler, intake, server.redactor.text)
+                    self.summary.unread = not scheduler.exhausted
                     await self._feed.close()
+                self._complain()
 
     async def _serve(self, engine: Engine, over: float) -> None:
         """Hand on what comes, until it is all there. `over` is when nothing more is sent."""
@@ -207,7 +208,6 @@ class Work:
                 batch.clear()
                 await self.outlet.until_empty()
             helpers.cancel_scope.cancel()
-        self._complain(engine.scheduler)
 
     def _send(self) -> None:
         """There is room for more at the servers."""
@@ -259,33 +259,12 @@ class Work:
             else:
                 yield None
 
-    def _take_stock(self, scheduler: Scheduler, server: Contact) -> None:
-        """Note in the sums what no single result tells."""
-        summary, intake = self.summary, self._intake
-        summary.stop, summary.refused = stops(scheduler, server.redactor.text)
-        if intake is not None:
-            summary.duplicates = intake.duplicates
-            refused = intake.refused - intake.duplicates
-            summary.pending = max(0, intake.taken - (summary.ok + summary.failed - refused))
-        summary.unread = not scheduler.exhausted
-        for lane in scheduler.lanes:
-            sums = summary.server(lane.endpoint.root)
-            sums.requests, sums.throttled, sums.in_flight = lane.requests, lane.throttles, lane.limit.allowed
-
-    def _complain(self, scheduler: Scheduler) -> None:
+    def _complain(self) -> None:
         """Raise what ended the source before its end, or what ended the work before it was done."""
-        feed, server = self._feed, self._server
-        assert feed is not None
-        assert server is not None
-        if feed.failed is not None:
-            raise feed.failed
-        why, refused = stops(scheduler, server.redactor.text)
-        if why is not None and why.code == "max_duration":
-            scheduler.backlog.peek()
-            if scheduler.exhausted and not scheduler.pending and not scheduler.in_flight:
-                return  # the time was over, and so was the work
-        if failure := why or next(iter(refused), None):
-            raise error_of(failure)
+        if (failed := self.source_error) is not None:
+            raise failed
+        if (error := error_of_stop(self.summary)) is not None:
+            raise error
 
 
 @contextmanager

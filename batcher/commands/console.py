@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from batcher.model import Result
+    from batcher.outcome import Result
     from batcher.view.pace import Pace
     from batcher.view.progress import Progress
     from batcher.view.snapshot import Snapshot

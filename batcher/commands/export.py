@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batcher.ledger.state import State
     from batcher.options import Options
     from batcher.outputs.export import Written
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.taken import Taken
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -152,7 +152,7 @@ def _is_there(name: str) -> bool:
 
 def _taken(stack: ExitStack, inputs: tuple[str, ...], options: Options, state: State | None) -> Taken:
     """What the run took of its input, ready to be read."""
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.taken import Taken
     from batcher.running.wiring import source_for
 
     fallback = reading_of(state.input) if state is not None else None

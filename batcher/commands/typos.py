@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from batcher.failures import nearest
 from batcher.inputs.formats.parameters import PARAMETERS, nearest_key
-from batcher.options import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
-    from batcher.model import Completion, Timing
+    from batcher.outcome import Completion, Timing
 
 
 @dataclass(slots=True, eq=False)

@@ -41,7 +41,7 @@ def hold_of(lane: Lane, now: float) -> Hold | None:
     if lane.breaker.is_down:
         return Hold(Cause.AWAY, lane.held_until(now), lane.trouble)
     if lane.is_waiting:
-        held = [service for service in lane.services.values() if service.is_held]
+        held = [service for service in lane.offer.services.values() if service.is_held]
         trouble = min(held, key=lambda service: service.opens()).trouble or lane.trouble
         is_told = trouble is not None and trouble.kind is FailureClass.THROTTLE
         return Hold(Cause.TOLD if is_told else Cause.FAILING, lane.held_until(now), trouble)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from batcher.inputs.source import Source
     from batcher.ledger.ledger import AnyLedger
     from batcher.options import Options
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.taken import Taken
     from batcher.view.summary import Summary
 
 

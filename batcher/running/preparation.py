@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from batcher.inputs.source import Source
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.ledger import AnyLedger
-    from batcher.model import Result
     from batcher.options import Options
+    from batcher.outcome import Result
     from batcher.running.destination import Destination
     from batcher.running.statekeeper import StateKeeper
     from batcher.servers.contact import Contact

@@ -62,8 +62,9 @@ if TYPE_CHECKING:
     from batcher.inputs.source import Source
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.ledger import AnyLedger
-    from batcher.model import Job, Result
+    from batcher.model import Job
     from batcher.options import Options
+    from batcher.outcome import Result
     from batcher.policy.scheduler import Scheduler
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
@@ -309,13 +310,8 @@ class Run:
         """Note in the summary what no single result tells."""
         summary = self.summary
         take_stock(summary, scheduler, intake, server.redactor.text, total=self.total, slots=server.slots)
-        if intake.more and summary.stop is None:
-            words = f"--limit-new {self.options.limit_new}: there is more to do, and the same command does the next"
-            summary.stop = Failure(FailureClass.FATAL, "limit_new", words, exit=Exit.STOPPED)
         if damage and summary.stop is None:
             summary.stop = Failure(FailureClass.PERMANENT, "input_damaged", "; ".join(damage), exit=Exit.INPUT)
-        if summary.stop is not None and summary.stop.exit is Exit.STOPPED and summary.stop.retry_after:
-            summary.come_back = time.time() + summary.stop.retry_after
         if warning := unknown_keys_warning(intake.defaults.unknown_keys):
             self.observer.note(warning)
         for doubt in intake.defaults.unused_aliases() if scheduler.exhausted else ():

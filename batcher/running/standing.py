@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from batcher.failures import Exit, Failure, FailureClass
 from batcher.figures import span
 from batcher.policy.holding import Cause, hold_of
-from batcher.policy.limit.concurrency import FixedLimit
-from batcher.running.stops import EARLY, stops
+from batcher.policy.limit.fixed import FixedLimit
+from batcher.running.stops import EARLY, error_of, stops
 from batcher.view.bottleneck import Bound
 from batcher.view.snapshot import ServerNow, Snapshot
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batcher.exchange.seam import Flow
+    from batcher.failures import BatcherError
     from batcher.inputs.intake import Intake
     from batcher.policy.holding import Hold
     from batcher.policy.lane import Lane
@@ -135,14 +138,20 @@ async def show(observer: Observer, state: Callable[[], Snapshot], look: Callable
         look()  # a wait may have ended just before the run did
 
 
+def error_of_stop(summary: Summary) -> BatcherError | None:
+    """What a run that ended early raises in a program; what the program asked for itself is no error."""
+    why = summary.stop or next(iter(summary.refused), None)
+    return None if why is None or why.code == "limit_new" else error_of(why)
+
+
 def take_stock(
     summary: Summary,
     scheduler: Scheduler,
     intake: Intake,
     redact: Callable[[str], str],
     *,
-    total: int | None,
-    slots: int | None,
+    total: int | None = None,
+    slots: int | None = None,
 ) -> None:
     """Note in the sums what no single result tells; `slots` are those that the server says it has."""
     summary.total = total
@@ -151,9 +160,14 @@ def take_stock(
         scheduler.backlog.peek()
     summary.skipped, summary.duplicates, summary.left = intake.skipped, intake.duplicates, intake.left
     # Each job that was taken in ends once: with a result, a failure, or pending.
-    summary.pending = intake.taken - (summary.ok + summary.failed - intake.refused)
+    summary.pending = intake.taken - (summary.ok + summary.failed - intake.unfit)
     if summary.stop is not None and summary.stop.code in EARLY and scheduler.exhausted and not summary.pending:
         summary.stop = None  # nothing was left to stop
+    if intake.more and summary.stop is None:
+        words = f"--limit-new {intake.limit_new}: there is more to do, and the same command does the next"
+        summary.stop = Failure(FailureClass.FATAL, "limit_new", words, exit=Exit.STOPPED)
+    if summary.stop is not None and summary.stop.exit is Exit.STOPPED and summary.stop.retry_after:
+        summary.come_back = time.time() + summary.stop.retry_after
     for lane in scheduler.lanes:
         sums = summary.server(lane.endpoint.root)
         sums.requests, sums.throttled, sums.in_flight = lane.requests, lane.throttles, lane.limit.allowed

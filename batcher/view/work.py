@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.view.bottleneck import Bound, Level
 
 if TYPE_CHECKING:
-    from batcher.model import Result
+    from batcher.outcome import Result
 
 _FEW: Final = 3
 """Arrivals of an answer that tell no speed."""

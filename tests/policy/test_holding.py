@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from batcher.attempt import Allowance, Attempt, Hints
 from batcher.failures import Failure, FailureClass
-from batcher.model import Api, Call, Completion, Endpoint, Timing, Usage
+from batcher.model import Api, Call, Endpoint
+from batcher.outcome import Allowance, Attempt, Completion, Hints, Timing, Usage
 from batcher.policy.breaker import Breaker
 from batcher.policy.evidence import LEAST
 from batcher.policy.holding import Cause, Hold, hold_of
 from batcher.policy.lane import Lane
-from batcher.policy.limit.concurrency import FixedLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.pace.pacing import Pacing
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.setback import Setback

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from batcher.failures import Failure, FailureClass
-from batcher.model import Completion, Result, Timing, Usage
+from batcher.outcome import Completion, Result, Timing, Usage
 from batcher.view.metrics import exposition
 from batcher.view.prices import Price, Prices
 from batcher.view.snapshot import Snapshot
