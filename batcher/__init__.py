@@ -54,7 +54,7 @@ _HOMES = {
     "FailedRowError": ("batcher.api.result", "FailedRowError"),
     "Failure": ("batcher.failures", "Failure"),
     "Job": ("batcher.model", "Job"),
-    "Progress": ("batcher.view.progress", "Snapshot"),
+    "Progress": ("batcher.view.snapshot", "Snapshot"),
     "Result": ("batcher.api.result", "Result"),
     "Stream": ("batcher.api.stream", "Stream"),
     "Summary": ("batcher.view.summary", "Summary"),

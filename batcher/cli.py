@@ -9,9 +9,6 @@ from typing import Any
 
 import click
 
-from batcher.failures import BatcherError, Exit, nearest
-from batcher.redaction import printable
-
 COMMANDS = {
     "run": "Run a file of jobs and write their results.",
     "check": "Say whether the server, its models and the jobs are fit to run.",
@@ -57,6 +54,8 @@ def _no_command(args: list[str]) -> str:
     """What to say to a first word that is no command: who names a file means to run it."""
     from pathlib import Path
 
+    from batcher.failures import nearest
+
     name, *rest = args
     if not nearest(name, COMMANDS) and (Path(name).exists() or Path(name).suffix or name == "-"):
         return f"{name!r} is no command; did you mean: batcher run {' '.join([name, *rest[:2]])}"
@@ -97,9 +96,26 @@ def _one_line(error: click.ClickException) -> str:
     return f"{words.rstrip('.')}; see {ctx.command_path} --help" if ctx else words
 
 
+def _told(error: Exception) -> int | None:
+    """Say what the user has to know or mend, and give the exit code that means it; None for a bug.
+
+    What errors are is imported when there is one: `--help` costs little more than click itself.
+    """
+    from batcher.failures import BatcherError
+
+    if not isinstance(error, BatcherError):
+        return None
+    from batcher.commands.console import say
+
+    say(str(error), "error")
+    return error.exit
+
+
 def main() -> None:
     """Run the command line. Ends the process with the exit code."""
     if sys.platform not in ("linux", "darwin"):
+        from batcher.failures import Exit
+
         click.echo(f"batcher: runs on Linux and macOS, not on {sys.platform}", err=True)
         sys.exit(Exit.CONFIG)
     try:
@@ -108,16 +124,17 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except click.ClickException as error:
+        from batcher.redaction import printable
+
         click.echo(f"batcher: {printable(_one_line(error))}", err=True)
         code = error.exit_code
-    except BatcherError as error:
-        from batcher.commands.console import say
-
-        say(str(error), "error")
-        code = error.exit
     except click.Abort:  # Ctrl-C where no run listens for it
         from batcher.running.signals import die_of
 
         die_of(SIGINT)
         code = 128 + SIGINT
+    except Exception as error:
+        code = _told(error)
+        if code is None:
+            raise
     sys.exit(code)
