@@ -12,6 +12,7 @@ import click
 
 from batcher.commands.console import say
 from batcher.commands.earlier import as_the_run, chosen, inputs_of, open_to_read, reading_of
+from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, notes_of, option, options_from, request_options
 from batcher.failures import UsageError
 from batcher.figures import count
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("export")
+@click.command("export", cls=Grouped)
 @click.argument("results", type=click.Path(path_type=Path), metavar="RESULTS")
 @option("--input", "inputs", multiple=True, metavar="INPUT", help="The input (default: that of the last run).")
 @option("-o", "--output", required=True, metavar="OUT", help="The file to make; sqlite:FILE for a table in a database.")
