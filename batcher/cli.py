@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from batcher.failures import BatcherError, Exit
-from batcher.redaction import printable
+from batcher.redaction import sentence
 
 COMMANDS = {
     "run": "Run a file of jobs and write their results.",
@@ -98,11 +98,16 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except click.ClickException as error:
-        click.echo(f"batcher: {printable(_one_line(error))}", err=True)
+        click.echo(f"batcher: {sentence(_one_line(error))}", err=True)
         code = error.exit_code
     except BatcherError as error:
-        click.echo(f"batcher: {printable(str(error))}", err=True)
+        click.echo(f"batcher: {sentence(str(error))}", err=True)
         code = error.exit
+    except OSError as error:  # of a name that is typed: too long, in a directory that may not be looked into
+        click.echo(
+            f"batcher: {sentence(f'{error.filename}: {error.strerror}' if error.filename else str(error))}", err=True
+        )
+        code = Exit.IO
     except click.Abort:  # Ctrl-C where no run listens for it
         from batcher.running.signals import die_of
 

@@ -13,7 +13,7 @@ import click
 import orjson
 
 from batcher.figures import count
-from batcher.redaction import printable
+from batcher.redaction import printable, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,12 @@ _STDERR: Final = _Stderr()
 def say(message: str) -> None:
     """Write a sentence to stderr, without anything in it that a terminal would obey."""
     for line in message.splitlines():
-        tell(f"batcher: {printable(line)}")
+        tell(f"batcher: {sentence(line)}")
+
+
+def answer(line: str) -> None:
+    """Write a line of what was asked for to stdout."""
+    click.echo(sentence(line))
 
 
 def tell(text: str) -> None:

@@ -12,6 +12,7 @@ from batcher.inputs import compression
 from batcher.inputs.file import FilePart
 from batcher.inputs.formats import FILES, FORMATS, Format, by_extension, named
 from batcher.inputs.window import Window
+from batcher.opening import is_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,7 +131,7 @@ def _parts(name: str, form: Format | str | None, reading: Reading) -> list[Part]
 
         return list(remote_parts(name, form if isinstance(form, Format) else None, reading))
     name = name.removeprefix("file://")
-    if is_pattern(name) or Path(name).is_dir():
+    if is_pattern(name) or is_directory(Path(name)):
         root, names = folder.matched(name)
         tables = [file for file in names if not Path(file).name.startswith("_")]  # as Spark and Hive mark others
         forms = [found for file in tables if isinstance(found := form or _form_of_rows(file), Format)]

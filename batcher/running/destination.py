@@ -33,7 +33,7 @@ from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
 from batcher.ledger.vectors import form_of
-from batcher.opening import open_regular
+from batcher.opening import open_regular, real
 from batcher.outputs.export import SQLITE, Export, check_database, check_format, export, table_of
 
 if TYPE_CHECKING:
@@ -302,8 +302,8 @@ def identity_of(path: Path) -> tuple[int, int] | None:
 
 def same_as(path: Path, files: Mapping[Path, str]) -> str | None:
     """Say which of the files a path names, by whatever name."""
-    here, identity = path.resolve(), identity_of(path)
+    here, identity = real(path, follow=True), identity_of(path)
     for other, what in files.items():
-        if here == other.resolve() or (identity is not None and identity == identity_of(other)):
+        if here == real(other, follow=True) or (identity is not None and identity == identity_of(other)):
             return what
     return None
