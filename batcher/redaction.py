@@ -157,11 +157,12 @@ PATTERNS = (
     ),
     (
         re.compile(
-            r"([?&](?:(?:\w{1,20}[-_])?(?:key|token|secret)|apikey|sig|signature)=)[^&#\s\"'<>]+", re.IGNORECASE
+            r"([?&](?:(?:[\w-]{1,40}[-_])?(?:key|token|secret|signature|password|credential)|apikey|sig)=)[^&#\s\"'<>]+",
+            re.IGNORECASE,
         ),
         rf"\1{MASK}",
     ),
-    (re.compile(r"://[^/\s@]{1,256}@"), f"://{MASK}@"),
+    (re.compile(r"(:/{1,2})[^/\s@]{1,256}@"), rf"\1{MASK}@"),  # one slash: as a path, which it was taken for
 )
 """What a key looks like that is not ours, and what stands there instead."""
 
@@ -263,9 +264,15 @@ def printable(text: str, width: int | None = None) -> str:
 
 
 def sentence(text: str) -> str:
-    """As `printable`, for what is said to people: names of any length stand in it, and are told by their two ends."""
+    """As `printable`, for what is said to people.
+
+    Names of any length stand in it, and are told by their two ends; what looks like a key is none of it.
+    """
+    text = text[:_READ]
+    for pattern, replacement in PATTERNS:
+        text = pattern.sub(replacement, text)
     if len(text) > _ENDS:
-        text = _NAMES.sub(lambda match: f"{match[1]}…{match[2]}", text[:_READ])
+        text = _NAMES.sub(lambda match: f"{match[1]}…{match[2]}", text)
         text = text if len(text) <= _SENTENCE else f"{text[:_SENTENCE]}…"
     return printable(text)
 

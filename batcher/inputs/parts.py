@@ -109,8 +109,13 @@ def parts_of(inputs: Sequence[str], form: Format | str | None, reading: Reading)
     """What each argument names; a pattern of files that hold rows is all of these. Raises UsageError, InputError."""
     chosen = named(form) if isinstance(form, str) and form != FILES else form
     parts: list[Part] = []
-    for name in inputs:
-        parts += _parts(name, chosen, reading)
+    try:
+        for name in inputs:
+            parts += _parts(name, chosen, reading)
+    except BaseException:  # of one that cannot be read: the others are not left open
+        for part in parts:
+            part.close()
+        raise
     if sum(not part.is_regular for part in parts) > 1 and len(set(inputs)) < len(inputs):
         raise UsageError("standard input can be read once")
     return parts
