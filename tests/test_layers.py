@@ -20,7 +20,7 @@ import batcher
 
 ROOT = Path(batcher.__file__).parent
 TOP = "top"
-WORDS = {"attempt", "codec", "failures", "figures", "media", "model", "opening", "redaction"}
+WORDS = {"codec", "failures", "figures", "media", "model", "opening", "outcome", "redaction"}
 """Files beside the rooms that all may import; the others are the edges, and options."""
 
 
@@ -40,19 +40,20 @@ ROOMS: dict[str, Room] = {
     "running": Room(
         may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
         doors={
-            "destination", "engine", "loops", "openfiles", "runner", "sharing", "signals", "stops", "wiring",
+            "apart", "destination", "engine", "loops", "openfiles", "runner", "sharing", "signals", "standing",
+            "stops", "wiring",
         },
     ),
     "api": Room(
-        may={TOP, "running", "policy", "servers", "ledger", "view", "inputs"},
+        may={TOP, "running", "servers", "ledger", "view", "inputs"},
         doors={"client", "functions", "result", "stream"},
     ),
     "exchange": Room(may={"wire"}, doors={"dialogue", "packing", "seam", "timeouts", "workers"}),
     "policy": Room(
         may=set(),
         doors={
-            "backlog", "breaker", "judge", "lane", "lastlook", "limit.concurrency", "pace.estimate", "pace.pacing",
-            "quota", "retry", "scheduler",
+            "backlog", "breaker", "judge", "lane", "lastlook", "limit.concurrency", "limit.fixed", "pace.estimate",
+            "pace.pacing", "quota", "retry", "scheduler",
         },
     ),
     "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "described", "urls"}),
@@ -63,15 +64,15 @@ ROOMS: dict[str, Room] = {
             "recovery", "repair", "seal", "state", "stream", "vectors", "verification", "writer",
         },
     ),
-    "outputs": Room(may={"inputs", "ledger"}, doors={"columns", "export", "joining"}),
+    "outputs": Room(may={"inputs", "ledger"}, doors={"columns", "export", "taken"}),
     "view": Room(may=set(), doors={"observer", "prices", "progress", "summary"}),
     "inputs": Room(
         may=set(),
         doors={
             "blocks", "changes", "comparison", "compression", "done", "formats", "formats.columnar",
             "formats.defaults", "formats.jsonl", "formats.objects", "formats.parameters", "formats.reading",
-            "formats.sidefiles",
-            "formats.values", "identity", "intake", "lineset", "part", "parts", "recipe", "rows", "schemas",
+            "formats.rows", "formats.sidefiles", "formats.values", "identity", "intake", "lineset", "part", "parts",
+            "recipe", "schemas",
             "selection", "shard", "source", "templates",
         },
     ),
@@ -114,6 +115,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
         "check": {"checkup", "console", "options"},
         "checkup": set(),
+        "conclusion": {"console"},
         "config": {"values"},
         "console": set(),
         "earlier": {"console"},
@@ -121,7 +123,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "models": {"console", "options"},
         "options": {"config", "values"},
         "preview": {"console"},
-        "run": {"console", "options", "preview", "values"},
+        "run": {"conclusion", "console", "options", "preview", "values"},
         "simulate": {"console"},
         "values": set(),
         "verify": {"console", "earlier", "options", "values"},
@@ -141,7 +143,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "inputs": {
         "__init__": set(),
-        "blocks": {"formats", "lineset", "rows"},
+        "blocks": {"formats", "formats.rows", "lineset"},
         "changes": set(),
         "comparison": {"done", "formats", "lineset", "selection"},
         "compression": {"formats.reading"},
@@ -151,36 +153,44 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "file": {"compression", "formats", "formats.encodings", "formats.folder", "formats.reading", "window"},
         "formats": {
             "formats.columnar", "formats.defaults", "formats.delimited", "formats.jsonarray", "formats.jsonl",
-            "formats.lines", "formats.reading", "formats.sheet", "formats.text", "identity", "rows",
+            "formats.lines", "formats.reading", "formats.rows", "formats.sheet", "formats.text", "identity",
         },
-        "formats.columnar": {"formats.header", "formats.lines", "formats.reading", "formats.values"},
+        "formats.attachments": {"formats.defaults", "formats.images", "formats.parameters"},
+        "formats.columnar": {
+            "formats.header", "formats.lines", "formats.pythonic", "formats.reading", "formats.values",
+        },
         "formats.content": {"formats.parameters"},
-        "formats.cutting": {"formats.lines", "rows"},
+        "formats.cutting": {"formats.lines", "formats.rows"},
         "formats.database": {
             "formats.lines", "formats.objects", "formats.reading", "formats.sidefiles", "formats.values",
         },
         "formats.defaults": {"formats.endpoints", "recipe"},
         "formats.delimited": {
             "formats.cutting", "formats.encodings", "formats.header", "formats.lines", "formats.parameters",
-            "formats.reading", "rows",
+            "formats.reading", "formats.rows",
         },
         "formats.encodings": set(),
         "formats.endpoints": {"formats.shapes"},
-        "formats.folder": {"formats.encodings", "formats.images", "formats.lines", "formats.reading"},
+        "formats.folder": {
+            "compression", "formats.encodings", "formats.images", "formats.lines", "formats.reading",
+        },
         "formats.header": {"formats.reading"},
         "formats.images": set(),
         "formats.jsonarray": {"formats.lines", "formats.reading"},
         "formats.jsonl": {
-            "formats.defaults", "formats.lines", "formats.objects", "formats.records", "identity", "recipe", "rows",
+            "formats.defaults", "formats.lines", "formats.objects", "formats.records", "formats.rows", "identity",
+            "recipe",
         },
-        "formats.lines": {"rows"},
+        "formats.lines": {"formats.rows"},
         "formats.objects": {"formats.encodings"},
         "formats.parameters": set(),
+        "formats.pythonic": set(),
         "formats.reading": {"formats.lines"},
         "formats.records": {
-            "formats.content", "formats.defaults", "formats.endpoints", "formats.images", "formats.parameters",
+            "formats.attachments", "formats.content", "formats.defaults", "formats.endpoints", "formats.parameters",
             "formats.shapes", "identity", "schemas",
         },
+        "formats.rows": {"formats.objects"},
         "formats.shapes": {"formats.parameters"},
         "formats.sheet": {
             "formats.header", "formats.lines", "formats.parameters", "formats.reading", "formats.values",
@@ -205,10 +215,11 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "pipe": {"formats"},
         "recipe": {"formats.content", "identity", "templates"},
         "remote": {"compression", "formats", "formats.encodings", "formats.reading", "part", "steady"},
-        "rows": {"formats.objects"},
         "sandbox": {"expense"},
         "schemas": {"examples"},
-        "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset", "shard"},
+        "selection": {
+            "done", "formats", "formats.defaults", "formats.jsonl", "formats.rows", "identity", "lineset", "shard",
+        },
         "shard": {"done"},
         "source": {"formats", "formats.reading", "part", "parts", "pipe"},
         "steady": set(),
@@ -245,12 +256,13 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "columns": {"joining"},
         "database": {"columns", "joining", "values"},
         "delimited": {"values"},
-        "export": {"chats", "columns", "database", "joining", "openaibatch", "places", "table"},
-        "joining": {"places"},
+        "export": {"chats", "columns", "database", "joining", "openaibatch", "places", "table", "taken"},
+        "joining": {"places", "taken"},
         "objects": set(),
         "openaibatch": set(),
         "places": set(),
         "table": {"columnar", "columns", "delimited", "joining", "objects"},
+        "taken": set(),
         "types": {"values"},
         "values": set(),
     },
@@ -259,24 +271,29 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "backlog": {"history"},
         "breakdown": {"evidence"},
         "breaker": set(),
-        "dispatch": {"backlog", "breakdown", "history", "lane", "lastlook", "quota", "retry", "suspects"},
+        "dispatch": {"backlog", "inquest", "lane", "lastlook", "openings", "quota", "retry", "suspects"},
         "evidence": set(),
         "history": set(),
+        "inquest": {"backlog", "breakdown", "history", "lane", "retry", "suspects"},
         "judge": {
-            "backlog", "breakdown", "dispatch", "evidence", "history", "lane", "lastlook", "quota", "setback",
-            "suspects",
+            "backlog", "breakdown", "breaker", "dispatch", "evidence", "history", "lane", "lastlook", "quota",
+            "setback", "suspects", "witnesses",
         },
         "lane": {
-            "breakdown", "breaker", "evidence", "history", "limit.concurrency", "pace.pacing", "retry", "service",
+            "breakdown", "breaker", "evidence", "history", "limit.fixed", "loading", "offer", "pace.pacing", "retry",
             "setback",
         },
         "lastlook": {"backlog", "history"},
         "limit": set(),
         "limit.concurrency": {"limit.plateau", "limit.queueing", "limit.refusals", "limit.rounds"},
+        "limit.fixed": set(),
         "limit.plateau": {"limit.queueing"},
         "limit.queueing": set(),
         "limit.refusals": set(),
         "limit.rounds": set(),
+        "loading": {"history"},
+        "offer": {"service"},
+        "openings": {"backlog", "history", "lane"},
         "pace": set(),
         "pace.bucket": {"pace.statement"},
         "pace.estimate": set(),
@@ -293,31 +310,35 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "service": {"breakdown", "evidence", "retry", "setback"},
         "setback": {"breakdown", "evidence"},
         "suspects": {"breakdown"},
+        "witnesses": {"dispatch", "evidence", "lane", "lastlook", "setback"},
     },
     "running": {
         "__init__": set(),
-        "announcement": set(),
+        "announcement": {"preparation"},
+        "apart": set(),
         "copies": {"requests"},
-        "destination": set(),
+        "destination": {"apart"},
         "engine": {"omissions"},
         "estimate": set(),
         "holds": set(),
+        "lanes": {"openfiles", "sharing"},
         "loops": set(),
         "omissions": set(),
         "openfiles": set(),
-        "preparation": {"resumption", "statekeeper", "wiring"},
+        "preparation": {"destination", "resumption", "statekeeper", "wiring"},
         "recorder": {"copies"},
         "requests": set(),
         "resumption": set(),
         "runner": {
             "announcement", "copies", "destination", "engine", "estimate", "holds", "openfiles", "preparation",
-            "recorder", "sharing", "signals", "statekeeper", "stops", "wiring",
+            "recorder", "sharing", "signals", "standing", "statekeeper", "stops", "wiring",
         },
         "sharing": set(),
         "signals": set(),
+        "standing": {"stops"},
         "statekeeper": set(),
         "stops": set(),
-        "wiring": {"openfiles", "sharing"},
+        "wiring": {"lanes", "sharing"},
     },
     "servers": {
         "__init__": set(),
@@ -368,15 +389,15 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     TOP: {
         "__init__": {"failures", "model"},
         "__main__": {"cli"},
-        "attempt": {"failures", "model"},
-        "cli": {"__init__", "failures", "options", "redaction"},
+        "cli": {"__init__", "failures", "redaction"},
         "codec": {"model"},
         "failures": set(),
         "figures": set(),
         "media": set(),
-        "model": {"failures"},
+        "model": set(),
         "opening": set(),
         "options": {"failures", "figures", "model"},
+        "outcome": {"failures", "model"},
         "redaction": set(),
     },
     "view": {
@@ -460,7 +481,13 @@ OWNERS: dict[str, set[str]] = {
     "dotenv": {"commands"},
     "rich": {"view", "commands"},
     "fsspec": {"inputs.remote"},
-    "pyarrow": {"inputs.formats.columnar", "api.frames", "outputs.columnar", "outputs.types"},
+    "pyarrow": {
+        "inputs.formats.columnar",
+        "inputs.formats.pythonic",
+        "api.frames",
+        "outputs.columnar",
+        "outputs.types",
+    },
     "numpy": {"api.arrays"},
     "typing_extensions": {"api.result"},
     "python_calamine": {"inputs.formats.sheet"},
@@ -486,7 +513,7 @@ OWNERS: dict[str, set[str]] = {
 """Libraries, and the only rooms or modules that may import them. Anything else comes with Python."""
 
 PURE = {
-    *("attempt", "codec", "failures", "figures", "media", "model"),
+    *("codec", "failures", "figures", "media", "model", "outcome"),
     *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules", "wire.words"),
     *("exchange.answers", "exchange.budget", "exchange.dialogue", "exchange.guard", "exchange.jsontext"),
     *("exchange.packing", "exchange.timeouts"),
@@ -522,6 +549,8 @@ class Arrow(NamedTuple):
     target: Place | None
     package: str
     for_types: bool
+    is_late: bool
+    """It is inside a function, and nothing is imported before that is called."""
     line: int
 
     def __str__(self) -> str:
@@ -549,12 +578,19 @@ def arrows() -> list[Arrow]:
             if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
             for inner in ast.walk(block)
         }
+        late = {
+            id(inner)
+            for block in ast.walk(tree)
+            if isinstance(block, ast.FunctionDef | ast.AsyncFunctionDef)
+            for inner in ast.walk(block)
+        }
         for statement in ast.walk(tree):
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 for name in imported(statement, file):
                     library = name.split(".")[0]
                     target = module_of(name) if library == "batcher" else None
-                    found.append(Arrow(place_of(file), target, library, id(statement) in typed, statement.lineno))
+                    for_types, is_late = id(statement) in typed, id(statement) in late
+                    found.append(Arrow(place_of(file), target, library, for_types, is_late, statement.lineno))
     return [arrow for arrow in found if arrow.target != arrow.source]
 
 
@@ -640,6 +676,19 @@ def test_the_arrows_point_one_way() -> None:
         if arrow.target is not None:
             whole[arrow.source].add(arrow.target)
     TopologicalSorter(whole).prepare()
+
+
+def test_every_module_can_be_imported_first() -> None:
+    """Who imports a module of a folder imports the folder's first file before it: that leads into no circle either."""
+    eager: dict[Place, set[Place]] = {place: set() for place in PLACES}
+    for arrow in ARROWS:
+        if arrow.target is not None and not arrow.for_types and not arrow.is_late:
+            folder = arrow.target.name.rpartition(".")[0]
+            is_inside = arrow.source.room == arrow.target.room and f"{arrow.source.name}.".startswith(f"{folder}.")
+            eager[arrow.source].add(arrow.target)
+            if folder and not is_inside:
+                eager[arrow.source].add(Place(arrow.target.room, folder))
+    TopologicalSorter(eager).prepare()
 
 
 def test_the_words_of_all_import_nothing_of_ours_but_each_other() -> None:

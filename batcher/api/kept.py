@@ -15,8 +15,8 @@ from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.jsonl import refused
 from batcher.inputs.selection import Turns
 from batcher.inputs.source import Source
-from batcher.model import Choice, Completion, Result as Finished, Usage
 from batcher.opening import open_regular
+from batcher.outcome import Choice, Completion, Result as Finished, Usage
 from batcher.running.wiring import defaults_for
 
 if TYPE_CHECKING:

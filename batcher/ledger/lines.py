@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batcher.failures import Failure
-    from batcher.model import Choice, Completion, Json, Result
+    from batcher.model import Json
+    from batcher.outcome import Choice, Completion, Result
 
 Entry: TypeAlias = "tuple[str, str, bytes]"
 """A job's id, the hash of its request (16 hex digits, or "" if there is none), and its line with the newline."""

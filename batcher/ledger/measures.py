@@ -8,7 +8,8 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batcher.model import Completion, Json, ServerTimes, Timing, Usage
+    from batcher.model import Json
+    from batcher.outcome import Completion, ServerTimes, Timing, Usage
 
 
 def usage_fields(usage: Usage) -> dict[str, int]:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from batcher.inputs.formats.defaults import Defaults
-    from batcher.outputs.joining import Chunk, Taken
+    from batcher.outputs.joining import Chunk
+    from batcher.outputs.taken import Taken
 
 EXTENSIONS: Final = {
     ".csv": "csv",

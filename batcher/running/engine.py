@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
-    from batcher.attempt import Attempt
     from batcher.exchange.seam import Exchanges
     from batcher.failures import Failure
-    from batcher.model import Call, Endpoint, Result
+    from batcher.model import Call, Endpoint
+    from batcher.outcome import Attempt, Result
     from batcher.policy.scheduler import Scheduler
 
 UNAUTHORIZED: Final = 401

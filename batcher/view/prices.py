@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from batcher.model import Usage
+    from batcher.outcome import Usage
 
 _MILLION: Final = 1e6
 _KINDS: Final = ("in", "cached", "out")

@@ -16,7 +16,7 @@ from support.datasets import delimited, jsonl, table
 
 from batcher.failures import BatcherError, InputError
 from batcher.inputs import steady
-from batcher.inputs.rows import values_of
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.source import Source
 
 if TYPE_CHECKING:
