@@ -274,6 +274,7 @@ def _results_path(inputs: str | tuple[str, ...], output: str | None) -> Path | N
     """Where the results go; None is standard output."""
     from batcher.inputs.compression import EXTENSIONS
     from batcher.inputs.parts import is_pattern
+    from batcher.opening import is_directory
 
     input_name = inputs if isinstance(inputs, str) else ""
     if output in STDOUT:
@@ -283,7 +284,7 @@ def _results_path(inputs: str | tuple[str, ...], output: str | None) -> Path | N
     if input_name == "-":
         raise UsageError("with input from stdin, say where the results go: -o FILE, or -o - for stdout")
     path = Path(input_name)
-    if not path.name or ":" in input_name.partition("/")[0] or path.is_dir() or is_pattern(input_name):
+    if not path.name or ":" in input_name.partition("/")[0] or is_directory(path) or is_pattern(input_name):
         what = input_name or "several inputs"
         raise UsageError(f"with {what}, say where the results go: -o FILE, or -o - for stdout")
     return (path.with_suffix("") if path.suffix.lower() in EXTENSIONS else path).with_suffix(".results.jsonl")

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from batcher.commands.console import print_json, say
+from batcher.commands.console import answer, print_json, say
 from batcher.commands.earlier import as_the_run, chosen, open_to_read, reading_of
 from batcher.commands.grouped import Grouped
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, request_options
 from batcher.commands.values import KeyValue
 from batcher.failures import Exit, InputError
-from batcher.redaction import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -80,7 +79,7 @@ def command(
         print_json(as_dict(verdict))
     else:
         for line in screen(verdict, input if isinstance(input, str) else ", ".join(input), results):
-            click.echo(line)
+            answer(line)
     ctx.exit(_exit(verdict))
 
 
@@ -162,7 +161,7 @@ def screen(verdict: Verdict, path: str, results: Path) -> list[str]:
         lines.append("A run is writing to this file now; this is what it held a moment ago.")
     code = _exit(verdict)
     lines.append("complete: one result for each job" if code is Exit.OK else f"not complete (exit code {int(code)})")
-    return [printable(line) for line in lines]
+    return lines
 
 
 def _line(seq: int) -> str:
