@@ -126,7 +126,10 @@ def _export(what: Export, places: Places, taken: Taken | None, checkpoint: Calla
 
             path = Path(what.output.removeprefix(SQLITE))
             return Written(upsert(path, what.table, chunks(), columns))
-        path = real(Path(what.output), follow=True)
+        path = Path(what.output)
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path}: is no regular file; name another -o")
+        path = real(path, follow=True)
         if holds_results(path):
             raise OutputError(f"{path}: holds results of batcher, which are not written over; name another -o")
         if what.form in TABLES:
@@ -197,13 +200,8 @@ def _check_batch(path: Path) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[int]:
-    """As `disk.replacing`, of a regular file that keeps its mode; complains of what is none before anything is read."""
-    mode = None
-    if path.exists():
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise OutputError(f"{path}: is no regular file; name another -o")
-        mode = stat.S_IMODE(status.st_mode)
+    """As `disk.replacing`, of a file that keeps its mode."""
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     with disk.replacing(path) as fd:
         if mode is not None:
             os.fchmod(fd, mode)
