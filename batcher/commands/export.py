@@ -187,4 +187,6 @@ def _words(output: str, written: Written) -> str:
         parts.append(f"{count(written.failures, 'failures')} in a file of their own")
     if written.left_out:
         parts.append(f"{count(written.left_out)} left out")
+    if written.missing and written.rows:
+        parts.append(f"none of which has a column {' or '.join(map(repr, written.missing))}")
     return f"{output}: {', '.join(parts)}"

@@ -211,6 +211,13 @@ def test_export_knows_the_run_by_its_state(desk: Desk, sim: Simulator) -> None:
     assert cells(desk, "again.csv") == cells(desk, "out.csv")
 
 
+def test_export_names_columns_that_no_row_has(desk: Desk, sim: Simulator) -> None:
+    desk.write("rows.jsonl", *ROWS)
+    assert run(desk, sim, "results.jsonl").code == 0
+    done = desk.call("export", "results.jsonl", "-o", "out.csv", "--keep", "reviw,id")
+    assert (done.code, "rows, none of which has a column 'reviw'\n" in done.err) == (0, True)
+
+
 def test_export_refuses_what_it_cannot_make(desk: Desk, sim: Simulator) -> None:
     desk.write("rows.jsonl", *ROWS)
     assert run(desk, sim, "results.jsonl").code == 0
