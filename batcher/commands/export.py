@@ -172,7 +172,8 @@ def _taken(stack: ExitStack, inputs: tuple[str, ...], options: Options, state: S
 
 def _keep_apart(output: str, files: Mapping[Path, str], taken: Taken | None) -> None:
     """Raise UsageError if the file that is made would replace one that it is made of."""
-    from batcher.running.destination import identity_of, same_as
+    from batcher.inputs.parts import identity_of
+    from batcher.running.apart import same_as
 
     path = Path(output.removeprefix(SQLITE))
     if what := same_as(path, files):

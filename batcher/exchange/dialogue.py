@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.exchange.answers import MISMATCH
 from batcher.failures import Failure, FailureClass
-from batcher.model import Api, Kind, Usage
+from batcher.model import Api, Kind
+from batcher.outcome import Usage
 from batcher.wire.dialects import call_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from batcher.attempt import Attempt
-    from batcher.model import Call, Choice, Completion, Fits, Job, Json
+    from batcher.model import Call, Fits, Job, Json
+    from batcher.outcome import Attempt, Choice, Completion
 
 TEXTUAL: Final = frozenset({"/api/generate", "/v1/completions"})
 """Paths that take a prompt and no conversation."""

@@ -28,16 +28,15 @@ from batcher.ledger.names import (
     superseded_path,
     table_results_path,
 )
-from batcher.ledger.neighbours import holds_results
 from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
-from batcher.ledger.vectors import form_of
 from batcher.opening import open_regular
-from batcher.outputs.export import SQLITE, Export, check_format, export, table_of
+from batcher.outputs.export import SQLITE, Export, export, table_of
+from batcher.running.apart import check_table, check_vectors, keep_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from batcher.inputs.source import Source
     from batcher.ledger.ledger import AnyLedger
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from batcher.view.summary import Summary
 
 
-SQLITE_MAGIC: Final = b"SQLite format 3\0"
 LOCK_EVERY: Final = 0.25
 """Seconds between two looks at a lock that another run holds."""
 
@@ -114,7 +112,7 @@ class Destination:
 
     def open(self, source: Source, stack: ExitStack) -> AnyLedger:
         """Open the ledger until the stack is left. Raises UsageError (2), and what `Ledger.open` raises."""
-        self._keep_apart(source)
+        keep_apart(self.files(), self.errors_path, self.table, source)
         if self.output is None:
             if self.options.ordered or self.options.atomic:
                 raise UsageError("--ordered and --atomic need a results file: name one with -o FILE")
@@ -122,7 +120,7 @@ class Destination:
                 raise UsageError("--dedupe reads answers back from a results file: name one with -o FILE")
             return StreamLedger()
         if self.table is not None:
-            self._check_table(self.table)
+            check_table(self.table, self.output, overwrite=self.options.overwrite)
         opener = partial(
             Ledger.open,
             overwrite=self.options.overwrite,
@@ -140,7 +138,7 @@ class Destination:
         if ledger.repaired:
             self.note(str(ledger.repaired))
         if not self.options.overwrite:
-            self._check_vectors(ledger)
+            check_vectors(ledger, self.options.embedding_format)
         if self.options.ordered:
             self.order = InputOrder()
         if not self.options.atomic and part_path(ledger.path).exists():
@@ -211,38 +209,6 @@ class Destination:
                 f"{error}; the results are safe in {self.path}: batcher export makes a table of them"
             )
 
-    def _check_vectors(self, ledger: Ledger) -> None:
-        """Raise UsageError if the vectors in the file are written in another way than this run would write them."""
-        with ledger.reading() as file:
-            form = form_of(file)
-        if form is not None and form != self.options.embedding_format:
-            kinds = {"float": "lists of numbers", "base64": "base64"}
-            raise UsageError(
-                f"{ledger.path} has its vectors as {kinds[form]}, and a file has them in one way: go on with "
-                f"--embedding-format {form}, write to another file, or begin anew with --overwrite"
-            )
-
-    def _check_table(self, table: str) -> None:
-        """Raise OutputError for a file that no run of ours made, ConfigError if its format cannot be written."""
-        form = table_of(table)
-        assert form is not None
-        assert self.output is not None
-        check_format(form)
-        path = Path(table.removeprefix(SQLITE))
-        if not os.path.lexists(path):
-            return
-        if not path.is_file():
-            raise OutputError(f"{path}: is no regular file; name another -o")
-        if form == "sqlite":
-            with path.open("rb") as file:
-                if (head := file.read(len(SQLITE_MAGIC))) and head != SQLITE_MAGIC:
-                    raise OutputError(f"{path}: is no SQLite database; name another -o")
-            return
-        if holds_results(path):
-            raise OutputError(f"{path}: holds results of batcher, and a table would take its place; name another -o")
-        if not self.options.overwrite and not self.output.exists():
-            raise OutputError(f"{path}: is there, and no results beside it: name another -o, or say --overwrite")
-
     def _begin_anew(self) -> None:
         if self._errors is not None:
             with suppress(OutputError):  # `finish` tries again, and tells
@@ -274,38 +240,8 @@ class Destination:
             named[Path(self.table.removeprefix(SQLITE))] = "the table"
         return named
 
-    def _keep_apart(self, source: Source) -> None:
-        """Raise UsageError if a file that would be written is the input, or the errors file is another of them."""
-        files, read = self.files(), source.identities
-        for path in (*files, self.errors_path):
-            is_other = path is not None and self.table is not None and self.table.startswith(SQLITE)
-            if is_other and path == Path(str(self.table).removeprefix(SQLITE)):
-                continue  # a database may have the input in one table and the answers in another
-            if path is not None and (identity_of(path) in read or source.would_read(path)):
-                raise UsageError(f"{path} is the input, or a file of it; name another file for what is written")
-        if self.errors_path is not None and (is_what := same_as(self.errors_path, files)):
-            raise UsageError(f"{self.errors_path} is {is_what}; errors need a file of their own")
-
     def _open_part(self, opener: Callable[[Path], Ledger], output: Path, stack: ExitStack) -> Ledger:
         publication = self._publication = Publication(output, self.typed)
         stack.callback(publication.close)
         self.path = part_path(output)
         return publication.open(opener, overwrite=self.options.overwrite)
-
-
-def identity_of(path: Path) -> tuple[int, int] | None:
-    """Device and inode of a file, if it is there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def same_as(path: Path, files: Mapping[Path, str]) -> str | None:
-    """Say which of the files a path names, by whatever name."""
-    here, identity = path.resolve(), identity_of(path)
-    for other, what in files.items():
-        if here == other.resolve() or (identity is not None and identity == identity_of(other)):
-            return what
-    return None

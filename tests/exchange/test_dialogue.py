@@ -7,12 +7,12 @@ from typing import Any
 import orjson
 import pytest
 
-from batcher.attempt import Attempt
 from batcher.exchange.dialogue import conclude, goes_on
 from batcher.failures import Failure, FailureClass
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.defaults import Defaults
-from batcher.model import Api, Call, Choice, Completion, Timing, Usage
+from batcher.model import Api, Call
+from batcher.outcome import Attempt, Choice, Completion, Timing, Usage
 from batcher.wire.dialects import call_for
 
 

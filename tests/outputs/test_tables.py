@@ -435,7 +435,7 @@ def test_a_database_has_vectors_as_bytes_and_other_tables(files: Files) -> None:
         with pytest.raises(OutputError, match="--table"):
             files.export(target, "sqlite", table=name)
     (files.path / "no.db").write_text("this is no database, and has more than a hundred bytes of other text in it" * 3)
-    with pytest.raises(OutputError, match="not a database"):
+    with pytest.raises(OutputError, match="no SQLite database"):
         files.export(f"sqlite:{files.path / 'no.db'}", "sqlite")
 
 
