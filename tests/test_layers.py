@@ -65,7 +65,7 @@ ROOMS: dict[str, Room] = {
             "recovery", "repair", "seal", "state", "stream", "vectors", "verification", "writer",
         },
     ),
-    "outputs": Room(may={"inputs", "ledger"}, doors={"columns", "export", "taken"}),
+    "outputs": Room(may={"inputs", "ledger", "wire"}, doors={"columns", "export", "taken"}),
     "view": Room(
         may=set(),
         doors={"bottleneck", "line", "metrics", "observer", "pace", "prices", "progress", "snapshot", "summary"},
@@ -83,8 +83,9 @@ ROOMS: dict[str, Room] = {
     "wire": Room(
         may=set(),
         doors={
-            "dialects", "dialects.endings", "dialects.loading", "dialects.ollama_v1", "dialects.parameters",
-            "dialects.reading", "dialects.toolpieces", "dialects.vectors", "hints", "rules", "transport", "words",
+            "dialects", "dialects.endings", "dialects.loading", "dialects.messages", "dialects.ollama_v1",
+            "dialects.parameters", "dialects.reading", "dialects.toolpieces", "dialects.vectors", "hints", "rules",
+            "transport", "words",
         },
     ),
     "simulator": Room(may=set(), doors={"__init__", "settings"}),
