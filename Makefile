@@ -103,6 +103,10 @@ bench-rows: $(VENV)/.ready  ## what a template costs a row, and what equal reque
 bench-inputs: $(VENV)/.ready  ## what a row costs in each format, memory, and taking up a run over a million rows; ARGS="--rows 100000"
 	$(BIN)/python tests/bench/inputs.py $(ARGS)
 
+.PHONY: bench-outputs
+bench-outputs: $(VENV)/.ready  ## rows a second and memory of tables made of a million results; ARGS="--forms parquet csv sqlite"
+	$(BIN)/python tests/bench/outputs.py $(ARGS)
+
 .PHONY: bench-pace
 bench-pace: $(VENV)/.ready  ## the adaptive limit beside the best fixed one, on simulated servers
 	$(BIN)/python tests/bench/pace.py $(ARGS)
@@ -115,7 +119,7 @@ bench-pace-real: $(VENV)/.model  ## -c auto beside fixed numbers on a real llama
 lock: $(VENV)/.ready  ## pin the development environment anew
 	$(BIN)/python $(PIP) install uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --extra data --extra local --extra remote --group dev pyproject.toml -o $(LOCK)
+	  --extra data --extra local --extra remote --extra schema --group dev pyproject.toml -o $(LOCK)
 
 .PHONY: clean
 clean:  ## remove what the other targets made

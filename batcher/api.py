@@ -96,7 +96,13 @@ async def stream(
                 needs_model=server.model is None,
             )
             scheduler = scheduler_for(chosen, server, intake.jobs(feed.lines()), rejected.append)
-            engine = Engine(scheduler, exchanges_for(chosen, server), raw=chosen.raw, renew=server.renew)
+            engine = Engine(
+                scheduler,
+                exchanges_for(chosen, server),
+                raw=chosen.raw,
+                schema_retries=chosen.schema_retries,
+                renew=server.renew,
+            )
             feed.on_arrival = engine.waker()
             feed.room = lambda: AHEAD * scheduler.allowed * chosen.pack
             async with engine:

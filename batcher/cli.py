@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "Run a file of jobs and write their results.",
     "check": "Say whether the server, its models and the jobs are fit to run.",
     "verify": "Hold a results file against its input: missing, failed, changed, repeated, unreadable lines.",
+    "export": "Make a table of results, beside their input's columns, or batch lines, or training chats.",
     "models": "List the models that the server offers.",
     "simulate": "Play a server of both APIs, with limits and faults, to try a job file on.",
 }

@@ -190,6 +190,7 @@ FLAGS: Final = {
     "tool_call_cut": "the arguments of a tool call end in the middle; raise max_tokens",
     "empty": "the answer has no text, no tool call and no refusal",
     "invalid_json": "JSON was asked for and the answer is none",
+    "schema_mismatch": "the answer does not fit what was asked for: its schema, or JSON at all",
     "fewer_choices": "fewer choices than n",
     "repeats": "the answer ends in a repetition of thousands of characters",
     "input_truncated": "the server read only a part of the prompt; shorten it or give the model more context (num_ctx)",

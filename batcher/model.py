@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +18,17 @@ Json: TypeAlias = Any
 """Whatever orjson reads or writes: the only place where `Any` is the honest type."""
 END: Final[Json] = object()
 """What comes behind the last of some JSON values, none of which it is."""
+
+
+class Fits(Protocol):
+    """What an answer has to fit: a schema, or less."""
+
+    @property
+    def words(self) -> str:
+        """What it is, for a model; "" if there is nothing more to say than that it is JSON."""
+
+    def fault(self, value: Json) -> str | None:
+        """Say what about a value does not fit, the first thing; `None` if all does."""
 
 
 class Kind(StrEnum):
@@ -64,7 +75,13 @@ class Job:
     extra: Mapping[str, Json] = field(default_factory=dict)
     keep_alive: str = ""
     """How long Ollama keeps the model after this job, if the line does not say; "" leaves it to the server."""
+    turns: tuple[list[Json], ...] = ()
+    """Messages that follow, each of these on the answer to what was said before it."""
+    fits: Fits | None = field(default=None, compare=False)
+    """What the answer has to fit."""
     meta: Json = None
+    row: Json = None
+    """The columns of its row, if they are to stand on the line, since the input cannot be read again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +129,8 @@ class Call:
     waited: float = 0.0
     resent: bool = False
     overran: bool = False
+    dialogue: Any = field(default=None, repr=False)
+    """What was said so far, where several exchanges make one result (`exchange.dialogue`)."""
 
 
 @dataclass(slots=True)
@@ -204,6 +223,10 @@ class Completion:
     whole: dict[str, Json] | None = None
     parsed: Json = None
     """The text as JSON, when JSON was asked for and it is JSON."""
+    mismatch: str | None = None
+    """What about it does not fit, if something had to (`Job.fits`)."""
+    spent: Usage | None = None
+    """Tokens of the exchanges for the same job before this one."""
 
     def add(self, delta: Delta) -> bool:
         """Add one delta; true if it brought content (text, thinking, a tool call or an image)."""
@@ -263,6 +286,7 @@ class Result:
     model: str | None = None
     path: str | None = None
     meta: Json = None
+    row: Json = None
     completion: Completion | None = None
     failure: Failure | None = None
     timing: Timing | None = None
@@ -276,12 +300,21 @@ class Result:
     """The job has a list of embedding inputs, and so a list of vectors."""
     raw: dict[str, Json] | None = None
     """The API's whole response object, when it was asked for."""
+    asked_again: int = 0
+    """How often it was asked again, since an answer did not fit."""
+    turns: Sequence[Completion] = ()
+    """The answers to all turns, this one the last, where there are several."""
     image: list[str] | None = None
     """Paths of image files written beside the results."""
 
     @property
     def ok(self) -> bool:
         return self.failure is None
+
+    @property
+    def more_asked(self) -> int:
+        """Exchanges beside the first that were no second tries."""
+        return self.asked_again + max(len(self.turns) - 1, 0)
 
     @property
     def text(self) -> str:

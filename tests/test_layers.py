@@ -34,14 +34,14 @@ class Room(NamedTuple):
 # fmt: off
 ROOMS: dict[str, Room] = {
     "commands": Room(
-        may={TOP, "running", "exchange", "servers", "ledger", "view", "inputs", "wire", "simulator"},
-        doors={"check", "models", "run", "simulate", "verify"},  # `cli` loads them by name
+        may={TOP, "running", "exchange", "servers", "ledger", "view", "inputs", "outputs", "wire", "simulator"},
+        doors={"check", "export", "models", "run", "simulate", "verify"},  # `cli` loads them by name
     ),
     "running": Room(
-        may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "wire"},
+        may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
         doors={"destination", "engine", "runner", "signals", "stops", "wiring"},
     ),
-    "exchange": Room(may={"wire"}, doors={"packing", "seam", "timeouts", "workers"}),
+    "exchange": Room(may={"wire"}, doors={"dialogue", "packing", "seam", "timeouts", "workers"}),
     "policy": Room(
         may=set(),
         doors={
@@ -54,16 +54,17 @@ ROOMS: dict[str, Room] = {
         may={"inputs"},
         doors={
             "copying", "disk", "errors", "ledger", "lines", "names", "neighbours", "ordering", "publication",
-            "recovery", "repair", "seal", "state", "stream", "verification", "writer",
+            "recovery", "repair", "seal", "state", "stream", "vectors", "verification", "writer",
         },
     ),
+    "outputs": Room(may={"inputs", "ledger"}, doors={"columns", "export", "joining"}),
     "view": Room(may=set(), doors={"observer", "progress", "summary"}),
     "inputs": Room(
         may=set(),
         doors={
-            "blocks", "changes", "compression", "done", "formats", "formats.defaults", "formats.jsonl",
-            "formats.objects", "formats.parameters", "formats.reading", "intake", "lineset", "opening", "part", "parts",
-            "recipe", "selection", "source", "templates",
+            "blocks", "changes", "compression", "done", "formats", "formats.columnar", "formats.defaults",
+            "formats.jsonl", "formats.objects", "formats.parameters", "formats.reading", "identity", "intake",
+            "lineset", "opening", "part", "parts", "recipe", "rows", "schemas", "selection", "source", "templates",
         },
     ),
     "wire": Room(
@@ -86,20 +87,24 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "checkup": set(),
         "config": {"values"},
         "console": set(),
+        "earlier": {"console"},
+        "export": {"console", "earlier", "options"},
         "models": {"console", "options"},
         "options": {"config", "values"},
         "preview": {"console"},
         "run": {"console", "options", "preview", "values"},
         "simulate": {"console"},
         "values": set(),
-        "verify": {"console", "options", "values"},
+        "verify": {"console", "earlier", "options", "values"},
     },
     "exchange": {
         "__init__": set(),
-        "answers": {"guard"},
+        "answers": {"guard", "jsontext"},
         "budget": set(),
+        "dialogue": {"answers"},
         "guard": {"timeouts"},
-        "packing": {"answers"},
+        "jsontext": set(),
+        "packing": {"answers", "dialogue"},
         "seam": set(),
         "timeouts": set(),
         "watchdog": set(),
@@ -127,7 +132,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.images": {"opening"},
         "formats.jsonarray": {"formats.lines", "formats.reading"},
         "formats.jsonl": {
-            "formats.defaults", "formats.lines", "formats.objects", "formats.records", "identity", "rows",
+            "formats.defaults", "formats.lines", "formats.objects", "formats.records", "identity", "recipe", "rows",
         },
         "formats.lines": {"rows"},
         "formats.objects": {"formats.encodings"},
@@ -135,7 +140,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.reading": {"formats.lines"},
         "formats.records": {
             "formats.content", "formats.defaults", "formats.endpoints", "formats.images", "formats.parameters",
-            "formats.shapes", "identity",
+            "formats.shapes", "identity", "schemas",
         },
         "formats.shapes": {"formats.parameters"},
         "formats.sheet": {"formats.lines", "formats.parameters", "formats.reading", "formats.values"},
@@ -158,6 +163,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "remote": {"compression", "formats", "formats.encodings", "formats.reading", "part"},
         "rows": {"formats.objects"},
         "sandbox": set(),
+        "schemas": set(),
         "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset"},
         "source": {"formats", "formats.reading", "part", "parts", "pipe"},
         "templates": {"sandbox"},
@@ -184,6 +190,22 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "vectors": set(),
         "verification": {"errors", "lock", "recovery"},
         "writer": {"disk", "ledger", "lines"},
+    },
+    "outputs": {
+        "__init__": set(),
+        "chats": {"openaibatch"},
+        "columnar": {"types"},
+        "columns": {"joining"},
+        "database": {"columns", "joining", "values"},
+        "delimited": {"values"},
+        "export": {"chats", "columns", "database", "joining", "openaibatch", "places", "table"},
+        "joining": {"places"},
+        "objects": set(),
+        "openaibatch": set(),
+        "places": set(),
+        "table": {"columnar", "columns", "delimited", "joining", "objects"},
+        "types": {"values"},
+        "values": set(),
     },
     "policy": {
         "__init__": set(),
@@ -370,11 +392,12 @@ OWNERS: dict[str, set[str]] = {
     "aiohttp": {"wire.connections", "wire.transport"},
     "yarl": {"wire.connections", "wire.transport"},
     "click": {"cli", "commands"},
+    "jsonschema_rs": {"inputs.schemas"},
     "jinja2": {"inputs.sandbox", "inputs.templates"},
     "dotenv": {"commands"},
     "rich": {"view", "commands"},
     "fsspec": {"inputs.remote"},
-    "pyarrow": {"inputs.formats.columnar"},
+    "pyarrow": {"inputs.formats.columnar", "outputs.columnar", "outputs.types"},
     "python_calamine": {"inputs.formats.sheet"},
     "zstandard": {"inputs.compression"},
     "uvloop": {"commands", "cli"},
@@ -387,6 +410,7 @@ OWNERS: dict[str, set[str]] = {
         "exchange",
         "inputs",
         "ledger",
+        "outputs",
         "running",
         "servers",
         "simulator",
@@ -398,7 +422,8 @@ OWNERS: dict[str, set[str]] = {
 PURE = {
     *("attempt", "codec", "failures", "figures", "media", "model"),
     *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules", "wire.words"),
-    *("exchange.answers", "exchange.budget", "exchange.guard", "exchange.packing", "exchange.timeouts"),
+    *("exchange.answers", "exchange.budget", "exchange.dialogue", "exchange.guard", "exchange.jsontext"),
+    *("exchange.packing", "exchange.timeouts"),
 }
 """Rooms and modules that decide or understand, and do nothing."""
 
@@ -579,7 +604,7 @@ def test_policy_and_meaning_are_pure() -> None:
 
 
 HEAVY = {
-    *("aiohttp", "fsspec", "jinja2", "pyarrow", "rich", "sqlite3", "xllamacpp"),
+    *("aiohttp", "fsspec", "jinja2", "jsonschema_rs", "pyarrow", "rich", "sqlite3", "xllamacpp"),
     *("batcher.running.engine", "batcher.simulator"),
 }
 

@@ -17,7 +17,7 @@ from batcher.inputs.formats import parse_job
 from batcher.inputs.intake import Intake
 from batcher.model import Api
 from batcher.redaction import printable
-from batcher.running.wiring import defaults_for, ready, source_for
+from batcher.running.wiring import defaults_for, fits_of, ready, recipe_of, source_for
 from batcher.servers.urls import find_servers, one_api
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ SHOWN = 3
 
 def preview(inputs: str | tuple[str, ...], options: Options, environ: Mapping[str, str]) -> None:
     """Print the first requests to stdout. Nothing is sent: a server that would have to be asked is taken for Ollama."""
+    recipe_of(options)  # what is wrong about the options is told before files are opened
+    fits_of(options)
     servers = find_servers(base_urls=options.base_url, dialect=options.dialect, environ=environ)
     roots = ", ".join(server.root for server in servers)
     api = Api.OPENAI if options.local else one_api(servers)

@@ -25,7 +25,16 @@ _FILE = click.Path(path_type=Path)
 
 @click.command("run")
 @click.argument("input", cls=Inputs, required=True, metavar="INPUT...")
-@option("-o", "--output", type=click.Path(allow_dash=True), metavar="OUT", help="The results file; - for stdout.")
+@option(
+    "-o",
+    "--output",
+    type=click.Path(allow_dash=True),
+    metavar="OUT",
+    help="The results file; - for stdout; a table if it is named .csv .tsv .json .parquet .arrow, or sqlite:FILE.",
+)
+@option("--keep", metavar="COLUMN,…", help="Columns of the input that a table has (default: all; '' for none).")
+@option("--table", default="answers", show_default=True, metavar="NAME", help="The table of -o sqlite:FILE.")
+@option("--formula-guard/--no-formula-guard", default=True, help="Keep spreadsheets from running cells of CSV.")
 @option("--errors", type=_FILE, help="The errors file (default: beside the results, OUT.errors.jsonl).")
 @option("--overwrite", is_flag=True, help="Start anew instead of resuming.")
 @option(
@@ -70,6 +79,16 @@ _FILE = click.Path(path_type=Path)
 @option("--tpm", type=Parsed("amount", amount), metavar="N", help="Tokens a minute at each server: 30k, 2m.")
 @option("--param", "params", multiple=True, type=KeyValue(), help="A parameter for all lines: temperature=0.")
 @option("--option", "option", multiple=True, type=KeyValue(), help="An Ollama option for all lines: num_ctx=8192.")
+@option("--schema", metavar="FILE|JSON", help="A JSON Schema that each answer has to fit; it is asked for and checked.")
+@option("--json", is_flag=True, help="Ask for JSON, any object, and check it.")
+@option(
+    "--schema-retries",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="How often an answer that does not fit is asked again, with what is wrong about it.",
+)
 @option("--stream/--no-stream", default=True, help="Ask for streamed answers (default), or for whole ones.")
 @option("--pack", type=click.IntRange(1), default=1, show_default=True, help="Embedding inputs in one request.")
 @option("--embedding-format", type=click.Choice(["float", "base64"]), default="float", show_default=True)
@@ -193,7 +212,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
         return
     _conclude(
         summary,
-        run.destination.path,
+        run.destination.shown,
         run.destination.errors_path,
         quiet=values["quiet"],
         summary_json=values["summary_json"],
@@ -249,7 +268,7 @@ def _is_device(path: Path) -> bool:
 
 
 def _conclude(
-    summary: Summary, results: Path | None, errors: Path | None, *, quiet: bool, summary_json: Path | None
+    summary: Summary, results: Path | str | None, errors: Path | None, *, quiet: bool, summary_json: Path | None
 ) -> None:
     """Show the sums and end the process with the code that they mean, or by the signal that ended the run."""
     from batcher.commands.console import say, tell

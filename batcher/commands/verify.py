@@ -7,28 +7,24 @@ import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import orjson
 
 from batcher.commands.console import say
+from batcher.commands.earlier import as_the_run, chosen, open_to_read, reading_of
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, request_options
 from batcher.commands.values import KeyValue
-from batcher.failures import Exit, InputError, OutputError
+from batcher.failures import Exit, InputError
 from batcher.redaction import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from batcher.inputs.formats import Line
-    from batcher.inputs.formats.defaults import Defaults
-    from batcher.inputs.formats.reading import Reading
-    from batcher.inputs.selection import Selection
     from batcher.inputs.source import Source
-    from batcher.ledger.state import State
     from batcher.ledger.verification import Finding, Verdict
-    from batcher.model import Json
     from batcher.options import Options
 
 FINDINGS: Final = {
@@ -98,7 +94,7 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
             say(note)
         source = source_for(inputs, options, fallback=reading_of(state.input) if state is not None else None)
         stack.callback(source.close)
-        file = stack.enter_context(_open(results))
+        file = stack.enter_context(open_to_read(results))
         defaults = defaults_for(options, environ, None, source.path)
         if state is not None:
             defaults = as_the_run(defaults, state.run)
@@ -108,7 +104,7 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
         check.read_results(file, results)
         errors = options.errors or former_errors(results)
         if os.path.lexists(errors):  # a run without failures leaves none
-            with _open(errors, follow=options.errors is not None) as failures:
+            with open_to_read(errors, follow=options.errors is not None) as failures:
                 check.read_errors(failures)
         at_most, selection = chosen(options, state)
         if selection is not None:
@@ -129,58 +125,6 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
     if guessed is not None and check.verdict.changed.count:
         say(f"no model was named, so that of the first result was taken: {guessed}. Name the run's with -m")
     return check.verdict
-
-
-def chosen(options: Options, state: State | None) -> tuple[int | None, Selection | None]:
-    """After how many lines the input ends, and which rows of it are taken: as is said, else as the last run did."""
-    from batcher.inputs.selection import Selection
-    from batcher.running.wiring import selection_of
-
-    run = dict(state.selection) if state is not None else {}
-    limit = run.pop("limit", None)
-    try:
-        selection = selection_of(options) or (Selection.again(run) if run else None)
-    except (TypeError, ValueError, KeyError):
-        say("which rows the last run took cannot be read in its state file: say it again if it did not take all")
-        selection = None
-    return options.limit or (limit if type(limit) is int else None), selection
-
-
-def reading_of(fingerprint: Mapping[str, Json]) -> Reading:
-    """How the last run read its inputs, by its state file."""
-    from batcher.inputs.formats.reading import Reading
-
-    parts = fingerprint.get("inputs") or [fingerprint]
-    encoding, sql = (next((part[name] for part in parts if part.get(name)), None) for name in ("encoding", "sql"))
-    return Reading(encoding=encoding, sql=sql)
-
-
-def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
-    """Fill in what is not said with what the last run on these results was told, by its state file."""
-    from batcher.inputs.recipe import Recipe
-
-    told = {name: run.get(name) for name in ("model", "system", "aliases")} | {"path": run.get("endpoint")}
-    if not (said.params or said.extra):
-        told |= {"params": run.get("params"), "extra": run.get("extra")}
-    if not said.options:
-        told["options"] = run.get("options")
-    if run.get("recipe"):
-        told["recipe"] = Recipe.again(run["recipe"])
-    return replace(said, **{name: value for name, value in told.items() if value and not getattr(said, name)})
-
-
-def _open(path: Path, *, follow: bool = True) -> BinaryIO:
-    from batcher.inputs.opening import open_regular
-    from batcher.ledger.names import part_path
-
-    try:
-        return os.fdopen(open_regular(path, follow=follow), "rb")
-    except FileNotFoundError:
-        part = part_path(path)
-        hint = f"; {part} has what an --atomic run has so far" if part.exists() else ""
-        raise OutputError(f"{path}: there is no such file{hint}") from None
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _arrived(source: Source) -> Iterator[Line]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
-from batcher import codec
+from batcher.exchange import jsontext
 from batcher.exchange.guard import BLANK, repeats, tail
 from batcher.failures import FLAGS, Failure, FailureClass
 from batcher.model import Kind
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
 
     from batcher.model import Choice, Completion, Job, Json
 
+MISMATCH: Final = "schema_mismatch"
 SLACK: Final = 8
 """Tokens by which a prompt that was cut misses the size of its context: marks of its beginning and end."""
 
@@ -50,7 +49,7 @@ def judge(job: Job, completion: Completion) -> Json:
     if isinstance(wanted, int) and len(completion.choices) < wanted:
         completion.flag("fewer_choices")
     if _wants_json(job.params, body) and not first.tool_calls:
-        return _parsed(first.text, completion)
+        return _parsed(job, first.text, completion)
     return None
 
 
@@ -80,7 +79,8 @@ def suspicion(completion: Completion, fail_on: AbstractSet[str]) -> Failure | No
     """The failure that `--fail-on` makes of a flag, if it names one of them."""
     for name in completion.flags:
         if name in fail_on:
-            return Failure(FailureClass.SUSPECT, name, FLAGS.get(name, name))
+            reason = f" ({completion.mismatch})" if name == MISMATCH and completion.mismatch else ""
+            return Failure(FailureClass.SUSPECT, name, FLAGS.get(name, name) + reason)
     return None
 
 
@@ -145,9 +145,14 @@ def _words(job: Job) -> int:
     return total
 
 
-def _parsed(text: str, completion: Completion) -> Json:
-    try:
-        return codec.loads(text)
-    except orjson.JSONDecodeError:
+def _parsed(job: Job, text: str, completion: Completion) -> Json:
+    """The JSON of an answer, if it fits what the job wants; what does not is told by a flag, and why."""
+    value, fault = jsontext.read(text)
+    if fault is not None:
         completion.flag("invalid_json")
-        return None
+    elif job.fits is not None:
+        fault = job.fits.fault(value)
+    if fault is not None and job.fits is not None:
+        completion.flag("schema_mismatch")
+        completion.mismatch = fault
+    return value if fault is None else None

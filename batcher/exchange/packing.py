@@ -8,6 +8,7 @@ import orjson
 
 from batcher import codec
 from batcher.exchange import answers
+from batcher.exchange.dialogue import conclude
 from batcher.failures import LineError
 from batcher.model import Call, Completion, Job, Kind, Result
 from batcher.wire.dialects import DIALECTS, call_for, path_for
@@ -86,7 +87,9 @@ def results_of(call: Call, endpoint: Endpoint, attempt: Attempt, *, raw: bool) -
     if completion is None or attempt.failure is not None:
         return [_result(call, endpoint, attempt, job, completion) for job in call.jobs]
     if len(call.jobs) == 1:
+        turns = conclude(call, completion)
         result = _result(call, endpoint, attempt, call.jobs[0], completion)
+        result.turns = turns
         if raw:
             result.raw = completion.whole or DIALECTS[call.path].rebuild(completion)
         return [result]
@@ -125,10 +128,12 @@ def _result(call: Call, endpoint: Endpoint, attempt: Attempt, job: Job, completi
         model=job.model,
         path=call.path,
         meta=job.meta,
+        row=job.row,
         completion=completion,
         failure=attempt.failure,
         timing=attempt.timing,
         attempts=call.sent,
         server=endpoint.root,
+        asked_again=call.dialogue.asked_again if call.dialogue is not None else 0,
         many=job.kind is Kind.EMBED and answers.asks_many(job),
     )

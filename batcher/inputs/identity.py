@@ -151,7 +151,7 @@ def rehashed(job: Job) -> Job:
     digest = request_hash(
         job.kind,
         job.model,
-        job.content,
+        [job.content, *job.turns] if job.turns else job.content,
         system=job.system,
         tools=job.tools,
         params=job.params,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from batcher.failures import InputError, LineError, UsageError
 from batcher.inputs.changes import contradiction
 from batcher.inputs.done import Sight
-from batcher.inputs.formats.jsonl import refused
+from batcher.inputs.formats.jsonl import brought, refused
 from batcher.inputs.formats.shapes import OWN_RESULT
 from batcher.inputs.identity import Ids
 from batcher.inputs.lineset import LineSet
@@ -256,7 +256,11 @@ class Intake:
                 raise InputError(f"the input is not one of jobs: {error.message}") from error
             self.refused += 1
             self._give_up_on(error)
-            self.reject(refused(error, line))
+            result = refused(error, line)
+            if self.defaults.brings_row and line.data is not None:
+                with suppress(LineError):  # what cannot be read has no columns
+                    result.row = brought(line.data, self.defaults)
+            self.reject(result)
             return None
 
     def _give_up_on(self, error: LineError) -> None:

@@ -172,6 +172,10 @@ class Selection:
         """Whether a job is of this shard; all turns of a row are."""
         return self.shard is None or self.shard.has(ident if self.repeat == 1 else ident.rpartition("~")[0])
 
+    def has_elsewhere(self, ident: str) -> bool:
+        """Whether another run has a result of this id."""
+        return self._elsewhere is not None and ident in self._elsewhere
+
     def is_done(self, job: Job) -> bool:
         """Whether another run has the result of this very request, or one of this id that does not say of which."""
         if self._elsewhere is None or self._elsewhere.get(job.id) not in ("", job.hash):

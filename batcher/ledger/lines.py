@@ -34,8 +34,19 @@ MESSAGE_LIMIT = 2 * 1024
 KEYLESS: Final = Redactor()
 SAID: Final = frozenset(
     {
-        *("text", "thinking", "tool_calls", "refusal", "finish_reason", "logprobs", "parsed", "choices", "embedding"),
-        *("embeddings", "served_model", "error", "partial", "raw"),
+        *(
+            "text",
+            "thinking",
+            "tool_calls",
+            "refusal",
+            "finish_reason",
+            "logprobs",
+            "parsed",
+            "choices",
+            "embedding",
+            "turns",
+        ),
+        *("mismatch", "embeddings", "served_model", "error", "partial", "raw"),
     }
 )
 """Fields with what a server said, who may have said a key. The others are ours or the user's: `meta` is untouched."""
@@ -54,11 +65,15 @@ def result_line(result: Result, *, base64: bool = False, redactor: Redactor = KE
             _put_answer(record, completion)
         if completion.vectors:
             _put_vectors(record, completion.vectors, many=result.many, base64=base64)
+    if result.turns:
+        record["turns"] = [_turn(turn) for turn in result.turns]
     if result.image:
         record.update({"images": result.image} if len(result.image) > 1 else {"image": result.image[0]})
     if completion is not None:
         _put(record, "flags", completion.flags)
-        if completion.usage is not None:
+        if completion.spent is not None:
+            _put(record, "usage", _sums(completion.spent, completion.usage))
+        elif completion.usage is not None:
             _put(record, "usage", _usage(completion.usage))
     if result.timing is not None:
         record["timing"] = _timing(result.timing, completion)
@@ -105,6 +120,8 @@ def _put_target(record: dict[str, Json], result: Result) -> None:
 def _put_origin(record: dict[str, Json], result: Result) -> None:
     if result.attempts:
         record["attempts"] = result.attempts
+    if result.asked_again:
+        record["asked_again"] = result.asked_again
     if result.server:
         record["server"] = result.server
     completion = result.completion
@@ -127,6 +144,8 @@ def _error(failure: Failure) -> dict[str, Json]:
 def _line(record: dict[str, Json], result: Result, redactor: Redactor) -> bytes:
     if result.meta is not None:
         record["meta"] = result.meta
+    if result.row is not None:
+        record["row"] = result.row
     line = _dumped(record)
     if redactor.suspects(line):
         line = _dumped({key: redactor.value(value) if key in SAID else value for key, value in record.items()})
@@ -146,10 +165,22 @@ def _put_answer(record: dict[str, Json], completion: Completion) -> None:
     _put_choice(record, first)
     if completion.parsed is not None:
         record["parsed"] = completion.parsed
+    if completion.mismatch is not None:
+        record["mismatch"] = completion.mismatch
     if len(completion.choices) > 1:
         record["choices"] = [
             _put_choice({"index": index}, choice) for index, choice in sorted(completion.choices.items())
         ]
+
+
+def _turn(completion: Completion) -> dict[str, Json]:
+    """One of several answers, with what it cost."""
+    turn = _put_choice({}, completion.first)
+    if completion.parsed is not None:
+        turn["parsed"] = completion.parsed
+    if completion.usage is not None:
+        _put(turn, "usage", _usage(completion.usage))
+    return turn
 
 
 def _put_choice(record: dict[str, Json], choice: Choice) -> dict[str, Json]:
@@ -214,6 +245,12 @@ def _usage(usage: Usage) -> dict[str, int]:
     if usage.cached_tokens is not None:
         counts["cached_tokens"] = usage.cached_tokens
     return counts
+
+
+def _sums(spent: Usage, usage: Usage | None) -> dict[str, int]:
+    """The tokens of all exchanges for a job."""
+    counts, last = _usage(spent), {} if usage is None else _usage(usage)
+    return {name: counts.get(name, 0) + last.get(name, 0) for name in counts | last}
 
 
 def _timing(timing: Timing, completion: Completion | None) -> dict[str, Json]:

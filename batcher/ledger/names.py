@@ -15,9 +15,24 @@ LINES: Final = ".jsonl"
 """What the name of a results file mostly ends with; the names beside it do without, and without nothing else."""
 
 
+TABLE_ENDS: Final = (".csv", ".tsv", ".tab", ".json", ".parquet", ".pq", ".arrow", ".feather", ".db", ".sqlite")
+"""How the names of tables end that are made of results beside them."""
+_RESULTS: Final = ".results"
+
+
 def stem(results: Path) -> str:
-    """Give what the names beside the results begin with: answers.jsonl → answers, out.m1 → out.m1."""
-    return results.name.removesuffix(PART).removesuffix(LINES)
+    """Give what the names beside the results begin with: answers.jsonl → answers, out.m1 → out.m1.
+
+    Beside results of which a table is made they begin as the table's: out.csv.results.jsonl → out.csv.
+    """
+    name = results.name.removesuffix(PART).removesuffix(LINES)
+    table = name.removesuffix(_RESULTS)
+    return table if table != name and table.endswith(TABLE_ENDS) else name
+
+
+def table_results_path(table: Path) -> Path:
+    """Name the results of which a table is made: out.csv → out.csv.results.jsonl."""
+    return table.with_name(f"{table.name}{_RESULTS}{LINES}")
 
 
 def errors_path(results: Path) -> Path:

@@ -47,7 +47,7 @@ def check(results: Path) -> None:
     except UnfitError as error:
         raise unfit(error) from error
     for twin in _twins(results):
-        if _is_results(twin):
+        if holds_results(twin):
             raise OutputError(
                 f"{results}: {twin} holds results too, and both would have {state_path(results).name} and other files "
                 "beside them; name another -o"
@@ -88,7 +88,7 @@ def _claimed(results: Path, former: str) -> bool:
     return any(
         name.removesuffix(PART).removesuffix(LINES) == former or results.with_name(name).stem == former
         for name in names
-        if _is_results(results.with_name(name))
+        if holds_results(results.with_name(name))
     )
 
 
@@ -101,7 +101,7 @@ def _is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _is_results(path: Path) -> bool:
+def holds_results(path: Path) -> bool:
     """Whether a file holds results, by its first line, or is about to."""
     try:
         with os.fdopen(open_regular(path, follow=True), "rb") as file:

@@ -138,17 +138,27 @@ class Scheduler:
         """A call goes once more in its slot, said otherwise: a request more, and no attempt."""
         self._in_flight[call].repeats(call, attempt, now)
 
+    def goes_on(self, call: Call, attempt: Attempt, now: float) -> Endpoint:
+        """An answer was taken, and its job asks for more: the call is sent on in its slot, to the same server."""
+        lane = self._in_flight[call]
+        self._has_served(lane, call, lane.lands(call, attempt, now))
+        lane.frees(call)
+        lane.sends(call, now)
+        return lane.endpoint
+
+    def leaves(self, call: Call, attempt: Attempt, now: float) -> None:
+        """An answer was taken whose job asks for more, and nothing more is sent: the job stays without a line."""
+        lane = self._in_flight.pop(call)
+        self._has_served(lane, call, lane.lands(call, attempt, now))
+        lane.frees(call)
+        self._give_back(call)
+
     def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
         """Take in how an attempt ended and say what becomes of the call."""
         lane = self._in_flight.pop(call)
         sent = lane.lands(call, attempt, now)
         if attempt.failure is None:
-            lane.served(call, sent)
-            history.came_back(call)
-            self.quota.earn(call)
-            self._judge.served()
-            if self.look.is_on:
-                self.look.served(call)
+            self._has_served(lane, call, sent)
             verdict = Verdict.ENDED
         else:
             self.quota.lose(call)
@@ -159,6 +169,14 @@ class Scheduler:
         if verdict is Verdict.PENDING:
             self._give_back(call)
         return verdict
+
+    def _has_served(self, lane: Lane, call: Call, sent: float) -> None:
+        lane.served(call, sent)
+        history.came_back(call)
+        self.quota.earn(call)
+        self._judge.served()
+        if self.look.is_on:
+            self.look.served(call)
 
     def renewed(self, endpoint: Endpoint) -> None:
         """A server is sent another key from now on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,8 +14,9 @@ import anyio
 from anyio import to_thread
 from anyio.from_thread import check_cancelled
 
-from batcher.failures import Exit, LockedError, OutputError, UsageError
+from batcher.failures import BatcherError, Exit, LockedError, OutputError, UsageError
 from batcher.figures import span
+from batcher.inputs.opening import open_regular
 from batcher.ledger import neighbours
 from batcher.ledger.errors import ErrorsFile
 from batcher.ledger.ledger import Ledger
@@ -25,20 +27,25 @@ from batcher.ledger.names import (
     quarantine_path,
     state_path,
     superseded_path,
+    table_results_path,
 )
+from batcher.ledger.neighbours import holds_results
 from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
+from batcher.outputs.export import SQLITE, Export, check_format, export, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from batcher.inputs.source import Source
     from batcher.ledger.ledger import AnyLedger
     from batcher.options import Options
+    from batcher.outputs.joining import Taken
     from batcher.view.summary import Summary
 
 
+SQLITE_MAGIC: Final = b"SQLite format 3\0"
 LOCK_EVERY: Final = 0.25
 """Seconds between two looks at a lock that another run holds."""
 
@@ -52,6 +59,8 @@ class Destination:
     note: Callable[[str], None]
     typed: bool = True
     """Whether the user named `output`; a link is followed only then."""
+    table: str | None = field(default=None, init=False)
+    """The table that is made of the results, which are in a file beside it."""
     path: Path | None = field(init=False)
     """Where the results are: `output`, or what an `--atomic` run works on until it is complete."""
     order: InputOrder | None = field(default=None, init=False)
@@ -63,7 +72,15 @@ class Destination:
     _publication: Publication | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        if self.output is not None and table_of(str(self.output)) is not None:
+            self.table = str(self.output)
+            self.output = table_results_path(Path(self.table.removeprefix(SQLITE)))
         self.path = self.output
+
+    @property
+    def shown(self) -> str | Path | None:
+        """What is there at the end, for people."""
+        return self.path if self.table is None else f"{self.table}, made of {self.path}"
 
     @property
     def errors_path(self) -> Path | None:
@@ -103,6 +120,8 @@ class Destination:
             if self.options.dedupe:
                 raise UsageError("--dedupe reads answers back from a results file: name one with -o FILE")
             return StreamLedger()
+        if self.table is not None:
+            self._check_table(self.table)
         opener = partial(
             Ledger.open,
             overwrite=self.options.overwrite,
@@ -157,6 +176,59 @@ class Destination:
                     "and the same command goes on from there"
                 )
 
+    def write_table(self, taken: Taken | None, fields: Sequence[str], summary: Summary) -> None:
+        """Make the table of what is there, if one was asked for; what goes wrong is noted in the sums.
+
+        The results have to be open: no other run makes a table of them meanwhile.
+        """
+        ledger, options = self._ledger, self.options
+        if self.table is None or ledger is None or ledger.stale or (options.atomic and self.path != self.output):
+            return
+        form = table_of(self.table)
+        assert form is not None
+        what = Export(
+            form=form,
+            output=self.table,
+            keep=options.keep,
+            guard=options.formula_guard,
+            table=options.table,
+            fields=fields,
+        )
+        errors = self.errors_path
+        try:
+            with ExitStack() as stack:
+                file = stack.enter_context(ledger.reading())
+                failures = None
+                if errors is not None and errors.is_file():
+                    follow = options.errors is not None
+                    failures = stack.enter_context(os.fdopen(open_regular(errors, follow=follow), "rb"))
+                export(what, file, failures, taken)
+        except (BatcherError, OSError) as error:
+            summary.unwritten.append(
+                f"{error}; the results are safe in {self.path}: batcher export makes a table of them"
+            )
+
+    def _check_table(self, table: str) -> None:
+        """Raise OutputError for a file that no run of ours made, ConfigError if its format cannot be written."""
+        form = table_of(table)
+        assert form is not None
+        assert self.output is not None
+        check_format(form)
+        path = Path(table.removeprefix(SQLITE))
+        if not os.path.lexists(path):
+            return
+        if not path.is_file():
+            raise OutputError(f"{path}: is no regular file; name another -o")
+        if form == "sqlite":
+            with path.open("rb") as file:
+                if (head := file.read(len(SQLITE_MAGIC))) and head != SQLITE_MAGIC:
+                    raise OutputError(f"{path}: is no SQLite database; name another -o")
+            return
+        if holds_results(path):
+            raise OutputError(f"{path}: holds results of batcher, and a table would take its place; name another -o")
+        if not self.options.overwrite and not self.output.exists():
+            raise OutputError(f"{path}: is there, and no results beside it: name another -o, or say --overwrite")
+
     def _begin_anew(self) -> None:
         if self._errors is not None:
             with suppress(OutputError):  # `finish` tries again, and tells
@@ -184,13 +256,18 @@ class Destination:
             named[quarantine_path(self.output)] = "the quarantine"
             named[superseded_path(self.output)] = "the file of superseded results"
             named[part_path(self.output)] = "what an --atomic run works on"
+        if self.table is not None:
+            named[Path(self.table.removeprefix(SQLITE))] = "the table"
         return named
 
     def _keep_apart(self, source: Source) -> None:
         """Raise UsageError if a file that would be written is the input, or the errors file is another of them."""
         files, read = self.files(), source.identities
         for path in (*files, self.errors_path):
-            if path is not None and (_identity(path) in read or source.would_read(path)):
+            is_other = path is not None and self.table is not None and self.table.startswith(SQLITE)
+            if is_other and path == Path(str(self.table).removeprefix(SQLITE)):
+                continue  # a database may have the input in one table and the answers in another
+            if path is not None and (identity_of(path) in read or source.would_read(path)):
                 raise UsageError(f"{path} is the input, or a file of it; name another file for what is written")
         if self.errors_path is not None and (is_what := same_as(self.errors_path, files)):
             raise UsageError(f"{self.errors_path} is {is_what}; errors need a file of their own")
@@ -202,7 +279,8 @@ class Destination:
         return publication.open(opener, overwrite=self.options.overwrite)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file, if it is there."""
     try:
         status = path.stat()
     except OSError:
@@ -212,8 +290,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def same_as(path: Path, files: Mapping[Path, str]) -> str | None:
     """Say which of the files a path names, by whatever name."""
-    here, identity = path.resolve(), _identity(path)
+    here, identity = path.resolve(), identity_of(path)
     for other, what in files.items():
-        if here == other.resolve() or (identity is not None and identity == _identity(other)):
+        if here == other.resolve() or (identity is not None and identity == identity_of(other)):
             return what
     return None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import AsyncExitStack, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final, Self
 
-from batcher.exchange import packing
+from batcher.exchange import dialogue, packing
 from batcher.policy.judge import Verdict
 from batcher.policy.scheduler import Done, Send
 from batcher.running.omissions import Omissions
@@ -37,6 +38,8 @@ class Engine:
     scheduler: Scheduler
     exchanges: Exchanges
     raw: bool = False
+    schema_retries: int = 0
+    """How often an answer that does not fit is asked again."""
     renew: Callable[[Endpoint], Endpoint | None] | None = None
     """Returns the endpoint with another key, if its key has changed since."""
     _outbox: list[Result] = field(default_factory=list)
@@ -108,11 +111,12 @@ class Engine:
 
     def waker(self) -> Callable[[], None]:
         """Return a function that any thread may call when something has arrived to be sent."""
-        loop = asyncio.get_running_loop()
+        loop, context = asyncio.get_running_loop(), copy_context()
 
         def wake() -> None:
             with suppress(RuntimeError):  # the run is over and its loop closed
-                loop.call_soon_threadsafe(self._fill)
+                # in the context of the run: where sniffio is installed, anyio knows by it that a loop runs at all
+                loop.call_soon_threadsafe(self._fill, context=context)
 
         return wake
 
@@ -140,6 +144,8 @@ class Engine:
             self.scheduler.again(call, attempt, now())
             self._fill()
             return
+        if self._goes_on(call, attempt):
+            return
         verdict = self.scheduler.finished(call, attempt, now())
         if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
             self._outbox.extend(packing.results_of(call, endpoint, attempt, raw=self.raw))
@@ -149,6 +155,23 @@ class Engine:
         if verdict is Verdict.SPLIT:
             self.scheduler.requeue(*packing.halves(call, endpoint.api))
         self._fill()
+
+    def _goes_on(self, call: Call, attempt: Attempt) -> bool:
+        """Whether an answer is not the last for its job: more is asked in its slot, or by the next run."""
+        completion = attempt.completion
+        if completion is None or (completion.mismatch is None and not call.jobs[0].turns):
+            return False
+        if not dialogue.goes_on(call, attempt, self.schema_retries):
+            return False
+        attempt.failure = None
+        if self.scheduler.stop_failure is not None:  # nobody is to be asked any more
+            self.scheduler.leaves(call, attempt, now())
+            self._fill()
+            return True
+        endpoint = self.scheduler.goes_on(call, attempt, now())
+        self._omissions.heed(call, endpoint)
+        self.exchanges.send(call, endpoint)
+        return True
 
     def _has_changed_key(self, endpoint: Endpoint) -> bool:
         """Whether an answer was to a key that is not used any more: keys in files are replaced while a run goes on."""

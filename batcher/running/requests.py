@@ -72,6 +72,7 @@ def key_of(job: Job, turn: int = 0) -> bytes:
         job.model,
         job.body,
         job.content,
+        job.turns,
         job.system,
         job.images,
         job.tools,

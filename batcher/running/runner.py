@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final
 
@@ -13,12 +14,13 @@ from anyio import to_thread
 from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from batcher.failures import Exit, Failure, FailureClass, InputError, ungrouped
+from batcher.failures import BatcherError, Exit, Failure, FailureClass, InputError, ungrouped
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.inputs.intake import Intake
 from batcher.ledger.state import EVERY
 from batcher.ledger.writer import Writer
+from batcher.outputs.columns import fields_of
 from batcher.policy.limit.concurrency import FixedLimit
 from batcher.running.announcement import announced
 from batcher.running.copies import Copies
@@ -34,12 +36,14 @@ from batcher.running.stops import EARLY, stops, too_many
 from batcher.running.wiring import (
     defaults_for,
     exchanges_for,
+    fits_of,
     recipe_of,
     reread,
     said,
     scheduler_for,
     selection_of,
     source_for,
+    taken_of,
 )
 from batcher.servers.contact import contact, learn
 from batcher.view.observer import Silent
@@ -81,6 +85,8 @@ class Run:
     destination: Destination = field(init=False)
     _state: StateKeeper = field(init=False)
     _estimate: Estimate | None = field(default=None, init=False)
+    _mismatched: bool = field(default=False, init=False)
+    """An answer did not fit, and that was said."""
 
     def __post_init__(self) -> None:
         self.destination = Destination(self.output, self.options, self.observer.note, self.typed)
@@ -94,14 +100,18 @@ class Run:
         the summary's `stop` says why, `signal` which signal ended it.
         """
         self.summary = Summary(started=now())
-        recipe_of(self.options)  # a template that is wrong is told before there is a file
+        recipe_of(self.options)  # a template that is wrong is told before there is a file, and so is a schema
+        fits_of(self.options)
         with ungrouped(), ExitStack() as stack:
-            source = await to_thread.run_sync(source_for, self.input, self.options, self.observer.note)
+            is_table = self.destination.table is not None
+            opened = partial(source_for, self.input, self.options, self.observer.note, whole=is_table)
+            source = await to_thread.run_sync(opened)
             stack.callback(source.close)
             ledger: AnyLedger | None = None
             self._state = stack.enter_context(StateKeeper(self.summary, self.observer.note))
             async with self._interruptible() as signals:
                 ledger = await self.destination.open_when_free(source, stack)
+                stack.callback(self._write_table, source)
                 errors = self.destination.open_errors(stack)
                 self.destination.emptied = self._state.keep
                 async with contact(self.options, self.environ, self.observer) as server:
@@ -111,6 +121,19 @@ class Run:
                 self.destination.finish(ledger, self.summary)
         self.summary.finished = now()
         return self.summary
+
+    def _write_table(self, source: Source) -> None:
+        """Make a table of what is there, however the run ended, before others may have the results."""
+        if self.destination.table is None:
+            return
+        try:
+            taken = taken_of(self.options, source)
+        except BatcherError as error:  # the run was told the same; the results alone make a table too
+            self.observer.note(f"the table is of the results alone: {error}")
+            taken = None
+        fits, wanted = fits_of(self.options)
+        fields = fields_of(wanted.get("format") if fits is not None else self.options.params.get("format"))
+        self.destination.write_table(taken, fields, self.summary)
 
     def snapshot(self) -> Snapshot:
         """The state of the run now, for whoever shows it."""
@@ -194,7 +217,13 @@ class Run:
         scheduler.proven = len(ledger) > 0
         if source.is_regular:
             scheduler.look.reread = reread(self.options, server, lambda wanted: intake.again(source.lines(), wanted))
-        engine = Engine(scheduler, exchanges_for(self.options, server), raw=self.options.raw, renew=server.renew)
+        engine = Engine(
+            scheduler,
+            exchanges_for(self.options, server),
+            raw=self.options.raw,
+            schema_retries=self.options.schema_retries,
+            renew=server.renew,
+        )
         source.on_arrival = intake.rest = copies.wake = engine.waker()
         copies.due, scheduler.given_back = engine.poke, copies.left
         scheduler.backlog.is_blocked = lambda: copies.is_blocked
@@ -267,9 +296,12 @@ class Run:
         reject: Callable[[Result], None],
     ) -> Intake:
         failed = errors.standing() if errors is not None and self.options.skip_failed else None
+        defaults = defaults_for(self.options, self.environ, server.model, source.path)
+        if self.destination.table is not None and not source.is_regular:
+            defaults = replace(defaults, brings_row=True, keep=self.options.keep)
         return Intake(
             parse=parse_job,
-            defaults=defaults_for(self.options, self.environ, server.model, source.path),
+            defaults=defaults,
             finished=ledger.done,
             reject=reject,
             at_most=self.options.limit,
@@ -284,6 +316,10 @@ class Run:
 
     def _finished(self, result: Result) -> None:
         self.observer.finished(result)
+        completion = result.completion
+        if completion is not None and completion.mismatch is not None and not self._mismatched:
+            self._mismatched = True
+            self.observer.note(f"{result.id}: the first answer that does not fit: {completion.mismatch}")
         if self._estimate is not None:
             self._estimate.add(result)
 

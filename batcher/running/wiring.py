@@ -16,11 +16,13 @@ from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
 from batcher.inputs.formats.reading import Reading
 from batcher.inputs.recipe import TEXTS, Recipe, text_or_file
+from batcher.inputs.schemas import ANY_OBJECT, schema_of
 from batcher.inputs.selection import Selection
 from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template
 from batcher.model import Api, Result
 from batcher.options import AUTO, Concurrency
+from batcher.outputs.joining import Taken
 from batcher.policy.backlog import STRETCH, Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.lane import Lane
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from batcher.exchange.seam import Exchanges
-    from batcher.model import Call, Endpoint, Job, Json
+    from batcher.model import Call, Endpoint, Fits, Job, Json
     from batcher.options import Options
     from batcher.policy.lastlook import Reread
     from batcher.policy.limit.concurrency import Limit
@@ -60,6 +62,8 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         params, extra = split_parameters(options.params)
     except LineError as error:
         raise UsageError(f"--param: {error.message}") from error
+    fits, wanted = fits_of(options)
+    params |= wanted
     system = None if options.system is None else text_or_file(options.system, "--system")
     return Defaults(
         model=options.model or environ.get("MODEL") or local_model,
@@ -70,6 +74,7 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         options=options.option,
         extra=extra,
         keep_alive=options.keep_alive,
+        fits=fits,
         path=options.endpoint,
         files_root=Path(source_path).absolute().parent if source_path != "-" else Path.cwd(),
     )
@@ -79,6 +84,16 @@ def recipe_of(options: Options) -> Recipe | None:
     """What the run makes of a row, if not what a line of a job file says. Raises UsageError on a wrong template."""
     texts = {name: getattr(options, name) for name in TEXTS}
     return Recipe.of(texts, {name: getattr(options, name) for name in ("id_field", "model_field", "image_field")})
+
+
+def fits_of(options: Options) -> tuple[Fits | None, dict[str, Json]]:
+    """What answers have to fit, and the parameter that asks for it. Raises UsageError on a wrong schema."""
+    if options.json:
+        return ANY_OBJECT, {"format": "json"}
+    if options.schema is None:
+        return None, {}
+    schema = schema_of(options.schema)
+    return schema, {"format": schema.document}
 
 
 def selection_of(options: Options) -> Selection | None:
@@ -117,15 +132,30 @@ def columns_of(options: Options) -> tuple[str, ...] | None:
     return tuple({*recipe.columns, *ids, "images"})
 
 
+def taken_of(options: Options, source: Source) -> Taken | None:
+    """What a run takes of its input, to be read once more; `None` if that cannot be. Raises InputError."""
+    if not source.is_regular:
+        return None
+    whole = replace(options, estimate=None)
+    return Taken(source=source, recipe=recipe_of(options), at_most=options.limit, selection=ready(whole, source))
+
+
 def source_for(
-    inputs: str | Sequence[str], options: Options, note: Callable[[str], object] = bool, fallback: Reading | None = None
+    inputs: str | Sequence[str],
+    options: Options,
+    note: Callable[[str], object] = bool,
+    fallback: Reading | None = None,
+    *,
+    whole: bool = False,
 ) -> Source:
-    """The inputs as they are to be read, opened; `fallback` says what the options do not. Raises as `Source` does."""
+    """The inputs as they are to be read, opened; `fallback` says what the options do not, `whole` that all columns are
+    wanted, not those alone that templates use. Raises as `Source` does.
+    """
     said = fallback or Reading()
     reading = Reading(
         encoding=options.encoding or said.encoding,
         sql=options.sql or said.sql,
-        columns=columns_of(options),
+        columns=None if whole else columns_of(options),
         note=note,
     )
     source = Source(inputs, options.input_format, reading)
@@ -140,7 +170,7 @@ def scheduler_for(
 
     def refuse(job: Job, error: LineError) -> None:
         failure = Failure(FailureClass.PERMANENT, error.code, error.message)
-        reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, failure=failure))
+        reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, row=job.row, failure=failure))
 
     concurrency = concurrency_for(options, server)
     calls = packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, size=options.pack)

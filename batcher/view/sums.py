@@ -108,7 +108,7 @@ class Sums:
         """Count a finished job, whether it has an answer or failed for good."""
         if result.attempts and (result.pack is None or not result.pack[0]):  # the jobs of a pack share its attempts
             self.attempts += result.attempts
-            self.retries += result.attempts - 1
+            self.retries += result.attempts - 1 - result.more_asked
         if result.server is not None:
             server = self.server(result.server)
             server.ok += result.ok
@@ -121,10 +121,9 @@ class Sums:
         if completion is not None:
             if completion.flags:
                 self.flags.update(completion.flags)
-            if completion.usage is not None:
-                self._add_usage(completion.usage)
-        if result.pack_usage is not None:
-            self._add_usage(result.pack_usage)
+            self._add_usage(completion.usage)
+            self._add_usage(completion.spent)
+        self._add_usage(result.pack_usage)
         if timing is not None:
             self.waited += timing.waited
             self.latency.add(timing.finished - timing.started)
@@ -139,7 +138,9 @@ class Sums:
             found = self.servers[root] = ServerSums(server=root)
         return found
 
-    def _add_usage(self, usage: Usage) -> None:
+    def _add_usage(self, usage: Usage | None) -> None:
+        if usage is None:
+            return
         self.prompt_tokens += usage.prompt_tokens or 0
         self.completion_tokens += usage.completion_tokens or 0
 

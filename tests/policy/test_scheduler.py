@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from support.virtualrun import BAD, CRASH, EMPTY, NO_KEY, NO_SOCKETS, PAGE, REFUSED, Run, call, calls, throttle
 
+from batcher.attempt import Attempt
 from batcher.failures import Exit, Failure, FailureClass
+from batcher.model import Completion, Timing
 from batcher.policy import judge
 from batcher.policy.backlog import size_of
 from batcher.policy.evidence import SEVERAL
@@ -253,3 +255,35 @@ def test_while_there_is_no_room_for_results_nothing_is_sent() -> None:
     assert run.end(one) is Verdict.ENDED
     run.scheduler.stop()
     assert run.is_done()
+
+
+def test_a_call_that_asks_on_keeps_its_slot() -> None:
+    """Each answer counts as one, none as a retry; when it has ended nothing of it is left."""
+    run = Run.of(calls(3), limit=1)
+    one = run.send()
+    for exchanges in (1, 2):
+        assert run.scheduler.goes_on(one, answered(run), run.now) is run.scheduler.lanes[0].endpoint
+        assert (one.sent, one.counted, run.scheduler.in_flight) == (exchanges, 0, 1)
+        assert run.waits() == math.inf
+    assert run.end(one, CRASH) is Verdict.PARKED
+    again = run.send_when_due()
+    assert run.scheduler.goes_on(again, answered(run), run.now) is not None
+    assert run.end(again) is Verdict.ENDED
+    for _ in range(2):
+        run.end(run.send_when_due())
+    assert run.is_done()
+    lane = run.scheduler.lanes[0]
+    assert (run.scheduler.in_flight, lane.again, len(lane.in_flight), lane.requests) == (0, 0, 0, 7)
+
+
+def test_a_call_that_would_ask_on_stays_without_a_line_where_nothing_is_sent() -> None:
+    run = Run.of(calls(2), limit=1)
+    one = run.send()
+    run.scheduler.stop(NO_KEY)
+    run.scheduler.leaves(one, answered(run), run.now)
+    assert (run.scheduler.pending, run.scheduler.in_flight, len(run.scheduler.lanes[0].in_flight)) == (1, 0, 0)
+    assert run.is_done()
+
+
+def answered(run: Run) -> Attempt:
+    return Attempt(Timing(started=run.now, finished=run.now), Completion())

@@ -37,7 +37,9 @@ def finished(desk: Desk) -> int:
 
 def server_of(pid: int) -> int:
     """The process of the embedded server that the process `pid` has started."""
-    listing = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
     rows = [line.split(None, 2) for line in listing.splitlines()]
     [found] = [int(row[0]) for row in rows if int(row[1]) == pid and "batcher.servers.local" in row[-1]]
     return found

@@ -61,7 +61,19 @@ ELSEWHERE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("/v1/embeddings", {"dimensions": 8, "encoding_format": "base64"}, {"dimensions": 8, "encoding_format": "base64"}),
     ("/v1/embeddings", {"truncate": True, "keep_alive": -1}, {}),
     ("/v1/completions", {"suffix": "s", "max_tokens": 3}, {"suffix": "s", "max_tokens": 3}),
-    ("/v1/completions", {"format": "json", "think": True}, {}),
+    (
+        "/v1/completions",
+        {"format": "json", "think": True},
+        {"response_format": {"type": "json_object"}, "json_schema": {"type": "object"}},
+    ),
+    (
+        "/v1/completions",
+        {"format": {"type": "array"}},
+        {
+            "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "array"}}},
+            "json_schema": {"type": "array"},
+        },
+    ),
     ("/v1/completions", {"logprobs": True}, {"logprobs": 1}),
     ("/v1/completions", {"logprobs": True, "top_logprobs": 4}, {"logprobs": 4}),
     ("/v1/completions", {"logprobs": 2}, {"logprobs": 2}),

@@ -90,19 +90,26 @@ def _alone(batch: Any) -> Iterator[Any]:
 class _Stretch:
     """Batches that follow on one another, made when a row of them is asked for; the last one that was is kept."""
 
-    __slots__ = ("_batches", "_begin", "_end", "_open", "_rows", "names")
+    __slots__ = ("_batch", "_batches", "_begin", "_end", "_open", "_rows", "names")
 
     def __init__(self, open_batches: Callable[[], Iterator[Any]], names: Sequence[str]) -> None:
         self._open = open_batches
         self.names = names
         self._batches: Iterator[Any] | None = None
         self._begin = self._end = 0
+        self._batch: Any = None
         self._rows: list[tuple[Json, ...]] = []
 
     def row(self, place: int) -> tuple[Json, ...]:
         if not self._begin <= place < self._end:
             self._read(place)
         return self._rows[place - self._begin]
+
+    def piece(self, place: int) -> tuple[Any, int]:
+        """The batch with a row, as Arrow has it, and where in it the row stands."""
+        if not self._begin <= place < self._end:
+            self._read(place)
+        return self._batch, place - self._begin
 
     def _read(self, place: int) -> None:
         """Have the batch with a row, by way of those before it. Raises `LineError`."""
@@ -114,6 +121,7 @@ class _Stretch:
                 self._begin, self._end = self._end, self._end + batch.num_rows
                 if place < self._end:
                     break
+            self._batch = batch
             self._rows = list(zip(*map(_column, batch.columns), strict=True)) or [()] * batch.num_rows
         except StopIteration:
             self._batches, self._begin, self._end = None, 0, 0
@@ -164,6 +172,10 @@ class Record:
 
     def raw(self) -> None:
         return None
+
+    def piece(self) -> tuple[Any, int]:
+        """The record batch in which the row stands, with all its types, and where. Raises `LineError`."""
+        return self._stretch.piece(self._place)
 
 
 def _columns(schema: Any, reading: Reading) -> list[str] | None:

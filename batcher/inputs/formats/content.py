@@ -35,6 +35,20 @@ def check_messages(messages: Json) -> list[Json]:
     return messages
 
 
+def check_turns(turns: Json) -> list[list[Json]]:
+    """What is said turn by turn, each as messages: a text is a user's. Raises `LineError`."""
+    if type(turns) is not list or not turns:
+        raise wrong("turns", "a list of texts or messages, one for each turn", turns)
+    found = []
+    for place, turn in enumerate(turns):
+        messages = turn if type(turn) is list else [{"role": "user", "content": turn} if type(turn) is str else turn]
+        try:
+            found.append(check_messages(messages))
+        except LineError as error:
+            raise LineError(error.code, f"turn {place + 1}: {error.message}") from error
+    return found
+
+
 def check_input(value: Json, key: str = "input", *, may_be_empty: bool = True) -> Json:
     """What to embed: a text, texts, or token numbers as OpenAI takes them. Raises `LineError`.
 

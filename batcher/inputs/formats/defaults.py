@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.inputs.recipe import Recipe
-    from batcher.model import Json
+    from batcher.model import Fits, Json
 
 ANY = "*"
 """The alias that stands for every model that a line may name."""
@@ -44,6 +44,11 @@ class Defaults:
     keep_alive: str = ""
     path: str | None = None
     recipe: Recipe | None = None
+    fits: Fits | None = None
+    """What answers have to fit, if lines do not say otherwise; it is asked for by `params`."""
+    brings_row: bool = False
+    """Jobs bring the columns of their rows along, those of `keep` if that is said."""
+    keep: tuple[str, ...] | None = None
     files_root: Path | None = None
     files: Counter[str] = field(default_factory=Counter, compare=False)
     unknown_keys: Counter[str] = field(default_factory=Counter, compare=False)

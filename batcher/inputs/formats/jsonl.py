@@ -17,14 +17,16 @@ from batcher.inputs.formats.lines import LINE_LIMIT
 from batcher.inputs.formats.objects import read_object
 from batcher.inputs.formats.records import read_record
 from batcher.inputs.identity import canonical, derived_id, own_id
+from batcher.inputs.rows import values_of
 from batcher.model import Result
 
 if TYPE_CHECKING:
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.formats.lines import Line
     from batcher.inputs.identity import Ids
+    from batcher.inputs.recipe import Recipe
     from batcher.inputs.rows import Data
-    from batcher.model import Job
+    from batcher.model import Job, Json
 
 
 def parse_job(data: Data, seq: int, defaults: Defaults, ids: Ids | None = None) -> Job:
@@ -33,23 +35,43 @@ def parse_job(data: Data, seq: int, defaults: Defaults, ids: Ids | None = None) 
     `ids` tells repeats apart. Raises `LineError`, with the id if the line has one. Reads image files that it names.
     """
     recipe = defaults.recipe
-    if isinstance(data, bytes):
-        row = read_object(data)
-    else:
-        row = data.values() if recipe is not None and recipe.asks else data.record()
+    row = read_row(data, recipe)
     explicit = own_id(row) if recipe is None else recipe.own_id(row)
     try:
         if explicit is not None:
             name = explicit
         else:
-            known = None if recipe is None else recipe.identity(row)
-            if known is None:
-                known = data if isinstance(data, bytes) else canonical(row)
+            known = known_by(data, row, recipe)
             name = ids.derive(known, seq) if ids else derived_id(known)
-        return read_record(row if recipe is None else recipe.record(row), name, seq, defaults)
+        job = read_record(row if recipe is None else recipe.record(row), name, seq, defaults)
+        if defaults.brings_row:
+            job.row = brought(data, defaults)
     except LineError as error:
         error.id = explicit
         raise
+    else:
+        return job
+
+
+def brought(data: Data, defaults: Defaults) -> dict[str, Json]:
+    """The columns that a job brings along, read anew: images may stand in the place of their paths by now."""
+    columns = values_of(data)
+    return columns if defaults.keep is None else {key: columns[key] for key in defaults.keep if key in columns}
+
+
+def read_row(data: Data, recipe: Recipe | None) -> dict[str, Json]:
+    """The columns that a job is made of. Raises `LineError`."""
+    if isinstance(data, bytes):
+        return read_object(data)
+    return data.values() if recipe is not None and recipe.asks else data.record()
+
+
+def known_by(data: Data, row: dict[str, Json], recipe: Recipe | None) -> bytes:
+    """By what a row without an id is known again (`identity.derived_id`)."""
+    known = None if recipe is None else recipe.identity(row)
+    if known is None:
+        known = data if isinstance(data, bytes) else canonical(row)
+    return known
 
 
 def refused(error: LineError, line: Line) -> Result:

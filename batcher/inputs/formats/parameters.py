@@ -205,6 +205,8 @@ OTHER_KEYS = frozenset(
         "metadata",
         "options",
         "params",
+        "schema",
+        "turns",
     ]
 )
 """What else a line may hold."""

@@ -6,12 +6,13 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from batcher.failures import LineError
-from batcher.inputs.formats.content import check_input, check_items, check_messages, check_prompt
+from batcher.inputs.formats.content import check_input, check_items, check_messages, check_prompt, check_turns
 from batcher.inputs.formats.endpoints import endpoint_of
 from batcher.inputs.formats.images import is_inline, load_image, load_uri
 from batcher.inputs.formats.parameters import NAMED, OTHER_KEYS, PARAMETERS, check_extra, nearest_key, put, wrong
 from batcher.inputs.formats.shapes import FOREIGN_KEYS, familiar, path_of_body, refuse_others
 from batcher.inputs.identity import body_hash, request_hash
+from batcher.inputs.schemas import schema_on_line
 from batcher.model import Job, Kind
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.inputs.formats.defaults import Defaults
-    from batcher.model import Json
+    from batcher.model import Fits, Json
 
 _CONTENT: dict[Kind, tuple[str, ...]] = {
     Kind.CHAT: ("messages", "prompt"),
@@ -33,6 +34,15 @@ _CONTENT: dict[Kind, tuple[str, ...]] = {
 _RECOGNISED = {"messages": Kind.CHAT, "prompt": Kind.GENERATE, "input": Kind.EMBED, "text": Kind.EMBED}
 """What a key makes of a line that names no endpoint, in this order."""
 
+_WRITTEN = frozenset({Kind.CHAT, Kind.GENERATE, Kind.RESPONSES})
+"""Kinds whose answers are texts."""
+
+_SPOKEN = frozenset({Kind.CHAT, Kind.RESPONSES})
+"""Kinds that are conversations."""
+
+_FORMATS = frozenset({"format", "response_format"})
+"""By these a line says itself how its answer is to be written."""
+
 _BARE = frozenset({"id", "custom_id", "model", "messages", "prompt", "input", "text", "meta", "metadata"})
 """Keys that set no parameter and bring nothing along: a line with no others has the run's parameters."""
 
@@ -44,12 +54,18 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
     if "prompt" not in record and "messages" not in record and not FOREIGN_KEYS.isdisjoint(record):
         record = _of_others(record, defaults)
     path, kind = _recognise(record, defaults)
-    content = _content(record, kind, path)
+    turns: list[list[Json]] = []
+    if "turns" in record:
+        content, turns = _talk(record, kind, path)
+    else:
+        content = _content(record, kind, path)
     params, options, extra = defaults.params, defaults.options, defaults.extra
     tools: list[Json] | None = None
     images: tuple[str, ...] = ()
+    fits = defaults.fits
     if not _BARE.issuperset(record):
         params = _params(record, defaults)
+        params, fits = _schema(record, params, defaults)
         options = _merged(record, "options", options)
         extra = _merged(record, "params", extra)
         check_extra(extra, '"params"')
@@ -58,15 +74,18 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
     system = _system(record, content, kind, defaults)
     if type(content) is list and kind is not Kind.EMBED:
         _load_images(content, defaults)
+        for turn in turns:
+            _load_images(turn, defaults)
     if images and kind is Kind.CHAT:
         _attach(content, images)
         images = ()
+    asked = [content, *turns] if turns else content
     return Job(
         id=name,
         seq=seq,
         kind=kind,
         hash=request_hash(
-            kind, model, content, system=system, tools=tools, params=params, options=options, extra=extra, images=images
+            kind, model, asked, system=system, tools=tools, params=params, options=options, extra=extra, images=images
         ),
         model=model,
         path=path,
@@ -78,6 +97,8 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
         options=options,
         extra=extra,
         keep_alive="" if "keep_alive" in record else defaults.keep_alive,
+        turns=tuple(turns),
+        fits=fits if kind in _WRITTEN else None,
         meta=record.get("meta", record.get("metadata")),
     )
 
@@ -109,14 +130,17 @@ def _read_body(record: dict[str, Json], name: str, seq: int, defaults: Defaults)
     model = defaults.resolve(_text(body, "model"))
     if model is not None:
         body["model"] = model
+    fits, params = (None, {}) if kind not in _WRITTEN or _says_format(body) else (defaults.fits, _format(defaults))
     return Job(
         id=name,
         seq=seq,
         kind=kind,
-        hash=body_hash(kind, body),
+        hash=body_hash(kind, {**body, "format": params["format"]} if params else body),
         model=model,
         path=path,
         body=body,
+        params=params,
+        fits=fits,
         keep_alive=defaults.keep_alive,
         meta=record.get("meta", body.get("metadata")),
     )
@@ -142,6 +166,8 @@ def _recognise(record: dict[str, Json], defaults: Defaults) -> tuple[str | None,
     named = record.get("url") or defaults.path
     if named is not None:
         return endpoint_of(named)
+    if record.get("turns") is not None:
+        return None, Kind.CHAT
     for key, kind in _RECOGNISED.items():
         if record.get(key) is not None:
             return None, kind
@@ -164,6 +190,18 @@ def _content(record: dict[str, Json], kind: Kind, path: str | None) -> Json:
         return check_items(value, key)
     prompt = check_prompt(value)
     return [{"role": "user", "content": prompt}] if kind is Kind.CHAT else prompt
+
+
+def _talk(record: dict[str, Json], kind: Kind, path: str | None) -> tuple[list[Json], list[list[Json]]]:
+    """How a conversation of several turns begins, and what follows turn by turn. Raises LineError."""
+    if kind not in _SPOKEN:
+        raise LineError("endpoint_mismatch", f'"turns" are a conversation, which {path} is none for')
+    turns = check_turns(record["turns"])
+    content = _content(record, kind, path) if any(record.get(key) for key in _CONTENT[kind]) else []
+    beginning = [{"role": "user", "content": content}] if type(content) is str else content
+    if beginning and beginning[-1].get("role") in ("user", "tool"):
+        return beginning, turns
+    return [*beginning, *turns[0]], turns[1:]
 
 
 def _nothing(record: dict[str, Json], what: str) -> str:
@@ -191,6 +229,33 @@ def _params(record: dict[str, Json], defaults: Defaults) -> Mapping[str, Json]:
     if unknown:
         defaults.note_unknown(unknown)
     return params
+
+
+def _schema(
+    record: dict[str, Json], params: Mapping[str, Json], defaults: Defaults
+) -> tuple[Mapping[str, Json], Fits | None]:
+    """The parameters with the line's own schema, and what its answer has to fit; a format of its own is no schema."""
+    if "schema" not in record:
+        return params, None if not _FORMATS.isdisjoint(record) else defaults.fits
+    document = record["schema"]
+    rest = {name: value for name, value in params.items() if name != "format"}
+    if document is None:
+        return rest, None
+    try:
+        fits = schema_on_line(document)
+    except ValueError as error:
+        raise LineError("schema_invalid", str(error)) from error
+    return {**rest, "format": fits.document}, fits
+
+
+def _says_format(body: Mapping[str, Json]) -> bool:
+    text = body.get("text")
+    return not _FORMATS.isdisjoint(body) or (type(text) is dict and "format" in text)
+
+
+def _format(defaults: Defaults) -> dict[str, Json]:
+    """What a run with a schema asks for of a line with a whole body."""
+    return {} if defaults.fits is None else {"format": defaults.params["format"]}
 
 
 def _merged(record: dict[str, Json], key: str, defaults: Mapping[str, Json]) -> Mapping[str, Json]:

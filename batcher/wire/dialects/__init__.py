@@ -21,7 +21,7 @@ from batcher.wire.dialects import (
     responses,
 )
 from batcher.wire.dialects.loading import group_of
-from batcher.wire.dialects.parameters import native_defaults
+from batcher.wire.dialects.parameters import native_defaults, native_fields, openai_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -118,6 +118,10 @@ def call_for(jobs: Sequence[Job], api: Api, *, stream: bool) -> Call:
 def _own_body(job: Job, path: str, *, stream: bool) -> dict[str, Json]:
     """Return the line's own body with the model after aliases and, where it is silent, what a run says of delivery."""
     body = dict(job.body or {})
+    if job.params:  # what a run asks for with a schema; the line's own body says nothing of it
+        fields = native_fields(job, path) if path.startswith("/api/") else openai_fields(job, path)
+        text = {**fields.get("text", {}), **body.get("text", {})}
+        body = {**fields, **body, **({"text": text} if text else {})}
     if job.model is not None:
         body["model"] = job.model
     if DIALECTS[path].STREAMS:

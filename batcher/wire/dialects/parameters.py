@@ -142,7 +142,12 @@ PLACES: dict[str, Table] = {
         "format": Place("response_format", form=_response_format),
         "think": Place("reasoning_effort", form=_effort),
     },
-    "/v1/completions": {**_SAMPLING, **_same("suffix"), "logprobs": Place("logprobs", form=_how_many)},
+    "/v1/completions": {
+        **_SAMPLING,
+        **_same("suffix"),
+        "logprobs": Place("logprobs", form=_how_many),
+        "format": Place("response_format", form=_response_format),
+    },
     "/v1/responses": {
         **_same("temperature top_p top_logprobs parallel_tool_calls user"),
         "max_completion_tokens": Place("max_output_tokens", form=_positive),
@@ -196,6 +201,10 @@ def openai_fields(job: Job, path: str) -> dict[str, Json]:
         _put(((COMMON_OF_OPTION.get(name, ""), value) for name, value in job.options.items()), table, fields)
     if "logprobs" in fields and path == "/v1/completions":
         fields["logprobs"] = max(fields["logprobs"], job.params.get("top_logprobs") or 0)
+    if "response_format" in fields and path == "/v1/completions":
+        # OpenAI's own has no such thing; vLLM reads it as in chats, llama.cpp under this name (tools/server)
+        wanted = job.params["format"]
+        fields["json_schema"] = _bare(wanted) if isinstance(wanted, dict) else {"type": "object"}
     if job.extra:
         fields.update(job.extra)
     return fields

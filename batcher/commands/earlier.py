@@ -1,0 +1,84 @@
+"""What the last run on some results was told, by its state file: for commands that read what it wrote."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO
+
+from batcher.commands.console import say
+from batcher.failures import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from batcher.inputs.formats.defaults import Defaults
+    from batcher.inputs.formats.reading import Reading
+    from batcher.inputs.selection import Selection
+    from batcher.ledger.state import State
+    from batcher.model import Json
+    from batcher.options import Options
+
+
+def chosen(options: Options, state: State | None) -> tuple[int | None, Selection | None]:
+    """After how many lines the input ends, and which rows of it are taken: as is said, else as the last run did."""
+    from batcher.inputs.selection import Selection
+    from batcher.running.wiring import selection_of
+
+    run = dict(state.selection) if state is not None else {}
+    limit = run.pop("limit", None)
+    try:
+        selection = selection_of(options) or (Selection.again(run) if run else None)
+    except (TypeError, ValueError, KeyError):
+        say("which rows the last run took cannot be read in its state file: say it again if it did not take all")
+        selection = None
+    return options.limit or (limit if type(limit) is int else None), selection
+
+
+def reading_of(fingerprint: Mapping[str, Json]) -> Reading:
+    """How the last run read its inputs, by its state file."""
+    from batcher.inputs.formats.reading import Reading
+
+    parts = fingerprint.get("inputs") or [fingerprint]
+    encoding, sql = (next((part[name] for part in parts if part.get(name)), None) for name in ("encoding", "sql"))
+    return Reading(encoding=encoding, sql=sql)
+
+
+def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
+    """Fill in what is not said with what the last run on these results was told, by its state file."""
+    from batcher.inputs.recipe import Recipe
+
+    told = {name: run.get(name) for name in ("model", "system", "aliases")} | {"path": run.get("endpoint")}
+    if not (said.params or said.extra):
+        told |= {"params": run.get("params"), "extra": run.get("extra")}
+    if not said.options:
+        told["options"] = run.get("options")
+    if run.get("recipe"):
+        told["recipe"] = Recipe.again(run["recipe"])
+    return replace(said, **{name: value for name, value in told.items() if value and not getattr(said, name)})
+
+
+def inputs_of(fingerprint: Mapping[str, Json]) -> tuple[str, ...]:
+    """The inputs of the last run, as they were named; none where that is not known, as of a pipe."""
+    parts = fingerprint.get("inputs") or [fingerprint]
+    names = [part.get("path") for part in parts]
+    if not all(isinstance(name, str) for name in names):
+        return ()
+    sheets = [part.get("sheet") for part in parts]
+    return tuple(name if sheet is None else f"{name}#{sheet}" for name, sheet in zip(names, sheets, strict=True))
+
+
+def open_to_read(path: Path, *, follow: bool = True) -> BinaryIO:
+    """Open a file that is to be there. Raises OutputError."""
+    from batcher.inputs.opening import open_regular
+    from batcher.ledger.names import part_path
+
+    try:
+        return os.fdopen(open_regular(path, follow=follow), "rb")
+    except FileNotFoundError:
+        part = part_path(path)
+        hint = f"; {part} has what an --atomic run has so far" if part.exists() else ""
+        raise OutputError(f"{path}: there is no such file{hint}") from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from error

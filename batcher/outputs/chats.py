@@ -1,0 +1,81 @@
+"""Writes prompts and their answers as chats to train on: a line of `{"messages": […]}` for each, as OpenAI takes them.
+
+An answer about which something looked wrong (`flags`), or that failed, is none to learn from and is left out. Source:
+https://platform.openai.com/docs/guides/supervised-fine-tuning (chat format, with tools).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batcher import codec
+from batcher.failures import LineError
+from batcher.inputs.formats import parse_job
+from batcher.model import Kind
+from batcher.outputs.openaibatch import tool_call
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batcher.inputs.formats import Line
+    from batcher.inputs.formats.defaults import Defaults
+    from batcher.model import Job, Json
+
+
+def chat_line(line: Line, record: Mapping[str, Json], defaults: Defaults, repeat: int) -> bytes | None:
+    """The chat of a row and its answer; `None` if there is nothing to learn from."""
+    if "error" in record or "text" not in record or record.get("flags") or line.data is None:
+        return None
+    try:
+        job = parse_job(line.data, line.seq // repeat, defaults)
+    except LineError:
+        return None
+    messages = _asked(job)
+    if messages is None:
+        return None
+    turns = record.get("turns")
+    if isinstance(turns, list):
+        for place, turn in enumerate(turns):
+            messages += [*(job.turns[place - 1] if 0 < place <= len(job.turns) else ()), _said(turn)]
+    else:
+        messages.append(_said(record))
+    chat: dict[str, Json] = {"messages": messages}
+    tools = job.tools if job.body is None else job.body.get("tools")
+    if tools:
+        chat["tools"] = tools
+    return codec.dumps(chat) + b"\n"
+
+
+def _asked(job: Job) -> list[Json] | None:
+    """What was asked, as messages; `None` for what is no chat."""
+    system, content = job.system, job.content
+    if job.body is not None:
+        body = job.body
+        system = body.get("system") or body.get("instructions")
+        content = next((body[key] for key in ("messages", "prompt", "input") if key in body), None)
+    if job.kind not in (Kind.CHAT, Kind.GENERATE, Kind.RESPONSES):
+        return None
+    if type(content) is str:
+        content = [{"role": "user", "content": _with_images(content, job.images)}]
+    if type(content) is not list or not all(type(item) is dict and "role" in item for item in content):
+        return None
+    begins = [] if not system or _has_system(content) else [{"role": "system", "content": system}]
+    return [*begins, *content]
+
+
+def _with_images(text: str, images: Sequence[str]) -> Json:
+    if not images:
+        return text
+    urls = [image if image.startswith("data:") else f"data:image/png;base64,{image}" for image in images]
+    return [{"type": "text", "text": text}, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
+
+
+def _has_system(messages: Sequence[Mapping[str, Json]]) -> bool:
+    return any(message.get("role") in ("system", "developer") for message in messages)
+
+
+def _said(record: Mapping[str, Json]) -> dict[str, Json]:
+    message: dict[str, Json] = {"role": "assistant", "content": record.get("text", "")}
+    if record.get("tool_calls"):
+        message["tool_calls"] = [tool_call(call, place) for place, call in enumerate(record["tool_calls"])]
+    return message

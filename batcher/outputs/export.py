@@ -1,0 +1,192 @@
+"""Makes one file of other programs' out of results, whole or not at all: what there was stays until the end."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from batcher.failures import ConfigError, OutputError, OutputIOError, UsageError
+from batcher.inputs.opening import open_regular, real
+from batcher.ledger import disk
+from batcher.ledger.names import errors_path
+from batcher.ledger.neighbours import holds_results
+from batcher.outputs.chats import chat_line
+from batcher.outputs.columns import Columns
+from batcher.outputs.joining import joined
+from batcher.outputs.openaibatch import answer_line, failure_line
+from batcher.outputs.places import Places
+from batcher.outputs.table import Shape, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from batcher.inputs.formats.defaults import Defaults
+    from batcher.outputs.joining import Chunk, Taken
+
+EXTENSIONS: Final = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+"""How the name of a table ends, and what it is (as in `ledger.names.TABLE_ENDS`)."""
+TABLES: Final = ("csv", "tsv", "json", "jsonl", "parquet", "arrow")
+FORMATS: Final = (*TABLES, "openai-batch", "messages")
+SQLITE: Final = "sqlite:"
+_TYPED: Final = frozenset({"parquet", "arrow"})
+
+
+def table_of(output: str) -> str | None:
+    """The format of the table that a name of a run's output asks for; `None` for results."""
+    return "sqlite" if output.startswith(SQLITE) else EXTENSIONS.get(Path(output).suffix.lower())
+
+
+def check_format(form: str) -> None:
+    """Raise ConfigError (78) if the library that writes a format is not there."""
+    if form in _TYPED and find_spec("pyarrow") is None:
+        raise ConfigError(f"a {form} table: pyarrow is not installed; pip install 'batcher[data]'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What is to be made, and where it goes: a path, or `sqlite:` and one. `guard` and `keep` are as in `Shape`.
+
+    `fields` are those that `parsed` has by its schema; `defaults` what the run said for its lines, for `messages`.
+    """
+
+    form: str
+    output: str
+    keep: Sequence[str] | None = None
+    guard: bool = True
+    table: str = "answers"
+    fields: Sequence[str] = ()
+    defaults: Defaults | None = None
+
+
+@dataclass(slots=True)
+class Written:
+    """What came of it: rows or lines in the file, failures in the file of errors, lines left out."""
+
+    rows: int = 0
+    failures: int = 0
+    left_out: int = 0
+
+
+def export(
+    what: Export,
+    results: BinaryIO,
+    errors: BinaryIO | None,
+    taken: Taken | None,
+    checkpoint: Callable[[], object] = bool,
+) -> Written:
+    """Read results and make the file. `taken` is the input, if the rows are to be its.
+
+    Raises UsageError, InputError, OutputError (73) and OutputIOError (74); what was there before is there then.
+    """
+    check_format(what.form)
+    places = Places(results, errors, checkpoint)
+
+    def chunks() -> Iterator[Chunk]:
+        for chunk in joined(places, taken, what.keep):
+            checkpoint()
+            yield chunk
+
+    try:
+        places.read()
+        columns = Columns(dict.fromkeys(what.fields))
+        if what.output.startswith(SQLITE):
+            from batcher.outputs.database import upsert
+
+            path = Path(what.output.removeprefix(SQLITE))
+            return Written(upsert(path, what.table, chunks(), columns))
+        path = real(Path(what.output), follow=True)
+        if holds_results(path):
+            raise OutputError(f"{path}: holds results of batcher, which are not written over; name another -o")
+        if what.form in TABLES:
+            return _table(path, Shape(form=what.form, guard=what.guard, columns=columns), chunks)
+        if what.form == "messages":
+            return _messages(path, what, chunks, taken)
+        return _batch(path, chunks)
+    except OSError as error:
+        raise OutputIOError(f"{what.output}: cannot be written: {error.strerror or error}") from error
+
+
+def _table(path: Path, shape: Shape, chunks: Callable[[], Iterator[Chunk]]) -> Written:
+    with _replacing(path) as fd:
+        rows = write_table(chunks, shape, fd, lambda: os.ftruncate(fd, 0))
+    os.close(fd)
+    return Written(rows)
+
+
+def _messages(path: Path, what: Export, chunks: Callable[[], Iterator[Chunk]], taken: Taken | None) -> Written:
+    if taken is None or what.defaults is None:
+        raise UsageError("training chats are made of prompts and answers: say with --input what was asked")
+    written = Written()
+    with _replacing(path) as fd:
+        for chunk in chunks():
+            made = [
+                chat_line(line, record, what.defaults, taken.repeat)
+                for line, record in zip(chunk.lines, chunk.records, strict=True)
+            ]
+            lines = [line for line in made if line is not None]
+            written.rows += len(lines)
+            written.left_out += len(made) - len(lines)
+            disk.write_all(fd, b"".join(lines))
+    os.close(fd)
+    return written
+
+
+def _batch(path: Path, chunks: Callable[[], Iterator[Chunk]]) -> Written:
+    """Answers go into one file, and failures into one beside it, which is there only if there are some."""
+    written = Written()
+    beside = errors_path(path)
+    _check_batch(beside)
+    with ExitStack() as stack:
+        fd, failed = stack.enter_context(_replacing(path)), stack.enter_context(_replacing(beside))
+        for chunk in chunks():
+            answers = [answer_line(record) for record in chunk.records if record and "error" not in record]
+            failures = [failure_line(record) for record in chunk.records if "error" in record]
+            written.rows += len(answers)
+            written.failures += len(failures)
+            written.left_out += len(chunk.records) - len(answers) - len(failures)
+            disk.write_all(fd, b"".join(answers))
+            disk.write_all(failed, b"".join(failures))
+    os.close(fd)
+    os.close(failed)
+    if not written.failures:
+        beside.unlink(missing_ok=True)
+    return written
+
+
+def _check_batch(path: Path) -> None:
+    """Raise OutputError if something else than failures of a batch has their name."""
+    if not os.path.lexists(path):
+        return
+    with os.fdopen(open_regular(path), "rb") as file:
+        line = file.readline(1 << 20)
+    if line and b'"custom_id":' not in line:
+        raise OutputError(f"{path}: holds something else than a batch's failures, which go there; name another -o")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[int]:
+    """As `disk.replacing`, of a regular file that keeps its mode; complains of what is none before anything is read."""
+    mode = None
+    if path.exists():
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OutputError(f"{path}: is no regular file; name another -o")
+        mode = stat.S_IMODE(status.st_mode)
+    with disk.replacing(path) as fd:
+        if mode is not None:
+            os.fchmod(fd, mode)
+        yield fd

@@ -1,0 +1,182 @@
+"""Where the line of each row of an input stands, in the results or among the failures: 8 bytes of memory a row.
+
+A line stands under its `seq`. Whoever asks for a row sees by the id on the line whether it is that row's; where the
+input has changed since, the line is found by the id, for which all ids are read once: 30 bytes more a row.
+
+Reads what is there, without a lock: a line that is half written, or no result, is passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from batcher.inputs.done import DoneIds
+from batcher.ledger.errors import failed_id
+from batcher.ledger.recovery import parse, read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_HEAD: Final = re.compile(rb'\{"id":"([^"\\]*)","seq":([0-9]{1,9}),"hash":"[0-9a-f]{16}"[,}]')
+_FAILURE: Final = re.compile(
+    rb'\{"id":"[^"\\]*","seq":([0-9]{1,9}),(?:"file":"[^"\\]*",)?(?:"(?:line|row)":[0-9]+,)?"error":\{"class"'
+)
+_PIECE: Final = 1 << 18
+_FARTHEST: Final = 1 << 28
+"""Numbers under which a line is kept: memory grows with the highest. What lies beyond is found by its id."""
+_NEAR: Final = 1 << 16
+"""Bytes between two lines that are read over rather than begun anew."""
+_TAIL: Final = 1 << 12
+"""Bytes in which a last line is looked for at first."""
+NOWHERE: Final = 0
+
+
+@dataclass(slots=True)
+class Places:
+    """Call `read` once, then ask. A place is a number that says nothing, `NOWHERE` where there is no line.
+
+    `checkpoint` is called now and then; what it raises ends the reading. Raises OSError.
+    """
+
+    results: BinaryIO
+    errors: BinaryIO | None = None
+    checkpoint: Callable[[], object] = bool
+    count: int = 0
+    """Results that were found."""
+    strays: list[int] = field(default_factory=list)
+    """Places of lines whose number another line has, or that have none that can be kept."""
+    _at: array[int] = field(default_factory=lambda: array("Q"))
+    _ids: DoneIds | None = None
+
+    def read(self) -> None:
+        """Note where all lines stand; of failures of one row the last holds, and only where it has no result."""
+        for _, seq, place in self._results():
+            self.count += 1
+            if 0 <= seq < _FARTHEST and not self.of(seq):
+                self._put(seq, place)
+            else:
+                self.strays.append(place)
+        for seq, place in self._failures():
+            if 0 <= seq < _FARTHEST and (not (known := self.of(seq)) or _is_failure(known)):
+                self._put(seq, place)
+
+    def __len__(self) -> int:
+        """One more than the highest number that has a line."""
+        return len(self._at)
+
+    def of(self, seq: int) -> int:
+        """The place of the line under this number."""
+        return self._at[seq] if seq < len(self._at) else NOWHERE
+
+    def of_id(self, ident: str) -> int:
+        """The place of the line of this id; the first time all ids are read."""
+        if self._ids is None:
+            self._ids = self._all_ids()
+        return int(self._ids.get(ident) or "0", 16)
+
+    def lines(self, places: Sequence[int]) -> list[bytes]:
+        """The lines at these places, in their order, and nothing for `NOWHERE`; neighbours are read together."""
+        found = [b""] * len(places)
+        order = sorted(range(len(places)), key=places.__getitem__)
+        wanted = [(places[number], number) for number in order if places[number]]
+        failures = [one for one in wanted if one[0] & 1] if self.errors is not None else []
+        if failures:
+            assert self.errors is not None
+            _fetch(self.errors.fileno(), failures, found)
+            wanted = [one for one in wanted if not one[0] & 1]
+        _fetch(self.results.fileno(), wanted, found)
+        return found
+
+    def _results(self) -> Iterator[tuple[str | bytes, int, int]]:
+        """(id, number, place) of each line that is a result."""
+        offset = 0
+        for line in _lines(self.results, self.checkpoint):
+            match = _HEAD.match(line)
+            if match is not None and line[-2:] == b"}\n":
+                yield match[1], int(match[2]), offset + 1 << 1
+            elif line[-1:] == b"\n" and (identity := parse(line)) is not None:
+                yield identity[0], (read_record(line) or {})["seq"], offset + 1 << 1
+            offset += len(line)
+
+    def _failures(self) -> Iterator[tuple[int, int]]:
+        """(number, place) of each line that is a failure."""
+        if self.errors is None:
+            return
+        offset = 0
+        for line in _lines(self.errors, self.checkpoint):
+            match = _FAILURE.match(line)
+            if match is not None and line[-2:] == b"}\n":
+                yield int(match[1]), offset + 1 << 1 | 1
+            elif line[-1:] == b"\n" and failed_id(line) is not None:
+                seq = (read_record(line) or {}).get("seq")
+                yield seq if type(seq) is int else -1, offset + 1 << 1 | 1
+            offset += len(line)
+
+    def _put(self, seq: int, place: int) -> None:
+        if seq >= len(self._at):
+            self._at.frombytes(bytes(8 * (seq + 1 - len(self._at))))
+        self._at[seq] = place
+
+    def _all_ids(self) -> DoneIds:
+        """Where the line of each id stands, in the place of the hash that is mostly kept there."""
+        found, failed = DoneIds(), DoneIds()
+        for ident, _, place in self._results():
+            found.add(ident, f"{place:016x}")
+        if self.errors is None:
+            return found
+        for turn in ("last", "all"):
+            offset = 0
+            for line in _lines(self.errors, self.checkpoint):
+                where = f"{offset + 1 << 1 | 1:016x}"
+                offset += len(line)
+                about = failed_id(line) if line[-1:] == b"\n" else None
+                if about is None:
+                    continue
+                if turn == "last":
+                    failed.discard(about)
+                    failed.add(about, where)
+                elif failed.get(about) == where:
+                    found.add(about, where)
+        return found
+
+
+def _is_failure(place: int) -> bool:
+    return bool(place & 1)
+
+
+def _lines(file: BinaryIO, checkpoint: Callable[[], object]) -> Iterator[bytes]:
+    file.seek(0)
+    while lines := file.readlines(_PIECE):
+        checkpoint()
+        yield from lines
+
+
+def _fetch(fd: int, wanted: list[tuple[int, int]], found: list[bytes]) -> None:
+    """Put the lines at these places of a file, in ascending order, where they are wanted."""
+    start = 0
+    while start < len(wanted):
+        first = last = wanted[start][0] >> 1
+        end = start + 1
+        while end < len(wanted) and (wanted[end][0] >> 1) - last <= _NEAR:
+            last = wanted[end][0] >> 1
+            end += 1
+        data = os.pread(fd, last - first + _TAIL, first - 1)
+        for place, number in wanted[start:end]:
+            begin = (place >> 1) - first
+            close = data.find(b"\n", begin)
+            found[number] = data[begin:close] if close >= 0 else _long_line(fd, (place >> 1) - 1, data[begin:])
+        start = end
+
+
+def _long_line(fd: int, offset: int, pieces: bytes) -> bytes:
+    """The line of which the beginning is known."""
+    read = [pieces]
+    offset += len(pieces)
+    while (piece := os.pread(fd, _NEAR, offset)) and b"\n" not in piece:
+        read.append(piece)
+        offset += len(piece)
+    return b"".join([*read, piece.partition(b"\n")[0]])
