@@ -114,7 +114,8 @@ class Options:
     second, 0 for none; `runaway` is whether an answer that only repeats itself is "cut" off or "keep"s coming;
     `keep_alive` is Ollama's ("" leaves it to the server). `errors` defaults to a file beside the results, `max_wait` to
     15 s before the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say
-    otherwise. `input_format`, `encoding` (of text) and `sql` (for a database) say how inputs are read. `keep` names the
+    otherwise; `pack` embedding inputs go in one request, as many as are found to be best if it is None or "auto".
+    `input_format`, `encoding` (of text) and `sql` (for a database) say how inputs are read. `keep` names the
     columns of the input that a table has, None for all; `table` is the one of a database; `formula_guard` keeps
     spreadsheets from running cells. `schema` is what answers have to fit: JSON, the path of a file with it, or a
     class with `model_json_schema`; with `json` any object does. What does not is asked again `schema_retries` times.
@@ -149,7 +150,7 @@ class Options:
     json: bool = False
     schema_retries: int = 2
     stream: bool = True
-    pack: int = 1
+    pack: int | None = None
     limit: int | None = None
     limit_new: int | None = None
     sample: int | None = None
@@ -292,6 +293,14 @@ def duration(text: str) -> float:
     return total
 
 
+def pack_size(value: str | int) -> int | None:
+    """Read `auto`, which is None, or a number. Raises ValueError, which repeats no text."""
+    text = str(value).strip().lower()
+    if text != "auto" and not (re.fullmatch(r"\d{1,6}", text) and int(text) > 0):
+        raise ValueError("must be auto, or a number of at least 1")
+    return None if text == "auto" else int(text)
+
+
 def amount(value: str | float) -> float:
     """Read `500`, `30k` or `2m` (millions), as a number. Raises ValueError, which repeats no text."""
     match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)([km]?)", str(value).strip().lower())
@@ -307,5 +316,6 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "rpm": amount,
     "tpm": amount,
     "keep_alive": str,
+    "pack": pack_size,
 }
 """Options that may be given as text or as a number, and how they are read."""

@@ -41,12 +41,12 @@ ROOMS: dict[str, Room] = {
         may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
         doors={"destination", "engine", "runner", "signals", "stops", "wiring"},
     ),
-    "exchange": Room(may={"wire"}, doors={"dialogue", "packing", "seam", "timeouts", "workers"}),
+    "exchange": Room(may={"policy", "wire"}, doors={"dialogue", "packing", "seam", "timeouts", "workers"}),
     "policy": Room(
         may=set(),
         doors={
             "backlog", "breaker", "judge", "lane", "lastlook", "limit.concurrency", "pace.estimate", "pace.pacing",
-            "quota", "retry", "scheduler",
+            "packs", "quota", "retry", "scheduler",
         },
     ),
     "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "urls"}),
@@ -232,9 +232,12 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "pace.granted": set(),
         "pace.pacing": {"pace.bucket", "pace.estimate", "pace.granted"},
         "pace.statement": set(),
+        "packs": set(),
         "quota": set(),
         "retry": set(),
-        "scheduler": {"backlog", "dispatch", "history", "judge", "lane", "lastlook", "quota", "retry", "suspects"},
+        "scheduler": {
+            "backlog", "dispatch", "history", "judge", "lane", "lastlook", "packs", "quota", "retry", "suspects",
+        },
         "service": {"evidence", "retry", "setback"},
         "setback": {"evidence", "suspects"},
         "suspects": {"history"},

@@ -17,7 +17,7 @@ from batcher.inputs.formats import parse_job
 from batcher.inputs.intake import Intake
 from batcher.model import Api
 from batcher.redaction import printable
-from batcher.running.wiring import defaults_for, fits_of, ready, recipe_of, source_for
+from batcher.running.wiring import defaults_for, fits_of, packs_for, ready, recipe_of, source_for
 from batcher.servers.urls import find_servers, one_api
 
 if TYPE_CHECKING:
@@ -55,7 +55,11 @@ def preview(inputs: str | tuple[str, ...], options: Options, environ: Mapping[st
         needs_model=False,
     )
     calls = packing.calls(
-        intake.jobs(source.all_lines()), api, partial(_tell_job, source), stream=options.stream, size=options.pack
+        intake.jobs(source.all_lines()),
+        api,
+        partial(_tell_job, source),
+        stream=options.stream,
+        packs=packs_for(options),
     )
     endpoint = servers[0].endpoint(api, {})
     for call in islice((call for call in calls if call is not None), SHOWN):

@@ -14,7 +14,7 @@ import click
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, server_options
 from batcher.commands.values import Duration, KeyValue, Parsed
 from batcher.failures import FLAGS, Exit, LockedError, OutputError, UsageError
-from batcher.options import Concurrency, MaxErrors, amount
+from batcher.options import Concurrency, MaxErrors, amount, pack_size
 
 if TYPE_CHECKING:
     from batcher.running.destination import Destination
@@ -90,7 +90,14 @@ _FILE = click.Path(path_type=Path)
     help="How often an answer that does not fit is asked again, with what is wrong about it.",
 )
 @option("--stream/--no-stream", default=True, help="Ask for streamed answers (default), or for whole ones.")
-@option("--pack", type=click.IntRange(1), default=1, show_default=True, help="Embedding inputs in one request.")
+@option(
+    "--pack",
+    type=Parsed("texts", pack_size),
+    default="auto",
+    show_default=True,
+    metavar="auto|N",
+    help="Embedding inputs in one request: as many as are found to be best, or N.",
+)
 @option("--embedding-format", type=click.Choice(["float", "base64"]), default="float", show_default=True)
 @option("--raw", is_flag=True, help="Add the server's whole response object to each line.")
 @option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
@@ -11,34 +12,59 @@ from batcher.exchange import answers
 from batcher.exchange.dialogue import conclude
 from batcher.failures import LineError
 from batcher.model import Call, Completion, Job, Kind, Result
+from batcher.policy.packs import ALONE, PER_TEXT
 from batcher.wire.dialects import DIALECTS, call_for, path_for
 from batcher.wire.dialects.vectors import inputs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from batcher.attempt import Attempt
-    from batcher.model import Api, Endpoint
+    from batcher.model import Api, Endpoint, Json
+    from batcher.policy.packs import Packs, Size
 
 OPEN_PACKS = 16
 """Packs that may be filling at once: jobs that cannot share a call wait for company this far."""
 
 
+@dataclass(slots=True)
+class _Pack:
+    """Jobs on their way into one call; `size` says how many."""
+
+    size: Size
+    jobs: list[Job] = field(default_factory=list)
+    texts: int = 0
+    work: float = 0.0
+
+    def has_room(self, texts: int, work: float) -> bool:
+        return not self.jobs or (self.texts + texts <= self.size.texts and self.work + work <= self.size.work)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another job like these would not fit."""
+        return self.texts >= self.size.texts or self.work + self.work / len(self.jobs) > self.size.work
+
+
 def calls(
-    jobs: Iterable[Job | None], api: Api, reject: Callable[[Job, LineError], None], *, stream: bool, size: int = 1
+    jobs: Iterable[Job | None],
+    api: Api,
+    reject: Callable[[Job, LineError], None],
+    *,
+    stream: bool,
+    packs: Packs | None = None,
 ) -> Iterator[Call | None]:
-    """Turn jobs into calls, packing up to `size` embedding jobs that ask for the same thing into each.
+    """Turn jobs into calls, packing as many embedding jobs that ask for the same thing into each as `packs` says.
 
     None in `jobs` means that nothing has arrived yet; packs that are filling leave at once then, rather than wait.
     A job that its endpoint cannot express goes to `reject`.
     """
-    filling: dict[bytes, list[Job]] = {}
+    filling: dict[Hashable, _Pack] = {}
     for job in jobs:
         if job is None:
-            yield from _encoded(filling.values(), api, reject)
+            yield from _encoded([pack.jobs for pack in filling.values()], api, reject)
             filling.clear()
             yield None
-        elif size < 2 or job.kind is not Kind.EMBED or job.body is not None:
+        elif packs is None or job.kind is not Kind.EMBED or job.body is not None:
             try:
                 call = call_for((job,), api, stream=stream)
             except LineError as error:
@@ -46,14 +72,24 @@ def calls(
             else:
                 yield call
         else:
-            key = _key(job, api)
-            pack = filling.setdefault(key, [])
-            pack.append(job)
-            is_full = sum(len(inputs_of(one)) for one in pack) >= size
-            if is_full or len(filling) > OPEN_PACKS:
-                oldest = key if is_full else next(iter(filling))
-                yield from _encoded([filling.pop(oldest)], api, reject)
-    yield from _encoded(filling.values(), api, reject)
+            path = path_for(job, api)
+            size, texts, work = packs.size(job.model, path), *_weight(job)
+            if texts >= size.texts or ALONE * work >= size.work:
+                yield from _encoded([[job]], api, reject)
+                continue
+            key = _key(job, path)
+            pack = filling.get(key)
+            if pack is None or not pack.has_room(texts, work):
+                if pack is not None:
+                    yield from _encoded([filling.pop(key).jobs], api, reject)
+                pack = filling[key] = _Pack(size)
+            pack.jobs.append(job)
+            pack.texts += texts
+            pack.work += work
+            if pack.is_full or len(filling) > OPEN_PACKS:
+                oldest = key if pack.is_full else next(iter(filling))
+                yield from _encoded([filling.pop(oldest).jobs], api, reject)
+    yield from _encoded([pack.jobs for pack in filling.values()], api, reject)
 
 
 def halves(call: Call, api: Api) -> tuple[Call, Call]:
@@ -112,12 +148,27 @@ def _encoded(packs: Iterable[list[Job]], api: Api, reject: Callable[[Job, LineEr
                 yield from _encoded([[job] for job in pack], api, reject)
 
 
-def _key(job: Job, api: Api) -> bytes:
+def _key(job: Job, path: str) -> Hashable:
     """Jobs with equal keys may share a call."""
+    if not (job.params or job.options or job.extra):
+        return path, job.model
     return codec.dumps(
-        (path_for(job, api), job.model, dict(job.params), dict(job.options), dict(job.extra)),
-        option=orjson.OPT_SORT_KEYS,
+        (path, job.model, dict(job.params), dict(job.options), dict(job.extra)), option=orjson.OPT_SORT_KEYS
     )
+
+
+def _weight(job: Job) -> tuple[int, float]:
+    """How many inputs a job has, and about what `policy.packs` will count them for."""
+    content = job.content
+    if type(content) is str:
+        return 1, PER_TEXT + (len(content) if content.isascii() else len(content.encode("utf-8", "surrogatepass")))
+    inputs = inputs_of(job)
+    return len(inputs), sum(PER_TEXT + _bytes(one) for one in inputs)
+
+
+def _bytes(value: Json) -> int:
+    """Of a text; of tokens as many as they take in JSON, about."""
+    return len(value.encode("utf-8", "surrogatepass")) if type(value) is str else 6 * len(value)
 
 
 def _result(call: Call, endpoint: Endpoint, attempt: Attempt, job: Job, completion: Completion | None) -> Result:

@@ -196,6 +196,8 @@ class Backlog:
                 break
             self._made.append(call)
             size += len(call.body)
+            if len(call.jobs) > 1:
+                break  # how large the next pack may be is known when that goes
         return bool(self._made)
 
     def peek(self) -> None:

@@ -153,7 +153,9 @@ class Engine:
             self._wake_consumer()
             return
         if verdict is Verdict.SPLIT:
-            self.scheduler.requeue(*packing.halves(call, endpoint.api))
+            halves = packing.halves(call, endpoint.api)
+            self.scheduler.packs.split(call, halves, attempt.failure)
+            self.scheduler.requeue(*halves)
         self._fill()
 
     def _goes_on(self, call: Call, attempt: Attempt) -> bool:

@@ -216,7 +216,8 @@ class Run:
         )
         scheduler.proven = len(ledger) > 0
         if source.is_regular:
-            scheduler.look.reread = reread(self.options, server, lambda wanted: intake.again(source.lines(), wanted))
+            again = lambda wanted: intake.again(source.lines(), wanted)  # noqa: E731 - two lines else
+            scheduler.look.reread = reread(self.options, server, scheduler.packs, again)
         engine = Engine(
             scheduler,
             exchanges_for(self.options, server),

@@ -29,6 +29,7 @@ from batcher.policy.lane import Lane
 from batcher.policy.limit.concurrency import START, AdaptiveLimit, FixedLimit
 from batcher.policy.pace.estimate import counts_in_full
 from batcher.policy.pace.pacing import Pacing
+from batcher.policy.packs import FixedPacks, FoundPacks
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from batcher.options import Options
     from batcher.policy.lastlook import Reread
     from batcher.policy.limit.concurrency import Limit
+    from batcher.policy.packs import Packs
     from batcher.servers.contact import Contact
 
 SHAPES: Final = 1000
@@ -173,7 +175,8 @@ def scheduler_for(
         reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, row=job.row, failure=failure))
 
     concurrency = concurrency_for(options, server)
-    calls = packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, size=options.pack)
+    packs = packs_for(options)
+    calls = packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, packs=packs)
     return Scheduler(
         Backlog(calls, stretch=STRETCH),
         [
@@ -183,11 +186,15 @@ def scheduler_for(
         RetryPolicy(retries=options.retries),
         RetryQuota(),
         random.Random(),
+        packs=packs,
     )
 
 
 def reread(
-    options: Options, server: Contact, jobs: Callable[[Iterator[tuple[int, int]]], Iterator[tuple[Job, int] | None]]
+    options: Options,
+    server: Contact,
+    packs: Packs,
+    jobs: Callable[[Iterator[tuple[int, int]]], Iterator[tuple[Job, int] | None]],
 ) -> Reread:
     """What makes calls anew of jobs that were refused too often to be kept. `jobs` reads them again."""
 
@@ -200,11 +207,16 @@ def reread(
                     sent[found[0].seq] = found[1]
                 yield None if found is None else found[0]
 
-        made = packing.calls(read(), server.endpoint.api, lambda *_: None, stream=options.stream, size=options.pack)
+        made = packing.calls(read(), server.endpoint.api, lambda *_: None, stream=options.stream, packs=packs)
         for call in made:
             yield None if call is None else (call, max(sent.pop(job.seq) for job in call.jobs))
 
     return calls
+
+
+def packs_for(options: Options) -> Packs:
+    """How many embedding inputs go into one call."""
+    return FoundPacks() if options.pack is None else FixedPacks(options.pack)
 
 
 def _pacing(options: Options, endpoint: Endpoint) -> Pacing:

@@ -155,9 +155,8 @@ def _check_body(body: dict[str, Json], kind: Kind, path: str) -> None:
     elif kind is Kind.RESPONSES:
         check_items(body.get("input"))
     elif path == "/v1/completions" and type(body.get("prompt")) is list:
-        check_input(
-            body["prompt"], "prompt", may_be_empty=False
-        )  # several prompts, or tokens: as an embedding input has them
+        # several prompts, or tokens: as an embedding input has them
+        check_input(body["prompt"], "prompt", "nothing would be generated")
     else:
         check_prompt(body.get("prompt"))
 
