@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 _CHOICES: Final = {
     "embedding_format": ("float", "base64"),
+    "vectors_dtype": ("float32", "float16"),
     "durability": ("off", "batch", "each"),
     "on_change": ("error", "rerun", "keep"),
     "runaway": ("cut", "keep"),
@@ -31,6 +32,7 @@ _LEAST: Final = {
     "slots": 1,
     "limit": 1,
     "limit_new": 1,
+    "dimensions": 1,
     "sample": 1,
     "repeat": 1,
     "estimate": 1,
@@ -39,7 +41,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
 _THOUSANDS: Final = {"": 1.0, "k": 1e3, "m": 1e6}
 _KEEP_ALIVE = re.compile(r"|-1|0|(?:\d+(?:\.\d+)?(?:ms|s|m|h))+|\d+")
 
-PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors"})
+PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "vectors"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,11 @@ class Options:
 
     `concurrency`, `rpm` (requests a minute) and `tpm` (tokens a minute) hold for each server. `min_speed` is tokens a
     second, 0 for none; `runaway` is whether an answer that only repeats itself is "cut" off or "keep"s coming;
-    `keep_alive` is Ollama's ("" leaves it to the server). `errors` defaults to a file beside the results, `max_wait` to
-    15 s before the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say
-    otherwise; `pack` embedding inputs go in one request, as many as are found to be best if it is None or "auto".
+    `keep_alive` is Ollama's ("" leaves it to the server). `prefix` goes before each text that is embedded, the server
+    is asked for `dimensions`, and `normalize` gives all vectors length 1; `vectors` is an array of them that is made at
+    the end, in numbers of `vectors_dtype`. `errors` defaults to a file beside the results, `max_wait` to 15 s before
+    the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say otherwise;
+    `pack` embedding inputs go in one request, as many as are found to be best if it is None or "auto".
     `input_format`, `encoding` (of text) and `sql` (for a database) say how inputs are read. `keep` names the
     columns of the input that a table has, None for all; `table` is the one of a database; `formula_guard` keeps
     spreadsheets from running cells. `schema` is what answers have to fit: JSON, the path of a file with it, or a
@@ -140,6 +144,8 @@ class Options:
     prompt: str | None = None
     messages: str | None = None
     embed: str | None = None
+    prefix: str = ""
+    dimensions: int | None = None
     system: str | None = None
     id_field: str | None = None
     model_field: str | None = None
@@ -193,6 +199,9 @@ class Options:
     atomic: bool = False
     raw: bool = False
     embedding_format: str = "float"
+    vectors: Path | None = None
+    vectors_dtype: str = "float32"
+    normalize: bool = False
     keep: tuple[str, ...] | None = None
     table: str = "answers"
     formula_guard: bool = True

@@ -34,11 +34,14 @@ class Room(NamedTuple):
 # fmt: off
 ROOMS: dict[str, Room] = {
     "commands": Room(
-        may={TOP, "running", "exchange", "servers", "ledger", "view", "inputs", "outputs", "wire", "simulator"},
+        may={
+            TOP, "running", "exchange", "servers", "ledger", "view", "inputs", "outputs", "vectors", "wire",
+            "simulator",
+        },
         doors={"check", "export", "models", "run", "simulate", "verify"},  # `cli` loads them by name
     ),
     "running": Room(
-        may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
+        may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "vectors", "wire"},
         doors={"destination", "engine", "runner", "signals", "stops", "wiring"},
     ),
     "exchange": Room(may={"policy", "wire"}, doors={"dialogue", "packing", "seam", "timeouts", "workers"}),
@@ -57,7 +60,8 @@ ROOMS: dict[str, Room] = {
             "recovery", "repair", "seal", "state", "stream", "vectors", "verification", "writer",
         },
     ),
-    "outputs": Room(may={"inputs", "ledger"}, doors={"columns", "export", "joining"}),
+    "outputs": Room(may={"inputs", "ledger", "vectors"}, doors={"arrays", "columns", "export", "joining"}),
+    "vectors": Room(may={"inputs", "ledger"}, doors={"numbers", "store"}),
     "view": Room(may=set(), doors={"observer", "progress", "summary"}),
     "inputs": Room(
         may=set(),
@@ -193,16 +197,18 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "outputs": {
         "__init__": set(),
+        "arrays": {"joining", "places", "replacing"},
         "chats": {"openaibatch"},
         "columnar": {"types"},
         "columns": {"joining"},
         "database": {"columns", "joining", "values"},
         "delimited": {"values"},
-        "export": {"chats", "columns", "database", "joining", "openaibatch", "places", "table"},
+        "export": {"arrays", "chats", "columns", "database", "joining", "openaibatch", "places", "replacing", "table"},
         "joining": {"places"},
         "objects": set(),
         "openaibatch": set(),
         "places": set(),
+        "replacing": set(),
         "table": {"columnar", "columns", "delimited", "joining", "objects"},
         "types": {"values"},
         "values": set(),
@@ -246,22 +252,23 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
         "announcement": set(),
         "copies": {"requests"},
-        "destination": set(),
+        "destination": {"vectors"},
         "engine": {"omissions"},
         "estimate": set(),
         "holds": set(),
         "omissions": set(),
         "preparation": {"resumption", "statekeeper", "wiring"},
-        "recorder": {"copies"},
+        "recorder": {"copies", "vectors"},
         "requests": set(),
         "resumption": set(),
         "runner": {
             "announcement", "copies", "destination", "engine", "estimate", "holds", "preparation", "recorder",
-            "signals", "statekeeper", "stops", "wiring",
+            "signals", "statekeeper", "stops", "vectors", "wiring",
         },
         "signals": set(),
         "statekeeper": set(),
         "stops": set(),
+        "vectors": set(),
         "wiring": set(),
     },
     "servers": {
@@ -330,6 +337,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "summary": {"block", "sums"},
         "sums": {"histogram"},
     },
+    "vectors": {"__init__": set(), "numbers": set(), "store": {"numbers"}},
     "wire": {
         "__init__": set(),
         "connections": set(),

@@ -49,7 +49,7 @@ def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
     """Fill in what is not said with what the last run on these results was told, by its state file."""
     from batcher.inputs.recipe import Recipe
 
-    told = {name: run.get(name) for name in ("model", "system", "aliases")} | {"path": run.get("endpoint")}
+    told = {name: run.get(name) for name in ("model", "system", "aliases", "prefix")} | {"path": run.get("endpoint")}
     if not (said.params or said.extra):
         told |= {"params": run.get("params"), "extra": run.get("extra")}
     if not said.options:

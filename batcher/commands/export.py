@@ -107,10 +107,11 @@ class Sources:
 
     def export(self, what: Export, options: Options, environ: Mapping[str, str]) -> Written:
         """Make it. Raises what `export` raises, and OutputError for results that cannot be read."""
-        from batcher.ledger.names import state_path
+        from batcher.ledger.names import state_path, vectors_path
         from batcher.ledger.neighbours import former_errors
         from batcher.ledger.state import read
         from batcher.running.wiring import defaults_for
+        from batcher.vectors.store import Store
 
         results, inputs = self.results, self.inputs
         state, note = read(state_path(results)) if results.name else (None, None)
@@ -131,7 +132,10 @@ class Sources:
             defaults = replace(defaults, files_root=Path(taken.source.path).absolute().parent)
         _keep_apart(what.output, {results: "the results", path: "the errors file"}, taken)
         fields = fields_of(defaults.params.get("format"))
-        return export(replace(what, fields=fields, defaults=defaults), file, failures, taken)
+        what = replace(what, fields=fields, defaults=defaults)
+        if vectors_path(results).exists():
+            what = replace(what, store=self.stack.enter_context(Store.open_to_read(vectors_path(results))))
+        return export(what, file, failures, taken)
 
 
 def _known(state: State | None) -> tuple[str, ...]:

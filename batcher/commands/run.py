@@ -98,6 +98,21 @@ _FILE = click.Path(path_type=Path)
     metavar="auto|N",
     help="Embedding inputs in one request: as many as are found to be best, or N.",
 )
+@option("--dimensions", type=click.IntRange(1), metavar="N", help="Ask for vectors of so many numbers.")
+@option("--normalize", is_flag=True, help="Give all vectors length 1.")
+@option(
+    "--prefix", default="", metavar="TEXT", help="What goes before each text that is embedded: 'search_document: '."
+)
+@option(
+    "--vectors", type=_FILE, metavar="FILE.npy", help="Keep vectors in a store, and make an array of them at the end."
+)
+@option(
+    "--vectors-dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="The numbers of --vectors.",
+)
 @option("--embedding-format", type=click.Choice(["float", "base64"]), default="float", show_default=True)
 @option("--raw", is_flag=True, help="Add the server's whole response object to each line.")
 @option(
@@ -183,7 +198,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
     occupy()
     harden()
     options = options_from(values)
-    results = _results_path(input, output)
+    results = _results_path(input, output, options.vectors)
     if values["dry_run"]:
         from batcher.commands.preview import preview
 
@@ -235,7 +250,7 @@ def _calm_the_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _results_path(inputs: str | tuple[str, ...], output: str | None) -> Path | None:
+def _results_path(inputs: str | tuple[str, ...], output: str | None, vectors: Path | None) -> Path | None:
     """Where the results go; None is standard output."""
     from batcher.inputs.compression import EXTENSIONS
     from batcher.inputs.parts import is_pattern
@@ -245,6 +260,10 @@ def _results_path(inputs: str | tuple[str, ...], output: str | None) -> Path | N
         return None
     if output is not None:
         return Path(output)
+    if vectors is not None:
+        from batcher.ledger.names import table_results_path
+
+        return table_results_path(vectors)
     if input_name == "-":
         raise UsageError("with input from stdin, say where the results go: -o FILE, or -o - for stdout")
     path = Path(input_name)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import stat
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +14,13 @@ from batcher.inputs.opening import open_regular, real
 from batcher.ledger import disk
 from batcher.ledger.names import errors_path
 from batcher.ledger.neighbours import holds_results
+from batcher.outputs.arrays import fill
 from batcher.outputs.chats import chat_line
 from batcher.outputs.columns import Columns
 from batcher.outputs.joining import joined
 from batcher.outputs.openaibatch import answer_line, failure_line
 from batcher.outputs.places import Places
+from batcher.outputs.replacing import replacing
 from batcher.outputs.table import Shape, write_table
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from batcher.inputs.formats.defaults import Defaults
     from batcher.outputs.joining import Chunk, Taken
+    from batcher.vectors.store import Store
 
 EXTENSIONS: Final = {
     ".csv": "csv",
@@ -70,6 +72,8 @@ class Export:
     table: str = "answers"
     fields: Sequence[str] = ()
     defaults: Defaults | None = None
+    store: Store | None = None
+    """Where the vectors are that lines name."""
 
 
 @dataclass(slots=True)
@@ -98,6 +102,8 @@ def export(
     def chunks() -> Iterator[Chunk]:
         for chunk in joined(places, taken, what.keep):
             checkpoint()
+            if what.store is not None:
+                fill(chunk.records, what.store)
             yield chunk
 
     try:
@@ -121,7 +127,7 @@ def export(
 
 
 def _table(path: Path, shape: Shape, chunks: Callable[[], Iterator[Chunk]]) -> Written:
-    with _replacing(path) as fd:
+    with replacing(path) as fd:
         rows = write_table(chunks, shape, fd, lambda: os.ftruncate(fd, 0))
     os.close(fd)
     return Written(rows)
@@ -131,7 +137,7 @@ def _messages(path: Path, what: Export, chunks: Callable[[], Iterator[Chunk]], t
     if taken is None or what.defaults is None:
         raise UsageError("training chats are made of prompts and answers: say with --input what was asked")
     written = Written()
-    with _replacing(path) as fd:
+    with replacing(path) as fd:
         for chunk in chunks():
             made = [
                 chat_line(line, record, what.defaults, taken.repeat)
@@ -151,7 +157,7 @@ def _batch(path: Path, chunks: Callable[[], Iterator[Chunk]]) -> Written:
     beside = errors_path(path)
     _check_batch(beside)
     with ExitStack() as stack:
-        fd, failed = stack.enter_context(_replacing(path)), stack.enter_context(_replacing(beside))
+        fd, failed = stack.enter_context(replacing(path)), stack.enter_context(replacing(beside))
         for chunk in chunks():
             answers = [answer_line(record) for record in chunk.records if record and "error" not in record]
             failures = [failure_line(record) for record in chunk.records if "error" in record]
@@ -175,18 +181,3 @@ def _check_batch(path: Path) -> None:
         line = file.readline(1 << 20)
     if line and b'"custom_id":' not in line:
         raise OutputError(f"{path}: holds something else than a batch's failures, which go there; name another -o")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[int]:
-    """As `disk.replacing`, of a regular file that keeps its mode; complains of what is none before anything is read."""
-    mode = None
-    if path.exists():
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise OutputError(f"{path}: is no regular file; name another -o")
-        mode = stat.S_IMODE(status.st_mode)
-    with disk.replacing(path) as fd:
-        if mode is not None:
-            os.fchmod(fd, mode)
-        yield fd

@@ -42,6 +42,8 @@ class Engine:
     """How often an answer that does not fit is asked again."""
     renew: Callable[[Endpoint], Endpoint | None] | None = None
     """Returns the endpoint with another key, if its key has changed since."""
+    sizes: Sizes = field(default_factory=Sizes)
+    """How long vectors are."""
     _outbox: list[Result] = field(default_factory=list)
     _untaken: int = 0
     """Calls that have ended and whose results stand in the outbox."""
@@ -54,7 +56,6 @@ class Engine:
     _consumer: asyncio.Future[None] | None = None
     _timer: asyncio.TimerHandle | None = None
     _due: float = math.inf
-    _sizes: Sizes = field(default_factory=Sizes)
     _omissions: Omissions = field(default_factory=Omissions)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -139,7 +140,7 @@ class Engine:
             self.exchanges.send(call, endpoint)
             return
         if attempt.failure is None and attempt.completion is not None and attempt.completion.vectors:
-            attempt.failure = self._sizes.differs(call, attempt.completion.vectors)
+            attempt.failure = self.sizes.differs(call, attempt.completion.vectors)
         if attempt.failure is not None and attempt.failure.status == UNAUTHORIZED and self._has_changed_key(endpoint):
             self.scheduler.again(call, attempt, now())
             self._fill()

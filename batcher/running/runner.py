@@ -18,6 +18,7 @@ from batcher.failures import BatcherError, Exit, Failure, FailureClass, InputErr
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.inputs.intake import Intake
+from batcher.ledger.ledger import Ledger
 from batcher.ledger.state import EVERY
 from batcher.ledger.writer import Writer
 from batcher.outputs.columns import fields_of
@@ -33,6 +34,7 @@ from batcher.running.recorder import Recorder
 from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import EARLY, stops, too_many
+from batcher.running.vectors import Vectors
 from batcher.running.wiring import (
     defaults_for,
     exchanges_for,
@@ -123,16 +125,17 @@ class Run:
         return self.summary
 
     def _write_table(self, source: Source) -> None:
-        """Make a table of what is there, however the run ended, before others may have the results."""
-        if self.destination.table is None:
+        """Make tables and arrays of what is there, however the run ended, before others may have the results."""
+        if self.destination.table is None and self.options.vectors is None:
             return
         try:
             taken = taken_of(self.options, source)
         except BatcherError as error:  # the run was told the same; the results alone make a table too
-            self.observer.note(f"the table is of the results alone: {error}")
+            self.observer.note(f"what is made of the results is of them alone: {error}")
             taken = None
         fits, wanted = fits_of(self.options)
         fields = fields_of(wanted.get("format") if fits is not None else self.options.params.get("format"))
+        self.destination.write_vectors(taken, self.summary)
         self.destination.write_table(taken, fields, self.summary)
 
     def snapshot(self) -> Snapshot:
@@ -199,6 +202,8 @@ class Run:
             images=self.destination.images_directory,
             base64=self.options.embedding_format == "base64",
             finished=self._finished,
+            vectors=None if self.destination.store is None else Vectors(self.destination.store),
+            normalize=self.options.normalize,
             place=source.place,
         )
 
@@ -225,6 +230,9 @@ class Run:
             schema_retries=self.options.schema_retries,
             renew=server.renew,
         )
+        if isinstance(ledger, Ledger) and ledger.before is not None and not ledger.stale:
+            engine.sizes.known.update(ledger.before.sizes)
+        self._state.sizes = engine.sizes.known
         source.on_arrival = intake.rest = copies.wake = engine.waker()
         copies.due, scheduler.given_back = engine.poke, copies.left
         scheduler.backlog.is_blocked = lambda: copies.is_blocked

@@ -9,7 +9,7 @@ from batcher.ledger.names import state_path
 from batcher.ledger.state import State, Status, read, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from batcher.ledger.ledger import AnyLedger
@@ -35,6 +35,7 @@ class StateKeeper:
         self._clean: Callable[[Json], Json] | None = None
         self._seal: Callable[[], Seal | None] = lambda: None
         self._blocks: Callable[[], Sequence[Sequence[int]]] = tuple
+        self.sizes: Mapping[str, int] = {}
 
     def before(self, ledger: AnyLedger) -> dict[str, Json]:
         """Give the parameters of the last run, as far as they are known."""
@@ -78,6 +79,7 @@ class StateKeeper:
             synced=ledger.synced,
             seal=self._seal(),
             blocks=[*self._blocks()],
+            sizes=dict(self.sizes),
             sync_failed=status is not Status.RUNNING and ledger.synced < ledger.end,
         )
         self._tell(write(state_path(ledger.path), state, self._clean))

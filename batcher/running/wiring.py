@@ -66,6 +66,10 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         raise UsageError(f"--param: {error.message}") from error
     fits, wanted = fits_of(options)
     params |= wanted
+    if options.dimensions is not None:
+        params["dimensions"] = options.dimensions
+    if options.normalize:
+        params["normalize"] = True
     system = None if options.system is None else text_or_file(options.system, "--system")
     return Defaults(
         model=options.model or environ.get("MODEL") or local_model,
@@ -77,6 +81,7 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         extra=extra,
         keep_alive=options.keep_alive,
         fits=fits,
+        prefix=options.prefix,
         path=options.endpoint,
         files_root=Path(source_path).absolute().parent if source_path != "-" else Path.cwd(),
     )

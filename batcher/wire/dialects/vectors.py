@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from array import array
 from base64 import b64decode
 from typing import TYPE_CHECKING
 
-from batcher.failures import AttemptError, Failure, malformed, shown
+from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,31 +43,52 @@ def check_vectors(vectors: Sequence[Json], expected: int) -> None:
 
 
 class Sizes:
-    """Holds the vectors of a run to one length a model: another one comes of another model under the same name."""
+    """Holds the vectors of a run to one length a model: another one comes of another model under the same name.
+
+    `known` has the lengths so far, those of earlier runs with the same results among them.
+    """
 
     def __init__(self) -> None:
-        self._sizes: dict[tuple[Json, ...], int] = {}
+        self.known: dict[str, int] = {}
 
     def differs(self, call: Call, vectors: Sequence[Json]) -> Failure | None:
-        """The failure of vectors that are not as long as those before them; base64 is measured as text."""
+        """The failure of vectors that are not as long as those before them, or as was asked for."""
         job = call.jobs[0]
         asked = (job.extra if job.body is None else job.body).get("dimensions", job.params.get("dimensions"))
-        size = len(vectors[0])
-        first = self._sizes.setdefault((call.model, repr(asked), type(vectors[0])), size)
+        size = _count(vectors[0])
+        if type(asked) is int and size != asked:
+            words = f"{asked} dimensions were asked for, and the server gives {size}: it does not cut vectors"
+            return Failure(FailureClass.PERMANENT, "dimensions_ignored", words)
+        first = self.known.setdefault(f"{call.model} {asked!r}", size)
         if first == size:
             return None
-        return malformed(f"a vector of length {size}, where those before it in this run have {first}: another model?")
+        return malformed(f"a vector of length {size}, where those before it have {first}: another model?")
 
 
 def _length(vector: Json) -> int:
     """How many numbers a vector has; 0 if it is none, or of zeros. The sum is finite only if every number is."""
     try:
-        numbers = vector if type(vector) is list else _unpacked(vector)
-        return len(numbers) if math.isfinite(sum(numbers)) and any(numbers) else 0
+        if type(vector) is list:
+            return len(vector) if math.isfinite(sum(vector)) and any(vector) else 0
+        return _length_of(b64decode(vector, validate=True))
     except (TypeError, ValueError, OverflowError):
         return 0
 
 
-def _unpacked(text: str) -> array[float]:
-    """Little-endian 32-bit floats from base64. Raises ValueError or TypeError."""
-    return array("f", b64decode(text, validate=True))
+def _length_of(data: bytes) -> int:
+    """The same of little-endian 32-bit floats. Raises ValueError.
+
+    No number is made where their exponents tell: those of numbers that are none have all bits set.
+    """
+    high = data[3::4]
+    if len(data) % 4 == 0 and b"\x7f" not in high and b"\xff" not in high and data.lstrip(b"\0\x80"):
+        return len(data) // 4
+    numbers = array("f", data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return len(numbers) if math.isfinite(sum(numbers)) and any(numbers) else 0
+
+
+def _count(vector: Json) -> int:
+    """How many numbers a vector has that was checked."""
+    return len(vector) if type(vector) is list else (3 * len(vector) // 4 - vector.count("=", -2)) // 4
