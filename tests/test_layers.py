@@ -74,8 +74,9 @@ ROOMS: dict[str, Room] = {
     "wire": Room(
         may=set(),
         doors={
-            "dialects", "dialects.endings", "dialects.loading", "dialects.ollama_v1", "dialects.parameters",
-            "dialects.reading", "dialects.toolpieces", "dialects.vectors", "hints", "rules", "transport", "words",
+            "dialects", "dialects.embeddings", "dialects.endings", "dialects.loading", "dialects.ollama_v1",
+            "dialects.parameters", "dialects.reading", "dialects.toolpieces", "dialects.vectors", "hints", "rules",
+            "transport", "words",
         },
     ),
     "simulator": Room(may=set(), doors={"__init__", "settings"}),

@@ -17,7 +17,7 @@ from batcher.inputs.formats import parse_job
 from batcher.inputs.intake import Intake
 from batcher.model import Api
 from batcher.redaction import printable
-from batcher.running.wiring import defaults_for, fits_of, packs_for, ready, recipe_of, source_for
+from batcher.running.wiring import defaults_for, fits_of, packs_for, ready, recipe_of, source_for, wants_base64
 from batcher.servers.urls import find_servers, one_api
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def preview(inputs: str | tuple[str, ...], options: Options, environ: Mapping[st
         partial(_tell_job, source),
         stream=options.stream,
         packs=packs_for(options),
+        base64=wants_base64(options),
     )
     endpoint = servers[0].endpoint(api, {})
     for call in islice((call for call in calls if call is not None), SHOWN):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -14,6 +15,7 @@ from batcher.failures import LineError
 from batcher.model import Call, Completion, Job, Kind, Result
 from batcher.policy.packs import ALONE, PER_TEXT
 from batcher.wire.dialects import DIALECTS, call_for, path_for
+from batcher.wire.dialects.embeddings import BASE64
 from batcher.wire.dialects.vectors import inputs_of
 
 if TYPE_CHECKING:
@@ -52,21 +54,23 @@ def calls(
     *,
     stream: bool,
     packs: Packs | None = None,
+    base64: bool = False,
 ) -> Iterator[Call | None]:
     """Turn jobs into calls, packing as many embedding jobs that ask for the same thing into each as `packs` says.
 
     None in `jobs` means that nothing has arrived yet; packs that are filling leave at once then, rather than wait.
-    A job that its endpoint cannot express goes to `reject`.
+    A job that its endpoint cannot express goes to `reject`. `base64` is as in `call_for`.
     """
     filling: dict[Hashable, _Pack] = {}
+    encoded = partial(_encoded, api=api, reject=reject, base64=base64)
     for job in jobs:
         if job is None:
-            yield from _encoded([pack.jobs for pack in filling.values()], api, reject)
+            yield from encoded([pack.jobs for pack in filling.values()])
             filling.clear()
             yield None
         elif packs is None or job.kind is not Kind.EMBED or job.body is not None:
             try:
-                call = call_for((job,), api, stream=stream)
+                call = call_for((job,), api, stream=stream, base64=base64)
             except LineError as error:
                 reject(job, error)
             else:
@@ -75,27 +79,30 @@ def calls(
             path = path_for(job, api)
             size, texts, work = packs.size(job.model, path), *_weight(job)
             if texts >= size.texts or ALONE * work >= size.work:
-                yield from _encoded([[job]], api, reject)
+                yield from encoded([[job]])
                 continue
             key = _key(job, path)
             pack = filling.get(key)
             if pack is None or not pack.has_room(texts, work):
                 if pack is not None:
-                    yield from _encoded([filling.pop(key).jobs], api, reject)
+                    yield from encoded([filling.pop(key).jobs])
                 pack = filling[key] = _Pack(size)
             pack.jobs.append(job)
             pack.texts += texts
             pack.work += work
             if pack.is_full or len(filling) > OPEN_PACKS:
                 oldest = key if pack.is_full else next(iter(filling))
-                yield from _encoded([filling.pop(oldest).jobs], api, reject)
-    yield from _encoded([pack.jobs for pack in filling.values()], api, reject)
+                yield from encoded([filling.pop(oldest).jobs])
+    yield from encoded([pack.jobs for pack in filling.values()])
 
 
 def halves(call: Call, api: Api) -> tuple[Call, Call]:
     """Two calls with half of the jobs each; what the pack has waited and how often it was sent is theirs too."""
     middle = len(call.jobs) // 2
-    first, second = (call_for(jobs, api, stream=False) for jobs in (call.jobs[:middle], call.jobs[middle:]))
+    base64 = call.body.endswith(BASE64)  # what a server refused is not asked again
+    first, second = (
+        call_for(jobs, api, stream=False, base64=base64) for jobs in (call.jobs[:middle], call.jobs[middle:])
+    )
     first.sent = second.sent = call.sent
     first.waited = second.waited = call.waited
     return first, second
@@ -136,16 +143,18 @@ def results_of(call: Call, endpoint: Endpoint, attempt: Attempt, *, raw: bool) -
     return results
 
 
-def _encoded(packs: Iterable[list[Job]], api: Api, reject: Callable[[Job, LineError], None]) -> Iterator[Call]:
+def _encoded(
+    packs: Iterable[list[Job]], api: Api, reject: Callable[[Job, LineError], None], *, base64: bool
+) -> Iterator[Call]:
     """Encode each pack; one that cannot be is encoded job by job, so that the job at fault is found."""
     for pack in packs:
         try:
-            yield call_for(pack, api, stream=False)
+            yield call_for(pack, api, stream=False, base64=base64)
         except LineError as error:
             if len(pack) == 1:
                 reject(pack[0], error)
             else:
-                yield from _encoded([[job] for job in pack], api, reject)
+                yield from _encoded([[job] for job in pack], api, reject, base64=base64)
 
 
 def _key(job: Job, path: str) -> Hashable:

@@ -181,7 +181,9 @@ def scheduler_for(
 
     concurrency = concurrency_for(options, server)
     packs = packs_for(options)
-    calls = packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, packs=packs)
+    calls = packing.calls(
+        jobs, server.endpoint.api, refuse, stream=options.stream, packs=packs, base64=wants_base64(options)
+    )
     return Scheduler(
         Backlog(calls, stretch=STRETCH),
         [
@@ -212,11 +214,23 @@ def reread(
                     sent[found[0].seq] = found[1]
                 yield None if found is None else found[0]
 
-        made = packing.calls(read(), server.endpoint.api, lambda *_: None, stream=options.stream, packs=packs)
+        made = packing.calls(
+            read(),
+            server.endpoint.api,
+            lambda *_: None,
+            stream=options.stream,
+            packs=packs,
+            base64=wants_base64(options),
+        )
         for call in made:
             yield None if call is None else (call, max(sent.pop(job.seq) for job in call.jobs))
 
     return calls
+
+
+def wants_base64(options: Options) -> bool:
+    """Whether vectors are better had as bytes: no number is made of them on the way."""
+    return options.vectors is not None or options.embedding_format == "base64"
 
 
 def packs_for(options: Options) -> Packs:

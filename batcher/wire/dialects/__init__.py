@@ -104,15 +104,21 @@ def path_for(job: Job, api: Api) -> str:
     return PATHS[job.kind, api]
 
 
-def call_for(jobs: Sequence[Job], api: Api, *, stream: bool) -> Call:
-    """Encode one job, or a pack of embedding jobs, as the request that is sent and sent again as it is."""
+def call_for(jobs: Sequence[Job], api: Api, *, stream: bool, base64: bool = False) -> Call:
+    """Encode one job, or a pack of embedding jobs, as the request that is sent and sent again as it is.
+
+    `base64` asks for vectors in that form where it can be asked for, and the job says nothing of it.
+    """
     job = jobs[0]
     path = path_for(job, api)
     dialect = DIALECTS[path]
     streamed = stream and dialect.STREAMS
     body = dialect.encode(jobs, stream=streamed) if job.body is None else _own_body(job, path, stream=streamed)
     streamed = dialect.STREAMS and bool(body.get("stream", path.startswith("/api/")))
-    return Call(tuple(jobs), path, codec.dumps(body), streamed, job.model, group_of(job, path))
+    data = codec.dumps(body)
+    if base64 and path == embeddings.PATH and job.body is None and "encoding_format" not in body:
+        data = data[:-1] + embeddings.BASE64
+    return Call(tuple(jobs), path, data, streamed, job.model, group_of(job, path))
 
 
 def _own_body(job: Job, path: str, *, stream: bool) -> dict[str, Json]:

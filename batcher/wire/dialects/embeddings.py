@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 STREAMS: Final = False
 PATH: Final = "/v1/embeddings"
+BASE64: Final = b',"encoding_format":"base64"}'
+"""How the body ends that asks for vectors as bytes: a quarter of their JSON, and no number to be read."""
 
 
 def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:  # noqa: ARG001 - the dialects' signature
