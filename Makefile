@@ -107,6 +107,10 @@ bench-inputs: $(VENV)/.ready  ## what a row costs in each format, memory, and ta
 bench-outputs: $(VENV)/.ready  ## rows a second and memory of tables made of a million results; ARGS="--forms parquet csv sqlite"
 	$(BIN)/python tests/bench/outputs.py $(ARGS)
 
+.PHONY: bench-schema-real
+bench-schema-real: $(VENV)/.model  ## how many answers of a real model fit a schema without a grammar, and asked again; ARGS="--rows 50"
+	$(BIN)/python tests/bench/schema_real.py $(ARGS)
+
 .PHONY: bench-pace
 bench-pace: $(VENV)/.ready  ## the adaptive limit beside the best fixed one, on simulated servers
 	$(BIN)/python tests/bench/pace.py $(ARGS)

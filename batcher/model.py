@@ -80,7 +80,7 @@ class Job:
     fits: Fits | None = field(default=None, compare=False)
     """What the answer has to fit."""
     meta: Json = None
-    row: Json = None
+    columns: Json = None
     """The columns of its row, if they are to stand on the line, since the input cannot be read again."""
 
 
@@ -286,7 +286,7 @@ class Result:
     model: str | None = None
     path: str | None = None
     meta: Json = None
-    row: Json = None
+    columns: Json = None
     completion: Completion | None = None
     failure: Failure | None = None
     timing: Timing | None = None

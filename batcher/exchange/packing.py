@@ -188,7 +188,7 @@ def _result(call: Call, endpoint: Endpoint, attempt: Attempt, job: Job, completi
         model=job.model,
         path=call.path,
         meta=job.meta,
-        row=job.row,
+        columns=job.columns,
         completion=completion,
         failure=attempt.failure,
         timing=attempt.timing,

@@ -259,7 +259,7 @@ class Intake:
             result = refused(error, line)
             if self.defaults.brings_row and line.data is not None:
                 with suppress(LineError):  # what cannot be read has no columns
-                    result.row = brought(line.data, self.defaults)
+                    result.columns = brought(line.data, self.defaults)
             self.reject(result)
             return None
 

@@ -13,7 +13,7 @@ from batcher.ledger.fallback import dump_anything
 if TYPE_CHECKING:
     from batcher.model import Json
 
-_NOT_COPIED: Final = ("id", "seq", "hash", "usage", "timing", "attempts", "pack", "meta", "row", "copy_of")
+_NOT_COPIED: Final = ("id", "seq", "hash", "usage", "timing", "attempts", "pack", "meta", "columns", "copy_of")
 """What a line says of its own job, or of its request."""
 _LONG_NUMBER: Final = re.compile(rb"[:,\[ ]-?\d{19,}")
 
@@ -25,7 +25,7 @@ class Copy(NamedTuple):
     seq: int
     hash: str
     meta: Json
-    row: Json = None
+    columns: Json = None
 
 
 def copied_line(line: bytes, copy: Copy) -> bytes | None:
@@ -38,8 +38,8 @@ def copied_line(line: bytes, copy: Copy) -> bytes | None:
     made["copy_of"] = record.get("copy_of", record["id"])
     if copy.meta is not None:
         made["meta"] = copy.meta
-    if copy.row is not None:
-        made["row"] = copy.row
+    if copy.columns is not None:
+        made["columns"] = copy.columns
     try:
         return orjson.dumps(made, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # as in `ledger/lines`

@@ -144,8 +144,8 @@ def _error(failure: Failure) -> dict[str, Json]:
 def _line(record: dict[str, Json], result: Result, redactor: Redactor) -> bytes:
     if result.meta is not None:
         record["meta"] = result.meta
-    if result.row is not None:
-        record["row"] = result.row
+    if result.columns is not None:
+        record["columns"] = result.columns
     line = _dumped(record)
     if redactor.suspects(line):
         line = _dumped({key: redactor.value(value) if key in SAID else value for key, value in record.items()})

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
 
 from batcher.outputs.types import Seen, array_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
 
     from batcher.model import Json
+
+
+GROUP: Final = 16 << 10
+"""Rows that are written together, as a row group of Parquet."""
+BYTES: Final = 16 << 20
+"""Bytes of such rows that are aimed at."""
 
 
 class Columnar:
@@ -37,6 +45,11 @@ class Columnar:
         """That of the record batches; false once there were rows of others, or none."""
         self._file: Any = None
         self._writer: Any = None
+        self._held: list[Any] = []
+        """Tables that wait until they are enough for a group."""
+        self._helper: Any = None
+        self._pending: Future[None] | None = None
+        """What is being compressed and written beside the next rows, which are read meanwhile."""
 
     def learn(self, columns: Mapping[str, list[Json]]) -> bool:
         before, self._types = self._types, {}
@@ -58,8 +71,9 @@ class Columnar:
             self._given[name] if name in self._given else array_of(values, self._types[name])
             for name, values in columns.items()
         ]
-        table = pa.Table.from_arrays(arrays, names=[*columns])
-        self._open(table.schema).write_table(table, **({"row_group_size": len(table)} if self._is_parquet else {}))
+        self._held.append(pa.Table.from_arrays(arrays, names=[*columns]))
+        if sum(map(len, self._held)) >= GROUP or sum(table.nbytes for table in self._held) >= BYTES:
+            self._write_held()
 
     def abandon(self) -> None:
         self._shut()
@@ -67,11 +81,14 @@ class Columnar:
     def close(self) -> None:
         import pyarrow as pa
 
+        if self._held:
+            self._write_held()
         self._open(pa.schema([*self._types.items()]))
         self._shut()
 
     def _open(self, schema: Any) -> Any:
         if self._writer is None:
+            self._helper = ThreadPoolExecutor(1)
             self._file = os.fdopen(os.dup(self._fd), "wb")
             if self._is_parquet:
                 from pyarrow import parquet
@@ -83,11 +100,31 @@ class Columnar:
                 self._writer = ipc.new_file(self._file, schema)
         return self._writer
 
+    def _write_held(self) -> None:
+        import pyarrow as pa
+
+        table, self._held = pa.concat_tables(self._held), []
+        writer = self._open(table.schema)
+        self._settle()
+        self._pending = self._helper.submit(writer.write_table, table, max(len(table), 1))
+
+    def _settle(self) -> None:
+        """Wait for what is being written. Raises OSError."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
     def _shut(self) -> None:
-        if self._writer is not None:
+        self._held = []
+        if self._writer is None:
+            return
+        try:
+            self._settle()
             self._writer.close()
+        finally:
+            self._helper.shutdown()
             self._file.close()
-            self._writer = self._file = None
+            self._writer = self._file = self._helper = None
 
     def _arrays(self) -> dict[str, Any]:
         """The input's columns of a chunk as its files have them, as long as all rows come from batches of one kind."""

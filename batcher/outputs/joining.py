@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from batcher.model import Json
     from batcher.outputs.places import Places
 
-ROWS: Final = 8192
-"""Rows of a chunk at most."""
-BYTES: Final = 16 << 20
+ROWS: Final = 1024
+"""Rows of a chunk at most: what is read of them stays in the caches of the processor."""
+BYTES: Final = 4 << 20
 """Bytes of a chunk that are aimed at."""
+_FOREIGN: Final = frozenset({"parsed", "columns", "tool_calls", "choices", "turns"})
+"""Keys under which values of others stand that come into tables."""
 _AT_ONCE: Final = 256
 """Rows whose lines are fetched together."""
 
@@ -99,6 +101,8 @@ class Group:
     lines: list[Line] = field(default_factory=list)
     pieces: list[tuple[Any, int]] = field(default_factory=list)
     texts: list[bytes] = field(default_factory=list)
+    records: list[dict[str, Json]] = field(default_factory=list)
+    """The objects on these lines, empty ones where there is none."""
     size: int = 0
     """Bytes of the rows, about."""
 
@@ -117,10 +121,10 @@ def joined(places: Places, taken: Taken | None, keep: Sequence[str] | None = Non
     groups = _alone(places) if taken is None else _of_input(places, taken)
     chunk = Chunk()
     for group in groups:
-        records = _read_all(group.texts, read_record)
+        records = group.records
         chunk.records += records
         # without an input its columns stand on the lines, if they came by a pipe
-        rows = [record.get("row") or {} for record in records] if taken is None else group.rows
+        rows = [record.get("columns") or {} for record in records] if taken is None else group.rows
         chunk.rows += rows if keep is None else [_kept(row, keep) for row in rows]
         chunk.idents += [record["id"] for record in records] if all(records) else _ids(records, group.idents)
         chunk.lines += group.lines
@@ -136,7 +140,8 @@ def joined(places: Places, taken: Taken | None, keep: Sequence[str] | None = Non
 def _alone(places: Places) -> Iterator[Group]:
     """Every line, by its number, and then those that have none."""
     for found in _some(_numbered(places)):
-        yield Group(texts=places.lines(found))
+        texts = places.lines(found)
+        yield Group(texts=texts, records=_records(texts))
 
 
 def _numbered(places: Places) -> Iterator[int]:
@@ -149,16 +154,25 @@ def _of_input(places: Places, taken: Taken) -> Iterator[Group]:
     for lines in _some(taken.lines()):
         group = _group(lines, taken)
         found = [places.of(seq) for seq in group.seqs]
-        group.texts = texts = places.lines(found)
-        for number, ident in enumerate(group.idents):
-            if texts[number].startswith(f'{{"id":"{ident}","'.encode("utf-8", "replace")):
-                continue  # nearly every one
-            seq = group.seqs[number]
-            if found[number] and _is_of(ident, texts[number], seq % repeat if repeat > 1 else None, group.owns[number]):
-                continue
-            found[number] = places.of_id(ident if repeat == 1 else f"{ident}~{seq % repeat + 1}")
-            texts[number] = places.lines([found[number]])[0] if found[number] else b""
+        group.texts = places.lines(found)
+        group.records = _records(group.texts)
+        if [record.get("id") for record in group.records] != group.idents:
+            _look_closer(group, found, places, repeat)
         yield group if taken.selection is None else _chosen(group, taken.selection, found)
+
+
+def _look_closer(group: Group, found: list[int], places: Places, repeat: int) -> None:
+    """Find the lines of rows under whose numbers others stand, or none."""
+    for number, (ident, record) in enumerate(zip(group.idents, group.records, strict=True)):
+        name = record.get("id")
+        if name == ident:
+            continue
+        turn = group.seqs[number] % repeat if repeat > 1 else None
+        if name is not None and _is_of(ident, name, turn, group.owns[number]):
+            continue
+        found[number] = places.of_id(ident if turn is None else f"{ident}~{turn + 1}")
+        group.texts[number] = text = places.lines([found[number]])[0]
+        group.records[number] = (read_record(text) if text else None) or {}
 
 
 def _chosen(group: Group, selection: Selection, found: Sequence[int]) -> Group:
@@ -173,6 +187,7 @@ def _chosen(group: Group, selection: Selection, found: Sequence[int]) -> Group:
     for number in kept:
         left.add(group.seqs[number], group.rows[number], group.idents[number], is_own=group.owns[number])
         left.texts.append(group.texts[number])
+        left.records.append(group.records[number])
         left.lines.append(group.lines[number])
     if len(group.pieces) == len(group.rows):
         left.pieces = [group.pieces[number] for number in kept]
@@ -184,12 +199,29 @@ def _group(lines: Sequence[Line], taken: Taken) -> Group:
     group = Group(lines=[*lines])
     data = [line.data for line in lines]
     are_json = set(map(type, data)) == {bytes}
-    records = _read_all(data, _unread) if are_json else [{}] * len(lines)  # type: ignore[arg-type]  # as it says
+    records: list[dict[str, Json]] = [{}] * len(lines)
+    if are_json:
+        has_long = codec.has_long_integer(b" ".join(data))  # type: ignore[arg-type]  # as the line before says
+        records = _read_all(data, _unread, has_long=has_long)  # type: ignore[arg-type]  # as above
+    if (idents := _own_ids(records, taken.recipe)) is not None:
+        group.seqs, group.rows, group.idents = [line.seq for line in lines], [*records], idents
+        group.owns = [True] * len(lines)
+        group.size = sum(map(len, data))  # type: ignore[arg-type]  # they are JSON
+        return group
     for line, record in zip(lines, records, strict=True):
         if not (record and _add(group, line, record, taken.recipe)):
             _add_unusual(group, line, taken)
     group.size = sum(map(len, data)) if are_json else sum(map(_weight, group.rows))  # type: ignore[arg-type]  # as above
     return group
+
+
+def _own_ids(records: Sequence[dict[str, Json]], recipe: Recipe | None) -> list[str] | None:
+    """The ids that rows have themselves, if each has one and nothing else may be its id: nearly always."""
+    column = "id" if recipe is None or recipe.id_field is None else recipe.id_field
+    found = [record.get(column) for record in records]
+    if not set(map(type, found)) <= {int, str} or "" in found or any("custom_id" in record for record in records):
+        return None
+    return [value if type(value) is str else str(value) for value in found]
 
 
 def _add(group: Group, line: Line, values: dict[str, Json], recipe: Recipe | None) -> bool:
@@ -237,9 +269,8 @@ def _ids(records: Sequence[Mapping[str, Json]], idents: Sequence[str]) -> list[s
     return [record.get("id", ident) for record, ident in zip(records, idents, strict=True)]
 
 
-def _is_of(ident: str, line: bytes, turn: int | None, is_own: bool) -> bool:  # noqa: FBT001 - it belongs to the id
-    """Whether a line bears the id of a row, asked for the `turn`-th time from 0 if several times."""
-    name: str = (read_record(line) or {}).get("id", "")
+def _is_of(ident: str, name: str, turn: int | None, is_own: bool) -> bool:  # noqa: FBT001 - it belongs to the id
+    """Whether a line of this name is that of a row, asked for the `turn`-th time from 0 if several times."""
     if turn is not None:
         name, _, number = name.rpartition("~")
         if number != str(turn + 1):
@@ -247,12 +278,22 @@ def _is_of(ident: str, line: bytes, turn: int | None, is_own: bool) -> bool:  # 
     return name == ident or (not is_own and name.partition("#")[0] == ident)
 
 
-def _read_all(texts: Sequence[bytes], read: Callable[[bytes], dict[str, Json] | None]) -> list[dict[str, Json]]:
+def _records(texts: Sequence[bytes]) -> list[dict[str, Json]]:
+    """The objects on lines of results, empty ones where there is none; numbers of others stand under few keys."""
+    records = _read_all(texts, read_record, has_long=False)
+    if not _FOREIGN.isdisjoint(set().union(*records)) and codec.has_long_integer(b" ".join(texts)):
+        records = _read_all(texts, read_record, has_long=True)
+    return records
+
+
+def _read_all(
+    texts: Sequence[bytes], read: Callable[[bytes], dict[str, Json] | None], *, has_long: bool
+) -> list[dict[str, Json]]:
     """The objects on lines, empty ones where there is none; what is unusual about one of them is looked at by `read`.
 
-    To look at all for long integers at once is a fourth of the work for lines of 1 kB.
+    `has_long`: there may be integers among them that orjson makes fractions of.
     """
-    if not codec.has_long_integer(b" ".join(texts)):
+    if not has_long:
         with suppress(orjson.JSONDecodeError):
             found = [orjson.loads(text) if text else {} for text in texts]
             if set(map(type, found)) == {dict}:

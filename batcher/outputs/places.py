@@ -12,6 +12,7 @@ import os
 import re
 from array import array
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.inputs.done import DoneIds
@@ -45,8 +46,6 @@ class Places:
     results: BinaryIO
     errors: BinaryIO | None = None
     checkpoint: Callable[[], object] = bool
-    count: int = 0
-    """Results that were found."""
     strays: list[int] = field(default_factory=list)
     """Places of lines whose number another line has, or that have none that can be kept."""
     _at: array[int] = field(default_factory=lambda: array("Q"))
@@ -55,7 +54,6 @@ class Places:
     def read(self) -> None:
         """Note where all lines stand; of failures of one row the last holds, and only where it has no result."""
         for _, seq, place in self._results():
-            self.count += 1
             if 0 <= seq < _FARTHEST and not self.of(seq):
                 self._put(seq, place)
             else:
@@ -80,16 +78,16 @@ class Places:
 
     def lines(self, places: Sequence[int]) -> list[bytes]:
         """The lines at these places, in their order, and nothing for `NOWHERE`; neighbours are read together."""
-        found = [b""] * len(places)
-        order = sorted(range(len(places)), key=places.__getitem__)
-        wanted = [(places[number], number) for number in order if places[number]]
-        failures = [one for one in wanted if one[0] & 1] if self.errors is not None else []
-        if failures:
+        wanted = sorted({place for place in places if place})
+        failures = [place for place in wanted if place & 1]
+        if not failures:
+            found = _fetch(self.results.fileno(), wanted)
+        else:
             assert self.errors is not None
-            _fetch(self.errors.fileno(), failures, found)
-            wanted = [one for one in wanted if not one[0] & 1]
-        _fetch(self.results.fileno(), wanted, found)
-        return found
+            found = _fetch(self.results.fileno(), [place for place in wanted if not place & 1])
+            found |= _fetch(self.errors.fileno(), failures)
+        found[NOWHERE] = b""
+        return [found[place] for place in places]
 
     def _results(self) -> Iterator[tuple[str | bytes, int, int]]:
         """(id, number, place) of each line that is a result."""
@@ -155,21 +153,23 @@ def _lines(file: BinaryIO, checkpoint: Callable[[], object]) -> Iterator[bytes]:
         yield from lines
 
 
-def _fetch(fd: int, wanted: list[tuple[int, int]], found: list[bytes]) -> None:
-    """Put the lines at these places of a file, in ascending order, where they are wanted."""
+def _fetch(fd: int, wanted: list[int]) -> dict[int, bytes]:
+    """The lines of a file at these places, in ascending order, by their places, and perhaps some that stand between."""
+    found: dict[int, bytes] = {}
     start = 0
     while start < len(wanted):
-        first = last = wanted[start][0] >> 1
         end = start + 1
-        while end < len(wanted) and (wanted[end][0] >> 1) - last <= _NEAR:
-            last = wanted[end][0] >> 1
+        while end < len(wanted) and wanted[end] - wanted[end - 1] <= 2 * _NEAR:
             end += 1
-        data = os.pread(fd, last - first + _TAIL, first - 1)
-        for place, number in wanted[start:end]:
-            begin = (place >> 1) - first
-            close = data.find(b"\n", begin)
-            found[number] = data[begin:close] if close >= 0 else _long_line(fd, (place >> 1) - 1, data[begin:])
+        first, last = wanted[start], wanted[end - 1]
+        data = os.pread(fd, (last - first >> 1) + _TAIL, (first >> 1) - 1)
+        *lines, rest = data.split(b"\n")
+        places = accumulate([2 * len(line) + 2 for line in lines], initial=first)
+        found.update(zip(places, lines, strict=False))  # the last place is that of what is left
+        if last not in found:
+            found[last] = _long_line(fd, (last >> 1) - 1, rest)
         start = end
+    return found
 
 
 def _long_line(fd: int, offset: int, pieces: bytes) -> bytes:

@@ -6,6 +6,7 @@ the rest is read for what else there is, and the table is written once more, fro
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -75,6 +76,15 @@ def write_table(chunks: Callable[[], Iterator[Chunk]], shape: Shape, fd: int, em
     Raises OSError, OutputIOError if the input does not hold still, and what `chunks` raises.
     """
     sink = shape.sink(fd)
+    try:
+        return _written(chunks, shape, sink, empty)
+    except BaseException:
+        with suppress(Exception):  # what went wrong first is what is told
+            sink.abandon()
+        raise
+
+
+def _written(chunks: Callable[[], Iterator[Chunk]], shape: Shape, sink: Sink, empty: Callable[[], object]) -> int:
     for _ in range(_TURNS):
         rows, fits = 0, True
         for chunk in chunks():

@@ -88,7 +88,9 @@ def array_of(values: Sequence[Json], kind: Any) -> Any:
     import pyarrow as pa
 
     if pa.types.is_string(kind):
-        if set(map(type, values)) - {str, type(None)}:
+        try:
+            return pa.array(values, kind)
+        except (pa.ArrowException, TypeError):  # there is something else among them
             values = [None if value is None else text_of(value) for value in values]
     elif (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_float32(kind.value_type):
         values = [None if value is None else to_floats(value) for value in values]

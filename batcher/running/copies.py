@@ -111,7 +111,7 @@ class Copies:
                 self._waiting[number] = []
                 yield job
             else:
-                self._file(Copy(job.id, job.seq, job.hash, job.meta, job.row), number)
+                self._file(Copy(job.id, job.seq, job.hash, job.meta, job.columns), number)
 
     def left(self, call: Call) -> None:
         """Note that a call will not be sent: its jobs stay pending, and so do their copies so far."""
@@ -148,7 +148,7 @@ class Copies:
                 failed.append(_failure(copy, failure, first))
             elif (line := copied_line(ledger.line_at(place - 1), copy)) is not None:
                 lines.append((copy.id, copy.hash, line))
-                copied.append(Result(id=copy.id, seq=copy.seq, hash=copy.hash, meta=copy.meta, row=copy.row))
+                copied.append(Result(id=copy.id, seq=copy.seq, hash=copy.hash, meta=copy.meta, columns=copy.columns))
         return lines, copied, failed
 
     def _key(self, job: Job) -> bytes:
@@ -191,6 +191,6 @@ def _failure(copy: Copy, failure: Failure, first: Result) -> Result:
         model=first.model,
         path=first.path,
         meta=copy.meta,
-        row=copy.row,
+        columns=copy.columns,
         failure=failure,
     )

@@ -34,6 +34,7 @@ from batcher.ledger.neighbours import holds_results
 from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
+from batcher.ledger.vectors import form_of
 from batcher.outputs.arrays import ids_path
 from batcher.outputs.export import SQLITE, Export, check_format, export, table_of
 from batcher.running.vectors import check_vectors, open_store, write_vectors
@@ -146,6 +147,8 @@ class Destination:
             self.note(str(ledger.repaired))
         if self.options.vectors is not None:
             self._open_store(ledger)
+        if not self.options.overwrite:
+            self._check_form(ledger)
         if self.options.ordered:
             self.order = InputOrder()
         if not self.options.atomic and part_path(ledger.path).exists():
@@ -237,6 +240,17 @@ class Destination:
     def _close_store(self) -> None:
         if self.store is not None:
             self.store.close()
+
+    def _check_form(self, ledger: Ledger) -> None:
+        """Raise UsageError if the vectors in the file are written in another way than this run would write them."""
+        with ledger.reading() as file:
+            form = form_of(file)
+        if form is not None and form != self.options.embedding_format:
+            kinds = {"float": "lists of numbers", "base64": "base64"}
+            raise UsageError(
+                f"{ledger.path} has its vectors as {kinds[form]}, and a file has them in one way: go on with "
+                f"--embedding-format {form}, write to another file, or begin anew with --overwrite"
+            )
 
     def _check_table(self, table: str) -> None:
         """Raise OutputError for a file that no run of ours made, ConfigError if its format cannot be written."""

@@ -177,7 +177,7 @@ def scheduler_for(
 
     def refuse(job: Job, error: LineError) -> None:
         failure = Failure(FailureClass.PERMANENT, error.code, error.message)
-        reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, row=job.row, failure=failure))
+        reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, columns=job.columns, failure=failure))
 
     concurrency = concurrency_for(options, server)
     packs = packs_for(options)

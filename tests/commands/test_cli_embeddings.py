@@ -97,3 +97,23 @@ def test_a_run_that_is_stopped_counts_packed_jobs(desk: Desk) -> None:
         ran = embed(desk, f"{sim.url}/v1", "--pack", "16", "-c", "1")
     assert ran.code == 77
     assert "64 pending" in ran.err
+
+
+@pytest.mark.parametrize(("first", "then"), [("float", "base64"), ("base64", "float")])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_file_has_its_vectors_in_one_way(desk: Desk, first: str, then: str, *, several: bool) -> None:
+    """A resume that asks for another is told before anything is sent; the state file is not needed for it."""
+    one: Any = ["a", "b"] if several else "a"
+    desk.write("jobs.jsonl", {"id": "chat", "prompt": "hello"}, {"id": "a", "input": one}, {"id": "b", "input": one})
+    with simulator_thread() as sim:
+        assert embed(desk, sim.url, "-n", "2", "--embedding-format", first).code == 0
+        (desk.path / "results.state.json").unlink()
+        asked = sim.tally.paths["/api/embed"]
+        other = embed(desk, sim.url, "--embedding-format", then)
+        assert (other.code, sim.tally.paths["/api/embed"]) == (2, asked)
+        assert f"--embedding-format {first}" in other.err
+        assert desk.ids() == ["a", "chat"]
+        assert embed(desk, sim.url, "--embedding-format", first).code == 0
+        assert embed(desk, sim.url, "--embedding-format", then, "--overwrite").code == 0
+    vectors = [line.get("embeddings", [line.get("embedding")])[0] for line in desk.lines() if line["id"] != "chat"]
+    assert {type(vector) for vector in vectors} == {str if then == "base64" else list}

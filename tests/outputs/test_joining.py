@@ -122,7 +122,7 @@ def test_without_an_input_the_lines_are_the_rows(files: Files) -> None:
 
 
 def test_columns_that_came_by_a_pipe_stand_on_the_lines(files: Files) -> None:
-    files.results([result(1, "2", row={"id": 2, "stars": 5}), result(0, "1", row={"id": 1, "stars": 3})])
+    files.results([result(1, "2", columns={"id": 2, "stars": 5}), result(0, "1", columns={"id": 1, "stars": 3})])
     assert [(row["id"], row["stars"]) for row in files.table(source=None)] == [(1, 3), (2, 5)]
 
 

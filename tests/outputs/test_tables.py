@@ -23,6 +23,7 @@ from batcher.failures import OutputError, OutputIOError
 from batcher.inputs.recipe import Recipe
 from batcher.outputs import joining
 from batcher.outputs.columns import fields_of
+from batcher.outputs.table import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,7 +250,7 @@ def test_vectors_are_lists_of_float32(files: Files) -> None:
 def test_a_field_of_the_answer_stands_beside_one_of_the_input(files: Files) -> None:
     """Names that are taken, also in another case, get a prefix; of two columns none is lost."""
     files.input([{"id": 1, "prompt": "p", "Label": "mine", "text": "t", "answer_text": "u", "error": 5}])
-    files.results([result(0, "1", "A", parsed={"label": "theirs", "error": "field", "text": "x"})])
+    files.results([result(0, "1", "A", parsed={"label": "theirs", "error": "field", "text": "x", "PROMPT": "y"})])
     (row,) = files.table()
     assert row == {
         "id": 1,
@@ -262,6 +263,7 @@ def test_a_field_of_the_answer_stands_beside_one_of_the_input(files: Files) -> N
         "answer_label": "theirs",
         "answer_error": "field",
         "answer_text_3": "x",
+        "answer_PROMPT": "y",
         "answer_error_2": None,
     }
 
@@ -308,9 +310,17 @@ def test_what_was_there_stays_where_an_export_fails(files: Files, form: str, mon
     class BrokenError(Exception):
         pass
 
-    def broken(*_: object) -> None:
-        raise BrokenError
+    take, taken = Shape.take, []
 
+    def broken(shape: Shape, chunk: Any) -> Any:
+        taken.append(chunk)
+        if len(taken) > 1:
+            raise BrokenError
+        return take(shape, chunk)
+
+    monkeypatch.setattr(joining, "ROWS", 1)
+    monkeypatch.setattr(joining, "_AT_ONCE", 1)
+    files.input([{"id": 1, "prompt": "p"}, {"id": 2, "prompt": "p"}])
     before = {*files.path.iterdir()}
     with monkeypatch.context() as patch:
         patch.setattr("batcher.outputs.table.Shape.take", broken)

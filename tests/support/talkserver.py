@@ -36,7 +36,11 @@ class TalkServer(ThreadingHTTPServer):
 
 def words_of(body: dict[str, Any]) -> list[str]:
     asked = body.get("messages", body.get("input", body.get("prompt", "")))
-    return [asked] if isinstance(asked, str) else [str(message.get("content", "")) for message in asked]
+    return [asked] if isinstance(asked, str) else [_text(message.get("content") or "") for message in asked]
+
+
+def _text(content: str | list[dict[str, Any]]) -> str:
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 class Handler(BaseHTTPRequestHandler):

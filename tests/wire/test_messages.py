@@ -203,7 +203,13 @@ def test_system_text_comes_first_unless_the_conversation_brings_one(translate: A
     messages = [PLAIN[1]]
     assert translate(messages, "S") == [{"role": "system", "content": "S"}, PLAIN[1]]
     assert messages == [PLAIN[1]]
-    assert translate(PLAIN, "S") == PLAIN
+    spoken = [*PLAIN[:2], as_item("Hello."), *PLAIN[3:]] if translate is to_input else PLAIN
+    assert translate(PLAIN, "S") == spoken
+
+
+def as_item(text: str) -> dict[str, Any]:
+    """What the model said, as `/v1/responses` takes it from whoever says it again."""
+    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
 
 
 def test_thinking_is_native_only() -> None:
@@ -243,7 +249,7 @@ def test_input_of_responses() -> None:
         }
     ]
     said = [{"role": "assistant", "content": [{"type": "text", "text": "x"}]}]
-    assert to_input(said) == [{"role": "assistant", "content": [{"type": "output_text", "text": "x"}]}]
+    assert to_input(said) == to_input([{"role": "assistant", "content": "x"}]) == [as_item("x")]
 
 
 def test_items_of_responses_pass_through() -> None:

@@ -45,7 +45,7 @@ def parse_job(data: Data, seq: int, defaults: Defaults, ids: Ids | None = None) 
             name = ids.derive(known, seq) if ids else derived_id(known)
         job = read_record(row if recipe is None else recipe.record(row), name, seq, defaults)
         if defaults.brings_row:
-            job.row = brought(data, defaults)
+            job.columns = brought(data, defaults)
     except LineError as error:
         error.id = explicit
         raise

@@ -175,12 +175,16 @@ def _items(message: Message) -> list[Message]:
         output = message.get("content")
         text = output if isinstance(output, str) else codec.dumps(output).decode()
         return [{"type": "function_call_output", "call_id": message.get("tool_call_id"), "output": text}]
-    if not isinstance(message.get("content"), list) and "tool_calls" not in message:
+    content = message.get("content")
+    if role != "assistant" and not isinstance(content, list) and "tool_calls" not in message:
         return [message]
     items: list[Message] = []
-    content = message.get("content")
-    if content:
-        items.append({"role": role, "content": _input_parts(content, "output" if role == "assistant" else "input")})
+    if role == "assistant" and (content or "tool_calls" not in message):
+        # llama.cpp takes what the model said in this form alone (tools/server: "Cannot determine type of 'item'")
+        parts = [{"type": "text", "text": content or ""}] if not isinstance(content, list) else content
+        items.append({"type": "message", "role": role, "content": _input_parts(parts, "output")})
+    elif content:
+        items.append({"role": role, "content": _input_parts(content, "input")})
     items += [
         {"type": "function_call", "call_id": call.get("id"), **call["function"]}
         for call in message.get("tool_calls") or ()

@@ -1,0 +1,110 @@
+"""What is asked after an answer: the next turn, or the same again; as a table of conversations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from batcher.attempt import Attempt
+from batcher.exchange.dialogue import conclude, goes_on
+from batcher.failures import Failure, FailureClass
+from batcher.inputs.formats import parse_job
+from batcher.inputs.formats.defaults import Defaults
+from batcher.model import Api, Call, Choice, Completion, Timing, Usage
+from batcher.wire.dialects import call_for
+
+
+def call_of(**line: Any) -> Call:
+    job = parse_job(orjson.dumps({"id": "a", **line}), 0, Defaults(model="m"))
+    return call_for((job,), Api.OPENAI, stream=False)
+
+
+def answered(text: str, mismatch: str | None = None, **choice: Any) -> Attempt:
+    completion = Completion({0: Choice([text], **choice)}, usage=Usage(2, 1), mismatch=mismatch)
+    return Attempt(Timing(), completion)
+
+
+def asked(call: Call) -> list[str]:
+    return [message["content"] for message in orjson.loads(call.body)["messages"]]
+
+
+def test_turns_are_asked_one_after_the_other() -> None:
+    """And then no more; tokens and flags of all stand on the last."""
+    call = call_of(turns=["one", "two", "three"])
+    assert goes_on(call, answered("1"), 2)
+    assert asked(call) == ["one", "1", "two"]
+    second = answered("2")
+    assert second.completion is not None
+    second.completion.flag("length")
+    assert goes_on(call, second, 2)
+    assert asked(call) == ["one", "1", "two", "2", "three"]
+    last = answered("3")
+    assert not goes_on(call, last, 2)
+    assert last.completion is not None
+    assert [turn.first.text for turn in conclude(call, last.completion)] == ["1", "2", "3"]
+    assert (last.completion.spent, last.completion.flags) == (Usage(4, 2), ["length"])
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_a_turn_is_asked_again_so_many_times(retries: int) -> None:
+    """Each turn has its tries; the last answer of one that never fits is taken."""
+    call = call_of(turns=["one", "two"], schema={"type": "object"})
+    for turn in (1, 2):
+        for _ in range(retries):
+            assert goes_on(call, answered("wrong", "no JSON"), retries)
+            assert asked(call)[-2] == "wrong"
+            assert "no JSON" in asked(call)[-1]
+        assert goes_on(call, answered("wrong", "no JSON"), retries) is (turn == 1)
+    assert (call.dialogue.asked_again, call.counted) == (2 * retries, 0)
+
+
+def test_only_the_last_wrong_answer_is_shown() -> None:
+    call = call_of(prompt="p", schema={"type": "object"})
+    assert goes_on(call, answered("first", "a"), 3)
+    assert goes_on(call, answered("second" * 2000, "b"), 3)
+    question, answer, correction = asked(call)
+    assert (question, len(answer)) == ("p", 4000)
+    assert "first" not in answer
+    assert "cannot be used: b." in correction
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_asked"),
+    [
+        (Failure(FailureClass.SUSPECT, "schema_mismatch", ""), True),
+        (Failure(FailureClass.SUSPECT, "invalid_json", ""), True),
+        (Failure(FailureClass.SUSPECT, "length", ""), False),
+        (Failure(FailureClass.TRANSIENT, "truncated", ""), False),
+    ],
+)
+def test_what_failed_for_something_else_is_not_asked_again(failure: Failure, *, is_asked: bool) -> None:
+    call = call_of(prompt="p", schema={"type": "object"})
+    attempt = answered("x", "no JSON")
+    attempt.failure = failure
+    assert goes_on(call, attempt, 2) is is_asked
+
+
+def test_a_refusal_is_no_answer_to_mend() -> None:
+    assert not goes_on(call_of(prompt="p", schema={"type": "object"}), answered("", "empty", refusals=["no"]), 2)
+
+
+@pytest.mark.parametrize("line", [{"prompt": "p"}, {"messages": [{"role": "user", "content": "p"}]}, {"input": "text"}])
+def test_nothing_more_is_asked_of_plain_jobs(line: dict[str, Any]) -> None:
+    call = call_of(**line)
+    body = call.body
+    assert not goes_on(call, answered("x"), 2)
+    assert (call.body, call.dialogue) == (body, None)
+
+
+def test_a_call_of_a_tool_wants_its_result() -> None:
+    tool = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    call = call_of(turns=["one", "two"])
+    attempt = answered("", tool_calls=[tool])
+    assert not goes_on(call, attempt, 2)
+    assert attempt.failure is not None
+    assert (attempt.failure.code, attempt.failure.kind) == ("tool_call_open", FailureClass.PERMANENT)
+    call = call_of(turns=["one", {"role": "tool", "content": "r"}])
+    assert goes_on(call, answered("", tool_calls=[tool]), 2)
+    assert orjson.loads(call.body)["messages"][2]["tool_call_id"] == "c1"
