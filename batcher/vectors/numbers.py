@@ -19,14 +19,17 @@ _NANS: Final = {"float32": struct.pack("<f", float("nan")), "float16": struct.pa
 _SWAP: Final = sys.byteorder == "big"
 
 
-def row_of(vector: Sequence[float] | str, dtype: str) -> bytes:
-    """The row of a vector, numbers or base64 of little-endian float32. Rounds to nearest, ties to even, as numpy does.
+def row_of(vector: Sequence[float] | bytes | str, dtype: str) -> bytes:
+    """The row of a vector: numbers, or little-endian float32 as bytes or as base64.
 
-    Base64 becomes float32 without a number being made of it. Raises ValueError if a number is too large for the width.
+    Rounds to nearest, ties to even, as numpy does. Bytes become float32 without a number being made of them. Raises
+    ValueError if a number is too large for the width.
     """
+    if isinstance(vector, str):
+        vector = a2b_base64(vector)
     if dtype == "float32":
-        if isinstance(vector, str):
-            return a2b_base64(vector)
+        if isinstance(vector, bytes):
+            return vector
         numbers = array("f", vector)
         if _SWAP:
             numbers.byteswap()
@@ -34,7 +37,7 @@ def row_of(vector: Sequence[float] | str, dtype: str) -> bytes:
         if may_be_infinite(row) and not all(map(isfinite, numbers)):
             raise ValueError("a number is too large for float32")
         return row
-    values = numbers_of(a2b_base64(vector), "float32") if isinstance(vector, str) else vector
+    values = numbers_of(vector, "float32") if isinstance(vector, bytes) else vector
     try:
         return struct.pack(f"<{len(values)}{_LETTERS[dtype]}", *values)
     except OverflowError as error:
@@ -57,9 +60,9 @@ def may_be_infinite(row: bytes) -> bool:
     return b"\x7f" in high or b"\xff" in high
 
 
-def normalized(vector: Sequence[float] | str) -> list[float]:
+def normalized(vector: Sequence[float] | bytes) -> list[float]:
     """A vector of length 1 in the same direction. Raises ValueError if it has no direction."""
-    numbers = numbers_of(a2b_base64(vector), "float32") if isinstance(vector, str) else vector
+    numbers = numbers_of(vector, "float32") if isinstance(vector, bytes) else vector
     most = max(map(abs, numbers))
     if not most:
         raise ValueError("a vector of zeros has no direction")

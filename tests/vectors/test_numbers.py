@@ -22,6 +22,7 @@ def wire(vector: list[float]) -> str:
 def test_rows_are_rounded_as_numpy_rounds(vector: list[float]) -> None:
     assert row_of(vector, "float32") == np.array(vector, "<f4").tobytes()
     assert row_of(vector, "float16") == np.array(vector, "<f2").tobytes()
+    assert row_of(np.array(vector, "<f4").tobytes(), "float16") == row_of(wire(vector), "float16")
     assert row_of(wire(vector), "float32") == np.array(vector, "<f4").tobytes()
     assert row_of(wire(vector), "float16") == np.array(vector, "<f4").astype("<f2").tobytes()
 
@@ -47,7 +48,7 @@ def test_no_row_is_nan_all_over(dtype: str) -> None:
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20).filter(any))
 def test_normalized_vectors_have_length_one(vector: list[float]) -> None:
     assert np.linalg.norm(normalized(vector)) == pytest.approx(1.0)
-    assert normalized(wire([3.0, 4.0])) == pytest.approx([0.6, 0.8])
+    assert normalized(np.array([3.0, 4.0], "<f4").tobytes()) == pytest.approx([0.6, 0.8])
 
 
 def test_zeros_have_no_direction() -> None:

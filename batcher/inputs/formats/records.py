@@ -158,7 +158,7 @@ def _check_body(body: dict[str, Json], kind: Kind, path: str) -> None:
         check_items(body.get("input"))
     elif path == "/v1/completions" and type(body.get("prompt")) is list:
         # several prompts, or tokens: as an embedding input has them
-        check_input(body["prompt"], "prompt", "nothing would be generated")
+        check_input(body["prompt"], "prompt", may_be_empty=False)
     else:
         check_prompt(body.get("prompt"))
 

@@ -46,9 +46,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:
     data = body.get("data")
     if type(data) is not list:
         raise AttemptError(without("data", body))
-    vectors = _in_order(data)
-    check_vectors(vectors, sum(len(inputs_of(job)) for job in call.jobs))
-    completion.vectors = vectors
+    completion.vectors = check_vectors(_in_order(data), sum(len(inputs_of(job)) for job in call.jobs))
     take_envelope(body, completion)
     completion.proof = "vectors"
 

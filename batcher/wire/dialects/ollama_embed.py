@@ -39,8 +39,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:
     vectors = body.get("embeddings")
     if not isinstance(vectors, list):
         raise AttemptError(malformed("an answer without a list of embeddings"))
-    check_vectors(vectors, sum(len(inputs_of(job)) for job in call.jobs))
-    completion.vectors = vectors
+    completion.vectors = check_vectors(vectors, sum(len(inputs_of(job)) for job in call.jobs))
     completion.usage = ollama_record.usage(body)
     completion.server = ollama_record.times(body)
     completion.served_model = body.get("model")

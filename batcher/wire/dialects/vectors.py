@@ -24,22 +24,26 @@ def inputs_of(job: Job) -> list[Json]:
     return [value]
 
 
-def check_vectors(vectors: Sequence[Json], expected: int) -> None:
-    """Raise AttemptError unless there are `expected` vectors of one length with finite numbers, as lists or base64.
+def check_vectors(vectors: Sequence[Json], expected: int) -> list[Json]:
+    """The vectors, base64 as the bytes that it stands for: little-endian float32.
 
-    A vector of zeros is none: it has no direction, and comes of a NaN that was lost on the way (Ollama's runner says it
-    as null, which its server reads as 0).
+    Raises AttemptError unless there are `expected` of one length with finite numbers. A vector of zeros is none: it has
+    no direction, and comes of a NaN that was lost on the way (Ollama's runner says it as null, which its server reads
+    as 0).
     """
     if len(vectors) != expected:
         raise AttemptError(malformed(f"{len(vectors)} vectors for {expected} inputs"))
-    length = 0
+    length, found = 0, []
     for place, vector in enumerate(vectors):
-        size = _length(vector)
+        taken = _decoded(vector) if type(vector) is str else vector
+        size = _length(taken)
         if not size:
             raise AttemptError(malformed(f"vector {place} is no list of finite numbers, not all 0: {shown(vector)}"))
         if length and size != length:
             raise AttemptError(malformed(f"vector {place} has {size} numbers, and the ones before it {length}"))
         length = size
+        found.append(taken)
+    return found
 
 
 class Sizes:
@@ -65,12 +69,20 @@ class Sizes:
         return malformed(f"a vector of length {size}, where those before it have {first}: another model?")
 
 
+def _decoded(text: str) -> bytes:
+    """The bytes of base64; none if it is none."""
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        return b""
+
+
 def _length(vector: Json) -> int:
     """How many numbers a vector has; 0 if it is none, or of zeros. The sum is finite only if every number is."""
     try:
         if type(vector) is list:
             return len(vector) if math.isfinite(sum(vector)) and any(vector) else 0
-        return _length_of(b64decode(vector, validate=True))
+        return _length_of(vector) if type(vector) is bytes else 0
     except (TypeError, ValueError, OverflowError):
         return 0
 
@@ -90,5 +102,7 @@ def _length_of(data: bytes) -> int:
 
 
 def _count(vector: Json) -> int:
-    """How many numbers a vector has that was checked."""
-    return len(vector) if type(vector) is list else (3 * len(vector) // 4 - vector.count("=", -2)) // 4
+    """How many numbers a vector has: of a list, of bytes, or of base64."""
+    if type(vector) is str:
+        return (3 * len(vector) // 4 - vector.count("=", -2)) // 4
+    return len(vector) if type(vector) is list else len(vector) // 4
