@@ -99,6 +99,10 @@ bench-resume: $(VENV)/.ready  ## what it costs to take up a run: time of the sca
 bench-rows: $(VENV)/.ready  ## what a template costs a row, and what equal requests that are asked once; ARGS="--scale 5"
 	$(BIN)/python tests/bench/rows.py $(ARGS)
 
+.PHONY: bench-vectors
+bench-vectors: $(VENV)/.ready  ## embeddings in bulk: CPU of a text, requests that are saved, what bad texts and kills cost; ARGS="--only cpu"
+	$(BIN)/python tests/bench/vectors.py $(ARGS)
+
 .PHONY: bench-inputs
 bench-inputs: $(VENV)/.ready  ## what a row costs in each format, memory, and taking up a run over a million rows; ARGS="--rows 100000"
 	$(BIN)/python tests/bench/inputs.py $(ARGS)
