@@ -95,11 +95,11 @@ def test_rounds_with_other_calls_in_flight_are_not_compared() -> None:
 
 def test_calls_from_before_a_change_say_nothing() -> None:
     told = Told()
-    late = [filled(told.size) for _ in range(ROUND)]
+    late = [pack(40) for _ in range(ROUND)]
     told.round(0.2)
     for call in late:
         told.packs.served(call, answer(5.0, told.now), 1, told.now)
-    assert told.size.work == 2 * START
+    assert (told.size.work, told.size.is_growing) == (2 * START, True)
 
 
 def test_a_trickle_ends_the_search() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import TYPE_CHECKING
+from pathlib import Path
 from zlib import crc32
 
 import pytest
@@ -12,10 +12,8 @@ from hypothesis import given, strategies as st
 
 from batcher.failures import OutputError, OutputIOError
 from batcher.ledger import disk
+from batcher.ledger.ledger import Ledger
 from batcher.vectors.store import HEAD, Row, Store, row_named
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def row(number: int) -> bytes:
@@ -62,6 +60,7 @@ def test_a_store_cut_anywhere_keeps_its_whole_rows(path: Path, size: int) -> Non
     with Store.open(path) as store:
         assert store.rows == whole
         assert store.synced <= whole
+        assert path.stat().st_size == (HEAD + 12 * whole if size >= HEAD else 0)
         assert [*store.faults(rows)] == [n >= whole for n in range(3)]
         store.append("m", [row(9)])
         assert [*store.read([whole])] == [row(9)]
@@ -137,6 +136,7 @@ def test_a_full_disk_leaves_whole_rows(path: Path, before: int, monkeypatch: pyt
                 store.append("m", [row(5), row(6)])
         assert disk.is_full(caught.value.__cause__)
         assert store.rows == before
+        assert path.stat().st_size == (HEAD + 12 * before if before else 0)
         assert [one.number for one in store.append("m", [row(5), row(6)])] == [before, before + 1]
     with Store.open(path) as store:
         assert [*store.read(range(before + 2))] == [*map(row, range(before)), row(5), row(6)]
@@ -166,3 +166,22 @@ def test_an_emptied_store_begins_anew(path: Path) -> None:
 def test_lines_name_rows() -> None:
     assert row_named(b'{"id":"a","vector":{"row":12,"crc32":345},"timing":{}}\n') == Row(12, 345)
     assert row_named(b'{"id":"a","embedding":[1.0]}\n') is None
+
+
+def test_rows_are_on_the_disk_before_the_lines_that_name_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut then costs lines, and never leaves one that names nothing."""
+    ledger = Ledger.open(tmp_path / "results.jsonl")
+    with Store.open(tmp_path / "results.vectors") as store:
+        ledger.sync_before = store.sync
+        store.append("m", [row(0)])
+        ledger.append([("a", "0" * 16, b'{"id":"a","seq":0,"hash":"' + b"0" * 16 + b'"}\n')])
+        synced: list[str] = []
+        sync = disk.sync
+
+        def noted(fd: int) -> None:
+            synced.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+            sync(fd)
+
+        monkeypatch.setattr(disk, "sync", noted)
+        ledger.close()
+    assert synced == ["results.vectors", "results.jsonl"]
