@@ -19,7 +19,6 @@ from batcher.inputs.done import DoneIds
 from batcher.inputs.formats import Line, parse_job
 from batcher.inputs.intake import Intake
 from batcher.options import Options
-from batcher.policy.packs import MOST_TEXTS
 from batcher.running.engine import Engine
 from batcher.running.runner import Run
 from batcher.running.signals import out_of_time
@@ -105,7 +104,7 @@ async def stream(
                 renew=server.renew,
             )
             feed.on_arrival = engine.waker()
-            feed.room = lambda: AHEAD * scheduler.allowed * (chosen.pack or MOST_TEXTS)
+            feed.room = lambda: AHEAD * scheduler.allowed * (chosen.pack or 1)
             async with engine:
                 group.start_soon(feed.pump)
                 if chosen.max_duration is not None:
