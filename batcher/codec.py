@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import orjson
@@ -26,6 +27,7 @@ _ZEROS: Final = b"0" * RUN
 STRIDE: Final = 4
 _FEW: Final = b"0" * (RUN // STRIDE)
 _LONG: Final = re.compile(rb"(?<![0-9.eE+])[0-9]{%d}" % RUN)
+_RUN: Final = re.compile(rb"[0-9]{%d,}" % RUN)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -41,11 +43,14 @@ def loads(data: bytes | str) -> Json:
     except orjson.JSONDecodeError:  # also where an integer is beyond what a float holds
         if not has_long_integer(data):
             raise
+        orjson.loads(_RUN.sub(_beginning, data))  # Python's own reader takes halves of characters, too
         value = _read(data)
         if value is None:
             raise
         return value
-    return _read(data, value) if has_long_integer(data) else value
+    if _FEW in data[::STRIDE].translate(_DIGITS) and has_long_integer(data):
+        return _read(data, value)
+    return value
 
 
 def loads_leniently(data: bytes) -> Json:
@@ -72,6 +77,14 @@ def dumps(value: Json, option: int = 0) -> bytes:
         return orjson.dumps(_writable(value, 0), option=option)
 
 
+def told(value: Json) -> str:
+    """The value as JSON for a message; the start of it, as Python tells it, where it nests too deep to be written."""
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError:
+        return reprlib.repr(value)
+
+
 def decimal(number: int) -> str | None:
     """Its digits; `None` if there are more than Python writes out."""
     try:
@@ -94,6 +107,11 @@ def _read(data: str | bytes, otherwise: Json = None, *, strict: bool = True) -> 
         return json.loads(text, parse_int=_integer, parse_constant=_refuse if strict else None, strict=strict)
     except (ValueError, RecursionError):
         return otherwise
+
+
+def _beginning(digits: re.Match[bytes]) -> bytes:
+    """As many as an escape has, which they may be of."""
+    return digits[0][:4]
 
 
 def _integer(digits: str) -> Json:

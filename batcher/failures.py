@@ -22,7 +22,7 @@ from reprlib import Repr
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class Exit(IntEnum):
@@ -96,9 +96,13 @@ class LineError(Exception):
 
 
 class BatcherError(Exception):
-    """Something the caller has to know or mend. `exit` is the code the process ends with."""
+    """Something the caller has to know or mend. `exit` is the code the process ends with.
+
+    `results` are those that there are all the same, where a program asked for results and not for a file.
+    """
 
     exit: Exit = Exit.BUG
+    results: Sequence[Any] = ()
 
 
 class UsageError(BatcherError):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from batcher.failures import Failure
 
@@ -26,6 +26,10 @@ class Fits(Protocol):
     @property
     def words(self) -> str:
         """What it is, for a model; "" if there is nothing more to say than that it is JSON."""
+
+    @property
+    def example(self) -> str:
+        """JSON that fits, to show the form; "" if there is none."""
 
     def fault(self, value: Json) -> str | None:
         """Say what about a value does not fit, the first thing; `None` if all does."""
@@ -112,7 +116,8 @@ class Call:
     Calls of one `group` want the same model loaded in the same way. The last fields are its history: `server` is where
     it was sent last, `sent` counts exchanges, `counted` those that used up the allowance of retries,
     `refused` those that said wait while others were served,
-    `waited` is backoff and pacing in seconds, `overran` says that an attempt took longer than all of it may.
+    `waited` is backoff and pacing in seconds, `overran` says that an attempt took longer than all of it may. `loads`
+    says that the server may have to load its model for it; then it says `keep_alive` as well (Ollama), and only then.
     """
 
     jobs: tuple[Job, ...]
@@ -121,6 +126,7 @@ class Call:
     stream: bool
     model: str | None = None
     group: str = ""
+    keep_alive: Json = None
     sent: int = 0
     server: str = ""
     counted: int = 0
@@ -129,6 +135,7 @@ class Call:
     waited: float = 0.0
     resent: bool = False
     overran: bool = False
+    loads: bool = False
     dialogue: Any = field(default=None, repr=False)
     """What was said so far, where several exchanges make one result (`exchange.dialogue`)."""
 
@@ -166,15 +173,26 @@ class Delta:
     refusal: str = ""
 
 
+_Item = TypeVar("_Item")
+
+
+def more(held: list[_Item] | tuple[()], items: Iterable[_Item]) -> list[_Item]:
+    """The list with more items. What nearly no answer has is `()` until there is some: an empty list costs as much."""
+    if not held:
+        return list(items)
+    held.extend(items)
+    return held
+
+
 @dataclass(slots=True)
 class Choice:
     """One answer of a completion, growing by deltas. Text is kept in pieces and joined when asked for."""
 
     texts: list[str] = field(default_factory=list)
-    thoughts: list[str] = field(default_factory=list)
-    tool_calls: list[dict[str, Json]] = field(default_factory=list)
-    logprobs: list[Json] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
+    thoughts: list[str] | tuple[()] = ()
+    tool_calls: list[dict[str, Json]] | tuple[()] = ()
+    logprobs: list[Json] | tuple[()] = ()
+    refusals: list[str] | tuple[()] = ()
     finish_reason: str | None = None
     open: Any = field(default=None, repr=False, compare=False)
     """What the dialect remembers of tool calls that come in pieces."""
@@ -191,15 +209,15 @@ class Choice:
         if delta.text:
             self.texts.append(delta.text)
         if delta.thinking:
-            self.thoughts.append(delta.thinking)
+            self.thoughts = more(self.thoughts, (delta.thinking,))
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
         if delta.tool_calls:
-            self.tool_calls.extend(delta.tool_calls)
+            self.tool_calls = more(self.tool_calls, delta.tool_calls)
         if delta.logprobs:
-            self.logprobs.extend(delta.logprobs)
+            self.logprobs = more(self.logprobs, delta.logprobs)
         if delta.refusal:
-            self.refusals.append(delta.refusal)
+            self.refusals = more(self.refusals, (delta.refusal,))
 
 
 @dataclass(slots=True)
@@ -217,8 +235,8 @@ class Completion:
     vectors: list[Json] | None = None
     images: list[str] | None = None
     proof: str | None = None
-    flags: list[str] = field(default_factory=list)
-    head: dict[str, Json] = field(default_factory=dict)
+    flags: list[str] | tuple[()] = ()
+    head: dict[str, Json] | None = None
     tail: dict[str, Json] = field(default_factory=dict)
     whole: dict[str, Json] | None = None
     parsed: Json = None
@@ -239,13 +257,14 @@ class Completion:
     @property
     def first(self) -> Choice:
         """The choice that most callers mean: the lowest index, or an empty one."""
-        if not self.choices:
-            return Choice()
-        return self.choices[0] if 0 in self.choices else self.choices[min(self.choices)]
+        first = self.choices.get(0)
+        if first is None:
+            return self.choices[min(self.choices)] if self.choices else Choice()
+        return first
 
     def flag(self, name: str) -> None:
         if name not in self.flags:
-            self.flags.append(name)
+            self.flags = more(self.flags, (name,))
 
 
 @dataclass(slots=True)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from batcher.failures import FLAGS, UsageError
-from batcher.inputs.selection import Shard
+from batcher.figures import AUTO, Concurrency, MaxErrors, amount, duration, pack_size
+from batcher.inputs.shard import Shard
 from batcher.model import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from batcher.model import Json
 
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 _CHOICES: Final = {
     "embedding_format": ("float", "base64"),
     "vectors_dtype": ("float32", "float16"),
@@ -37,75 +39,40 @@ _LEAST: Final = {
     "repeat": 1,
     "estimate": 1,
 }
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
-_THOUSANDS: Final = {"": 1.0, "k": 1e3, "m": 1e6}
 _KEEP_ALIVE = re.compile(r"|-1|0|(?:\d+(?:\.\d+)?(?:ms|s|m|h))+|\d+")
 
-PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "vectors"})
+PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "price_file", "vectors"})
 
 
-@dataclass(frozen=True, slots=True)
-class Concurrency:
-    """How many requests may be in flight at one server: between `least` and `most`; fixed where they are equal."""
-
-    least: int
-    most: int
-
-    @property
-    def is_fixed(self) -> bool:
-        return self.least == self.most
-
-    @classmethod
-    def of(cls, value: str | int) -> Concurrency:
-        """Read `auto`, `N` or `MIN-MAX`. Raises ValueError, which repeats no text: it may be a secret gone astray."""
-        text = str(value).strip().lower()
-        if text == "auto":
-            return AUTO
-        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", text)
-        if not match:
-            raise ValueError("must be auto, a number such as 8, or a range such as 2-16")
-        least, most = int(match[1]), int(match[2] or match[1])
-        if least < 1:
-            raise ValueError(f"must be at least 1, not {least}")
-        if most < least:
-            raise ValueError(f"must go from less to more: {most}-{least}, not {least}-{most}")
-        return cls(least, most)
-
-    def __str__(self) -> str:
-        if self == AUTO:
-            return "auto"
-        return str(self.most) if self.is_fixed else f"{self.least}-{self.most}"
+DURATIONS: Final = frozenset(
+    {
+        *("connect_timeout", "first_token_timeout", "idle_timeout", "timeout", "max_wait", "grace", "max_duration"),
+        *("disk_wait", "wait_lock"),
+    }
+)
+"""Options that are seconds, or text such as `30s`."""
+_DURATION_WORDS: Final = "seconds, or text such as 30s"
 
 
-AUTO: Final = Concurrency(1, 256)
+class _Kind(NamedTuple):
+    types: tuple[type, ...]
+    words: str
 
 
-@dataclass(frozen=True, slots=True)
-class MaxErrors:
-    """How many failed jobs a run puts up with: more than `most` end it. With `of_all`, `most` is percent."""
-
-    most: float
-    of_all: bool = False
-
-    ENOUGH: ClassVar[int] = 100
-    """Finished jobs before a share of them says anything."""
-
-    @classmethod
-    def of(cls, value: str | int) -> MaxErrors:
-        """Read `20` or `5%`. Raises ValueError."""
-        match = re.fullmatch(r"(\d{1,9})|(\d{1,3}(?:\.\d+)?)\s*%", str(value).strip())
-        if not match or (match[2] and float(match[2]) > 100):
-            raise ValueError("must be a number of jobs such as 20, or a share of them such as 5%")
-        return cls(float(match[1] or match[2]), of_all=match[2] is not None)
-
-    def exceeded(self, failed: int, finished: int) -> bool:
-        """Whether so many failures, among so many jobs that finished in this run, are too many."""
-        if not self.of_all:
-            return failed > self.most
-        return finished >= self.ENOUGH and 100 * failed > self.most * finished
-
-    def __str__(self) -> str:
-        return f"{self.most:g}{'%' if self.of_all else ''}"
+_KINDS: Final = {
+    "str": _Kind((str,), "text"),
+    "int": _Kind((int,), "a whole number"),
+    "float": _Kind((int, float), "a number"),
+    "bool": _Kind((bool,), "True or False"),
+    "Path": _Kind((Path,), "a path"),
+    "Api": _Kind((Api,), "native or openai"),
+    "Shard": _Kind((Shard,), "a part of so many, such as 2/8"),
+    "Concurrency": _Kind((Concurrency,), "auto, a number such as 8, or a range such as 2-16"),
+    "MaxErrors": _Kind((MaxErrors,), "a number of jobs such as 20, or a share of them such as 5%"),
+    "Mapping[str, Json]": _Kind((Mapping,), "a mapping"),
+    "Mapping[str, str]": _Kind((Mapping,), "a mapping"),
+}
+"""By the annotation of a field: what its values are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +85,12 @@ class Options:
     is asked for `dimensions`, and `normalize` gives all vectors length 1; `vectors` is an array of them that is made at
     the end, in numbers of `vectors_dtype`. `errors` defaults to a file beside the results, `max_wait` to 15 s before
     the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say otherwise;
-    `pack` embedding inputs go in one request, as many as are found to be best if it is None or "auto".
-    `input_format`, `encoding` (of text) and `sql` (for a database) say how inputs are read. `keep` names the
-    columns of the input that a table has, None for all; `table` is the one of a database; `formula_guard` keeps
-    spreadsheets from running cells. `schema` is what answers have to fit: JSON, the path of a file with it, or a
-    class with `model_json_schema`; with `json` any object does. What does not is asked again `schema_retries` times.
+    `pack` embedding inputs go in one request, as many as are found to be best if it is None or "auto". `price_in`,
+    `price_cached` and `price_out` are those of a million tokens, for `estimate`. `input_format`, `encoding` (of text)
+    and `sql` (for a database) say how inputs are read. `keep` names the columns of the input that a table has, None for
+    all; `table` is the one of a database; `formula_guard` keeps spreadsheets from running cells. `schema` is what
+    answers have to fit: JSON, the path of a file with it, or a class with `model_json_schema`; with `json` any object
+    does. What does not is asked again `schema_retries` times.
     """
 
     # which server, and how to be let in
@@ -166,6 +134,10 @@ class Options:
     repeat: int = 1
     dedupe: bool | None = None
     estimate: int | None = None
+    price_in: float | None = None
+    price_cached: float | None = None
+    price_out: float | None = None
+    price_file: Path | None = None
     input_format: str | None = None
     encoding: str | None = None
     sql: str | None = None
@@ -239,6 +211,9 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} must be at least {least}, not {value}")
+        for name in ("price_in", "price_cached", "price_out"):
+            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
+                raise UsageError(f"{name} must not be less than 0")
         for name in ("connect_timeout", "first_token_timeout", "idle_timeout", "timeout"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be longer than 0 s")
@@ -248,16 +223,37 @@ class Options:
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Options:
-        """Make options from Python arguments. Raises UsageError on a name that is none, with the nearest that is."""
-        names = [f.name for f in fields(cls)]
+        """Make options from Python arguments: durations are seconds, or text as the command has it, or a timedelta.
+
+        Raises UnknownOptionError on a name that is none, with the nearest that is, and UsageError on a wrong value.
+        """
+        kinds = {f.name: str(f.type) for f in fields(cls)}
         for name in values:
-            if name not in names:
-                raise UsageError(f"no option is called {name!r}{nearest(name, names)}")
-        return cls(**{name: _typed(name, value) for name, value in values.items()})
+            if name not in kinds:
+                raise UnknownOptionError(f"no option is called {name!r}{nearest(name, kinds)}")
+        return cls(**{name: _checked(name, kinds[name], _typed(name, value)) for name, value in values.items()})
+
+
+class UnknownOptionError(UsageError, TypeError):
+    """A name that no option has: a mistake in the program, as Python has it for its own functions."""
+
+
+def _checked(name: str, kind: str, value: Any) -> Any:
+    """A value of the type that its field has. Raises UsageError, which repeats no text: it may be a key gone astray."""
+    wanted = kind.removesuffix(" | None")
+    if value is None and kind.endswith(" | None"):
+        return value
+    known = _KINDS.get(wanted)
+    if known is None or (isinstance(value, known.types) and not (isinstance(value, bool) and bool not in known.types)):
+        return float(value) if wanted == "float" else value
+    what = _DURATION_WORDS if name in DURATIONS else known.words
+    raise UsageError(f"{name} must be {what}, not {type(value).__name__}")
 
 
 def _typed(name: str, value: Any) -> Any:
     """A Python argument as its field has it: text that stands for an API or a path is one. Raises UsageError."""
+    if name in DURATIONS and isinstance(value, str | timedelta):
+        return _seconds(name, value)
     if name == "dialect" and isinstance(value, str):
         try:
             return Api(value)
@@ -265,21 +261,35 @@ def _typed(name: str, value: Any) -> Any:
             raise UsageError(f"dialect is {' or '.join(Api)}, not {value!r}") from None
     if name in PATHS and isinstance(value, str):
         return Path(value)
-    if name == "base_url":
-        return (value,) if isinstance(value, str) else tuple(value or ())
-    if name == "done_from":
-        return tuple(map(Path, [value] if isinstance(value, str | Path) else value or ()))
-    if name == "keep" and value is not None:
-        parts = value.split(",") if isinstance(value, str) else value
-        return tuple(part.strip() for part in parts if part.strip())
+    if name in _SEVERAL and (value is not None or name != "keep"):
+        return _several(name, value)
     if name in _READ and isinstance(value, str | int | float):
         try:
             return _READ[name](value)
         except ValueError as error:
             raise UsageError(f"{name} {error}") from None
-    if name == "fail_on" and not isinstance(value, str):
-        return frozenset(value)
     return value
+
+
+def _several(name: str, value: Any) -> Any:
+    """What may be one or several, as its field has them; flags and columns in a text are separated by commas."""
+    if isinstance(value, str):
+        value = value.split(",") if name in ("fail_on", "keep") else [value]
+    if isinstance(value, Path):
+        value = [value]
+    try:
+        return _SEVERAL[name](value or ())
+    except TypeError:
+        raise UsageError(f"{name} must be one or a list of several, not {type(value).__name__}") from None
+
+
+def _seconds(name: str, value: str | timedelta) -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    try:
+        return duration(value)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -288,34 +298,6 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
     close = get_close_matches(name, list(names), 1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def duration(text: str) -> float:
-    """Read `30s`, `5m`, `1h`, `1h30m`, `250ms` or plain seconds, as seconds. Raises ValueError."""
-    total, end = 0.0, 0
-    for match in _DURATION.finditer(text):
-        if match.start() != end or not match[0] or (not match[2] and match[0] != text):
-            break
-        total, end = total + float(match[1]) * _UNITS[match[2]], match.end()
-    if not text or end != len(text) or not math.isfinite(total):
-        raise ValueError(f"{text!r} is no duration; write it as 30s, 5m or 1h30m")
-    return total
-
-
-def pack_size(value: str | int) -> int | None:
-    """Read `auto`, which is None, or a number. Raises ValueError, which repeats no text."""
-    text = str(value).strip().lower()
-    if text != "auto" and not (re.fullmatch(r"\d{1,6}", text) and int(text) > 0):
-        raise ValueError("must be auto, or a number of at least 1")
-    return None if text == "auto" else int(text)
-
-
-def amount(value: str | float) -> float:
-    """Read `500`, `30k` or `2m` (millions), as a number. Raises ValueError, which repeats no text."""
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)([km]?)", str(value).strip().lower())
-    if not match:
-        raise ValueError("must be an amount such as 500, 30k or 2m")
-    return float(match[1]) * _THOUSANDS[match[2]]
 
 
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -328,3 +310,10 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "pack": pack_size,
 }
 """Options that may be given as text or as a number, and how they are read."""
+_SEVERAL: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "base_url": tuple,
+    "done_from": lambda value: tuple(map(Path, value)),
+    "fail_on": frozenset,
+    "keep": lambda value: tuple(part.strip() for part in value if part.strip()),
+}
+"""Options of which there may be several, and how they are kept."""

@@ -71,6 +71,10 @@ class Redactor:
         self._keys: list[str] = []
         self.add(secrets)
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to hide."""
+        return bool(self._keys)
+
     def add(self, secrets: Iterable[Secret]) -> None:
         """Hide these as well from now on."""
         keys = {key for secret in secrets if _is_worth_hiding(key := secret.reveal())}.union(self._keys)
@@ -109,12 +113,17 @@ class Redactor:
         """For JSON values: the live keys in its texts and nothing else, since an answer may well be about keys."""
         if isinstance(value, str):
             return self._masked(value)
+        if isinstance(value, tuple):
+            return tuple(self.value([*value], depth))
         if not isinstance(value, dict | list):
             return value
         if depth >= _DEPTH:
             return MASK
         if isinstance(value, dict):
-            return {self._masked(key): self.value(item, depth + 1) for key, item in value.items()}
+            return {
+                self._masked(key) if isinstance(key, str) else key: self.value(item, depth + 1)
+                for key, item in value.items()
+            }
         return [self.value(item, depth + 1) for item in self._unspelt(value)]
 
     def _masked(self, text: str) -> str:

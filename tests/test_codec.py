@@ -64,3 +64,14 @@ def test_what_is_no_json_is_not_written(value: Any) -> None:
     """Nor is it changed into something that is."""
     with pytest.raises(TypeError):
         codec.dumps(value)
+
+
+@pytest.mark.parametrize(
+    "text", [rb'"\ud83d"', rb'"\ude00\ud83d"', rb'{"\ud800":1}', rb'"\u1234567890123456789012\udc00"']
+)
+def test_halves_of_characters_are_refused_beside_long_integers_too(text: bytes) -> None:
+    """As they are without: whoever reads them has to mend them first."""
+    for data in (text, b"[%b,%d]" % (text, 10**400), b"[%d,%b]" % (2**70, text)):
+        with pytest.raises(orjson.JSONDecodeError):
+            codec.loads(data)
+    assert codec.loads(rb'["\u1234567890123456789012",%d]' % 10**400) == ["\u1234567890123456789012", 10**400]

@@ -11,7 +11,8 @@ from hypothesis import given, strategies as st
 
 from batcher.commands.values import setting
 from batcher.failures import Exit, UsageError
-from batcher.options import AUTO, Concurrency, MaxErrors, Options, amount, duration, nearest
+from batcher.figures import AUTO, Concurrency, MaxErrors, amount, duration
+from batcher.options import Options, nearest
 
 
 @pytest.mark.parametrize(

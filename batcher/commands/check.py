@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
-import orjson
 
+from batcher.commands.console import print_json
 from batcher.commands.options import Inputs, environ_of, option, options_from, server_options
 from batcher.failures import Exit, UnavailableError
 from batcher.figures import count
@@ -70,7 +70,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, *, as_js
     """
     findings = anyio.run(look, input, options_from(values), environ_of(ctx))
     if as_json:
-        click.echo(orjson.dumps(as_dict(findings)).decode())
+        print_json(as_dict(findings))
     else:
         for line in screen(input, findings):
             click.echo(line)
@@ -83,7 +83,8 @@ async def look(inputs: str | tuple[str, ...] | None, options: Options, environ: 
     from batcher.commands.console import Console
     from batcher.inputs.formats import parse_job
     from batcher.running.wiring import defaults_for, ready, source_for
-    from batcher.servers.contact import all_described, contact, models_of
+    from batcher.servers.contact import contact
+    from batcher.servers.described import all_described, models_of
 
     async with contact(options, environ, Console(quiet=False, verbose=False, progress=False)) as server:
         checkup = None

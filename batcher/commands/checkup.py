@@ -60,8 +60,8 @@ class Checkup:
         intake = Intake(
             parse,
             defaults,
-            DoneIds(),
-            self._refuse_line,
+            finished=DoneIds(),
+            reject=self._refuse_line,
             at_most=at_most,
             selection=selection,
             needs_model=needs_model,

@@ -11,6 +11,7 @@ import click
 
 from batcher.commands.values import Duration, KeyValue, LocalModel, Template
 from batcher.failures import ConfigError
+from batcher.opening import read_given
 from batcher.options import nearest
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 NOT_HERE: Final = ("config", "help")
 """Options that a config file cannot set."""
 SERVER_VARIABLES: Final = ("LLM_ENDPOINT", "OPENAI_BASE_URL", "OLLAMA_HOST")
+LONGEST: Final = 1 << 20
+"""Bytes of a config file, or of one of variables; the reader of TOML takes a second for this much."""
 SERVERS: Final = ("base_url", "local")
 """Options that choose the server."""
 OF_THE_SERVER: Final = ("dialect", "api_key_env", "api_key_file", "header_env", "allow_insecure")
@@ -81,7 +84,7 @@ def _keys(param: click.Parameter) -> set[str]:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        return tomllib.loads(read_given(path, LONGEST).decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"--config: {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # UnicodeDecodeError and TOMLDecodeError are of this kind

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import shutil
 import sys
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import click
+import orjson
 
 from batcher.figures import count
 from batcher.redaction import printable
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from batcher.view.progress import Progress, Snapshot
 
 STDERR: Final = 2
+_OBEYED: Final = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""What JSON lets stand, and terminals obey or turn around."""
 
 
 class _Stderr:
@@ -52,6 +56,11 @@ def say(message: str) -> None:
 def tell(text: str) -> None:
     """Write to stderr. A reader who is gone, a closed terminal or a full disk behind it costs the words alone."""
     _STDERR.write(text)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, with escapes for what a terminal would obey: names come from servers and from files."""
+    click.echo(_OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", orjson.dumps(value).decode()))
 
 
 def can_say() -> bool:

@@ -47,7 +47,7 @@ def reading_of(fingerprint: Mapping[str, Json]) -> Reading:
 
 def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
     """Fill in what is not said with what the last run on these results was told, by its state file."""
-    from batcher.inputs.recipe import Recipe
+    from batcher.inputs.recipe import ASKING, Recipe
 
     told = {name: run.get(name) for name in ("model", "system", "aliases", "prefix")} | {"path": run.get("endpoint")}
     if not (said.params or said.extra):
@@ -55,7 +55,10 @@ def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
     if not said.options:
         told["options"] = run.get("options")
     if run.get("recipe"):
-        told["recipe"] = Recipe.again(run["recipe"])
+        own = said.recipe.said if said.recipe is not None else {}
+        asks = said.recipe is not None and said.recipe.asks
+        before = {name: text for name, text in run["recipe"].items() if not (asks and name in ASKING)}
+        said = replace(said, recipe=Recipe.again({**before, **own}))
     return replace(said, **{name: value for name, value in told.items() if value and not getattr(said, name)})
 
 
@@ -71,8 +74,8 @@ def inputs_of(fingerprint: Mapping[str, Json]) -> tuple[str, ...]:
 
 def open_to_read(path: Path, *, follow: bool = True) -> BinaryIO:
     """Open a file that is to be there. Raises OutputError."""
-    from batcher.inputs.opening import open_regular
     from batcher.ledger.names import part_path
+    from batcher.opening import open_regular
 
     try:
         return os.fdopen(open_regular(path, follow=follow), "rb")

@@ -110,8 +110,8 @@ class Sources:
         from batcher.ledger.names import state_path, vectors_path
         from batcher.ledger.neighbours import former_errors
         from batcher.ledger.state import read
+        from batcher.outputs.store import Store
         from batcher.running.wiring import defaults_for
-        from batcher.vectors.store import Store
 
         results, inputs = self.results, self.inputs
         state, note = read(state_path(results)) if results.name else (None, None)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
-import orjson
 
-from batcher.commands.console import say
+from batcher.commands.console import print_json, say
 from batcher.commands.options import environ_of, option, options_from, server_options
 from batcher.failures import UnavailableError
 from batcher.redaction import printable
@@ -33,7 +32,7 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     found = anyio.run(ask, options_from(values), environ_of(ctx))
     if as_json:
         models = [{"server": root, **asdict(model)} for root, about in found.items() for model in _listed(about)]
-        click.echo(orjson.dumps(models).decode())
+        print_json(models)
         return
     for root, about in found.items():
         if len(found) > 1:
@@ -50,7 +49,8 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
 async def ask(options: Options, environ: Mapping[str, str]) -> dict[str, About | UnavailableError]:
     """Ask the servers that the options name. Raises BatcherError, also if none of them is there."""
     from batcher.commands.console import Console
-    from batcher.servers.contact import all_described, contact
+    from batcher.servers.contact import contact
+    from batcher.servers.described import all_described
 
     async with contact(options, environ, Console(quiet=False, verbose=False, progress=False)) as server:
         return await all_described(server)

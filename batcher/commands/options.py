@@ -6,8 +6,9 @@ variables.
 
 from __future__ import annotations
 
+import io
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +17,7 @@ from click.core import ParameterSource
 
 from batcher.commands.values import Duration, KeyValue, LocalModel, Parsed, Template
 from batcher.failures import ConfigError
-from batcher.inputs.selection import Shard
+from batcher.inputs.shard import Shard
 from batcher.model import Api
 from batcher.options import Options
 
@@ -112,11 +113,19 @@ def _read_env_file(ctx: click.Context, _option: click.Parameter, path: Path | No
         from dotenv import dotenv_values
         from dotenv.parser import parse_stream
 
-        with path.open(encoding="utf-8") as file:
-            for binding in parse_stream(file):
-                if binding.error:
-                    raise ConfigError(f"{path}, line {binding.original.line}: this is no NAME=value")
-        values = {name: value for name, value in dotenv_values(path).items() if value is not None}
+        from batcher.commands.config import LONGEST
+        from batcher.opening import read_given
+
+        try:
+            text = read_given(path, LONGEST).decode()
+        except OSError as error:
+            raise ConfigError(f"--env-file: {path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"--env-file: {path} is not UTF-8: byte {error.start + 1}") from error
+        for binding in parse_stream(io.StringIO(text)):
+            if binding.error:
+                raise ConfigError(f"{path}, line {binding.original.line}: this is no NAME=value")
+        values = {name: value for name, value in dotenv_values(stream=io.StringIO(text)).items() if value is not None}
         ctx.find_root().meta[_ENVIRON] = values | dict(os.environ)
 
 
@@ -217,7 +226,12 @@ _REQUEST = (
         "--sample", type=click.IntRange(1), metavar="N", help="Take N rows, drawn by --seed; more N add to the fewer."
     ),
     option("--seed", type=int, default=0, show_default=True, help="Which sample."),
-    option("--shard", type=Parsed("shard", Shard.read), metavar="I/N", help="Take the I-th of N parts, told by id."),
+    option(
+        "--shard",
+        type=Parsed("shard", Shard.read),
+        metavar="I/N|auto",
+        help="Take the I-th of N parts, told by id; auto in an array of jobs, auto/N where N is not told.",
+    ),
     option(
         "--done-from",
         multiple=True,
@@ -255,4 +269,17 @@ def options_from(values: Mapping[str, Any]) -> Options:
         chosen["dialect"] = Api(chosen["dialect"])
     if "fail_on" in chosen:
         chosen["fail_on"] = frozenset(part for text in chosen["fail_on"] for part in text.split(",") if part)
-    return Options.of(chosen)
+    return _with_texts(Options.of(chosen))
+
+
+def _with_texts(options: Options) -> Options:
+    """Put what files hold in the place of their names: a pipe can be read once, and a signal still ends the waiting."""
+    for name in ("prompt", "messages", "embed", "system"):
+        told: str = getattr(options, name) or ""
+        if told.startswith("@") and not told.startswith("@@"):
+            from batcher.inputs.recipe import text_or_file
+
+            text = text_or_file(told, f"--{name}")
+            change: dict[str, Any] = {name: f"@{text}" if text.startswith("@") else text}
+            options = replace(options, **change)
+    return options

@@ -8,13 +8,12 @@ from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, server_options
 from batcher.commands.values import Duration, KeyValue, Parsed
 from batcher.failures import FLAGS, Exit, LockedError, OutputError, UsageError
-from batcher.options import Concurrency, MaxErrors, amount, pack_size
+from batcher.figures import Concurrency, MaxErrors, amount, pack_size
 
 if TYPE_CHECKING:
     from batcher.running.destination import Destination
@@ -59,6 +58,10 @@ _FILE = click.Path(path_type=Path)
     metavar="N",
     help="Run N rows, drawn by --seed, keep their results, and say what the rest will take.",
 )
+@option("--price-in", type=click.FloatRange(0), metavar="N", help="Of a million tokens in, for --estimate.")
+@option("--price-cached", type=click.FloatRange(0), metavar="N", help="Of those that the server had cached.")
+@option("--price-out", type=click.FloatRange(0), metavar="N", help="Of a million tokens out.")
+@option("--price-file", type=_FILE, metavar="FILE.toml", help="The same by model: [gpt-4o-mini] with in = and out =.")
 @option(
     "--dedupe/--no-dedupe",
     default=None,
@@ -145,7 +148,7 @@ _FILE = click.Path(path_type=Path)
     default="30m",
     show_default=True,
     metavar="TIME",
-    help="How long Ollama keeps a model loaded after a request; '' leaves it to the server.",
+    help="How long Ollama keeps a model loaded after its last answer; '' leaves it to the server.",
 )
 @option("--grace", type=Duration(), default="20s", show_default=True, help="For those in flight after a first Ctrl-C.")
 @option(
@@ -204,7 +207,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
 
         preview(input, options, environ_of(ctx))
         return
-    from batcher.api import uses_uvloop
+    from batcher.running.loops import on_loop
     from batcher.running.runner import Run
 
     progress = values["progress"]
@@ -221,7 +224,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
             _check_summary(values["summary_json"], input, run.destination)
         try:
             _calm_the_collector()
-            summary = anyio.run(run.run, backend_options={"use_uvloop": uses_uvloop()})
+            summary = on_loop(run.run)
         except BrokenPipeError:
             summary = None
         except LockedError as error:
@@ -321,11 +324,12 @@ def write_atomically(path: Path, value: Any) -> None:
     import orjson
 
     from batcher.ledger import disk
+    from batcher.opening import write_given
 
     data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     try:
         if _is_device(path):
-            path.write_bytes(data)
+            write_given(path, data)
         else:
             disk.replace(Path(os.path.realpath(path)), data)
     except OSError as error:

@@ -9,7 +9,7 @@ import click
 import orjson
 
 from batcher import codec
-from batcher.options import duration
+from batcher.figures import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

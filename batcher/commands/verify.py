@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
-import orjson
 
-from batcher.commands.console import say
+from batcher.commands.console import print_json, say
 from batcher.commands.earlier import as_the_run, chosen, open_to_read, reading_of
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, request_options
 from batcher.commands.values import KeyValue
@@ -83,7 +82,7 @@ def command(
         say(note)
     verdict = examine(input, results, options, environ_of(ctx))
     if as_json:
-        click.echo(orjson.dumps(as_dict(verdict)).decode())
+        print_json(as_dict(verdict))
     else:
         for line in screen(verdict, input if isinstance(input, str) else ", ".join(input), results):
             click.echo(line)
@@ -97,18 +96,20 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
     from batcher.ledger.neighbours import former_errors
     from batcher.ledger.state import Status, read
     from batcher.ledger.verification import Verification, first_model
-    from batcher.running.wiring import defaults_for, source_for
+    from batcher.running.wiring import columns_of, defaults_for, source_for
 
     with ExitStack() as stack:
         state, note = read(state_path(results)) if results.name else (None, None)  # a directory is refused below
         if note:
             say(note)
-        source = source_for(inputs, options, fallback=reading_of(state.input) if state is not None else None)
-        stack.callback(source.close)
-        file = stack.enter_context(open_to_read(results))
-        defaults = defaults_for(options, environ, None, source.path)
+        defaults = defaults_for(options, environ, None, inputs if isinstance(inputs, str) else inputs[0])
+        fallback = None
         if state is not None:
             defaults = as_the_run(defaults, state.run)
+            fallback = replace(reading_of(state.input), columns=columns_of(defaults.recipe))
+        source = source_for(inputs, options, fallback=fallback)
+        stack.callback(source.close)
+        file = stack.enter_context(open_to_read(results))
         guessed = first_model(file) if defaults.model is None else None
         file.seek(0)
         check = Verification()
@@ -151,7 +152,7 @@ def _check_vectors(verdict: Verdict, file: BinaryIO, results: Path, options: Opt
     """Hold the store beside the results to the checksums on their lines, and the array that was made of it."""
     from batcher.ledger.names import stem, vectors_path
     from batcher.outputs.arrays import faults_of
-    from batcher.vectors.store import Store, row_named
+    from batcher.outputs.store import Store, row_named
 
     if not vectors_path(results).exists():
         file.seek(0)

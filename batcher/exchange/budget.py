@@ -45,20 +45,20 @@ class Flight:
 
 @dataclass(slots=True)
 class Budget:
-    """Of one answer: `due` is how many bytes may have come before it is to be looked at."""
+    """Of one answer that is longer than `FIRST`."""
 
     path: str
     flight: Flight = field(default_factory=Flight)
-    due: int = field(default_factory=lambda: FIRST)
     held: int = 0
     """Bytes of it that are counted in `flight`; given back by `release`."""
 
-    def look(self, taken: int, completion: Completion, kept: int = 0, *, streamed: bool) -> None:
+    def look(self, taken: int, completion: Completion, kept: int = 0, *, streamed: bool) -> int:
         """Count what came in `taken` bytes, of which `kept` are in records that are held as they are.
+
+        Returns how many may have come before it is to be looked at again.
 
         Raises AttemptError for too much: of one, a second try would bring the same; of all, it may find more room.
         """
-        self.due = taken + min(max(taken, FIRST), STEP)
         if streamed:
             text, pieces = _held(completion)
             if text > TEXT or pieces > PIECES or kept > WHOLE:
@@ -74,6 +74,7 @@ class Budget:
         if self.flight.held > ALL:
             words = f"the answers in flight hold more than {ALL // MEBI} MiB together; ask for fewer at once"
             raise AttemptError(Failure(FailureClass.TRANSIENT, "answers_too_large", words))
+        return taken + min(max(taken, FIRST), STEP)
 
     def release(self) -> None:
         """Give back what it holds: the answer is over."""

@@ -1,8 +1,8 @@
 """Several exchanges that make one result: turns of a conversation, and answers that do not fit, asked again. Pure.
 
 Each answer joins the conversation before the next turn; of one that was asked again the last alone does. What is asked
-again has the wrong answer and what is wrong with it behind the question, and no more than the last of them. A prompt
-that goes to a path without conversations has them in its text.
+again has the wrong answer and what is wrong with it behind the question; if that does not help, it is asked without
+them, behind an example of the form. A prompt that goes to a path without conversations has them in its text.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ QUOTED: Final = 4000
 """Characters of a wrong answer that are shown to the model again: it may have gone on until it was cut off."""
 SCHEMA: Final = 8000
 """Characters of a schema that are told: a server that ignores it has not told the model."""
+_FORM: Final = "Show me the form of your answer."
+_IN_FORM: Final = "Answer in this form, with JSON and nothing else."
 _KEYS: Final = ("messages", "prompt", "input")
 """Where a whole body has what is asked."""
 
@@ -64,8 +66,12 @@ def goes_on(call: Call, attempt: Attempt, retries: int) -> bool:
     if _may_be_mended(attempt, completion) and job.fits is not None and dialogue.tries < retries:
         dialogue.tries += 1
         dialogue.asked_again += 1
-        words = _correction(completion.mismatch or "", job.fits)
-        call.body = _corrected(job, call, dialogue.content, completion.first.text[:QUOTED], words)
+        example = job.fits.example if dialogue.tries > 1 else ""
+        if 0 < len(example) <= SCHEMA:
+            call.body = _shown(job, call, dialogue.content, example)
+        else:
+            words = _correction(completion.mismatch or "", job.fits)
+            call.body = _corrected(job, call, dialogue.content, completion.first.text[:QUOTED], words)
     elif attempt.failure is None and dialogue.place < len(job.turns):
         turn = job.turns[dialogue.place]
         if completion.first.tool_calls and turn[0].get("role") != "tool":
@@ -132,6 +138,30 @@ def _corrected(job: Job, call: Call, content: Json, answer: str, words: str) -> 
     beginning, images = _conversation(content, job.images if not _is_later(call) else ())
     turns = [{"role": "assistant", "content": answer}, {"role": "user", "content": words}]
     return _encoded(replace(job, images=()), call, [*_pinned(beginning, images), *turns])
+
+
+def _shown(job: Job, call: Call, content: Json, example: str) -> bytes:
+    """The body that asks a turn again as if the form of its answer had been talked about before.
+
+    A small model goes on as the conversation went: it answers wrongly behind a wrong answer, whatever it is told.
+    """
+    if call.path in TEXTUAL:
+        return _encoded(job, call, f"{_FORM}\n\n{example}\n\n{content}\n\n{_IN_FORM}")
+    beginning, images = _conversation(content, job.images if not _is_later(call) else ())
+    messages = _pinned(beginning, images)
+    last = max((place for place, one in enumerate(messages) if one.get("role") == "user"), default=len(messages))
+    form = [{"role": "user", "content": _FORM}, {"role": "assistant", "content": example}]
+    question = messages[last : last + 1]
+    asked = [{**one, "content": _with(one.get("content"), _IN_FORM)} for one in question]
+    return _encoded(replace(job, images=()), call, [*messages[:last], *form, *asked, *messages[last + 1 :]])
+
+
+def _with(content: Json, words: str) -> Json:
+    """What is asked, which may have parts, with some more words behind it."""
+    if type(content) is list:
+        kind = next((part.get("type") for part in content if type(part) is dict and "text" in part), "text")
+        return [*content, {"type": kind, "text": words}]
+    return f"{content or ''}\n\n{words}"
 
 
 def _is_later(call: Call) -> bool:

@@ -12,7 +12,7 @@ from batcher import codec
 from batcher.exchange import answers
 from batcher.exchange.dialogue import conclude
 from batcher.failures import LineError
-from batcher.model import Call, Completion, Job, Kind, Result
+from batcher.model import Call, Completion, Job, Kind, Result, more
 from batcher.policy.packs import ALONE, PER_TEXT
 from batcher.wire.dialects import DIALECTS, call_for, path_for
 from batcher.wire.dialects.embeddings import BASE64
@@ -119,7 +119,7 @@ def shares(call: Call, completion: Completion) -> Iterator[tuple[Job, Completion
         end = start + len(inputs_of(job))
         share = Completion(served_model=completion.served_model, server=completion.server, proof=completion.proof)
         share.vectors = completion.vectors[start:end]
-        share.flags = list(completion.flags)
+        share.flags = more((), completion.flags)
         yield job, share
         start = end
 

@@ -10,24 +10,22 @@ from dataclasses import dataclass, field
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final, NoReturn
 
-import anyio
-
 from batcher.attempt import Attempt
-from batcher.exchange import answers
+from batcher.exchange import answers, budget
 from batcher.exchange.budget import TOO_LARGE, Budget, Flight
 from batcher.exchange.guard import Guard
 from batcher.exchange.timeouts import Timeouts, timed_out
 from batcher.exchange.watchdog import Watchdog
 from batcher.failures import AttemptError, Failure, FailureClass
 from batcher.model import Timing
-from batcher.wire.dialects import DIALECTS
+from batcher.wire.dialects import DIALECTS, body_of
 from batcher.wire.dialects.reading import Reading
 from batcher.wire.hints import read
 from batcher.wire.rules import classify
 from batcher.wire.words import unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Set as AbstractSet
+    from collections.abc import AsyncIterator, Coroutine, Generator, Set as AbstractSet
 
     from batcher.exchange.seam import Reports
     from batcher.exchange.watchdog import Watch
@@ -55,25 +53,33 @@ class Workers:
     """Workers that report just now, and take the next call without being woken."""
     _reports: Reports = field(init=False)
     _watchdog: Watchdog = field(init=False)
-    _group: anyio.abc.TaskGroup = field(init=False)
+    _group: asyncio.TaskGroup = field(init=False)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @asynccontextmanager
     async def open(self, reports: Reports) -> AsyncIterator[None]:
         """Be ready to send while the block runs; at its end what is in flight is broken off, and nothing is told."""
         self._reports = reports
         self._watchdog = Watchdog(self.timeouts.tick)
-        async with anyio.create_task_group() as self._group:
-            self._group.start_soon(self._watchdog.run)
+        async with asyncio.TaskGroup() as self._group:
+            self._start(self._watchdog.run())
             try:
                 yield
             finally:
-                self._group.cancel_scope.cancel()
+                for task in self._tasks:
+                    task.cancel()
 
     def send(self, call: Call, endpoint: Endpoint) -> None:
         """Give the call to a worker that is free, or to a new one."""
         self._given.append((call, endpoint))
         if len(self._given) > self._returning and not self._wake_one():
-            self._group.start_soon(self._work)
+            self._start(self._work())
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        """Have a task of this group's alone: anyio's would need to be in one, and could end with a scope of that."""
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _work(self) -> None:
         task = asyncio.current_task()
@@ -117,7 +123,7 @@ class Workers:
         reading: Reading | None = None
         broke = False
         try:
-            exchange = await self.transport.post(endpoint, call.path, call.body)
+            exchange = await self.transport.post(endpoint, call.path, body_of(call) if call.loads else call.body)
             try:
                 if exchange.status not in ANSWERED:
                     await _refuse(exchange, call, attempt)
@@ -149,12 +155,14 @@ class Workers:
         """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
         idle = self.timeouts.idle
         arrivals, guard = timing.arrivals, None
-        budget, taken = Budget(call.path, self._flight), 0
+        share: Budget | None = None
+        due, taken = budget.FIRST, 0
         try:
             while chunk := await exchange.read():
                 taken += len(chunk)
-                if taken >= budget.due:
-                    budget.look(taken, reading.completion, reading.kept, streamed=bool(arrivals))
+                if taken >= due:
+                    share = share or Budget(call.path, self._flight)
+                    due = share.look(taken, reading.completion, reading.kept, streamed=bool(arrivals))
                 if reading.feed(chunk):
                     arrived = now()
                     if guard is None:
@@ -172,7 +180,8 @@ class Workers:
                 if (reading.done or not arrivals) and exchange.is_over:
                     break  # that spares a read
         finally:
-            budget.release()
+            if share is not None:
+                share.release()
         if not arrivals:
             timing.finished = now()
             await _Turn()  # answers in one piece are all read first, and then decoded one after the other

@@ -44,18 +44,16 @@ class Block(NamedTuple):
 class Blocks:
     """The blocks of an input as they are read; those that are `known` are taken over."""
 
-    __slots__ = ("_held", "_unknown", "blocks")
+    __slots__ = ("_held", "blocks", "unknown")
 
     def __init__(self, known: Iterable[Sequence[int]] = ()) -> None:
         self.blocks: list[Sequence[int]] = [*known]
         self._held: list[Line] = []
-        self._unknown = Block(*self.blocks[-1]).end if self.blocks else 0
+        self.unknown = Block(*self.blocks[-1]).end if self.blocks else 0
         """The number of the first row that no block has."""
 
     def add(self, line: Line) -> None:
-        """Take in a row; they come in order, each pass from the start."""
-        if line.seq < self._unknown:
-            return
+        """Take in a row from `unknown` on; they come in order, each pass from the start."""
         held = self._held
         held.append(line)
         if len(held) == ROWS:
@@ -65,9 +63,9 @@ class Blocks:
     def put(self, end: int, found: Sums | None) -> None:
         """Note the checksum of the rows up to `end`. Where there is none, there is none of what follows."""
         if found is None:
-            self._unknown = _NEVER
-        elif self._unknown < _NEVER:
-            self._unknown = end
+            self.unknown = _NEVER
+        elif self.unknown < _NEVER:
+            self.unknown = end
             self.blocks.append((end, *found))
 
 

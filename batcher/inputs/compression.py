@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from batcher.failures import InputError
@@ -45,6 +46,8 @@ class Unpacked:
         """Packed bytes that were read and not yet unpacked."""
         self._ready = b""
         self._packed = self._unpacked = 0
+        self._damage: InputError | None = None
+        """What is to be told once all that was read before it has been given."""
 
     def read(self, size: int = -1) -> bytes:
         """At most so many bytes, and all there are without a size; none at the end."""
@@ -67,6 +70,8 @@ class Unpacked:
     def _fill(self) -> bool:
         """Unpack some more; false at the end."""
         decoder = self._decoder
+        if self._damage is not None:
+            raise self._damage
         if decoder.eof:
             if not self._rest and not self._take():
                 return False
@@ -79,14 +84,7 @@ class Unpacked:
             if not self._begun:
                 return False
             raise InputError(f"the {self._kind} data is cut off; what could be read of it was")
-        try:
-            self._ready = self._unpack()
-        except _ERRORS as error:
-            raise InputError(f"the {self._kind} data is damaged ({error}); nothing behind that was read") from error
-        except Exception as error:
-            if type(error).__name__ != "ZstdError":
-                raise
-            raise InputError(f"the {self._kind} data is damaged ({error}); nothing behind that was read") from error
+        self._ready = self._decoded(decoder)
         self._begun = True
         self._unpacked += len(self._ready)
         if self._unpacked > max(_SMALL, _RATIO * self._packed):
@@ -94,6 +92,20 @@ class Unpacked:
                 f"the {self._kind} data unpacks to more than {_RATIO:,} times its size; nothing behind that was read"
             )
         return True
+
+    def _decoded(self, decoder: Any) -> bytes:
+        """What comes of the packed bytes at hand; where they are damaged, what comes before, or `InputError`."""
+        before = decoder.copy() if self._kind == "gzip" else None
+        try:
+            return self._unpack()
+        except Exception as error:
+            if not isinstance(error, _ERRORS) and type(error).__name__ != "ZstdError":
+                raise
+            damage = InputError(f"the {self._kind} data is damaged ({error}); nothing behind that was read")
+            if not (piece := _up_to_damage(before, self._rest)):
+                raise damage from error
+            self._damage = damage
+            return piece
 
     def _wants_more(self) -> bool:
         return bool(getattr(self._decoder, "needs_input", True))
@@ -113,6 +125,15 @@ class Unpacked:
             piece = decoder.decompress(data, _PIECE)
         self._rest = (decoder.unused_data if decoder.eof else getattr(decoder, "unconsumed_tail", b"")) + behind
         return piece
+
+
+def _up_to_damage(decoder: Any, data: bytes) -> bytes:
+    """What comes of data before an error in it, for which a decoder gives none of it: with gzip, a wrong checksum."""
+    pieces: list[bytes] = []
+    with suppress(zlib.error):
+        for place in range(len(data) if decoder is not None else 0):
+            pieces.append(decoder.decompress(data[place : place + 1]))  # noqa: PERF401 - what came before counts
+    return b"".join(pieces)
 
 
 def _zstd() -> Any:

@@ -64,6 +64,10 @@ class DoneIds:
     __slots__ = ("_count", "_hashes", "_index", "_keys", "_marks")
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
         self._keys = array("q", [0])  # a first entry that stands for nobody: 0 in the index is an empty slot
         self._hashes = array("Q", [0])
         self._marks = bytearray(1)

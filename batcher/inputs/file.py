@@ -6,15 +6,16 @@ import io
 import os
 import stat
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from batcher.failures import InputError, UsageError
 from batcher.inputs import compression
-from batcher.inputs.formats import HEAD, Format, by_extension, by_look
-from batcher.inputs.opening import open_typed
-from batcher.inputs.pipe import Arriving
+from batcher.inputs.formats import HEAD, Format, by_extension, by_look, refuse_documents
 from batcher.inputs.window import Window
+from batcher.opening import Arriving, open_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,13 +29,14 @@ _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 
 
 class FilePart:
-    """A file, or a pipe. Raises InputError when it cannot be opened."""
+    """A file, or a pipe; `among` is the directory or pattern that names it. Raises InputError if it is not there."""
 
     is_near = True
 
-    def __init__(self, name: str, form: Format | None, reading: Reading) -> None:
+    def __init__(self, name: str, form: Format | None, reading: Reading, among: str = "") -> None:
+        self._among = among
         self.name = "standard input" if name == "-" else name
-        self._reading = reading
+        self._reading = replace(reading, note=lambda words: reading.note(f"{self.name}: {words}"))
         self._file: BinaryIO = _stdin() if name == "-" else _open(Path(name))
         status = os.fstat(self._file.fileno())
         self.is_regular = stat.S_ISREG(status.st_mode)
@@ -46,10 +48,14 @@ class FilePart:
         self._form = form or (None if name == "-" else by_extension(inner))
         if self._form is None and self.is_regular:
             try:
+                refuse_documents(inner)
                 self._form = self._looked_at()
             except BaseException:
                 self._file.close()
                 raise
+        self._is_lent = bool(among) and self.is_regular
+        if self._is_lent:
+            self._file.close()
         self._kept: tuple[list[Line], int, int] | None = None
         self._identities = [(status.st_dev, status.st_ino)] if self.is_regular else []
         self.fingerprint: dict[str, Json] = {}
@@ -62,24 +68,39 @@ class FilePart:
         return self._identities
 
     def is_unchanged(self) -> bool:
-        status = os.fstat(self._file.fileno())
+        with suppress(OSError):
+            return self._is_known(Path(self.name).stat() if self._is_lent else os.fstat(self._file.fileno()))
+        return False
+
+    def _is_known(self, status: os.stat_result) -> bool:
         told = self.fingerprint
         known = (told.get("size"), told.get("mtime_ns"), told.get("ctime_ns"))
         return known == (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
-    def would_read(self, _path: Path) -> bool:
-        return False
+    def would_read(self, path: Path) -> bool:
+        from batcher.inputs.formats.folder import would_match
+
+        return bool(self._among) and would_match(self._among, path)
 
     def rows(self, first: int, checkpoint: Callable[[], object] = bool) -> Rows:
         if not self.is_regular:
             return self._arriving(first)
         assert self._form is not None
-        file = cast(
-            "BinaryIO", io.BufferedReader(Window(self._file.fileno(), self._start, self.name, checkpoint), _CHUNK)
-        )
+        file = cast("BinaryIO", io.BufferedReader(self._window(checkpoint), _CHUNK))
         if self._form.is_whole:
             return self._whole(file, first)
         return self._read(file, self._packing, self._form, first)
+
+    def _window(self, checkpoint: Callable[[], object]) -> Window:
+        """The file for one who reads it. Of many files each is open as long as there are rows of it."""
+        if not self._is_lent:
+            return Window(self._file.fileno(), self._start, self.name, checkpoint)
+        with _open(Path(self.name)) as file:
+            status, told = os.fstat(file.fileno()), self.fingerprint
+            now = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if now != (told["inode"], told["size"], told["mtime_ns"]):
+                raise InputError(f"{self.name} was changed after the run began")
+            return Window(os.dup(file.fileno()), 0, self.name, checkpoint, owns=True)
 
     def place(self, number: int) -> tuple[str, str, int]:
         return self.name, self._form.unit if self._form is not None else "line", number + 1
@@ -119,11 +140,12 @@ class FilePart:
         self._is_arriving = True
         file = _Begun(cast("BinaryIO", io.BufferedReader(Arriving(self._file.fileno()), _CHUNK)))
         packing, form = self._packing, self._form
-        if packing is None and form is None:
+        begins = {magic[:1] for magic in compression.MAGIC}
+        if packing is None and file.head(1)[:1] in begins:  # else nobody waits for more than the first byte
             packing = _packing(file.head(_LEAST))
         if form is None:
             begun = _Begun(cast("BinaryIO", compression.Unpacked(cast("BinaryIO", file), packing))) if packing else file
-            form = self._form = by_look(begun.head(1))
+            form = self._form = by_look(begun.first_line(), self._reading)
             file, packing = begun, None
         if not form.is_text:
             raise InputError(f"{form.name} cannot be read from a pipe; give it as a file")
@@ -142,7 +164,7 @@ class FilePart:
         if self._packing is not None:
             window.seek(0)
             head = compression.Unpacked(window, self._packing).read(HEAD)
-        return by_look(head)
+        return by_look(head, self._reading)
 
 
 _LEAST: Final = 6
@@ -159,6 +181,12 @@ class _Begun:
     def head(self, least: int) -> bytes:
         """What comes first, so many bytes at least if there are."""
         while len(self._head) < least and (more := self._read(HEAD)):
+            self._head += more
+        return self._head
+
+    def first_line(self) -> bytes:
+        """What comes first, up to the end of a line that is not blank, as far as one can be seen."""
+        while len(self._head) < HEAD and b"\n" not in self._head.lstrip() and (more := self._read(HEAD)):
             self._head += more
         return self._head
 

@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 LATEST = ":latest"
 """The tag that Ollama adds to a name without one; both are one model."""
 
+_WHOLE = float(1 << 53)
+"""Below it every whole number is a float of its own."""
 NEUTRAL = frozenset({"stream", "stream_options", "keep_alive", "truncate"})
 """Keys that change how an answer is delivered and not what is asked; no hash covers them."""
 
 
 def canonical_id(value: Json) -> str | None:
-    """An id as a string, so that `1` and `"1"` are one; `None` if there is none. Raises `LineError`."""
+    """An id as a string, so that `1`, `1.0` and `"1"` are one; `None` if there is none. Raises `LineError`.
+
+    Whole numbers become fractions in a column with holes, as pandas has it.
+    """
     if value is None:
         return None
     if type(value) is str:
@@ -34,6 +39,8 @@ def canonical_id(value: Json) -> str | None:
             return value
     elif type(value) is int:
         return str(value)
+    elif type(value) is float and value.is_integer() and abs(value) < _WHOLE:
+        return str(int(value))
     raise LineError("input_invalid", f"the id must be a non-empty string or an integer, not {_name(value)}")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from batcher.failures import InputError, LineError, UsageError
 from batcher.inputs.changes import contradiction
+from batcher.inputs.comparison import Comparison, DuplicateError
 from batcher.inputs.done import Sight
 from batcher.inputs.formats.jsonl import brought, refused
 from batcher.inputs.formats.shapes import OWN_RESULT
@@ -19,71 +20,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from batcher.inputs.blocks import Blocks, Unchanged
-    from batcher.inputs.done import DoneIds
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
-    from batcher.inputs.selection import Selection
     from batcher.model import Job, Result
 
 TURN: Final = 2000
 """Lines that are passed over or compared at a stretch: 60 ms at most."""
 LACKING: Final = 20
 """Rows without a column, from the first on, that show a template to be wrong."""
-SHOWN = 3
-"""Changed jobs that are kept as examples."""
-
-
-class OrderKeeper(Protocol):
-    """Wants to know which job each line is, "" for none; the first line of an id is the job."""
-
-    def note(self, seq: int, ident: str) -> None: ...
 
 
 @dataclass(slots=True)
-class Intake:
+class Intake(Comparison):
     """Jobs in the order of the input. Lines that are no jobs go to `reject`; the counts say what became of the rest.
 
-    `finished` remembers what has a result, and from here on also what was met in the input. `at_most` makes the first
-    so many lines the whole input. `needs_model` refuses jobs that name none. `on_change` says what a job is that asks
-    for something else than the result of its id is of: an error, a job to run again, or done (keep).
+    `at_most` makes the first so many lines the whole input. `needs_model` refuses jobs that name none.
     """
 
     parse: Parser
     defaults: Defaults
-    finished: DoneIds
     reject: Callable[[Result], None]
     at_most: int | None = None
     needs_model: bool = False
-    selection: Selection | None = None
-    """Which rows are taken, if not all."""
     limit_new: int | None = None
     """Jobs that are taken at most, of those that have no result."""
-    order: OrderKeeper | None = None
-    """Where to note which job stands on which line."""
-    on_change: str = "error"
-    failed: Callable[[str], bool] | None = None
-    """Which jobs failed before and are to be left alone, if any are."""
     taken: int = 0
-    skipped: int = 0
-    """Jobs that have a result already."""
-    duplicates: int = 0
-    """Lines that repeat an earlier one, id and content."""
-    left: int = 0
-    """Jobs left alone since they failed before."""
     refused: int = 0
     more: bool = False
     """There is more to do than `limit_new` allows."""
-    matched: int = 0
-    """Jobs whose id has a result, whatever it is of."""
-    judged: int = 0
-    changed: int = 0
-    """Jobs that ask for something else than the result of their id is of."""
-    examples: list[Job] = field(default_factory=list)
-    """The first of these."""
-    answered: LineSet = field(default_factory=LineSet)
-    """Lines that were met, or taken for met, and whose result is of what they ask."""
-    met: Callable[[Job], object] | None = None
-    """Told of each job that is looked at and has its result."""
     where: Callable[[int], object] | None = None
     """In which place of the inputs a row stands, for messages."""
     blocks: Blocks | None = None
@@ -96,7 +60,6 @@ class Intake:
     _alone: bool = False
     _is_cut: bool = False
     """There may be more lines than those that are read."""
-    _clashed: bool = False
     _lacking: int = 0
     _turns: Turns = field(init=False)
     _checked: bool = False
@@ -200,7 +163,7 @@ class Intake:
             if self.order is not None:
                 self.order.note(line.seq, "")
             try:
-                if not self._judge(line, self._parse(line)):
+                if not self.judge(line, self._parse(line)):
                     self._passed.add(line.seq)
             except DuplicateError:
                 self._clashes.add(line.seq)
@@ -230,13 +193,15 @@ class Intake:
 
     def _first_lines(self, lines: Iterable[Line | None]) -> Iterator[Line | None]:
         read = 0
+        at_most = self.at_most if self.remaining is None else None
+        blocks = self.blocks if self._reads else None
         for line in lines:
             if line is not None:
-                if self.at_most is not None and self.remaining is None and read >= self.at_most:
+                if read == at_most:
                     return
                 read += 1
-                if self.blocks is not None and self._reads:
-                    self.blocks.add(line)
+                if blocks is not None and line.seq >= blocks.unknown:
+                    blocks.add(line)
             yield line
         self._alone = self.selection is None and not self._is_cut
 
@@ -276,74 +241,18 @@ class Intake:
         job = self._parse(line)
         if self._checked:
             if line.seq in self._clashes:
-                raise DuplicateError(job.id)
+                raise DuplicateError(job.id, is_named=self.names_duplicates)
             return job
-        wanted = self._judge(line, job)
+        wanted = self.judge(line, job)
         if self.changed and self.on_change == "error":
             raise contradiction(self.examples, self.changed, where=self.where)
         return job if wanted else None
-
-    def _judge(self, line: Line, job: Job) -> bool:
-        """Whether a job is to be done; counts it if not. Raises LineError if an earlier job has its id."""
-        self.judged += 1
-        if self.selection is not None and not self.selection.takes(job.id):
-            self.matched += job.id in self.finished
-            return False
-        sight = self.finished.see(job.id, job.hash)
-        if self.order is not None:
-            is_job = sight is not Sight.REPEATED and sight is not Sight.CLASH
-            self.order.note(line.seq, job.id if is_job else "")
-        match sight:
-            case Sight.NEW:
-                return self._judge_new(job)
-            case Sight.DONE:
-                self._pass_over(line, job)
-            case Sight.CHANGED:
-                return self._judge_changed(job)
-            case Sight.REPEATED:
-                self.duplicates += 1
-            case Sight.CLASH:
-                self._clashed = True
-                raise DuplicateError(job.id)
-        return False
-
-    def _judge_new(self, job: Job) -> bool:
-        if self.selection is not None and self.selection.is_done(job):
-            return False
-        if self.failed is None or not self.failed(job.id):
-            return True
-        self.left += 1
-        return False
-
-    def _pass_over(self, line: Line, job: Job) -> None:
-        self.matched += 1
-        self.skipped += 1
-        self.answered.add(line.seq)
-        if self.met is not None:
-            self.met(job)
-
-    def _judge_changed(self, job: Job) -> bool:
-        self.changed += 1
-        self.matched += 1
-        if len(self.examples) < SHOWN:
-            self.examples.append(job)
-        if self.on_change == "keep":
-            self.skipped += 1
-        return self.on_change == "rerun"
 
     def _parse(self, line: Line) -> Job:
         job = self._turns.job(self.parse, line, self.defaults)
         if self.needs_model and not _has_model(job):
             raise LineError("no_model", "no model: name one on the line, with -m, or in the variable MODEL", id=job.id)
         return job
-
-
-class DuplicateError(LineError):
-    """A line under the id of an earlier one that asks for something else."""
-
-    def __init__(self, ident: str) -> None:
-        # Refused under an id of its own: the id that it gives may well have a result.
-        super().__init__("duplicate_id", f"an earlier line has the id {ident!r} and asks for something else")
 
 
 def _has_model(job: Job) -> bool:

@@ -81,6 +81,7 @@ class QueryPart:
         self._database = database
         self._path = path
         self.fingerprint: dict[str, Json] = {"path": name, "sql": reading.sql, "rows": digest, "format": "sqlite"}
+        self.fingerprint["size"] = os.fstat(self._file.fileno()).st_size
 
     def identities(self) -> Sequence[tuple[int, int]]:
         found = identity_of(self._path)
@@ -129,13 +130,13 @@ def _parts(name: str, form: Format | str | None, reading: Reading) -> list[Part]
 
         return list(remote_parts(name, form if isinstance(form, Format) else None, reading))
     name = name.removeprefix("file://")
-    if is_pattern(name):
+    if is_pattern(name) or Path(name).is_dir():
         root, names = folder.matched(name)
-        forms = [form or _form_of_rows(file) for file in names]
-        if all(isinstance(one, Format) for one in forms):
-            return [FilePart(str(root / file), one, reading) for file, one in zip(names, forms, strict=True)]  # type: ignore[arg-type]  # as the condition says
-        return [FolderPart(name)]
-    if Path(name).is_dir():
+        tables = [file for file in names if not Path(file).name.startswith("_")]  # as Spark and Hive mark others
+        forms = [found for file in tables if isinstance(found := form or _form_of_rows(file), Format)]
+        if tables and len(forms) == len(tables):
+            files = [str(root / file) for file in tables]
+            return [FilePart(file, one, reading, among=name) for file, one in zip(files, forms, strict=True)]
         return [FolderPart(name)]
     if form == FILES:
         raise UsageError(f"{name} is no directory and no pattern, whose files would be a job each")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import os
-import select
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from batcher.failures import BatcherError, InputError
 
@@ -91,28 +88,3 @@ def _size(line: Line) -> int:
     if isinstance(line.data, bytes):
         return len(line.data)
     return _ROW if line.data is not None else 0
-
-
-class Arriving(io.RawIOBase):
-    """An open pipe; a read gives what is there by now, and waits for the first byte."""
-
-    def __init__(self, fd: int) -> None:
-        super().__init__()
-        self._fd = fd
-        self._awaited = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._awaited:
-            self._awaited = True
-            _await_writer(self._fd)
-        return os.readv(self._fd, [buffer])
-
-
-def _await_writer(descriptor: int) -> None:
-    """Wait until a FIFO has been opened by a writer: before that it reads as if it had ended."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    poll.poll()

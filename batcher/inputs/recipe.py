@@ -5,6 +5,7 @@ Without a template a row is read as a line of a job file is, and the named colum
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ from batcher.failures import LineError, UsageError
 from batcher.inputs.formats.content import check_messages
 from batcher.inputs.identity import canonical, canonical_id, own_id
 from batcher.inputs.templates import Template, is_template, missing_column
+from batcher.opening import read_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 TEXTS: Final = ("prompt", "messages", "embed", "system")
 """What a template may be for."""
+_SINGLE: Final = re.compile(r"\{([^\W\d]\w*)\}")
+"""A column as other programs write it."""
+ASKING: Final = ("prompt", "messages", "embed")
+"""Those of them that say what is asked, one alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +105,15 @@ class Recipe:
             del told["system"]
         if not told and not named:
             return None
-        if len(content := sorted(told.keys() - {"system"})) > 1:
+        if len(content := sorted(told.keys() & {*ASKING})) > 1:
             raise UsageError(f"{' and '.join(f'--{name}' for name in content)} both say what is asked: say one of them")
         for name in content:
             if not told[name].strip():
                 raise UsageError(f"--{name} is empty")
+            if not is_template(told[name]) and (single := _SINGLE.search(told[name])):
+                raise UsageError(
+                    f"--{name}: a column is written {{{{ {single[1]} }}}}, with two braces, not {single[0]}"
+                )
         messages = Messages.of(told["messages"]) if "messages" in told else None
         templates = {name: Template(text, f"--{name}") for name, text in told.items() if name != "messages"}
         every = [*templates.values(), *(messages.templates.values() if messages else ())]
@@ -198,7 +208,7 @@ def text_or_file(text: str, name: str) -> str:
     if text.startswith("@@"):
         return text[1:]
     try:
-        return Path(text[1:]).expanduser().read_bytes().decode("utf-8-sig")
+        return read_given(Path(text[1:]).expanduser()).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{name}: {text[1:]} is not UTF-8: byte {error.start + 1}") from error
     except (OSError, RuntimeError, ValueError) as error:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import http
+import io
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from batcher.failures import BatcherError, ConfigError, InputError
 from batcher.inputs import compression
-from batcher.inputs.formats import HEAD, by_extension, by_look
+from batcher.inputs.formats import FORMATS, HEAD, by_extension, by_look
 from batcher.inputs.formats.reading import missing
+from batcher.inputs.steady import Steady
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from batcher.inputs.formats import Format
@@ -19,6 +27,11 @@ if TYPE_CHECKING:
     from batcher.inputs.part import Part
     from batcher.model import Json
 
+_CHUNK: Final = 256 * 1024
+_TEXT: Final = 4 << 20
+"""Bytes of a text that are asked for at a time."""
+_PART: Final = 1 << 20
+"""As these, of a file of which not all is read."""
 _MARKS: Final = ("ETag", "etag", "mtime", "LastModified", "last_modified", "sha256", "blob_id", "md5Hash", "generation")
 """What stores call that by which a file is known again; the size alone says too little."""
 
@@ -49,13 +62,18 @@ class RemotePart:
 
     def __init__(self, url: str, system: Any, path: str, form: Format | None, reading: Reading) -> None:
         self.name = without_secrets(url)
-        self._system, self._path, self._reading = system, path, reading
+        self._system, self._path = system, path
+        self._reading = replace(reading, note=lambda words: reading.note(f"{self.name}: {words}"))
         plain = urlsplit(url).path if "://" in url else url
         suffix = next((end for end in compression.EXTENSIONS if plain.lower().endswith(end)), "")
         self._packing = compression.EXTENSIONS.get(suffix)
-        self._form = form or by_extension(plain[: len(plain) - len(suffix)]) or self._looked_at()
+        self._is_web = "http" in _protocols(system)
         about = self._ask(system.info, path)
-        marks = {name: str(about[name]) for name in _MARKS if about.get(name)}
+        if about.get("type") == "directory":
+            inside = f"{self.name.rstrip('/')}/*.parquet"
+            raise InputError(f"{self.name} is a directory; say which of its files, such as {inside}")
+        self._marks = marks = _marks_of(about)
+        self._form = form or by_extension(plain[: len(plain) - len(suffix)]) or self._looked_at()
         self.fingerprint: dict[str, Json] = {}
         if marks:
             said = {"encoding": reading.encoding} if reading.encoding else {}
@@ -77,17 +95,22 @@ class RemotePart:
         return False
 
     def rows(self, first: int, _checkpoint: Callable[[], object] = bool) -> Rows:
-        file = self._unpacked(self._ask(self._system.open, self._path, "rb"))
+        opened = self._ask(self._opened, self._form)
+        file = self._unpacked(opened)
         if self._reading.encoding is not None and self._form.is_text:
             from batcher.inputs.formats.encodings import Recoded
 
             file = cast("BinaryIO", Recoded(file, self._reading.encoding))
         try:
-            return (yield from self._form.read(file, self._reading, first))
+            end = yield from self._form.read(file, self._reading, first)
+            self._check()
         except BatcherError:
             raise
         except Exception as error:
             raise _failed(self.name, error) from error
+        finally:
+            opened.close()
+        return end
 
     def place(self, number: int) -> tuple[str, str, int]:
         return self.name, self._form.unit, number + 1
@@ -95,14 +118,39 @@ class RemotePart:
     def close(self) -> None: ...
 
     def _looked_at(self) -> Format:
-        with self._ask(self._system.open, self._path, "rb") as file:
+        with self._ask(self._opened, FORMATS["text"]) as file:
             head = self._ask(file.read, HEAD)
-            if self._packing is None:
-                self._packing = next(
-                    (kind for magic, kind in compression.MAGIC.items() if head.startswith(magic)), None
-                )
-            file.seek(0)
-            return by_look(self._unpacked(file).read(HEAD) if self._packing else head)
+        if self._packing is None:
+            self._packing = next((kind for magic, kind in compression.MAGIC.items() if head.startswith(magic)), None)
+        return by_look(self._unpacked(io.BytesIO(head)).read(HEAD) if self._packing else head, self._reading)
+
+    def _opened(self, form: Format) -> BinaryIO:
+        """The file, to be read from its start on or, if it is not text, anywhere."""
+        is_stream = self._is_web and (form.is_text or not self._has_parts())
+        block = 0 if is_stream else _TEXT if form.is_text else _PART
+        opened = partial(self._system.open, self._path, "rb", block_size=block)
+        file = io.BufferedReader(Steady(opened, self._check), _CHUNK)
+        if form.is_text or not is_stream:
+            return cast("BinaryIO", file)
+        whole = tempfile.TemporaryFile()  # noqa: SIM115 - whoever reads it has it as long as there are rows
+        with file:
+            shutil.copyfileobj(file, whole, _CHUNK)
+        whole.seek(0)
+        return cast("BinaryIO", whole)
+
+    def _has_parts(self) -> bool:
+        """Whether a web server gives a file in parts (RFC 9110, 14): many give all of it, whatever is asked for."""
+        with self._system.open(self._path, "rb", block_size=0, headers={"Range": "bytes=0-0"}) as file:
+            return bool(file.r.status == http.HTTPStatus.PARTIAL_CONTENT)
+
+    def _check(self) -> None:
+        """Raise InputError if the file is another one by now."""
+        found = {}
+        with suppress(Exception):  # whoever cannot be asked does not say so
+            self._system.invalidate_cache()
+            found = _marks_of(self._system.info(self._path))
+        if self._marks and found and found != self._marks:
+            raise InputError(f"{self.name} was changed while it was read; the rows up to there are of either one")
 
     def _unpacked(self, file: BinaryIO) -> BinaryIO:
         return cast("BinaryIO", compression.Unpacked(file, self._packing)) if self._packing else file
@@ -122,8 +170,39 @@ def without_secrets(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) if parts.scheme else url
 
 
+def _protocols(system: Any) -> tuple[str, ...]:
+    """What a file system is called in URLs."""
+    names = system.protocol
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _marks_of(about: Mapping[str, Any]) -> dict[str, Json]:
+    return {name: str(about[name]) for name in _MARKS if about.get(name)}
+
+
+def _status(error: BaseException) -> int | None:
+    """The status that a server answered with, by the names of aiohttp, gcsfs, and of requests and httpx."""
+    for name in ("status", "response", "code"):  # in this order: aiohttp has a status, and warns of its code
+        said = getattr(error, name, None)
+        code = getattr(said, "status_code", said)
+        if type(code) is int and 300 <= code < 600:
+            return code
+    return None
+
+
 def _failed(url: str, error: Exception) -> InputError:
     """What went wrong, by its kind: the words of a store may hold the URL, and that a key."""
+    name = without_secrets(url)
+    chain: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in chain:
+        chain.append(at)
+        at = at.__cause__ or at.__context__
+    status = next((code for one in chain if (code := _status(one)) is not None), None)
+    if status is not None:
+        phrase = http.HTTPStatus(status).phrase if status in {*http.HTTPStatus} else ""
+        return InputError(f"{name} cannot be read: the server says {status} {phrase}".rstrip())
+    cause = chain[-1] if isinstance(error, FileNotFoundError) and len(chain) > 1 else error
     words = str(error) if isinstance(error, FileNotFoundError | PermissionError) else ""
     shown = f" ({words.splitlines()[0][:200]})" if words and "?" not in words and "@" not in words else ""
-    return InputError(f"{without_secrets(url)} cannot be read: {type(error).__name__}{shown}")
+    return InputError(f"{name} cannot be read: {type(cause).__name__}{shown}")

@@ -7,17 +7,28 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from batcher.failures import LineError
+from batcher.inputs.expense import (
+    COUNT,
+    MADE,
+    bounded,
+    check_call,
+    check_operation,
+    counted,
+    guarded,
+    joined,
+    tied,
+    turns,
+)
 
 if TYPE_CHECKING:
+    from jinja2 import nodes
+    from jinja2.runtime import Context
     from jinja2.sandbox import SandboxedEnvironment
 
     from batcher.model import Json
-
-_LONGEST: Final = 64 * 1024 * 1024
-"""Characters that a template may make by repeating text."""
 
 
 def text_of(value: Json, column: str) -> str:
@@ -90,8 +101,7 @@ def _null_type() -> Any:
 @cache
 def environment_of() -> SandboxedEnvironment:
     """Make the one environment: no files, no access to what Python has behind a value, nothing that is changed."""
-    from jinja2 import StrictUndefined, TemplateRuntimeError, Undefined, UndefinedError
-    from jinja2.exceptions import SecurityError
+    from jinja2 import StrictUndefined, TemplateRuntimeError, Undefined, UndefinedError, pass_context
     from jinja2.sandbox import ImmutableSandboxedEnvironment
     from jinja2.utils import missing as nothing
 
@@ -114,7 +124,15 @@ def environment_of() -> SandboxedEnvironment:
                 self._undefined_exception = lambda _: MissingError(name)  # type: ignore[assignment]  # as a null's
 
     class Environment(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset({"*", "**"})
+        intercepted_binops = frozenset({"*", "**", "%", "+"})
+        concat = staticmethod(joined)
+
+        def _generate(self, source: nodes.Template, *rest: Any, **more: Any) -> str:  # Jinja's own hook for this
+            return super()._generate(counted(source), *rest, **more)
+
+        def call(self, context: Context, called: Any, /, *args: Any, **named: Any) -> Any:
+            check_call(context, called, args, named)
+            return super().call(context, called, *args, **named)
 
         def getattr(self, obj: Any, attribute: str) -> Any:
             if isinstance(obj, dict) and attribute in obj:  # a key called `items` comes before what dicts can do
@@ -122,19 +140,17 @@ def environment_of() -> SandboxedEnvironment:
             return super().getattr(obj, attribute)
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            for one, other in ((left, right), (right, left)):
-                if isinstance(one, str | list | tuple) and isinstance(other, int) and len(one) * other > _LONGEST:
-                    raise SecurityError(f"{len(one)} times {other} is more than a prompt can be")
-            if operator == "**" and not (abs(left) < 1 << 64 and abs(right) < 1 << 8):
-                raise SecurityError("the power is too large")
+            check_operation(operator, left, right)
             return super().call_binop(context, operator, left, right)
 
     def finalize(value: Any) -> str:
-        return str(value) if isinstance(value, Undefined) else text_of(value, "")
+        return str(value) if isinstance(value, Undefined) else text_of(bounded(value), "")
 
     environment = Environment(undefined=Missing, finalize=finalize, autoescape=False)
     environment.globals = {name: environment.globals[name] for name in ("range", "namespace")}
     environment.filters["tojson"] = _to_json  # Jinja's own writes HTML
+    environment.filters = {name: guarded(name, filtered) for name, filtered in environment.filters.items()}
+    environment.filters |= {COUNT: pass_context(turns), MADE: tied}
     environment.tests["none"] = lambda value: value is None or isinstance(value, null)
     return environment
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import orjson
 
 from batcher.failures import ConfigError, UsageError
+from batcher.inputs.examples import example_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,15 @@ class Schema:
     def words(self) -> str:
         return orjson.dumps(self.document).decode()
 
+    @property
+    def example(self) -> str:
+        """See `Fits.example`."""
+        try:
+            made = example_of(self.document)
+            return orjson.dumps(made).decode() if made and self._validator.is_valid(made) else ""
+        except (AttributeError, LookupError, TypeError, ValueError):  # a schema may say what it likes
+            return ""
+
     def fault(self, value: Json) -> str | None:
         """Say what about a value does not fit, the first thing; `None` if all does."""
         if self._validator.is_valid(value):
@@ -55,6 +65,7 @@ class AnyObject:
 
     __slots__ = ()
     words = ""
+    example = ""
 
     def fault(self, value: Json) -> str | None:
         """As `Schema.fault`."""

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import heapq
-import re
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
@@ -23,10 +22,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import orjson
 
 from batcher.failures import InputError
-from batcher.inputs.done import DoneIds, id_hash
+from batcher.inputs.done import DoneIds
 from batcher.inputs.formats.jsonl import too_large
 from batcher.inputs.identity import Ids, rehashed
 from batcher.inputs.lineset import LineSet
+from batcher.inputs.shard import Shard
+from batcher.opening import open_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -44,36 +45,10 @@ class Lines(Protocol):
     def all_lines(self) -> Iterator[Line]: ...
 
 
-_DERIVED: Final = re.compile(r"(h:[0-9a-f]{32})#\d+")
+_LONGEST: Final = 64 << 20
+"""Bytes of a line of results that is looked at whole."""
 _TURN: Final = 1 << 16
 _OK: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One of `of` parts of the jobs, counted from 1."""
-
-    number: int
-    of: int
-
-    @classmethod
-    def read(cls, text: str) -> Shard:
-        """Read `2/8`. Raises ValueError."""
-        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
-        if not match:
-            raise ValueError("must be a part of so many, such as 2/8")
-        number, of = int(match[1]), int(match[2])
-        if not 1 <= number <= of:
-            raise ValueError(f"must be one of 1/{max(of, 1)} to {max(of, 1)}/{max(of, 1)}, not {number}/{of}")
-        return cls(number, of)
-
-    def has(self, ident: str) -> bool:
-        """Whether a job is of this part. Rows without ids that are equal are of the same one."""
-        repeat = _DERIVED.fullmatch(ident)
-        return id_hash(repeat[1] if repeat else ident) % self.of == self.number - 1
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,8 +118,8 @@ class Selection:
         self._elsewhere = DoneIds()
         for name in self.done_from:
             try:
-                with Path(name).open("rb") as file:
-                    for read, line in enumerate(file):
+                with open_given(Path(name), checkpoint) as file:
+                    for read, line in enumerate(iter(partial(file.readline, _LONGEST), b"")):
                         if not read % _TURN:
                             checkpoint()
                         if (found := answered(line)) is not None:

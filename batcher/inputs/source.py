@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batcher.failures import InputError
+from batcher.figures import count
 from batcher.inputs.formats import FORMATS
 from batcher.inputs.formats.reading import Reading
 from batcher.inputs.part import Place
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.inputs.formats import Format, Line
+    from batcher.inputs.formats.reading import Rows
     from batcher.inputs.part import Part
     from batcher.model import Json
 
@@ -31,10 +34,18 @@ class Source:
     """
 
     def __init__(
-        self, inputs: str | Sequence[str], form: Format | str | None = None, reading: Reading | None = None
+        self,
+        inputs: str | Sequence[str],
+        form: Format | str | None = None,
+        reading: Reading | None = None,
+        *,
+        part: Part | None = None,
     ) -> None:
+        """`part` is the one input, where it is none that a name leads to."""
         self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
-        self._parts = parts_of(self.inputs, form, reading or Reading())
+        reading = _telling_once(reading or Reading())
+        self._note = reading.note
+        self._parts = [part] if part else parts_of(self.inputs, form, reading)
         self._first = [0]
         """The number of the first row of each part, as far as they were read."""
         self.is_regular = all(part.is_regular for part in self._parts)
@@ -72,9 +83,9 @@ class Source:
 
     @property
     def size(self) -> int | None:
-        """The bytes of the files that are read; `None` if that is not known of one of them."""
-        sizes = [part.fingerprint["size"] for part in self._parts if "size" in part.fingerprint]
-        return sum(sizes) if len(sizes) == len(self._parts) else None
+        """The bytes that are read to count the rows; `None` if that is not known of one of the inputs."""
+        sizes = [part.fingerprint.get("size", 0 if "files" in part.fingerprint else None) for part in self._parts]
+        return None if None in sizes else sum(filter(None, sizes))
 
     def lines(self) -> Iterator[Line | None]:
         """Every line once, from the start."""
@@ -114,22 +125,27 @@ class Source:
             part.close()
 
     def _of_one(self, part: Part) -> Iterator[Line]:
-        begun = False
+        rows, begun = part.rows(0), False
         try:
-            for line in part.rows(0):
+            for line in rows:
                 begun = True
                 yield line
+                break
+            yield from rows  # which costs less than to pass each on
         except InputError as error:
             self._tell(part, error, begun=begun)
+        if not begun:
+            self._tell_nothing()
 
     def _of_all(self) -> Iterator[Line]:
         seq, begun = 0, False
         for number, part in enumerate(self._parts):
             if number == len(self._first):
                 self._first.append(seq)
-            rows = part.rows(seq)
+            rows: Rows | None = None
             while True:
                 try:
+                    rows = rows or part.rows(seq)
                     line = next(rows)
                 except StopIteration as end:
                     seq = end.value
@@ -139,6 +155,8 @@ class Source:
                     break
                 begun, seq = True, line.seq + 1
                 yield line
+        if not begun:
+            self._tell_nothing()
 
     def _tell(self, part: Part, error: InputError, *, begun: bool) -> None:
         """Note damage; raise it if it is all that there is."""
@@ -147,6 +165,11 @@ class Source:
             raise InputError(f"{name}{error}") from error
         if f"{name}{error}" not in self.damage:
             self.damage.append(f"{name}{error}")
+
+    def _tell_nothing(self) -> None:
+        """Say that there is no row: nothing went wrong, and whoever expects some would like to know."""
+        names = self._parts[0].name if len(self._parts) == 1 else count(len(self._parts), "inputs")
+        self._note(f"there is no row in {names}")
 
     def _arriving(self) -> Iterator[Line | None]:
         pipe = Pipe(self.all_lines(), self._arrived)
@@ -158,3 +181,15 @@ class Source:
 
     def _arrived(self) -> None:
         self.on_arrival()
+
+
+def _telling_once(reading: Reading) -> Reading:
+    """As it is, but what was told once is not told by the next pass over the input."""
+    told: set[str] = set()
+
+    def note(words: str) -> None:
+        if words not in told:
+            told.add(words)
+            reading.note(words)
+
+    return replace(reading, note=note)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import LineError, UsageError
+from batcher.inputs.expense import COUNT
 from batcher.inputs.sandbox import MissingError, environment_of, marked, text_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 WHOLE: Final = "row"
 """The name that stands for all columns."""
 _MARKS: Final = ("{{", "{%", "{#")
+_SPACED: Final = 'a column whose name is not one word is written {{ row["its name"] }}'
 _SHOWN: Final = 8
 """Columns that a message names."""
 
@@ -54,7 +56,8 @@ class Template:
             pieces = _plain(tree)
             self._fill = _joiner(pieces) if pieces is not None else _renderer(environment, source, self.columns)
         except TemplateSyntaxError as error:
-            raise UsageError(f"{name}: {error.message} in line {error.lineno} of the template") from error
+            hint = f"; {_SPACED}" if "end of print statement" in (error.message or "") else ""
+            raise UsageError(f"{name}: {error.message} in line {error.lineno} of the template{hint}") from error
 
     def fill(self, row: Mapping[str, Json]) -> str:
         """Put a row's values in. Raises LineError if a column is missing or null, or the template fails on it."""
@@ -160,7 +163,7 @@ def _renderer(
         names = row if columns is None else [name for name in columns if name in row]
         values = {name: marked(row[name], name) for name in names}
         try:
-            return template.render({**values, WHOLE: values})
+            return template.render({**values, WHOLE: values, COUNT: [0]})
         except LineError:
             raise
         except MissingError as error:

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
 
 class Window(io.RawIOBase):
-    """A file of its own for whoever reads. Raises InputError where reading breaks off."""
+    """A file of its own for whoever reads; it closes the descriptor where it `owns` it. Raises InputError where reading
+    breaks off.
+    """
 
-    def __init__(self, fd: int, start: int, name: str, checkpoint: Callable[[], object]) -> None:
+    def __init__(self, fd: int, start: int, name: str, checkpoint: Callable[[], object], *, owns: bool = False) -> None:
         super().__init__()
         self._fd = fd
+        self._owns = owns
         self._place = self._start = start
         self._name = name
         self._checkpoint = checkpoint
@@ -35,6 +38,11 @@ class Window(io.RawIOBase):
 
     def tell(self) -> int:
         return self._place - self._start
+
+    def close(self) -> None:
+        if self._owns and not self.closed:
+            os.close(self._fd)
+        super().close()
 
     def readinto(self, buffer: Any) -> int:
         self._checkpoint()

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batcher.inputs.opening import open_directory, open_regular
+from batcher.opening import open_directory, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,16 @@ def is_at(fd: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(fd), path.lstat())
     except FileNotFoundError:
         return False
+
+
+def displaced(fd: int, path: Path, end: int) -> str | None:
+    """Say what someone did to an open file that was written up to `end`, if they did."""
+    size = os.fstat(fd).st_size
+    if size < end:
+        return f"something else cut this file to {size} bytes while we wrote it; run again to redo what is missing"
+    if not is_at(fd, path):
+        return "was moved or deleted while we wrote it; move it back before the next run, or its jobs run again"
+    return None
 
 
 def write_all(fd: int, data: bytes) -> None:

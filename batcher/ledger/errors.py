@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from batcher.failures import OutputError, OutputIOError
 from batcher.inputs.done import DoneIds
-from batcher.inputs.opening import UnfitError, real
 from batcher.ledger import disk
 from batcher.ledger.lock import lock
-from batcher.ledger.recovery import read_record, unmarked
+from batcher.ledger.recovery import has_lost_pages, read_record, unmarked
+from batcher.opening import UnfitError, real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -246,7 +246,7 @@ def _read(line: bytes) -> dict[str, Json] | None:
 def _is_torn(line: bytes) -> bool:
     """Whether a line that cannot be read may be what a crash left of a failure."""
     rest = unmarked(line)
-    return b"\0" in line or (read_record(line) is None and rest[: len(_OPENING)] == _OPENING[: len(rest)])
+    return has_lost_pages(rest) or (read_record(line) is None and rest[: len(_OPENING)] == _OPENING[: len(rest)])
 
 
 def _about(record: dict[str, Json], line: bytes) -> str | bytes:

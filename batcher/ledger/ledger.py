@@ -14,13 +14,13 @@ import os
 from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeAlias
 
 from batcher.failures import OutputIOError
-from batcher.inputs.opening import UnfitError, real
 from batcher.ledger import disk, state
 from batcher.ledger.lock import complaint, open_locked
 from batcher.ledger.names import quarantine_path, state_path
 from batcher.ledger.neighbours import take_up, unfit
 from batcher.ledger.recovery import Readback, scan
 from batcher.ledger.repair import renew
+from batcher.opening import UnfitError, real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -271,7 +271,7 @@ class Ledger:
 
     def _check_place(self, end: int) -> None:
         try:
-            fault = _displaced(self._fd, self.path, end)
+            fault = disk.displaced(self._fd, self.path, end)
         except OSError as error:
             self._fault = OutputIOError(complaint(self.path, "cannot be looked at any more", error))
             raise self._fault from error
@@ -296,13 +296,3 @@ class Ledger:
         except OSError as error:
             # the next line would be glued to half a line: no more of them; the next run cuts it off
             self._fault = OutputIOError(complaint(self.path, "ends in half a line that cannot be cut off", error))
-
-
-def _displaced(fd: int, path: Path, end: int) -> str | None:
-    """Say what someone did to the open file, if they did."""
-    size = os.fstat(fd).st_size
-    if size < end:
-        return f"something else cut this file to {size} bytes while we wrote it; run again to redo what is missing"
-    if not disk.is_at(fd, path):
-        return "was moved or deleted while we wrote it; move it back before the next run, or its jobs run again"
-    return None

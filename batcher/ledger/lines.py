@@ -161,8 +161,7 @@ def _dumped(record: dict[str, Json]) -> bytes:
 
 def _put_answer(record: dict[str, Json], completion: Completion) -> None:
     """The first choice in the line's own fields; all of them in `choices` if there are more."""
-    first = completion.first
-    _put_choice(record, first)
+    _put_choice(record, completion.first)
     if completion.parsed is not None:
         record["parsed"] = completion.parsed
     if completion.mismatch is not None:
@@ -257,7 +256,8 @@ def _sums(spent: Usage, usage: Usage | None) -> dict[str, int]:
 
 
 def _timing(timing: Timing, completion: Completion | None) -> dict[str, Json]:
-    times: dict[str, Json] = {"started_at": _iso(timing.started_at), "waited_s": _micro(timing.waited)}
+    waited = _micro(timing.waited) if timing.waited else 0.0
+    times: dict[str, Json] = {"started_at": _iso(timing.started_at), "waited_s": waited}
     arrivals = timing.arrivals
     if arrivals:
         times["ttft_s"] = _micro(arrivals[0] - timing.started)
@@ -267,7 +267,7 @@ def _timing(timing: Timing, completion: Completion | None) -> dict[str, Json]:
             times["itl_p95_s"] = _micro(_percentile(gaps, 95))
     times["total_s"] = _micro(timing.finished - timing.started)
     if completion is not None:
-        speed = _speed(arrivals, completion.usage)
+        speed = _speed(arrivals, completion.usage) if arrivals else None
         if speed is not None:
             times["tokens_per_s"] = _micro(speed)
         if completion.server is not None:

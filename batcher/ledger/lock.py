@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.failures import LockedError, OutputError
-from batcher.inputs.opening import UnfitError
 from batcher.ledger import disk
+from batcher.opening import UnfitError
 
 if TYPE_CHECKING:
     from pathlib import Path

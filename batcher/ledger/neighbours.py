@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from batcher.failures import OutputError
-from batcher.inputs.opening import UnfitError, check_own, open_regular
 from batcher.ledger.lock import is_locked
 from batcher.ledger.names import (
     LINES,
@@ -23,6 +22,7 @@ from batcher.ledger.names import (
     vectors_path,
 )
 from batcher.ledger.recovery import is_result
+from batcher.opening import UnfitError, check_own, open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path

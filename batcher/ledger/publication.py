@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batcher.failures import LockedError, OutputError, OutputIOError
-from batcher.inputs.opening import real
 from batcher.ledger import disk
 from batcher.ledger.lock import complaint, open_locked
 from batcher.ledger.names import part_path
 from batcher.ledger.recovery import identify, unmarked
+from batcher.opening import real
 
 if TYPE_CHECKING:
     from collections.abc import Callable

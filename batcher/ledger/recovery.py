@@ -7,7 +7,8 @@ A byte order mark before a line, as editors leave, is nothing, and goes.
 
 What batcher wrote begins `{"id":"…","seq":N,"hash":"16 hex"` and is taken at that, without reading its JSON, if
 nothing about the line says that a write was torn there. That rests on how files break: a line is cut short, glued to
-what followed it, or has pages of zeros; its bytes are not exchanged for others. The last line is always read whole.
+what followed it, or has pages of zeros; its bytes are not exchanged for others. The last line is always read whole, and
+so are all of them where any damage is found: what others appended to a torn line may make it end like a result.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ _TORN_PARTS = (
     *[b"[0-9a-f]"] * 16,
     b'".*',
 )
+_LOST = re.compile(rb"(?:\{[^\0]*+)?\0++(?:[^\0]++\0{8,}+)*+[^\0]*+\0*+")
+# the last page is as short as the end of the file leaves it
 _TORN = re.compile(
     b"".join(b"(?:" + (re.escape(bytes([part])) if isinstance(part, int) else part) for part in _TORN_PARTS)
     + b")?" * len(_TORN_PARTS),
@@ -74,14 +77,17 @@ _HEADS = re.compile(
 # pattern begins with plain characters, which `re` looks for many times as fast as for anything else.
 
 
-def scan(file: BinaryIO, size: int, done: DoneIds, checkpoint: Callable[[], object] = bool) -> Findings:
+def scan(
+    file: BinaryIO, size: int, done: DoneIds, checkpoint: Callable[[], object] = bool, *, wholly: bool = False
+) -> Findings:
     """Read a file of `size` bytes from its start, and remember in `done` what each result in it is of.
 
-    `checkpoint` is called now and then; what it raises ends the reading.
+    `wholly`: nothing is taken at its beginning. `checkpoint` is called now and then; what it raises ends the reading.
     """
     found = Findings()
     start = 0
     last = b""
+    whose = parse if wholly else identify
     while start < size and (lines := file.readlines(_PIECE)):
         checkpoint()
         piece = b"".join([_END, *lines])
@@ -90,10 +96,10 @@ def scan(file: BinaryIO, size: int, done: DoneIds, checkpoint: Callable[[], obje
         end = start + len(piece) - len(_END)
         if end >= size:
             last = lines[-1]
-            identities = [*map(identify, lines[:-1]), parse(last)]
+            identities = [*map(whose, lines[:-1]), parse(last)]
             _take(found, done, start, lines, identities)
-        elif (repeated := _take_unhurt(piece, len(lines), done)) is None:
-            _take(found, done, start, lines, map(identify, lines))
+        elif wholly or (repeated := _take_unhurt(piece, len(lines), done)) is None:
+            _take(found, done, start, lines, map(whose, lines))
         elif repeated:
             ends = list(accumulate(map(len, lines), initial=start))
             for place in repeated:
@@ -194,7 +200,15 @@ def unmarked(line: bytes) -> bytes:
 def could_be_ours(line: bytes) -> bool:
     """Whether a line that is no result may be the rest of one: cut short in its beginning, or with pages of zeros."""
     rest = unmarked(line).rstrip(b"\r\n")
-    return b"\0" in line or (_TORN.fullmatch(rest) is not None if rest else line.startswith(_MARK))
+    return has_lost_pages(rest) or (_TORN.fullmatch(rest) is not None if rest else line.startswith(_MARK))
+
+
+def has_lost_pages(line: bytes) -> bool:
+    """Whether a line is one of ours, or what is left of it, with pages of zeros in it, as a power cut leaves them.
+
+    Text in UTF-16, of which every other byte is zero, and pictures are not.
+    """
+    return b"\0" in line and _LOST.fullmatch(line.rstrip(b"\r\n")) is not None
 
 
 def none_of_ours(path: Path, lines: int) -> OutputError:
@@ -253,7 +267,12 @@ class Readback:
         """Whether there was something to mend."""
         with self._opened() as file:
             file.seek(0)  # the place is that of the descriptor, which may have been read before
-            found = scan(file, os.fstat(self.fd).st_size, self.done, checkpoint)
+            size = os.fstat(self.fd).st_size
+            found = scan(file, size, self.done, checkpoint)
+            if found.damage:
+                self.done.clear()
+                file.seek(0)
+                found = scan(file, size, self.done, checkpoint, wholly=True)
         if found.foreign and not found.results:
             raise none_of_ours(self.path, found.unreadable)
         self.fd = mend(self.fd, self.path, aside, found)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from batcher import codec
-from batcher.inputs.opening import UnfitError, read_small
 from batcher.ledger import disk
 from batcher.ledger.neighbours import unfit
 from batcher.ledger.recovery import unmarked
 from batcher.ledger.seal import Seal
+from batcher.opening import UnfitError, read_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -15,13 +15,13 @@ from zlib import crc32
 
 from batcher import codec
 from batcher.failures import OutputError, OutputIOError
-from batcher.inputs.opening import open_regular, real
 from batcher.ledger import disk
+from batcher.opening import open_regular, real
 from batcher.outputs.joining import joined
+from batcher.outputs.numbers import WIDTHS, no_row, row_of
 from batcher.outputs.places import Places
 from batcher.outputs.replacing import replacing
-from batcher.vectors.numbers import WIDTHS, no_row, row_of
-from batcher.vectors.store import Row
+from batcher.outputs.store import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from batcher.model import Json
     from batcher.outputs.joining import Chunk, Taken
-    from batcher.vectors.store import Store
+    from batcher.outputs.store import Store
 
 MAGIC: Final = b"\x93NUMPY\x01\x00"
 HEAD: Final = 128
@@ -125,7 +125,7 @@ def faults_of(path: Path, store: Store, results: BinaryIO, taken: Taken | None) 
 
 def fill(records: Sequence[dict[str, Json]], store: Store) -> None:
     """Put numbers on records that name rows, for tables."""
-    from batcher.vectors.numbers import numbers_of
+    from batcher.outputs.numbers import numbers_of
 
     named = [record for record in records if "vector" in record]
     for record, row in zip(named, store.read([record["vector"]["row"] for record in named]), strict=True):

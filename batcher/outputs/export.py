@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.failures import ConfigError, OutputError, OutputIOError, UsageError
-from batcher.inputs.opening import open_regular, real
 from batcher.ledger import disk
 from batcher.ledger.names import errors_path
 from batcher.ledger.neighbours import holds_results
+from batcher.opening import open_regular, real
 from batcher.outputs.arrays import fill
 from batcher.outputs.chats import chat_line
 from batcher.outputs.columns import Columns
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from batcher.inputs.formats.defaults import Defaults
     from batcher.outputs.joining import Chunk, Taken
-    from batcher.vectors.store import Store
+    from batcher.outputs.store import Store
 
 EXTENSIONS: Final = {
     ".csv": "csv",

@@ -69,10 +69,10 @@ class Backlog:
     """What is parked: those that have a key in common wait for the same."""
     _order: Iterator[int] = field(default_factory=count)
     _aside: dict[Key, deque[tuple[int, Call]]] = field(default_factory=dict)
-    """By key: the call, and how many had been read when it was set aside."""
-    _again: int = 0
-    """How many of those set aside were sent before."""
-    _made: deque[Call] = field(default_factory=deque)
+    """By key, what was never sent: the call, and how many had been read when it was set aside."""
+    _returned: dict[Key, deque[tuple[int, Call]]] = field(default_factory=dict)
+    """The same, of what was sent before."""
+    made: deque[Call] = field(default_factory=deque)
     """Calls that the input has made, and nobody has read."""
     _read: int = 0
     _only: str | None = None
@@ -83,15 +83,16 @@ class Backlog:
     @property
     def parked(self) -> int:
         """How many calls wait that were sent before."""
-        return sum(map(len, self.heaps.values())) + self._again
+        return sum(map(len, self.heaps.values())) + sum(map(len, self._returned.values()))
 
     @property
     def aside(self) -> int:
-        return sum(len(queue) for queue in self._aside.values())
+        """How many calls are set aside."""
+        return sum(map(len, self._aside.values())) + sum(map(len, self._returned.values()))
 
     @property
     def is_empty(self) -> bool:
-        return self.is_exhausted and not self.heaps and not self._aside and not self._made
+        return self.is_exhausted and not self.is_waiting and not self.made
 
     @property
     def may_bring_more(self) -> bool:
@@ -101,12 +102,12 @@ class Backlog:
     @property
     def is_waiting(self) -> bool:
         """Whether anything waits beside the input."""
-        return bool(self.heaps or self._aside)
+        return bool(self.heaps or self._aside or self._returned)
 
     @property
     def has_new(self) -> bool:
         """Whether anything waits that was never sent, as far as the input was read."""
-        return bool(self._made) or self.aside > self._again
+        return bool(self.made or self._aside)
 
     @property
     def due(self) -> float:
@@ -131,11 +132,14 @@ class Backlog:
         return call
 
     def set_aside(self, call: Call) -> None:
-        """Put a call in front of its kind, as old as the first there."""
-        queue = self._aside.setdefault((call.group, call.path), deque())
-        self._again += call.sent > 0
+        """Put a call in front of its kind, or if it was sent before, behind those that were; as old as the first."""
+        key = (call.group, call.path)
+        age = min((queue[0][0] for queue in self._queues(key)), default=self._read)
+        if call.sent:
+            self._returned.setdefault(key, deque()).append((age, call))
+        else:
+            self._aside.setdefault(key, deque()).appendleft((age, call))
         self.kept += size_of(call)
-        queue.appendleft((queue[0][0] if queue else self._read, call))
 
     def keep(self, call: Call) -> None:
         """Set aside a call that was just read, behind those of its kind."""
@@ -144,40 +148,56 @@ class Backlog:
 
     def first_of(self, group: str) -> list[Call]:
         """The first calls of this group that were set aside, one a path."""
-        return [queue[0][1] for key, queue in self._aside.items() if key[0] == group] if self._aside else []
+        return [self._queues(key)[0][0][1] for key in self._keys() if key[0] == group]
 
     def first_of_others(self, group: str | None) -> list[Call]:
         """The first calls that were set aside of each group but this one."""
-        return [queue[0][1] for key, queue in self._aside.items() if key[0] != group]
+        return [self._queues(key)[0][0][1] for key in self._keys() if key[0] != group]
 
     def take(
-        self, fits: Callable[[Call], bool], *, group: str | None = None, avoid: Collection[str] = ()
+        self,
+        fits: Callable[[Call], bool],
+        *,
+        group: str | None = None,
+        avoid: Collection[str] = (),
+        is_again_first: bool = False,
     ) -> Call | None:
-        """Take the call that has been set aside longest and fits: of this group alone, or those of some groups last."""
-        if not self._aside:
+        """Take the call that has been set aside longest and fits: of this group alone, or those of some groups last.
+
+        Of those of a kind the new ones come first, or those that were sent before.
+        """
+        if not self._aside and not self._returned:
             return None
-        keys = [key for key in self._aside if group is None or key[0] == group]
+        keys = [key for key in self._keys() if group is None or key[0] == group]
         if len(keys) > 1:
-            keys.sort(key=lambda key: (key[0] in avoid, self._aside[key][0][0]))
+            keys.sort(key=lambda key: (key[0] in avoid, min(queue[0][0] for queue in self._queues(key))))
+        sources = (self._returned, self._aside) if is_again_first else (self._aside, self._returned)
         for key in keys:
-            if fits(self._aside[key][0][1]):
-                return self._take_of(key)
+            for source in sources:
+                if key in source and fits(source[key][0][1]):
+                    return self._take_of(source, key)
         return None
 
-    def _take_of(self, key: Key) -> Call:
-        queue = self._aside[key]
+    def _keys(self) -> list[Key]:
+        return [*self._aside, *(key for key in self._returned if key not in self._aside)]
+
+    def _queues(self, key: Key) -> list[deque[tuple[int, Call]]]:
+        """What is set aside of a kind."""
+        return [source[key] for source in (self._aside, self._returned) if key in source]
+
+    def _take_of(self, source: dict[Key, deque[tuple[int, Call]]], key: Key) -> Call:
+        queue = source[key]
         _, call = queue.popleft()
-        self._again -= call.sent > 0
         self.kept -= size_of(call)
         if not queue:
-            del self._aside[key]
+            del source[key]
         return call
 
     def read(self) -> Call | None:
         """Read the next call of the input; None: there is none now, or what was set aside is to go first."""
-        if (self._aside and not self._may_read()) or not (self._made or self._make()):
+        if ((self._aside or self._returned) and not self._may_read()) or not (self.made or self._make()):
             return None
-        call = self._made.popleft()
+        call = self.made.popleft()
         self._read += 1
         if call.group != self._only or call.path != self._path:
             self._note(call)
@@ -186,7 +206,7 @@ class Backlog:
     def _make(self) -> bool:
         """Have the input make calls, a stretch of them; true if there are any."""
         size = 0
-        while len(self._made) < self.stretch and size < STRETCH_BYTES and not self.is_exhausted:
+        while len(self.made) < self.stretch and size < STRETCH_BYTES and not self.is_exhausted:
             try:
                 call = next(self.intake)
             except StopIteration:
@@ -194,36 +214,35 @@ class Backlog:
                 break
             if call is None:
                 break
-            self._made.append(call)
+            self.made.append(call)
             size += len(call.body)
             if len(call.jobs) > 1:
                 break  # how large the next pack may be is known when that goes
-        return bool(self._made)
+        return bool(self.made)
 
     def peek(self) -> None:
         """Find out whether the input goes on, where it was read no further than needed."""
-        if not self._made:
+        if not self.made:
             self._make()
 
     def clear(self, drop: Callable[[Call], bool]) -> None:
         """Take out every call that `drop` takes."""
-        self._made = deque(call for call in self._made if not drop(call))
+        self.made = deque(call for call in self.made if not drop(call))
         heaps = {key: [entry for entry in heap if not drop(entry.call)] for key, heap in self.heaps.items()}
         self.heaps = {key: heap for key, heap in heaps.items() if heap}
         for heap in self.heaps.values():
             heapq.heapify(heap)
-        kept = {key: deque(entry for entry in queue if not drop(entry[1])) for key, queue in self._aside.items()}
-        self._aside = {key: queue for key, queue in kept.items() if queue}
-        self._again = sum(call.sent > 0 for queue in self._aside.values() for _, call in queue)
+        self._aside, self._returned = _without(self._aside, drop), _without(self._returned, drop)
         self.kept = sum(size_of(entry.call) for heap in self.heaps.values() for entry in heap)
-        self.kept += sum(size_of(call) for queue in self._aside.values() for _, call in queue)
+        for source in (self._aside, self._returned):
+            self.kept += sum(size_of(call) for queue in source.values() for _, call in queue)
 
     def _may_read(self) -> bool:
         """With one kind of calls there is nothing to look for behind one that has to wait."""
         if not self._is_mixed:
             return False
-        waiting = (queue[0] for key, queue in self._aside.items() if key not in self.gated)
-        oldest = min((read for read, call in waiting if not call.sent), default=self._read)  # retries hold up nobody
+        waiting = (queue[0][0] for key, queue in self._aside.items() if key not in self.gated)
+        oldest = min(waiting, default=self._read)
         return self._read - oldest < self.window
 
     def _note(self, call: Call) -> None:
@@ -232,3 +251,11 @@ class Backlog:
             self._only, self._path = call.group, call.path
         else:
             self._is_mixed = True
+
+
+def _without(
+    source: dict[Key, deque[tuple[int, Call]]], drop: Callable[[Call], bool]
+) -> dict[Key, deque[tuple[int, Call]]]:
+    """What is set aside, without every call that `drop` takes."""
+    kept = {key: deque(entry for entry in queue if not drop(entry[1])) for key, queue in source.items()}
+    return {key: queue for key, queue in kept.items() if queue}

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     from batcher.model import Call
     from batcher.policy.backlog import Backlog, Key
+    from batcher.policy.breakdown import Breakdown
     from batcher.policy.lane import Lane
     from batcher.policy.lastlook import LastLook
     from batcher.policy.quota import RetryQuota
     from batcher.policy.retry import RetryPolicy
-    from batcher.policy.suspects import Breakdown, Suspects
+    from batcher.policy.suspects import Suspects
 
 READS_PER_STEP: Final = 512
 WORTH_A_LOAD: Final = 10.0
@@ -94,12 +95,37 @@ class Dispatch:
                     self.later = min(self.later, heap[0].due)
         return None
 
-    def broke_down(self, lane: Lane, call: Call, now: float) -> Breakdown:
+    def broke_down(self, lane: Lane, call: Call, now: float, *, is_free: bool = False) -> Breakdown:
         """A call met a dying server among others."""
-        breakdown = lane.breakdown = self.suspects.broke_down(call, lane.in_flight, lane.breakdown, now)
+        breakdown = self.suspects.broke_down(call, lane.in_flight, lane.breakdown, now, is_free=is_free)
+        if breakdown is not lane.breakdown:
+            lane.breakdown = breakdown
+            lane.breakdowns.append(breakdown)
         if breakdown.is_collective:
             self._acquit(breakdown.members)
         return breakdown
+
+    def accuse(self, call: Call, breakdown: Breakdown) -> None:
+        """It broke off among others: they tell whose fault that was."""
+        breakdown.accused.append(call)
+        self._charge(breakdown)
+
+    def lands(self, lane: Lane, call: Call, *, is_answered: bool) -> None:
+        """An attempt has ended, of one that may have been in flight when others met a dying server."""
+        for breakdown in tuple(lane.breakdowns):
+            is_over = breakdown.lands(call, is_answered=is_answered)
+            self._charge(breakdown)
+            if is_over:
+                self.suspects.unwitnessed(breakdown)
+                lane.breakdowns.remove(breakdown)
+
+    def _charge(self, breakdown: Breakdown) -> None:
+        """Who broke off while most others are served pays for it: with what attempts it has, and no more."""
+        if breakdown.is_witnessed:
+            for one in breakdown.accused:
+                if self.retry.allows(one.counted):
+                    history.counted(one)
+            breakdown.accused.clear()
 
     def broke_down_alone(self, call: Call) -> bool:
         """A suspect met a dying server with nothing beside it; true if that convicts it."""
@@ -107,8 +133,16 @@ class Dispatch:
         return self.suspects.broke_down_alone(call)
 
     def _acquit(self, present: Container[Call]) -> None:
-        """A server broke down with these there: suspects who were not, and may be sent again, go as others do."""
-        for call in self.suspects.acquit(lambda one: one not in present and self.retry.allows(one.counted)):
+        """A server broke down with these there: suspects who were not, and may be sent again, go as others do.
+
+        Where others were served and nothing new is left, that is done once for each: among others who break off each
+        time as well, nothing is found out.
+        """
+        is_served = any(lane.served_until > -math.inf for lane in self.live)
+        is_once = is_served and self.backlog.is_exhausted and not self.backlog.has_new
+        for call in self.suspects.acquit(
+            lambda one: one not in present and self.retry.allows(one.counted), is_once=is_once
+        ):
             self.backlog.set_aside(call)
 
     def _pick(self, lane: Lane, now: float) -> Call | None:
@@ -118,14 +152,18 @@ class Dispatch:
             call = self._read(lane, now)
             if call is not None or self.is_reading or not self.backlog.is_waiting:
                 return call or self._last(lane, now)
-        sources = (self._retry, self._fresh) if lane.favours_retries else (self._fresh, self._retry, self._fresh)
+        line = self.suspects.line
+        again = [self._retry]
+        if line and not lane.was_suspect and self._is_held(lane, line[0]):
+            again.insert(0, self._suspect)  # as probes they take turns
+        sources = (*again, self._fresh) if lane.favours_retries else (self._fresh, *again, self._fresh)
         for source in sources:  # a retry that is set aside for its turn may have it now
-            if self._is_reserved(lane):
+            if now >= lane.shared_until and self._is_reserved(lane):
                 break
             call = source(lane, now)
             if call is not None:
                 return call
-        if self.suspects.line and (self._is_reserved(lane) or self._is_held(lane, self.suspects.line[0])):
+        if line and (self._is_reserved(lane) or self._is_held(lane, line[0])):
             return self._suspect(lane, now)
         return None
 
@@ -186,7 +224,7 @@ class Dispatch:
             call = entry.call
             if self.suspects.suspects(call, is_out_of_attempts=not self.retry.allows(call.counted)):
                 self.suspects.line_up(backlog.pop(key, now))
-                if self._is_reserved(lane):
+                if now >= lane.shared_until and self._is_reserved(lane):
                     return None
                 continue
             if not lane.suits(call):
@@ -205,8 +243,8 @@ class Dispatch:
 
     def _is_alone_to_blame(self, lane: Lane, call: Call) -> bool:
         """Whether nothing is left but retries, of what others were served there: who is to be spared for their sake?"""
-        backlog = self.backlog
-        return backlog.is_exhausted and not backlog.has_new and lane.service(call).serves_most
+        backlog, service = self.backlog, lane.service(call)
+        return backlog.is_exhausted and not backlog.has_new and service.ever_served and not service.is_held
 
     def _fresh(self, lane: Lane, now: float) -> Call | None:
         """Take a call that was set aside, or read on. A lane keeps to its group as long as the window has any of it."""
@@ -215,14 +253,16 @@ class Dispatch:
         def fits(call: Call) -> bool:
             return self._may_switch(lane, call) and self._fits(lane, call, now)
 
+        is_again_first = lane.favours_retries
         if not lane.is_sticky or lane.group is None or lane.breaker.is_down:
-            return backlog.take(fits, avoid=self._served_elsewhere(lane)) or self._read(lane, now)
-        call = backlog.take(fits, group=lane.group)
+            call = backlog.take(fits, avoid=self._served_elsewhere(lane), is_again_first=is_again_first)
+            return call or self._read(lane, now)
+        call = backlog.take(fits, group=lane.group, is_again_first=is_again_first)
         if call is None:
             call = self._read(lane, now)
         if call or self.is_reading or self._is_worth_waiting(lane, now):
             return call
-        call = backlog.take(fits, avoid=self._served_elsewhere(lane))
+        call = backlog.take(fits, avoid=self._served_elsewhere(lane), is_again_first=is_again_first)
         lane.is_draining = call is None and bool(lane.in_flight) and self._is_waited_for(lane, now)
         return call
 
@@ -292,6 +332,7 @@ class Dispatch:
         if opens <= now:
             return False
         self.later = min(self.later, opens)
+        lane.paced_until = opens
         self._paced.setdefault(call, now)
         return True
 

@@ -93,6 +93,12 @@ class Evidence:
         if self.votes < WINDOW:
             self.votes += 1
 
+    def take_back(self, votes: int) -> None:
+        """The last so many were no evidence."""
+        self.failed >>= votes
+        self.refused >>= votes
+        self.votes -= votes
+
     def fault(self) -> Fault:
         """Whose fault it is when a call fails now."""
         if self.votes < LEAST:

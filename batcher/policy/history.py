@@ -13,6 +13,11 @@ def sent(call: Call, server: str) -> None:
     call.server = server
 
 
+def loads(call: Call, *, may_load: bool) -> None:
+    """The server may have to load its model for it, or has it for sure."""
+    call.loads = may_load
+
+
 def came_back(call: Call) -> None:
     """An exchange is over, in whichever way."""
     call.sent += 1
@@ -37,11 +42,6 @@ def counted(call: Call) -> None:
 def refused(call: Call) -> None:
     """It was told to wait while others were served: so many tries before it goes to the end of the input."""
     call.refused += 1
-
-
-def acquitted(call: Call) -> None:
-    """What was held against it was not its fault."""
-    call.counted -= 1
 
 
 def told_to_wait(call: Call) -> None:

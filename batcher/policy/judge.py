@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import Exit, Failure, FailureClass, Scope
 from batcher.policy import history
 from batcher.policy.backlog import size_of
+from batcher.policy.breakdown import CRASHES
 from batcher.policy.evidence import ITS_OWN, Fault
-from batcher.policy.lastlook import ROOM
+from batcher.policy.lastlook import LEAST_S, ROOM
 from batcher.policy.quota import RETRY, THROTTLED
 from batcher.policy.setback import Setback
-from batcher.policy.suspects import CRASHES, convicted
+from batcher.policy.suspects import convicted
 
 if TYPE_CHECKING:
     import random
@@ -79,11 +80,16 @@ class Judge:
         assert failure is not None
         if failure.code == "disconnected" and not call.resent and not lane.breaker.is_down:
             # a keep-alive connection that the server closed as it was reused: nobody's fault, and no attempt
+            self._odd_since(lane, call, now)
+            if lane.lonely is not call:
+                self.dispatch.broke_down(lane, call, now, is_free=True)
             history.came_back(call)
             history.resent(call)
             lane.tells_nothing(call)
             return self.park(call, now, now)
         setback = Setback(call, failure, sent, now)
+        if failure.code == "disconnected":
+            setback.odd_since = self._odd_since(lane, call, now)
         if failure.code in CRASHES:
             setback.is_alone = lane.solitary is call
             if lane.lonely is not call:
@@ -152,6 +158,21 @@ class Judge:
             return self._wait_as_told(lane, setback)
         return self._try_again(lane, setback)
 
+    def _odd_since(self, lane: Lane, call: Call, now: float) -> float:
+        """A server hung up on the call. Say since when it does so and serves others, if it now does so to all.
+
+        That is asked where nobody is left who was never sent: the last ones would be waited with for as long as a
+        server may be away, though it was there when it hung up on them before.
+        """
+        suspects, root = self.dispatch.suspects, lane.endpoint.root
+        if not lane.breaker.is_down and not lane.service(call).is_held:
+            suspects.hung_up(call, root, lane.served_until, now)
+            return math.inf
+        since = suspects.outlived(call, root, lane.served_until)
+        if since < math.inf:
+            self.dispatch.backlog.peek()
+        return math.inf if self._brings_evidence() else since
+
     def _is_hopeless(self, lane: Lane, now: float) -> bool:
         """Whether nothing was ever served for so long that it matters no more in which ways the servers fail."""
         if self._failing_since is None:
@@ -179,23 +200,25 @@ class Judge:
         """It failed at somebody's hands: the server's, and it waits; its own, and it has so many attempts."""
         call, failure, now, retry = setback.call, setback.failure, setback.now, self.dispatch.retry
         is_outage = setback.fault is Fault.SERVER
-        if setback.is_alone or is_outage:
+        if is_outage:
             if failure.kind is FailureClass.FATAL:
                 self.refused.add(call)
+        elif setback.breakdown is not None:
+            self.dispatch.accuse(call, setback.breakdown)
         elif failure.code in ITS_OWN or self._is_held_against(lane, setback):
-            history.counted(call)
-            if setback.breakdown is not None:
-                setback.breakdown.charged.append(call)
+            if retry.allows(call.counted):  # one that it was too soon to fail has paid all
+                history.counted(call)
         elif failure.kind is FailureClass.FATAL:
             self.refused.add(call)
         suspects = self.dispatch.suspects
         if len(call.jobs) > 1 and (call.counted > 1 or suspects.suspects(call, is_out_of_attempts=False)):
             return Verdict.SPLIT
-        if not (is_outage or setback.is_alone or retry.allows(call.counted) or self._may_be_acquitted(setback)):
+        if not (is_outage or retry.allows(call.counted) or self._is_too_soon(setback)):
             return self._fail(call, failure)
         if is_outage:  # its gate, or the breaker, says when
             return self.park(call, now, now, 0.0 if setback.is_collective else RETRY)
-        times = call.counted if failure.kind is not FailureClass.FATAL else call.sent
+        is_counted = failure.kind is not FailureClass.FATAL and setback.breakdown is None
+        times = call.counted if is_counted else min(call.sent, retry.retries + 1)
         delay = max(retry.delay(max(1, times), self.rng), min(failure.retry_after or 0.0, retry.cap))
         return self.park(call, now, now + delay, RETRY)
 
@@ -216,6 +239,16 @@ class Judge:
             return any(one.ever_served for one in services)
         return setback.failure.kind is not FailureClass.THROTTLE
 
+    def _is_too_soon(self, setback: Setback) -> bool:
+        """Whether nobody was ever served of what the call asks for, and others may tell yet whose fault that is."""
+        call, backlog = setback.call, self.dispatch.backlog
+        if setback.is_odd:
+            return setback.now - setback.odd_since < LEAST_S
+        if setback.failure.code in ITS_OWN or any(lane.service(call).ever_served for lane in self.dispatch.live):
+            return False
+        backlog.peek()
+        return self._brings_evidence()
+
     def _is_served(self, call: Call) -> bool:
         """Whether some server serves most of what asks for the same."""
         return any(lane.service(call).evidence.fault() is Fault.CALL for lane in self.dispatch.live)
@@ -223,17 +256,6 @@ class Judge:
     def _brings_evidence(self) -> bool:
         """Whether there are calls still that were never sent, or may be."""
         return self.dispatch.backlog.may_bring_more or self.dispatch.backlog.has_new
-
-    def _may_be_acquitted(self, setback: Setback) -> bool:
-        """Whether the server may prove to have broken down under others too, or has before: then it goes once more."""
-        call, breakdown = setback.call, setback.breakdown
-        if breakdown is None:
-            return False
-        suspects = self.dispatch.suspects
-        if setback.fault is Fault.OPEN and not self._is_served(call):
-            suspects.accuse(call)
-        is_suspect = suspects.suspects(call, is_out_of_attempts=True)
-        return is_suspect or (len(breakdown.members) > 1 and self.dispatch.retry.allows(call.counted - 1))
 
     def _is_meant_for_all(self, lane: Lane, call: Call) -> bool:
         """Whether a refusal for good holds for others than the call: nearly all get it, or there is nobody else."""

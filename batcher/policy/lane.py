@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from batcher.attempt import Attempt
     from batcher.model import Call, Endpoint
+    from batcher.policy.breakdown import Breakdown
     from batcher.policy.limit.concurrency import Limit
     from batcher.policy.retry import RetryPolicy
     from batcher.policy.setback import Setback
-    from batcher.policy.suspects import Breakdown
 
 SLOW_START: Final = 4
 """After an outage a server is given this part of what it had, and one more for each first content and each success."""
@@ -30,6 +30,10 @@ CERTAIN: Final = 2
 """Gates in a row after which the limit is cut: the first may have closed by lot, unless it speaks of a rate."""
 FRESH: Final = 2
 """New calls that go alone for each that waits."""
+SHARED: Final = 2.0
+"""How many times as long as one suspect was alone all others go before the next one is."""
+REST: Final = 5.0
+"""Seconds with nothing in flight after which a model may have gone, or been told by another client to go soon."""
 SPREAD: Final = (0.8, 1.2)
 """Factors on the time to a probe, so that many runs do not probe one server in step."""
 
@@ -40,8 +44,8 @@ class Lane:
 
     On Ollama a lane keeps to one group of calls, those that want the same model loaded in the same way. The first call
     of a group goes when nothing of another is in flight, and alone until it has an answer: the model is loaded once and
-    not under a crowd, and no request tells the server to keep the old one (`keep_alive`) while the new one waits for
-    room.
+    not under a crowd. It says how long the model is to stay (`keep_alive`), and so does the first call after a rest;
+    said with any other, that would keep the model from making way for one that another client waits for.
     """
 
     endpoint: Endpoint
@@ -60,13 +64,24 @@ class Lane:
     """Another group is to be loaded: nothing more of this one goes until what is in flight has ended."""
     solitary: Call | None = None
     """A call that is in flight alone: a suspect."""
+    was_suspect: bool = False
+    """The last that was sent there was to be alone."""
+    shared_until: float = -math.inf
+    """Before that, none is alone as long as there are others to be sent."""
     lonely: Call | None = None
     """The call that has had nothing beside it since it was sent."""
     breakdown: Breakdown | None = None
+    """The last one."""
+    breakdowns: list[Breakdown] = field(default_factory=list)
+    """Those of which somebody in flight may tell more."""
     out: Failure | None = None
     """Why nothing will be sent there any more, if so."""
     trouble: Failure | None = None
     """The last failure that held the lane."""
+    paced_until: float = -math.inf
+    """When what was kept back last has its allowance."""
+    served_until: float = -math.inf
+    """When the last answer ended that it served."""
     requests: int = 0
     """How many were sent there."""
     throttles: int = 0
@@ -80,6 +95,10 @@ class Lane:
     """The service that was asked for last: calls of one follow each other."""
     _loaded: bool = False
     _loader: Call | None = None
+    _is_told: bool = False
+    """The server knows how long what it loads for us is to stay (`keep_alive`)."""
+    _rests_since: float = math.inf
+    """Since when nothing has been in flight, if nothing is."""
     _ramp: int | None = None
 
     @property
@@ -90,7 +109,7 @@ class Lane:
 
     @property
     def load(self) -> float:
-        return len(self.in_flight) / self.allowed
+        return len(self.in_flight) / max(self.allowed, 1)
 
     @property
     def favours_retries(self) -> bool:
@@ -138,8 +157,13 @@ class Lane:
         return until if until < math.inf else now
 
     def suits(self, call: Call) -> bool:
-        """Whether the call can go without a load, as far as is known: a server that was away may have lost all."""
-        return not self.is_sticky or self.group is None or self.group == call.group or self.breaker.is_down
+        """Whether the call can go without a load, as far as is known: a server that was away may have lost all.
+
+        What is still in flight there may yet keep its model loaded.
+        """
+        if not self.is_sticky or self.group is None or self.group == call.group:
+            return True
+        return self.breaker.is_down and not self.in_flight
 
     def service(self, call: Call) -> Service:
         """What the call asks for."""
@@ -185,10 +209,15 @@ class Lane:
         if self.is_sticky:
             self.is_draining = False
             if self.group != call.group:
-                self.group, self._loaded = call.group, False
+                self.group, self._loaded, self._is_told = call.group, False, False
             if not self._loaded:
                 self._loader = call
+            if not self.in_flight or call.loads:
+                is_rested = not self._is_told or now - self._rests_since >= REST
+                history.loads(call, may_load=is_rested and not self.in_flight)
+                self._is_told |= call.loads
         self.lonely = None if self.in_flight else call
+        self.was_suspect = self.solitary is call
         self.in_flight[call] = now
         self.requests += 1
         self.fresh = self.fresh + 1 if call.sent == 0 else 0
@@ -226,19 +255,26 @@ class Lane:
         self.again -= call.sent > 0
         if self._loader is call:
             self._loader = None
-        return self.in_flight.pop(call)
+            if attempt.failure is not None and attempt.failure.status is not None:
+                self._is_told = False  # an answer that refuses: nothing may have been loaded
+        sent = self.in_flight.pop(call)
+        if not self.in_flight:
+            self._rests_since = now
+        return sent
 
-    def frees(self, call: Call) -> None:
-        """What becomes of the call is decided: if it was to be alone, others may go again."""
+    def frees(self, call: Call, sent: float, now: float) -> None:
+        """What becomes of the call is decided: if it was to be alone, others may go again, and for longer than it."""
         if self.solitary is call:
             self.solitary = None
+            self.shared_until = now + SHARED * (now - sent)
 
-    def served(self, call: Call, sent: float) -> None:
+    def served(self, call: Call, sent: float, now: float) -> None:
         """The server did what was asked."""
         self.breaker.answered()
         self.service(call).served(sent, is_first=not call.sent)
         self._has_loaded(call)
         self.trouble = None
+        self.served_until = now
         if self._ramp is not None:
             self._climb(self._ramp)
 
@@ -247,6 +283,10 @@ class Lane:
         call, failure, service = setback.call, setback.failure, self.service(setback.call)
         if failure.code == "not_an_llm" and not service.ever_served:  # a web page is what others than servers say
             setback.failure = replace(failure, kind=FailureClass.FATAL, exit=Exit.CONFIG)
+        if setback.is_odd:
+            self.tells_nothing(call)
+            setback.fault = Fault.CALL
+            return
         setback.fault = service.failed(setback, retry, rng)
         if failure.code == "disconnected" and self._is_gone(setback):
             setback.failure = replace(failure, kind=FailureClass.CONNECTION)
@@ -259,7 +299,7 @@ class Lane:
             if setback.fault is Fault.SERVER and is_certain and not self.pacing.paces(call):
                 self.limit.throttled(setback.now)
         if self.breaker.is_down:
-            self._loaded = False  # it may have to start anew
+            self._loaded = self._is_told = False  # it may have to start anew
         if setback.fault is Fault.SERVER or self.breaker.is_down:
             self.trouble = setback.failure
 
@@ -273,6 +313,7 @@ class Lane:
         match setback.failure.kind:
             case FailureClass.CONNECTION:
                 is_hung_up = setback.failure.code == "disconnected"
+                self._goes_down(setback.now)
                 self.breaker.unreachable(call, setback.now, rng.uniform(*SPREAD), is_hung_up=is_hung_up)
             case FailureClass.LOCAL:
                 self.breaker.unanswered(call)
@@ -285,11 +326,17 @@ class Lane:
 
     def breaks_down(self, setback: Setback, rng: random.Random) -> None:
         """It has died under all that were in flight: that is no evidence of how it serves any of them."""
+        if any(service.ever_served for service in self.services.values()):  # else it may never have done otherwise
+            self._goes_down(setback.now)
         self.acquits()
         self.service(setback.call).ends(setback.call)
         self.breaker.unreachable(setback.call, setback.now, rng.uniform(*SPREAD))
-        self._loaded = False
+        self._loaded = self._is_told = False
         self.trouble = setback.failure
+
+    def _goes_down(self, now: float) -> None:
+        for service in self.services.values():
+            service.goes_down(now)
 
     def tells_nothing(self, call: Call) -> None:
         """An attempt ended that is no evidence of anything."""

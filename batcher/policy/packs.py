@@ -86,6 +86,10 @@ class Packs(Protocol):
     def size(self, model: str | None, path: str) -> Size:
         """How large packs for this model behind this path may be now; the answer stays true."""
 
+    @property
+    def most(self) -> int:
+        """Texts of a pack at most, of those that were asked about; 1 if none were."""
+
     def is_growing(self, call: Call) -> bool:
         """Whether the size of packs like this one is still being found: nothing else can be learnt of them then."""
 
@@ -107,6 +111,10 @@ class FixedPacks:
 
     def size(self, model: str | None, path: str) -> Size:  # noqa: ARG002 - it is the same for all
         return FixedSize(self.texts)
+
+    @property
+    def most(self) -> int:
+        return self.texts
 
     def is_growing(self, call: Call) -> bool:  # noqa: ARG002 - it never is
         return False
@@ -233,6 +241,10 @@ class FoundPacks:
         if found is None:
             found = self._sizes[model, path] = FoundSize()
         return found
+
+    @property
+    def most(self) -> int:
+        return max((size.texts for size in self._sizes.values()), default=1)
 
     def is_growing(self, call: Call) -> bool:
         return self.size(call.model, call.path).is_growing

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from batcher.model import Kind
 from batcher.policy import history
+from batcher.policy.breakdown import is_answered
 from batcher.policy.dispatch import Dispatch
 from batcher.policy.judge import Judge, Verdict
 from batcher.policy.lastlook import LastLook
@@ -146,16 +147,18 @@ class Scheduler:
     def goes_on(self, call: Call, attempt: Attempt, now: float) -> Endpoint:
         """An answer was taken, and its job asks for more: the call is sent on in its slot, to the same server."""
         lane = self._in_flight[call]
-        self._has_served(lane, call, lane.lands(call, attempt, now))
-        lane.frees(call)
+        sent = lane.lands(call, attempt, now)
+        self._has_served(lane, call, sent, now)
+        lane.frees(call, sent, now)
         lane.sends(call, now)
         return lane.endpoint
 
     def leaves(self, call: Call, attempt: Attempt, now: float) -> None:
         """An answer was taken whose job asks for more, and nothing more is sent: the job stays without a line."""
         lane = self._in_flight.pop(call)
-        self._has_served(lane, call, lane.lands(call, attempt, now))
-        lane.frees(call)
+        sent = lane.lands(call, attempt, now)
+        self._has_served(lane, call, sent, now)
+        lane.frees(call, sent, now)
         self._give_back(call)
 
     def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
@@ -164,7 +167,7 @@ class Scheduler:
         is_pack, flying = call.jobs[0].kind is Kind.EMBED, len(lane.in_flight)
         sent = lane.lands(call, attempt, now, tells=not (is_pack and self.packs.is_growing(call)))
         if attempt.failure is None:
-            self._has_served(lane, call, sent)
+            self._has_served(lane, call, sent, now)
             verdict = Verdict.ENDED
             if is_pack:
                 self.packs.served(call, attempt, flying, now)
@@ -173,15 +176,17 @@ class Scheduler:
             verdict = self._judge.failed(lane, call, attempt, sent, now)
             if is_pack and verdict is Verdict.FAILED:
                 self.packs.failed(call)
-        lane.frees(call)
+        if lane.breakdowns:
+            self._dispatch.lands(lane, call, is_answered=is_answered(attempt.failure))
+        lane.frees(call, sent, now)
         if verdict is not Verdict.PARKED:
             self._judge.forget(call)
         if verdict is Verdict.PENDING:
             self._give_back(call)
         return verdict
 
-    def _has_served(self, lane: Lane, call: Call, sent: float) -> None:
-        lane.served(call, sent)
+    def _has_served(self, lane: Lane, call: Call, sent: float, now: float) -> None:
+        lane.served(call, sent, now)
         history.came_back(call)
         self.quota.earn(call)
         self._judge.served()
@@ -197,11 +202,11 @@ class Scheduler:
     def again(self, call: Call, attempt: Attempt, now: float) -> Verdict:
         """An attempt failed for a key that is sent no more: that was no attempt, and says nothing."""
         lane = self._in_flight.pop(call)
-        lane.lands(call, attempt, now)
+        sent = lane.lands(call, attempt, now)
         history.came_back(call)
         history.sent_for_nothing(call)
         lane.tells_nothing(call)
-        lane.frees(call)
+        lane.frees(call, sent, now)
         verdict = self._judge.park(call, now, now)
         if verdict is Verdict.PENDING:
             self._judge.forget(call)

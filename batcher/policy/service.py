@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import FailureClass
+from batcher.policy.breakdown import AT_ONCE, CRASHES
 from batcher.policy.evidence import SEVERAL, Ending, Evidence, Fault, ending_of
 
 if TYPE_CHECKING:
@@ -53,15 +54,13 @@ class Service:
     _asked_at: float = -math.inf
     _told_until: float = -math.inf
     """Until when the server has asked to wait, without what we add."""
+    _broken: int = 0
+    """How many of the last votes are of calls that broke off, a moment ago: at `_broke_at`."""
+    _broke_at: float = -math.inf
 
     @property
     def ever_served(self) -> bool:
         return self.served_at > -math.inf
-
-    @property
-    def serves_most(self) -> bool:
-        """Whether the evidence says that it serves what it is asked, so that who fails does so alone."""
-        return self.evidence.fault() is Fault.CALL
 
     @property
     def is_unknown(self) -> bool:
@@ -114,6 +113,7 @@ class Service:
         self.since = min(self.since, setback.sent)
         if not call.sent:
             self.evidence.fails(ending)
+            self._breaks(setback)
             if not self.is_held and self.evidence.fault() is Fault.SERVER:
                 self.is_held, self._held_since = True, now
         if failure.kind is FailureClass.THROTTLE:
@@ -138,10 +138,24 @@ class Service:
             return max(now, self._told_until) - self.since > self.patience
         return not self.evidence.is_little and now >= self._gives_up_at
 
+    def goes_down(self, now: float) -> None:
+        """Nobody is there any more: what broke off just before went down with it, and is no evidence either.
+
+        How long it may fail is counted anew when somebody is there.
+        """
+        if self._broken and now - self._broke_at <= AT_ONCE:
+            self.evidence.take_back(self._broken)
+            if self.is_held and self.evidence.fault() is not Fault.SERVER:
+                self.reopen()
+        self._broken = 0
+        if not self.is_held:
+            self.since, self.trouble = math.inf, None
+
     def acquit(self) -> None:
         """The server broke down as a whole: what that did to calls is no evidence of how it serves them."""
         if self.is_held:
             self.evidence.doubt()
+            self._broken = 0
         self.reopen()
 
     def reopen(self) -> None:
@@ -182,8 +196,15 @@ class Service:
             self._held_until = now + retry.throttle_delay(self.gates, rng)
         elif is_news:
             is_proven = self.ever_served or self._is_mute
-            until = now + (retry.failing_delay if is_proven else retry.unproven_delay)(self.gates, rng)
+            wait = (retry.failing_delay if is_proven else retry.unproven_delay)(self.gates, rng)
+            until = now + (wait if is_proven else min(wait, self.first_patience / SEVERAL))  # so many are to be asked
             self._held_until = min(until, self._gives_up_at) if now < self._gives_up_at else until
+
+    def _breaks(self, setback: Setback) -> None:
+        is_one = setback.failure.code in CRASHES
+        self._broken = (self._broken if setback.now - self._broke_at <= AT_ONCE else 0) + 1 if is_one else 0
+        self._broken = min(self._broken, self.evidence.votes)
+        self._broke_at = setback.now
 
     def _went_well(self, sent: float, *, is_first: bool) -> None:
         """A call of then was not failed. One of before the failures began proves nothing while they hold."""
@@ -191,6 +212,7 @@ class Service:
             self._relents()
         if is_first and not self.is_held:
             self.evidence.served()
+            self._broken = 0
 
     def _relents(self) -> None:
         """A call that was sent since others failed went well."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from batcher.policy.evidence import Fault
 if TYPE_CHECKING:
     from batcher.failures import Failure
     from batcher.model import Call
-    from batcher.policy.suspects import Breakdown
+    from batcher.policy.breakdown import Breakdown
 
 
 @dataclass(slots=True)
@@ -26,6 +27,13 @@ class Setback:
     """Of the server that it met dying, if others were in flight."""
     is_alone: bool = False
     """It is a suspect, which met a dying server with nothing beside it."""
+    odd_since: float = math.inf
+    """When the server hung up on it and lived on, if it does so again now, and nobody is left who could tell more."""
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether it would be hung up on by a server that is well, too."""
+        return self.odd_since < math.inf
 
     @property
     def is_collective(self) -> bool:

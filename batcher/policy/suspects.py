@@ -7,50 +7,25 @@ without those in line, it does not take them for that: they are suspects no long
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import Failure, FailureClass
-from batcher.policy import history
+from batcher.policy.breakdown import Breakdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from batcher.model import Call
 
-CRASHES: Final = frozenset({"server_crash", "out_of_memory", "disconnected", "cut", "truncated"})
-"""Codes of failures that a dying server gives to whatever is in flight."""
-AT_ONCE: Final = 1.0
-"""Seconds within which failures belong to one breakdown."""
-LEAST: Final = 2
-NEARLY_ALL: Final = 0.8
-"""Calls with nothing against them that must fail at once, and their part of those in flight, to have failed together.
-What has failed before may always do so, and tells nothing of the server."""
 TOGETHER: Final = 2
 """Breakdowns among others that make a call a suspect: it was there each time."""
 ALONE: Final = (3, 8)
 """Breakdowns while alone that convict it: three, and one more for every two without it, but no more than eight.
 
 A server that is restarted again and again meets any call, and breaks down without it as often."""
-
-
-@dataclass(slots=True)
-class Breakdown:
-    """The calls that were in flight when one of them met a dying server, and those that met it since."""
-
-    members: set[Call]
-    until: float
-    charged: list[Call] = field(default_factory=list)
-    """Those that paid with an attempt before it was clear that they had failed together."""
-    failed: list[Call] = field(default_factory=list)
-    unblamed: int = 0
-    """Members with nothing against them."""
-    failed_unblamed: int = 0
-
-    @property
-    def is_collective(self) -> bool:
-        return self.failed_unblamed >= LEAST and self.failed_unblamed >= NEARLY_ALL * self.unblamed
 
 
 @dataclass(slots=True)
@@ -64,30 +39,33 @@ class Suspects:
     """Breakdowns of any kind, each once."""
     _met: dict[Call, tuple[int, int]] = field(default_factory=dict)
     """The number of the first breakdown that a call was in, and in how many it was."""
+    _acquitted: set[Call] = field(default_factory=set)
+    """Who stood in line, and has left it."""
+    _hung_up: dict[Call, tuple[str, float]] = field(default_factory=dict)
+    """Which server that was there hung up on a call, and when: the last time, or the first that it outlived."""
 
-    def broke_down(self, call: Call, in_flight: Iterable[Call], known: Breakdown | None, now: float) -> Breakdown:
+    def broke_down(
+        self, call: Call, in_flight: Iterable[Call], known: Breakdown | None, now: float, *, is_free: bool = False
+    ) -> Breakdown:
         """A call met a dying server, with `in_flight` still there. Return the breakdown: `known`, or a new one.
 
-        Those who had paid for it with an attempt are given it back as soon as it proves collective.
+        `is_free`: it was hung up on, as one may be without a fault of anybody's.
         """
-        breakdown = known
-        if breakdown is None or now > breakdown.until or call not in breakdown.members or call in breakdown.failed:
-            members = {call, *in_flight}
-            breakdown = Breakdown(members, now + AT_ONCE, unblamed=sum(map(_is_unblamed, members)))
+        breakdown = known if known is not None and known.takes(call, now) else Breakdown.under(call, in_flight, now)
         was_collective = breakdown.is_collective
-        breakdown.failed.append(call)
-        breakdown.failed_unblamed += _is_unblamed(call)
+        breakdown.fails(call, is_free=is_free)
         self._together.setdefault(call, 0)
         if breakdown.is_collective:
             self._seen += not was_collective
             for one in (call,) if was_collective else breakdown.failed:
-                if one in self._together:  # else it has met its fate meanwhile
-                    self._together[one] += 1
-                    self._meets(one)
-            for one in breakdown.charged:
-                history.acquitted(one)
-            breakdown.charged.clear()
+                self._was_there(one)
+            breakdown.accused.clear()
         return breakdown
+
+    def unwitnessed(self, breakdown: Breakdown) -> None:
+        """Too few of those in flight were served after it for that to tell whose fault it was."""
+        for one in breakdown.accused:
+            self._was_there(one)
 
     def broke_down_alone(self, call: Call) -> bool:
         """The call met a dying server with nothing beside it; true if that convicts it."""
@@ -99,13 +77,13 @@ class Suspects:
         return self._alone[call] >= min(ALONE[0] + without // 2, ALONE[1])
 
     def suspects(self, call: Call, *, is_out_of_attempts: bool) -> bool:
-        """Whether the call may be sent again only alone: it was there when a server broke down under all."""
-        together = self._together.get(call, 0)
-        return together >= TOGETHER or (is_out_of_attempts and together > 0)
+        """Whether the call may be sent again only alone: it was there when a server broke down under all.
 
-    def accuse(self, call: Call) -> None:
-        """Nothing tells whether it was this call: it is to be asked alone."""
-        self._together[call] = max(1, self._together.get(call, 0))
+        So is one whose last try was among others: no job fails for what it flew beside.
+        """
+        if call not in self._together:
+            return False
+        return is_out_of_attempts or self._together[call] >= TOGETHER
 
     def line_up(self, call: Call) -> None:
         """A suspect waits for its turn; first one that was alone before, lest it meets the next outage for its wait."""
@@ -115,9 +93,17 @@ class Suspects:
             behind = [place for place, one in enumerate(self.line, 1) if one.group == call.group]
             self.line.insert(behind[-1] if behind else len(self.line), call)  # what needs no other model comes next
 
-    def acquit(self, absent: Callable[[Call], bool]) -> list[Call]:
-        """The server broke down without these, who leave the line and are returned: they have not done it."""
-        acquitted = [call for call in self.line if absent(call)] if self.line else []
+    def acquit(self, absent: Callable[[Call], bool], *, is_once: bool = False) -> list[Call]:
+        """The server broke down without these, who leave the line and are returned: they have not done it.
+
+        `is_once`: but for those of whom that was said before.
+        """
+        acquitted = (
+            [call for call in self.line if absent(call) and not (is_once and call in self._acquitted)]
+            if self.line
+            else []
+        )
+        self._acquitted.update(acquitted)
         for call in acquitted:
             self.line.remove(call)
             self._together[call] = 0
@@ -127,20 +113,34 @@ class Suspects:
         """Take out of the line every call that `drop` takes."""
         self.line = deque(call for call in self.line if not drop(call))
 
+    def hung_up(self, call: Call, server: str, served: float, now: float) -> None:
+        """A server that seems to be there hung up on the call. What it `served` last ended then."""
+        if self.outlived(call, server, served) == math.inf:
+            self._hung_up[call] = (server, now)
+
+    def outlived(self, call: Call, server: str, served: float) -> float:
+        """Since when this server has hung up on the call and gone on to serve others; infinity if it has not."""
+        root, when = self._hung_up.get(call, ("", math.inf))
+        return when if root == server and when < served else math.inf
+
     def forget(self, call: Call) -> None:
         """The call has met its fate."""
+        if self._hung_up:
+            self._hung_up.pop(call, None)
         if self._together or self._alone:
             self._together.pop(call, None)
             self._alone.pop(call, None)
             self._met.pop(call, None)
+            self._acquitted.discard(call)
+
+    def _was_there(self, call: Call) -> None:
+        if call in self._together:  # else it has met its fate meanwhile
+            self._together[call] += 1
+            self._meets(call)
 
     def _meets(self, call: Call) -> None:
         first, met = self._met.get(call, (self._seen, 0))
         self._met[call] = (first, met + 1)
-
-
-def _is_unblamed(call: Call) -> bool:
-    return not call.counted and not call.resent
 
 
 def convicted(failure: Failure) -> Failure:

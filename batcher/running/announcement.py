@@ -52,9 +52,13 @@ def announced(
 
 
 def _words(noun: str, path: str, job: Job, defaults: Defaults, total: int | None) -> str:
-    made = ", made by the template" if defaults.recipe is not None and defaults.recipe.asks else ""
+    made = ""
+    if defaults.recipe is not None and defaults.recipe.asks:
+        is_fixed = defaults.recipe.columns == () and not job.images
+        made = f", made by the template{', which names no column: all rows ask the same' if is_fixed else ''}"
     with_images = " with images" if job.images else ""
-    return f"{noun if total is None else count(total, noun)}{with_images} to {path}{made}"
+    things, mark, purpose = noun.partition(" to ")
+    return f"{things if total is None else count(total, things)}{mark}{purpose}{with_images} to {path}{made}"
 
 
 def _noun(job: Job) -> str:

@@ -16,7 +16,6 @@ from anyio.from_thread import check_cancelled
 
 from batcher.failures import BatcherError, Exit, LockedError, OutputError, UsageError
 from batcher.figures import span
-from batcher.inputs.opening import open_regular
 from batcher.ledger import neighbours
 from batcher.ledger.errors import ErrorsFile
 from batcher.ledger.ledger import Ledger
@@ -35,6 +34,7 @@ from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
 from batcher.ledger.vectors import form_of
+from batcher.opening import open_regular
 from batcher.outputs.arrays import ids_path
 from batcher.outputs.export import SQLITE, Export, check_format, export, table_of
 from batcher.running.vectors import check_vectors, open_store, write_vectors
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from batcher.ledger.ledger import AnyLedger
     from batcher.options import Options
     from batcher.outputs.joining import Taken
-    from batcher.vectors.store import Store
+    from batcher.outputs.store import Store
     from batcher.view.summary import Summary
 
 

@@ -51,6 +51,7 @@ class Engine:
     """Whoever takes results is to have his turn, though there may be none."""
     _is_over: bool = False
     """Nothing more will be sent."""
+    _is_open: bool = False
     _error: BaseException | None = None
     """What the input raised, or a bug: it ends the run."""
     _consumer: asyncio.Future[None] | None = None
@@ -61,12 +62,14 @@ class Engine:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.exchanges.open(self))
+        self._is_open = True
         self._fill()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        self._is_open = False
         if kind is not None:
             self.scheduler.stop()  # nobody sends more while what is in flight is broken off
         self._wait(math.inf)
@@ -109,6 +112,11 @@ class Engine:
     def release(self) -> None:
         self.scheduler.held = False
         self._fill()
+
+    def more(self) -> None:
+        """Send what may go now: there is room again. Before its block and after it that is nothing."""
+        if self._is_open:
+            self._fill()
 
     def waker(self) -> Callable[[], None]:
         """Return a function that any thread may call when something has arrived to be sent."""

@@ -2,6 +2,7 @@
 
 tokens   the mean of the sample, give or take two of its standard errors, times the rows that are left
 time     at least all calls in flight busy all the time; at most as slowly as the sample went, its start and end too
+money    as tokens, of the answers whose price is known; which are not is said
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from batcher.figures import count, span
 
 if TYPE_CHECKING:
     from batcher.model import Result
+    from batcher.view.prices import Prices
 
 SURE: Final = 2.0
 """Standard errors to either side: 95 %, as far as the mean of a sample is normal."""
@@ -48,6 +50,11 @@ class Estimate:
     latency: Spread = field(default_factory=Spread)
     prompt: Spread = field(default_factory=Spread)
     completion: Spread = field(default_factory=Spread)
+    prices: Prices | None = None
+    cost: Spread = field(default_factory=Spread)
+    """Of the answers whose price is known."""
+    unpriced: dict[str, int] = field(default_factory=dict)
+    """Answers without a known price, by model."""
     done: int = 0
     failed: int = 0
 
@@ -63,6 +70,17 @@ class Estimate:
             usage = result.pack_usage
         self.prompt.add((usage and usage.prompt_tokens) or 0)
         self.completion.add((usage and usage.completion_tokens) or 0)
+        if self.prices is None:
+            return
+        name = result.model or "a model without a name"
+        if usage is None and result.pack is not None and result.pack[0]:  # the tokens of a pack stand on its first row
+            cost = None if name in self.unpriced else 0.0
+        else:
+            cost = None if usage is None else self.prices.of(result.model, usage)
+        if cost is not None:
+            self.cost.add(cost)
+        else:
+            self.unpriced[name] = self.unpriced.get(name, 0) + 1
 
     def words(self, left: int, elapsed: float, in_flight: float) -> str:
         """Say what so many rows will take. The sample took `elapsed` seconds; `in_flight` calls may go at once."""
@@ -76,8 +94,33 @@ class Estimate:
             if spread.mean:
                 less, more = spread.bounds()
                 parts.append(f"{_between(_rough(left * less), _rough(left * more))} {noun}")
+        if self.prices is not None:
+            parts.append(self._money(left))
         failing = f"; {count(self.failed)} of {count(self.done)} failed" if self.failed else ""
         return f"estimate: {count(left, 'rows')} are left: {', '.join(parts)} (by {count(self.done, 'rows')}{failing})"
+
+    def _money(self, left: int) -> str:
+        """What so many rows will cost, and of which that is not known."""
+        known, unknown = self.cost.count, sum(self.unpriced.values())
+        names = ", ".join(sorted(self.unpriced))
+        if not known:
+            return f"cost unknown: no price for the tokens of {names}"
+        low, high = (left * known / (known + unknown) * bound for bound in self.cost.bounds())
+        words = f"cost {_between(_money(low), _money(high))}"
+        if not unknown:
+            return words
+        return (
+            f"{words} and that of {count(unknown)} in {count(known + unknown)} rows, whose price is not known: {names}"
+        )
+
+
+def _money(amount: float) -> str:
+    """An amount with two digits that mean something, and at least whole hundredths from 1 on."""
+    if amount >= 100:
+        return _rough(amount)
+    if amount >= 1 or not amount:
+        return f"{amount:.2f}"
+    return f"{amount:.{1 - math.floor(math.log10(amount))}f}"
 
 
 def _between(low: str, high: str) -> str:

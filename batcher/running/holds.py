@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from batcher.figures import span
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from batcher.policy.lane import Lane
     from batcher.policy.scheduler import Scheduler
     from batcher.view.summary import Summary
+
+
+WORTH_TELLING: Final = 5.0
+"""Seconds in which nothing goes for a limit's sake that are told, and again only what is twice as long."""
 
 
 class Holds:
@@ -26,6 +30,8 @@ class Holds:
         """Servers of several that were said to be away, and since when."""
         self._asked: dict[str, float] = {}
         """The longest wait, in seconds, that such a server was said to ask for."""
+        self._paced: dict[str, float] = {}
+        """The longest wait for the allowance of a server that was told."""
         self._out: set[str] = set()
         self._looked: float | None = None
 
@@ -43,6 +49,7 @@ class Holds:
         elif self._since is not None and not is_waiting:
             self._note(f"going on after {span(now - self._since)}")
             self._since = None
+        self._tell_of_limits(live, now)
         if len(scheduler.lanes) > 1:
             self._tell_of_some(scheduler.lanes, now, is_told=is_waiting)
 
@@ -53,6 +60,14 @@ class Holds:
                 sums.away_s += passed
             else:
                 sums.held_s += passed
+
+    def _tell_of_limits(self, lanes: list[Lane], now: float) -> None:
+        """Nothing is in flight, as a limit has been used up: that is no outage, and over within a minute or so."""
+        for lane in lanes:
+            root, wait = lane.endpoint.root, lane.paced_until - now
+            if wait >= WORTH_TELLING and not lane.in_flight and wait > 2 * self._paced.get(root, 0.0):
+                self._paced[root] = wait
+                self._note(f"keeping to the rate limit of {root}: the next request goes in {span(wait)}")
 
     def _tell_of_some(self, lanes: list[Lane], now: float, *, is_told: bool) -> None:
         """Of several servers, say which one goes and when it is back, and which asks for a wait that is longer by far.

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Final
 from anyio import to_thread
 from anyio.from_thread import check_cancelled
 
-from batcher.failures import InputError
+from batcher.failures import InputError, UsageError
+from batcher.ledger.ledger import Ledger
 from batcher.ledger.state import parameters
 from batcher.running.resumption import compare, keep_blocks, seal_of
 from batcher.running.wiring import said_selection, selection_of
-from batcher.servers.contact import only_model
+from batcher.servers.described import only_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batcher.inputs.intake import Intake
+    from batcher.inputs.shard import Shard
     from batcher.inputs.source import Source
     from batcher.ledger.ledger import AnyLedger
     from batcher.options import Options
@@ -53,6 +55,9 @@ async def prepare(
         await to_thread.run_sync(intake.selection.prepare, source, options.limit, check_cancelled)
     asked = parameters(intake.defaults, intake.selection)
     before = state.before(ledger)
+    if options.shard is not None and options.shard.told_by:
+        observer.note(f"--shard auto: part {options.shard}, as {options.shard.told_by} says")
+        _same_part(options.shard, ledger)
     comparison = partial(compare, intake, source, ledger, observer.note, before=before, parameters=asked)
     await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
     blocks = keep_blocks(intake, ledger, source) if options.repeat == 1 else tuple  # else rows are numbered otherwise
@@ -71,6 +76,19 @@ async def prepare(
         return await to_thread.run_sync(jobs_of, source, options, check_cancelled)
     except InputError:  # whoever reads the jobs says so
         return None
+
+
+def _same_part(shard: Shard, ledger: AnyLedger) -> None:
+    """Raise UsageError if the results are of another part: an array that was started for a few of its tasks again
+    numbers these anew.
+    """
+    state = ledger.before if isinstance(ledger, Ledger) else None
+    before = state.selection.get("shard", str(shard)) if state is not None and state.selection else str(shard)
+    if before != str(shard):
+        raise UsageError(
+            f"--shard auto is part {shard} ({shard.told_by}), and the results are of part {before}; say --shard "
+            f"{before} to go on with it, or write to another file"
+        )
 
 
 def jobs_of(source: Source, options: Options, checkpoint: Callable[[], object]) -> int:

@@ -16,7 +16,7 @@ from batcher.ledger import disk
 from batcher.ledger.lines import error_line, result_line
 from batcher.ledger.writer import Executor
 from batcher.media import media_type
-from batcher.vectors.numbers import normalized
+from batcher.outputs.numbers import normalized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -29,11 +29,13 @@ from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
 from batcher.running.holds import Holds
+from batcher.running.openfiles import open_files
 from batcher.running.preparation import jobs_of, left_of, prepare
 from batcher.running.recorder import Recorder
+from batcher.running.sharing import leave
 from batcher.running.signals import Signals
 from batcher.running.statekeeper import StateKeeper
-from batcher.running.stops import EARLY, stops, too_many
+from batcher.running.stops import EARLY, stop_when_gone, stops, too_many
 from batcher.running.vectors import Vectors
 from batcher.running.wiring import (
     defaults_for,
@@ -47,13 +49,16 @@ from batcher.running.wiring import (
     source_for,
     taken_of,
 )
-from batcher.servers.contact import contact, learn
+from batcher.servers.contact import contact
+from batcher.servers.described import learn
 from batcher.view.observer import Silent
+from batcher.view.prices import prices_of
 from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from batcher.inputs.source import Source
@@ -62,6 +67,7 @@ if TYPE_CHECKING:
     from batcher.model import Job, Result
     from batcher.options import Options
     from batcher.policy.scheduler import Scheduler
+    from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
 
@@ -80,6 +86,12 @@ class Run:
     handle_signals: bool = False
     typed: bool = True
     """Whether the user named `output`."""
+    opened: Source | None = None
+    """The input, where no name leads to it."""
+    reach: Callable[[], AbstractAsyncContextManager[Contact]] | None = None
+    """Gives the servers, where others have found them."""
+    pool: Pool | None = None
+    """The limits that it shares with other runs."""
     summary: Summary = field(init=False)
     scheduler: Scheduler | None = None
     total: int | None = None
@@ -93,7 +105,10 @@ class Run:
     def __post_init__(self) -> None:
         self.destination = Destination(self.output, self.options, self.observer.note, self.typed)
         if self.options.estimate is not None:
-            self._estimate = Estimate()
+            said = self.options
+            self._estimate = Estimate(
+                prices=prices_of(said.price_in, said.price_cached, said.price_out, said.price_file)
+            )
 
     async def run(self) -> Summary:
         """Do it and return the sums.
@@ -104,10 +119,12 @@ class Run:
         self.summary = Summary(started=now())
         recipe_of(self.options)  # a template that is wrong is told before there is a file, and so is a schema
         fits_of(self.options)
-        with ungrouped(), ExitStack() as stack:
-            is_table = self.destination.table is not None
-            opened = partial(source_for, self.input, self.options, self.observer.note, whole=is_table)
-            source = await to_thread.run_sync(opened)
+        with ungrouped(), open_files(), ExitStack() as stack:
+            source = self.opened
+            if source is None:
+                is_table = self.destination.table is not None
+                opened = partial(source_for, self.input, self.options, self.observer.note, whole=is_table)
+                source = await to_thread.run_sync(opened)
             stack.callback(source.close)
             ledger: AnyLedger | None = None
             self._state = stack.enter_context(StateKeeper(self.summary, self.observer.note))
@@ -116,13 +133,22 @@ class Run:
                 stack.callback(self._write_table, source)
                 errors = self.destination.open_errors(stack)
                 self.destination.emptied = self._state.keep
-                async with contact(self.options, self.environ, self.observer) as server:
-                    await learn(server, self.options, self.observer)
+                async with self._servers() as server:
                     await self._serve(source, ledger, errors, server, signals)
             if ledger is not None:
                 self.destination.finish(ledger, self.summary)
         self.summary.finished = now()
         return self.summary
+
+    @asynccontextmanager
+    async def _servers(self) -> AsyncIterator[Contact]:
+        if self.reach is not None:
+            async with self.reach() as server:
+                yield server
+            return
+        async with contact(self.options, self.environ, self.observer) as server:
+            await learn(server, self.options, self.observer)
+            yield server
 
     def _write_table(self, source: Source) -> None:
         """Make tables and arrays of what is there, however the run ended, before others may have the results."""
@@ -217,7 +243,12 @@ class Run:
         )
         await to_thread.run_sync(copies.find)
         scheduler = self.scheduler = scheduler_for(
-            self.options, server, copies.distinct(self._jobs(intake, source, server)), recorder.reject
+            self.options,
+            server,
+            copies.distinct(self._jobs(intake, source, server)),
+            recorder.reject,
+            pool=self.pool,
+            wake=lambda: engine.more(),  # noqa: PLW0108 - it is made below
         )
         scheduler.proven = len(ledger) > 0
         if source.is_regular:
@@ -248,7 +279,7 @@ class Run:
                 if source.is_regular and self.total is None and self.observer.wants_total:
                     helpers.start_soon(self._count, source)
                 if server.gone is not None:
-                    helpers.start_soon(_stop_with, server.gone, engine)
+                    helpers.start_soon(stop_when_gone, server.gone, engine.stop)
                 async for batch in engine.batches():
                     await recorder.record(batch)
                     batch.clear()  # nobody holds an answer while the next one is waited for
@@ -262,6 +293,7 @@ class Run:
                 allowed = sum(lane.limit.allowed for lane in scheduler.lanes)
                 self.observer.note(self._estimate.words(left, now() - self.summary.started, allowed))
         finally:
+            leave(scheduler.lanes)
             await recorder.record_last(engine.take())
             self._take_stock(intake, scheduler, server, source.damage)
 
@@ -355,10 +387,3 @@ async def _keep_now_and_then(state: StateKeeper) -> None:
     while True:
         await anyio.sleep(EVERY)
         await to_thread.run_sync(state.keep)
-
-
-async def _stop_with(gone: Callable[[], Awaitable[str]], engine: Engine) -> None:
-    """The local server cannot come back: end the run instead of waiting for it."""
-    words = await gone()
-    message = f"the embedded server died; its last words: {words or '(none)'}"
-    engine.stop(Failure(FailureClass.CONNECTION, "local_server_died", message, exit=Exit.UNAVAILABLE))

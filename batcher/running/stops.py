@@ -6,12 +6,21 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import Exit, Failure, FailureClass, Scope
+from batcher.failures import (
+    AccountError,
+    BatcherError,
+    ConfigError,
+    Exit,
+    Failure,
+    FailureClass,
+    Scope,
+    UnavailableError,
+)
 from batcher.figures import count, span
 from batcher.model import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from batcher.options import Options
     from batcher.policy.scheduler import Scheduler
@@ -66,3 +75,18 @@ def too_many(options: Options, failed: int, finished: int) -> Failure | None:
         return None
     words = f"--max-errors {bound}: {count(failed)} of {count(finished, 'jobs')} that ended in this run have failed"
     return Failure(FailureClass.FATAL, "max_errors", words, exit=Exit.STOPPED)
+
+
+def error_of(failure: Failure) -> BatcherError:
+    """What is raised for a failure that ended a run."""
+    kinds = (UnavailableError, AccountError, ConfigError)
+    error = next((kind for kind in kinds if kind.exit == failure.exit), BatcherError)(failure.message)
+    error.exit = failure.exit
+    return error
+
+
+async def stop_when_gone(gone: Callable[[], Awaitable[str]], stop: Callable[[Failure], object]) -> None:
+    """The local server cannot come back: end the run instead of waiting for it."""
+    words = await gone()
+    message = f"the embedded server died; its last words: {words or '(none)'}"
+    stop(Failure(FailureClass.CONNECTION, "local_server_died", message, exit=Exit.UNAVAILABLE))

@@ -14,8 +14,8 @@ from batcher.ledger.names import quarantine_path, vectors_path
 from batcher.ledger.recovery import identify
 from batcher.ledger.repair import Findings, mend
 from batcher.outputs.arrays import check_array, write_array
-from batcher.vectors.numbers import WIDTHS, row_of
-from batcher.vectors.store import Store, row_named
+from batcher.outputs.numbers import WIDTHS, row_of
+from batcher.outputs.store import Store, row_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batcher.model import Result
     from batcher.options import Options
     from batcher.outputs.joining import Taken
-    from batcher.vectors.store import Row
+    from batcher.outputs.store import Row
 
 SOME = 4096
 """Lines whose rows are looked at together."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import resource
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ from batcher.exchange import packing
 from batcher.exchange.timeouts import Timeouts
 from batcher.exchange.workers import Workers
 from batcher.failures import ConfigError, Failure, FailureClass, LineError, UsageError
+from batcher.figures import AUTO, Concurrency
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
 from batcher.inputs.formats.reading import Reading
@@ -21,7 +23,6 @@ from batcher.inputs.selection import Selection
 from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template
 from batcher.model import Api, Result
-from batcher.options import AUTO, Concurrency
 from batcher.outputs.joining import Taken
 from batcher.policy.backlog import STRETCH, Backlog
 from batcher.policy.breaker import Breaker
@@ -33,6 +34,7 @@ from batcher.policy.packs import FixedPacks, FoundPacks
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
+from batcher.running.openfiles import raise_to
 from batcher.servers.contact import FIRST_PATIENCE, PATIENCE
 from batcher.servers.urls import is_loopback
 from batcher.wire.dialects import ollama_v1, path_for
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from batcher.policy.lastlook import Reread
     from batcher.policy.limit.concurrency import Limit
     from batcher.policy.packs import Packs
+    from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
 
 SHAPES: Final = 1000
@@ -130,9 +133,8 @@ def said_selection(options: Options) -> dict[str, Json]:
     return said if options.limit is None else {**said, "limit": options.limit}
 
 
-def columns_of(options: Options) -> tuple[str, ...] | None:
+def columns_of(recipe: Recipe | None) -> tuple[str, ...] | None:
     """The columns that are used of a row; `None` for all."""
-    recipe = recipe_of(options)
     if recipe is None or not recipe.asks or recipe.columns is None:
         return None
     ids = (recipe.id_field,) if recipe.id_field is not None else ("id", "custom_id")
@@ -158,11 +160,12 @@ def source_for(
     """The inputs as they are to be read, opened; `fallback` says what the options do not, `whole` that all columns are
     wanted, not those alone that templates use. Raises as `Source` does.
     """
-    said = fallback or Reading()
+    said, recipe = fallback or Reading(), recipe_of(options)
     reading = Reading(
         encoding=options.encoding or said.encoding,
         sql=options.sql or said.sql,
-        columns=None if whole else columns_of(options),
+        columns=said.columns if recipe is None else columns_of(recipe),
+        is_whole=whole,
         note=note,
     )
     source = Source(inputs, options.input_format, reading)
@@ -171,9 +174,18 @@ def source_for(
 
 
 def scheduler_for(
-    options: Options, server: Contact, jobs: Iterable[Job | None], reject: Callable[[Result], None]
+    options: Options,
+    server: Contact,
+    jobs: Iterable[Job | None],
+    reject: Callable[[Result], None],
+    *,
+    pool: Pool | None = None,
+    wake: Callable[[], object] = bool,
 ) -> Scheduler:
-    """The policy of a run, with its parts. Jobs that cannot be sent go to `reject`."""
+    """The policy of a run, with its parts. Jobs that cannot be sent go to `reject`.
+
+    With a `pool` it shares limits and allowances with other runs, and `wake` is called when it may send again.
+    """
 
     def refuse(job: Job, error: LineError) -> None:
         failure = Failure(FailureClass.PERMANENT, error.code, error.message)
@@ -186,15 +198,21 @@ def scheduler_for(
     )
     return Scheduler(
         Backlog(calls, stretch=STRETCH),
-        [
-            Lane(endpoint, limit_for(concurrency, endpoint), _breaker(options), _pacing(options, endpoint))
-            for endpoint in server.endpoints
-        ],
+        [_lane(endpoint, options, concurrency, pool, wake) for endpoint in server.endpoints],
         RetryPolicy(retries=options.retries),
         RetryQuota(),
         random.Random(),
         packs=packs,
     )
+
+
+def _lane(
+    endpoint: Endpoint, options: Options, concurrency: Concurrency, pool: Pool | None, wake: Callable[[], object]
+) -> Lane:
+    limit, pacing = partial(limit_for, concurrency, endpoint), partial(_pacing, options, endpoint)
+    if pool is not None:
+        return pool.lane(endpoint, _breaker(options), limit, pacing, wake)
+    return Lane(endpoint, limit(), _breaker(options), pacing())
 
 
 def reread(
@@ -337,5 +355,5 @@ def _affordable(wanted: Concurrency, servers: int) -> Concurrency:
                 "lower -c or raise ulimit -n"
             )
         wanted = Concurrency(wanted.least, most)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    raise_to(files)
     return wanted

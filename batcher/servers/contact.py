@@ -5,23 +5,22 @@ from __future__ import annotations
 import math
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from time import monotonic as now
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-import orjson
+from anyio import to_thread
+from anyio.from_thread import check_cancelled
 
-from batcher.failures import AttemptError, BatcherError, Failure, FailureClass, UnavailableError, UsageError
-from batcher.figures import count, span
+from batcher.failures import AttemptError, BatcherError, Failure, FailureClass, UnavailableError
+from batcher.figures import AUTO, count, span
 from batcher.model import Api
-from batcher.options import AUTO
 from batcher.redaction import Redactor
-from batcher.servers import catalogue
-from batcher.servers.keys import Credentials, headers_for
+from batcher.servers.keys import Credentials, headers_for, read_key
 from batcher.servers.surroundings import login_for, proxy_for
-from batcher.servers.urls import DEFAULT_PORT, find_server, find_servers, is_loopback, one_api
+from batcher.servers.urls import find_server, find_servers, one_api
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from batcher.model import Endpoint
     from batcher.options import Options
     from batcher.redaction import Secret
-    from batcher.servers.catalogue import About
     from batcher.servers.local import LocalServer
     from batcher.servers.urls import Server
     from batcher.wire.transport import Transport
@@ -40,9 +38,6 @@ PROBE_PAUSE = 0.5
 LEAST_WAIT = 1.0
 """Seconds that a server has for an answer, though nobody wants to wait."""
 LOCAL_SLOTS = 4
-SLOTS_TIMEOUT = 2.0
-"""Seconds for a server to say how many slots it has; without that the number is found out."""
-MODELS_NAMED = 8
 
 
 class Told(Protocol):
@@ -107,7 +102,7 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
             )
         )
         servers = await _settled(transport, servers, options, told)
-        keys = [_keys(server, options, environ) if local is None else Credentials() for server in servers]
+        keys = [_key_of(local)] if local is not None else await _all_keys(servers, options, environ)
         for note in dict.fromkeys(note for credentials in keys for note in credentials.notes):
             told.note(note)
         found = Contact(
@@ -137,7 +132,19 @@ def _proxies(
     return {server.root: proxy_for(server, environ, allow_insecure=options.allow_insecure) for server in servers}
 
 
-def _keys(server: Server, options: Options, environ: Mapping[str, str]) -> Credentials:
+async def _all_keys(servers: list[Server], options: Options, environ: Mapping[str, str]) -> list[Credentials]:
+    """The keys for each server. A file of a key is read once, and one that has to be waited for holds nobody up."""
+    read = cache(partial(read_key, checkpoint=check_cancelled))
+
+    def collect() -> list[Credentials]:
+        return [_keys(server, options, environ, read) for server in servers]
+
+    return await to_thread.run_sync(collect) if options.api_key_file is not None else collect()
+
+
+def _keys(
+    server: Server, options: Options, environ: Mapping[str, str], read: Callable[[Path], bytes] = read_key
+) -> Credentials:
     """The keys for one server, each bound to its origin."""
     notes: list[str] = []
     login = login_for(server, environ, notes) if options.trust_env else None
@@ -149,15 +156,23 @@ def _keys(server: Server, options: Options, environ: Mapping[str, str]) -> Crede
         header_env=list(options.header_env.items()),
         allow_insecure=options.allow_insecure,
         login=login,
+        read=read,
     )
     found.notes.extend(notes)
     return found
+
+
+def _key_of(local: LocalServer) -> Credentials:
+    """What the local server wants of those who started it; nobody else has it."""
+    return Credentials(headers={"Authorization": f"Bearer {local.key.reveal()}"}, secrets=[local.key])
 
 
 def _renewed(
     endpoint: Endpoint, server: Server, options: Options, environ: Mapping[str, str], redactor: Redactor
 ) -> Endpoint | None:
     """The endpoint with the key that its file holds now; None if it is the same, or cannot be read."""
+    if options.api_key_file is None or not options.api_key_file.expanduser().is_file():
+        return None  # a pipe says its key once
     try:
         credentials = _keys(server, options, environ)
     except BatcherError:
@@ -183,44 +198,6 @@ async def _local(options: Options, told: Told) -> AsyncIterator[LocalServer]:
 def _slots(options: Options) -> int:
     """Slots of the local server. With `auto` a few: each takes its share of the memory for context."""
     return options.slots or (LOCAL_SLOTS if options.concurrency == AUTO else options.concurrency.most)
-
-
-async def learn(server: Contact, options: Options, told: Told) -> None:
-    """What a run has to know of its servers: how many slots its one server has, if it says so, and what they are."""
-    if server.slots is None and options.concurrency == AUTO and len(server.endpoints) == 1:
-        server.slots = await _told_slots(server)
-        if server.slots is not None:
-            told.note(f"{server.roots} has {count(server.slots, 'slots')}, and is given as many requests at once")
-    server.is_ollama = await _is_ollama(server)
-
-
-async def _is_ollama(server: Contact) -> bool:
-    """Whether one of the servers is an Ollama behind `/v1`: asked of those nearby, and of those at its port."""
-    from batcher.servers.probe import greets_as_ollama
-
-    for endpoint in server.endpoints:
-        is_likely = is_loopback(endpoint.root) or endpoint.root.endswith(f":{DEFAULT_PORT}")
-        if endpoint.api is Api.OPENAI and endpoint.v1 == "/v1" and is_likely and server.gone is None:
-            try:
-                if await greets_as_ollama(server.transport, endpoint, timeout=SLOTS_TIMEOUT):
-                    return True
-            except AttemptError:
-                continue
-    return False
-
-
-async def _told_slots(server: Contact) -> int | None:
-    """How many slots a llama.cpp server nearby says it has. Others do not know the path, and far ones are not asked."""
-    endpoint = server.endpoint
-    if endpoint.api is not Api.OPENAI or not is_loopback(endpoint.root):
-        return None
-    try:
-        reply = await server.transport.request(
-            "GET", endpoint.url("/props"), headers=endpoint.headers, timeout=SLOTS_TIMEOUT
-        )
-        return catalogue.slots(orjson.loads(reply.body)) if reply.status == 200 else None
-    except (AttemptError, orjson.JSONDecodeError):
-        return None
 
 
 async def _last_words(local: LocalServer) -> str:
@@ -290,49 +267,3 @@ def unreachable(root: str, source: str, words: str) -> str:
         f"no answer from {root} (from {source}): {words}. Start the server, name another one with --base-url, "
         "or run the embedded one with --local"
     )
-
-
-async def described(server: Contact, endpoint: Endpoint, wanted: Collection[str] = ()) -> About:
-    """What one of the servers says of itself. Raises UnavailableError, AccountError, ConfigError."""
-    from batcher.servers.probe import describe
-
-    try:
-        return await describe(server.transport, endpoint, wanted=wanted)
-    except AttemptError as error:
-        words = server.redactor.text(error.failure.message)
-        raise UnavailableError(unreachable(endpoint.root, server.source, words)) from error
-    except BatcherError as error:  # it quotes the server, which may have quoted the key
-        raise type(error)(server.redactor.text(str(error))) from None
-
-
-async def all_described(server: Contact, wanted: Collection[str] = ()) -> dict[str, About | UnavailableError]:
-    """What each of the servers says of itself, by its root; of several, some may be away. Raises as `described`."""
-    found: dict[str, About | UnavailableError] = {}
-    for endpoint in server.endpoints:
-        try:
-            found[endpoint.root] = await described(server, endpoint, wanted)
-        except UnavailableError as error:
-            found[endpoint.root] = error
-    away = [error for error in found.values() if isinstance(error, UnavailableError)]
-    if len(away) == len(found):
-        raise away[0]
-    return found
-
-
-def models_of(found: Mapping[str, About | UnavailableError]) -> list[str]:
-    """The names of the models of those that are there, each once."""
-    there = [about for about in found.values() if not isinstance(about, UnavailableError)]
-    return list(dict.fromkeys(model.name for about in there for model in about.models))
-
-
-async def only_model(server: Contact, told: Told) -> str:
-    """The servers' model, for a run that names none. Raises UsageError unless there is just one."""
-    names = models_of(await all_described(server))
-    if len(names) != 1:
-        more = " …" if len(names) > MODELS_NAMED else ""
-        raise UsageError(
-            "no model is named: not on the first line, nor with -m, nor in the variable MODEL. "
-            f"{server.roots} has {', '.join(names[:MODELS_NAMED]) or 'none'}{more}"
-        )
-    told.note(f"no model is named; {server.roots} has just one: {names[0]}")
-    return names[0]

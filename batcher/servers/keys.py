@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from dataclasses import dataclass, field
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from batcher.failures import ConfigError, UsageError
 from batcher.model import Api
+from batcher.opening import read_given
 from batcher.redaction import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from batcher.servers.surroundings import Login
     from batcher.servers.urls import Server
@@ -47,6 +47,11 @@ class Credentials:
     notes: list[str] = field(default_factory=list)
 
 
+def read_key(path: Path, checkpoint: Callable[[], object] = bool) -> bytes:
+    """What a key file holds. Raises OSError; `checkpoint` is called while a pipe is waited for."""
+    return read_given(path, LONGEST_FILE, checkpoint)
+
+
 def headers_for(
     server: Server,
     *,
@@ -56,6 +61,7 @@ def headers_for(
     header_env: Sequence[tuple[str, str]] = (),
     allow_insecure: bool = False,
     login: Login | None = None,
+    read: Callable[[Path], bytes] = read_key,
 ) -> Credentials:
     """Make the headers that carry keys; those asked for checkpoint OPENAI_API_KEY and OLLAMA_API_KEY.
 
@@ -71,7 +77,7 @@ def headers_for(
         credentials.headers[_header_name(name, credentials.headers)] = secret.reveal()
         if name.lower() not in PLAIN_HEADERS:
             credentials.secrets.append(secret)
-    key = _requested_key(environ, key_env, key_file, credentials.notes)
+    key = _requested_key(environ, key_env, key_file, credentials.notes, read)
     if (key or credentials.headers) and not may_travel:
         raise ConfigError(
             f"no key is sent to {server.root}: it would travel over plain http, where anybody on the way can read it. "
@@ -101,14 +107,18 @@ def _log_in(server: Server, login: Login, credentials: Credentials, *, may_trave
 
 
 def _requested_key(
-    environ: Mapping[str, str], key_env: str | None, key_file: str | None, notes: list[str]
+    environ: Mapping[str, str],
+    key_env: str | None,
+    key_file: str | None,
+    notes: list[str],
+    read: Callable[[Path], bytes],
 ) -> Secret | None:
     if key_env is not None and key_file is not None:
         raise UsageError("--api-key-env and --api-key-file both name a key; give one of them")
     if key_env is not None:
         return _checked_key(_variable(environ, key_env, "--api-key-env"), f"the variable {key_env} (--api-key-env)")
     if key_file is not None:
-        return _checked_key(_file(key_file, notes), f"the file {Path(key_file).absolute()} (--api-key-file)")
+        return _checked_key(_file(key_file, notes, read), f"the file {Path(key_file).absolute()} (--api-key-file)")
     return None
 
 
@@ -146,19 +156,15 @@ def _variable(environ: Mapping[str, str], name: str, option: str) -> str:
     return value
 
 
-def _file(name: str, notes: list[str]) -> str:
+def _file(name: str, notes: list[str], read: Callable[[Path], bytes]) -> str:
     try:
         path = Path(name).expanduser().absolute()
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            content = file.read(LONGEST_FILE + 1)
+        content, mode = read(path), path.stat().st_mode
     except (OSError, RuntimeError, ValueError) as error:  # beyond the system's own: no such home, a null in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"--api-key-file: cannot read {Path(name).absolute()}: {reason}") from None
-    if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+    if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
         notes.append(f"--api-key-file: others on this machine can read {path}; mend it with: chmod 600 {path}")
-    if len(content) > LONGEST_FILE:
-        raise ConfigError(f"--api-key-file: {path} is longer than {LONGEST_FILE} bytes, so it is no key")
     return content.decode("utf-8", "surrogateescape")
 
 

@@ -1,20 +1,27 @@
 """Runs llama.cpp in a child process that cannot outlive this one, serving the OpenAI API on a free loopback port.
 
     parent: LocalServer                 child: python -P -m batcher.servers.local MODEL SLOTS CONTEXT
-        stdin, never written  ───────→  its end is the parent's end: leave at once
+        stdin, one line       ───────→  the key that every request has to bring
+        stdin, never again    ───────→  its end is the parent's end: leave at once
         one line              ←───────  stdout: the address, once the model is loaded
         the last few lines    ←───────  stderr: llama.cpp's log, errors only
 
 It is a process, not a thread, because llama.cpp aborts its whole process when memory runs out. The parent imports
 neither llama.cpp nor an HTTP client.
+
+Everybody on the machine can reach a loopback port. So the server takes a key that is drawn for each run, and answers
+nobody else (at `/health` llama.cpp asks for no key and says "ok"). The key comes by stdin: arguments can be read by
+all, and environments by whatever else the user runs.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
 from collections import deque
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from subprocess import PIPE
@@ -22,9 +29,11 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
-from anyio import CancelScope, EndOfStream, move_on_after, to_thread
+from anyio import BrokenResourceError, CancelScope, EndOfStream, move_on_after, to_thread
 
 from batcher.failures import ConfigError
+from batcher.opening import open_regular
+from batcher.redaction import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
 CONTEXT: Final = 4096
 """Tokens of prompt and answer that one slot holds; Ollama's default too."""
 
+_KEY_BYTES: Final = 32
 _LOG_LINES: Final = 12
 _TERM_GRACE: Final = 3.0
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
@@ -65,6 +75,8 @@ class LocalServer:
         self.ready_within = ready_within
         self.url = ""
         """`http://127.0.0.1:PORT/v1`, once entered."""
+        self.key = Secret(secrets.token_urlsafe(_KEY_BYTES))
+        """What a request has to bring as `Authorization: Bearer …`."""
         self._process: Process | None = None
         self._log: deque[bytes] = deque(maxlen=_LOG_LINES)
         self._log_reader: Thread | None = None
@@ -115,7 +127,7 @@ class LocalServer:
         self._log_reader.start()
         try:
             with CancelScope(shield=True):  # a start that is cut off leaves a child whom nobody knows
-                self._process = await anyio.open_process(
+                self._process = process = await anyio.open_process(
                     [
                         sys.executable,
                         "-P",
@@ -133,6 +145,9 @@ class LocalServer:
                 )
         finally:
             os.close(writer)
+        assert process.stdin is not None
+        with suppress(BrokenResourceError):  # it has ended already; whoever waits until it is ready says so
+            await process.stdin.send(f"{self.key.reveal()}\n".encode())
 
     async def _wait_until_ready(self) -> None:
         assert self._process is not None
@@ -186,7 +201,7 @@ def _usable(model: Path | None) -> Path:
         raise ConfigError("--local needs llama.cpp, which is not installed: run `pip install 'batcher[local]'`")
     model = model or default_model()
     try:
-        with model.open("rb") as file:
+        with os.fdopen(open_regular(model, follow=True), "rb") as file:
             magic = file.read(4)
     except OSError as error:
         reason = error.strerror or error
@@ -221,8 +236,11 @@ def _ending(returncode: int) -> str:
     return f"was killed by {signal.Signals(-returncode).name}"
 
 
-def parameters(model: Path, slots: int, context: int) -> Any:
-    """Build the `xllamacpp.CommonParams` of a server on a port of its own choosing. Imports llama.cpp."""
+def parameters(model: Path, slots: int, context: int, key: Secret | None) -> Any:
+    """Build the `xllamacpp.CommonParams` of a server on a port of its own choosing, which answers who has the key.
+
+    Without one it answers everybody. Imports llama.cpp.
+    """
     import xllamacpp
 
     settings = xllamacpp.CommonParams()
@@ -232,6 +250,8 @@ def parameters(model: Path, slots: int, context: int) -> Any:
     settings.port = 0
     settings.cors_origins = ""  # no page in a browser may read what it answers
     settings.ui = False
+    settings.api_keys = [key.reveal()] if key is not None else []
+    settings.endpoint_slots = False  # it shows the prompts that are being worked on
     settings.use_jinja = True  # tools and response formats need the model's own template
     settings.verbosity = 1  # errors
     settings.n_parallel = slots
@@ -257,8 +277,8 @@ def _names_pooling(model: Path) -> bool:
         return b".pooling_type" in file.read(_METADATA_HEAD)
 
 
-def _follow_parent() -> None:
-    """End this process as soon as its parent has ended, whichever way.
+def _follow_parent() -> Secret:
+    """Read the key, and end this process as soon as its parent has ended, whichever way.
 
     The end of stdin says so everywhere, but Python's threads stand still while a model loads; Linux can also signal.
     """
@@ -266,7 +286,20 @@ def _follow_parent() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    key = _read_key()
     Thread(target=_leave_with_stdin, daemon=True).start()
+    return key
+
+
+def _read_key() -> Secret:
+    """The first line of stdin; read byte by byte, as what is behind it belongs to whoever waits for the end."""
+    read = b""
+    while not read.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            os._exit(0)
+        read += byte
+    return Secret(read.decode().removesuffix("\n"))
 
 
 def _leave_with_stdin() -> None:
@@ -279,11 +312,11 @@ def _serve(model: str, slots: str, context: str) -> None:
     """Live the child's life: load, say where, and answer until the parent ends."""
     announce = os.dup(1)
     os.dup2(2, 1)  # what llama.cpp prints belongs to the log and must not pass for the address
-    _follow_parent()
+    key = _follow_parent()
     import xllamacpp
 
     try:
-        server = xllamacpp.Server(parameters(Path(model), int(slots), int(context)))
+        server = xllamacpp.Server(parameters(Path(model), int(slots), int(context), key))
     except RuntimeError as error:
         sys.exit(str(error))
     os.write(announce, server.listening_address.encode())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from batcher.failures import ConfigError
+from batcher.opening import open_regular
 from batcher.redaction import Secret
 from batcher.servers.urls import is_loopback
 
@@ -80,6 +82,7 @@ def login_for(server: Server, environ: Mapping[str, str], notes: list[str]) -> L
     named = environ.get("NETRC", "")
     path = Path(named) if named else Path(environ.get("HOME", "/")) / ".netrc"
     try:
+        os.close(open_regular(path, follow=True))  # no FIFO, which would be waited for
         found = netrc(str(path)).authenticators(server.host)
     except FileNotFoundError:
         return None

@@ -76,7 +76,11 @@ class Simulator:
     async def stop(self) -> None:
         """Go away as a killed server does: connections are refused, the open ones reset, no model stays loaded."""
         if self._server is not None:
-            await asyncio.sleep(0)  # what was just accepted gets its transport: a closed listener denies it one,
+            loop = asyncio.get_running_loop()
+            for listener in self._server.sockets:
+                loop.remove_reader(listener.fileno())  # nothing more is accepted; a closed listener denies what was
+            for _ in range(2):  # just accepted its transport, so that gets it first,
+                await asyncio.sleep(0)
             self._server.close()
             for _ in range(5):  # and is connected some turns later
                 self.reset_connections()

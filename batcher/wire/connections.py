@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary, ref
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import BadHttpMessage
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.connector import Connection
     from aiohttp.http import RawResponseMessage
@@ -40,20 +41,55 @@ INTERIM: Final = 128
 
 
 class Handler(ResponseHandler):
-    """What comes on a connection; it ends one that brings interim responses without end, which aiohttp passes over."""
+    """What comes on a connection, and whether anything has come that nobody has asked for.
 
+    It ends a connection that brings interim responses without end, which aiohttp passes over.
+    """
+
+    was_used = False
+    is_asked = False
+    has_spoken = False
+    """Whether something was read that nobody had asked for."""
+    _poll: select.poll | None = None
     _interim = 0
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        if data[0].code < OK:
-            self._interim += 1
-            if self._interim > INTERIM:
-                self.close()
-                self.set_exception(BadHttpMessage(f"more than {INTERIM} responses of 1xx and none that counts"))
-                return
-        elif self._interim:
-            self._interim = 0
-        super().feed_data(data, size)
+        if self.is_asked and data[0].code >= OK:
+            self.is_asked = False
+        elif not self._takes(data[0].code):
+            return
+        ResponseHandler.feed_data(self, data, size)
+
+    def _takes(self, code: int) -> bool:
+        """Whether an answer is taken that is not the one that was asked for: an interim one, or one for nobody."""
+        self.has_spoken = not self.is_asked
+        self._interim += code < OK
+        if self._interim > INTERIM:
+            self.close()
+            self.set_exception(BadHttpMessage(f"more than {INTERIM} responses of 1xx and none that counts"))
+            return False
+        return True
+
+    def is_quiet(self) -> bool:
+        """Whether nothing is unread: no answer that aiohttp has read already, no byte in the system, no FIN.
+
+        False where that cannot be known: of a connection without a socket of its own.
+        """
+        transport = self.transport
+        if self.has_spoken or transport is None or transport.is_closing():
+            return False
+        if self._poll is None:
+            socket = transport.get_extra_info("socket")
+            if socket is None:
+                return False
+            self._poll = select.poll()
+            self._poll.register(socket.fileno(), select.POLLIN)
+        return not self._poll.poll(0)
+
+    def ask(self) -> bool:
+        """Begin a request; whether the connection was used before."""
+        was_used, self.was_used, self.is_asked, self._interim = self.was_used, True, True, 0
+        return was_used
 
 
 class Connector(aiohttp.TCPConnector):
@@ -69,76 +105,58 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(**settings)
         handler: type[ResponseHandler] = Handler
         self._factory = partial(handler, loop=self._loop)
-        self._used: WeakKeyDictionary[ResponseHandler, _Kept] = WeakKeyDictionary()
         self._servers: dict[str, _Server] = {}
 
-    async def connect(
+    def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
+    ) -> Coroutine[Any, Any, Connection]:
         name = req.url.raw_authority
         server = self._servers.get(name)
         if server is None:
             server = self._servers[name] = _Server()
+        body = req.body
+        if type(body) is Body:
+            body.server = server
+            if (
+                not server.is_on_trial and not server.is_unruly
+            ):  # of nearly every request; its body looks at the connection before it is written
+                return super().connect(req, traces, timeout)
+        return self._connect(req, traces, timeout, server, is_counted=type(body) is Body)
+
+    async def _connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,
+        server: _Server,
+        *,
+        is_counted: bool,
+    ) -> Connection:
         if server.is_on_trial:
             server.look()
-        body = req.body if type(req.body) is Body else None
         watched: Connection | None = None
         try:
             while True:
                 connection = await super().connect(req, traces, timeout)
-                kept = self._used.get(connection.protocol)  # type: ignore[arg-type]  # it has one until it is released
-                if kept is None or (server.may_use(kept) and kept.is_quiet()):
+                handler = connection.protocol
+                assert type(handler) is Handler
+                if not handler.was_used or (server.may_use(handler) and handler.is_quiet()):
                     break
-                if kept is server.watched and kept.is_quiet():
+                if handler is server.watched and handler.is_quiet():
                     watched = connection
                 else:
-                    server.is_unruly |= kept.has_spoken()
+                    server.is_unruly |= handler.has_spoken
                     connection.close()
         finally:
             if watched is not None:
                 watched.release()
-        if body is not None:
-            body.kept = kept
-        if kept is None or server.is_on_trial or server.is_unruly:
-            self._take_in(connection, server, kept, is_counted=body is not None)
-        return connection
-
-    def _take_in(self, connection: Connection, server: _Server, kept: _Kept | None, *, is_counted: bool) -> None:
-        """What is not done for nearly every request: the connection is new, or the server not proven."""
-        assert connection.protocol is not None
-        if kept is None:
-            kept = self._used[connection.protocol] = _Kept(connection.protocol)
         if server.is_unruly:
-            connection.protocol.force_close()
+            handler.force_close()
         elif server.is_on_trial and is_counted:
-            server.take(kept, connection)
-
-
-class _Kept:
-    """A connection that may be used again."""
-
-    __slots__ = ("_poll", "_protocol")
-
-    def __init__(self, protocol: ResponseHandler) -> None:
-        self._protocol = ref(protocol)
-        self._poll: select.poll | None = None
-        socket = protocol.transport.get_extra_info("socket") if protocol.transport is not None else None
-        if socket is not None:
-            self._poll = select.poll()
-            self._poll.register(socket.fileno(), select.POLLIN)
-
-    def is_quiet(self) -> bool:
-        """Whether nothing is unread: no answer that aiohttp has read already, no byte in the system, no FIN.
-
-        False where that cannot be known: of a connection without a socket of its own.
-        """
-        protocol, poll = self._protocol(), self._poll
-        return protocol is not None and poll is not None and not protocol.should_close and not poll.poll(0)
-
-    def has_spoken(self) -> bool:
-        """Whether an answer was read that nobody had asked for; one that is closed has only ended."""
-        protocol = self._protocol()
-        return protocol is not None and protocol.is_connected() and protocol.should_close
+            server.take(handler, connection)
+        if not is_counted:
+            handler.ask()
+        return connection
 
 
 @dataclass(slots=True)
@@ -150,24 +168,23 @@ class _Server:
 
     is_on_trial: bool = True
     is_unruly: bool = False
-    watched: _Kept | None = None
+    watched: Handler | None = None
     _left: int = field(default_factory=lambda: TRIALS)
     _until: float = math.inf
     """When the watch is over; infinity before the first answer."""
 
-    def may_use(self, kept: _Kept) -> bool:
+    def may_use(self, kept: Handler) -> bool:
         """Whether a connection that was used may be used again, if it is quiet."""
         return not self.is_unruly and kept is not self.watched
 
-    def take(self, kept: _Kept, connection: Connection) -> None:
+    def take(self, kept: Handler, connection: Connection) -> None:
         """Take in the request that a connection is for: the first of all is watched, the next are closed behind it."""
         if self.watched is None:
             self.watched = kept
             connection.add_callback(self._begin)
         elif self._left:
             self._left -= 1
-            assert connection.protocol is not None
-            connection.protocol.force_close()
+            kept.force_close()
 
     def look(self) -> None:
         """End the trial when the watched connection has had its time: it is looked at as any other now."""
@@ -181,23 +198,29 @@ class _Server:
 class Body(aiohttp.payload.Payload):
     """A request; a large one is sent in slices that the server has to take in time.
 
-    On a kept connection it holds itself back where something came since the pool gave it: one turn of the event loop
-    passes between the two.
+    It holds itself back, with the head of the request, on a kept connection on which something has come.
     """
 
+    headers = aiohttp.payload.BytesPayload(b"", content_type="application/json").headers  # the same for all
     _value: bytes
-    kept: _Kept | None
+    server: _Server
 
     def __init__(self, value: bytes) -> None:
-        super().__init__(value, content_type="application/json")
+        # not that of `Payload`, which makes headers for each
+        self._value = value
         self._size = len(value)
-        self.kept = None
-        self.stuck = self.was_held_back = False
+        self.was_kept = self.was_held_back = self.stuck = False
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        if self.kept is not None and not self.kept.is_quiet():
-            self.was_held_back = True
-            raise ConnectionResetError
+        transport = writer.transport
+        if transport is not None:
+            handler = transport.get_protocol()
+            assert type(handler) is Handler
+            if handler.was_used and not handler.is_quiet():
+                self.was_held_back = True
+                self.server.is_unruly |= handler.has_spoken
+                raise ConnectionResetError  # before anything was sent
+            self.was_kept = handler.ask()
         if len(self._value) <= SLICE:
             await writer.write(self._value)
             return

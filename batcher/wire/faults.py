@@ -34,6 +34,17 @@ FINE: Final = frozenset(
 """Codes and states by which servers say that nothing is wrong, or not yet done; 20000 is SiliconFlow's."""
 
 
+FAILED: Final = frozenset(
+    {
+        *("error", "err", "fail", "failed", "failure", "false", "ko", "rejected", "refused", "unavailable"),
+        *("cancelled", "canceled", "aborted", "expired", "timeout", "timedout", "exception"),
+    }
+)
+"""States by which servers say that something is wrong."""
+LEAST_STATUS: Final = 400
+"""The least HTTP status, or code, that says so."""
+
+
 def is_fine(code: Json) -> bool:
     """Whether a code or a state says that nothing is wrong."""
     return code is None or (isinstance(code, str | int) and str(code).strip().lower() in FINE)
@@ -59,6 +70,27 @@ def _based(record: dict[str, Any]) -> Json:
     return {"message": base.get("status_msg"), "code": base.get("status_code")}
 
 
+def _failed(key: str) -> Callable[[dict[str, Any]], Json]:
+    """A state or a status that says that something is wrong."""
+
+    def says(record: dict[str, Any]) -> Json:
+        state = record[key]
+        word = str(state).strip().lower().replace("_", "") if isinstance(state, str | int) else ""
+        is_bad = word in FAILED or (word.isdecimal() and len(word) < 7 and int(word) >= LEAST_STATUS)
+        return record if is_bad and not is_fine(state) else None
+
+    return says
+
+
+def _coded(key: str) -> Callable[[dict[str, Any]], Json]:
+    """A code of errors that is none of those that say that nothing is wrong."""
+    return lambda record: record if isinstance(record[key], str | int) and not is_fine(record[key]) else None
+
+
+def _truthy(key: str) -> Callable[[dict[str, Any]], Json]:
+    return lambda record: record[key] if isinstance(record[key], dict) else record if record[key] else None
+
+
 def _named(key: str, *values: str) -> Callable[[dict[str, Any]], Json]:
     return lambda record: record if record[key] in values else None
 
@@ -67,7 +99,7 @@ def _told(*keys: str) -> Callable[[dict[str, Any]], Json]:
     """Words under one of these keys, unless a code beside them says that nothing is wrong."""
 
     def says(record: dict[str, Any]) -> Json:
-        states = [record[key] for key in ("code", "status", "statusCode", "status_code", "success") if key in record]
+        states = [record[key] for key in STATES if key in record]
         if states and all(map(is_fine, states)):
             return None
         return record if any(record[key] for key in keys) else None
@@ -83,22 +115,44 @@ ANYWHERE: Final = (
 )
 """What is an error wherever it stands, beside content or not."""
 
+STATES: Final = ("code", "status", "statuscode", "success", "errcode", "errno", "errorcode", "ret")
+"""What may say beside some words that nothing is wrong."""
+
 INSTEAD: Final = (
     Shape(("object",), _named("object", "error"), "vLLM before 0.10; FastChat, LMDeploy (ErrorResponse)"),
+    Shape(("error",), _truthy("error"), "ASP.NET and others: `Error`"),
     Shape(("code", "message"), _told("message"), "SiliconFlow's, Zhipu's and DashScope's APIs"),
     Shape(("code", "msg"), _told("msg"), "Zhipu's API; Xinference"),
     Shape(("status", "message"), _told("message"), "Tencent's gateway; NVIDIA's API"),
-    Shape(("statusCode", "message"), _told("message"), "Azure API Management"),
+    Shape(("statuscode", "message"), _told("message"), "Azure API Management"),
     Shape(("detail",), _told("detail"), "FastAPI (HTTPException); NVIDIA's API"),
     Shape(("errors",), _told("errors"), "Cloudflare's API (success, errors)"),
-    Shape(("message",), _told("message"), "Amazon's API Gateway, Kong"),
-    Shape(("error_msg",), _told("error_msg"), "Baidu's API"),
-    Shape(("error_message",), _told("error_message"), "LMDeploy's proxy"),
-    Shape(("errorMessage",), _told("errorMessage"), "AWS Lambda"),
+    Shape(("message",), _told("message"), "Amazon's API Gateway, Kong; ASP.NET: `Message`"),
+    Shape(("msg",), _told("msg"), "Zhipu's API; Xinference"),
+    Shape(("errormsg",), _told("errormsg"), "Baidu's API"),
+    Shape(("errormessage",), _told("errormessage"), "LMDeploy's proxy; AWS Lambda"),
+    Shape(("errmsg",), _told("errmsg"), "Tencent's and Alibaba's APIs (errcode, errmsg)"),
+    Shape(("retmsg",), _told("retmsg"), "Tencent's gateways (ret, retmsg)"),
+    Shape(("errcode",), _coded("errcode"), "Tencent's and Alibaba's APIs"),
+    Shape(("errno",), _coded("errno"), "Baidu's gateways"),
+    Shape(("err",), _truthy("err"), "Node's proxies"),
+    Shape(("failure",), _truthy("failure"), "NVIDIA's API"),
     Shape(("fault",), _told("fault"), "Apigee (fault.faultstring)"),
     Shape(("exception",), _told("exception"), "Spring's error attributes"),
+    Shape(("success",), _failed("success"), "Cloudflare's, SiliconFlow's APIs"),
+    Shape(("status",), _failed("status"), "RFC 9457 (title, status); Replicate's API (status: failed)"),
+    Shape(("statuscode",), _failed("statuscode"), "API gateways"),
+    Shape(("code",), _failed("code"), "API gateways"),
 )
-"""What is an error in the place of an answer; beside one it means nothing."""
+"""What is an error in the place of an answer; beside one it means nothing. Keys in lower case without `_` and `-`."""
+
+EXCEPTION: Final = "exception"
+"""How the names of errors end that Amazon's event streams have for keys: `throttlingException`, with a message."""
+EVENT: Final = "response."
+"""How the types of events begin whose keys have meanings of their own (`/v1/responses`: a `code` is a program's)."""
+
+LOOKED_AT: Final = 32
+"""How many keys of an unknown record are looked at."""
 
 ANSWERS: Final = ("response", "output", "embeddings", "data", "delta", "item", "candidates")
 """What an answer is in, on any path, beside `choices` and what has `done`."""
@@ -117,16 +171,31 @@ def error_in(record: dict[str, Any]) -> Json:
         return None
     if any(record.get(key) for key in ANSWERS) or type(record.get("message")) is dict:
         return None
+    return None if str(record.get("type")).startswith(EVENT) else _instead(record)
+
+
+def _instead(record: dict[str, Any]) -> Json:
+    """What is to be classified if a record is an error in the place of an answer."""
+    folded = {key.lower().replace("_", "").replace("-", ""): value for key, value in islice(record.items(), LOOKED_AT)}
     for shape in INSTEAD:
-        if all(key in record for key in shape.keys) and (said := shape.says(record)) is not None:
+        if all(key in folded for key in shape.keys) and (said := shape.says(folded)) is not None:
             return said
+    for key, value in islice(record.items(), LOOKED_AT):
+        if key.lower().endswith(EXCEPTION) and value:
+            return {"type": key, **(value if isinstance(value, dict) else {"message": str(value)})}
     return None
+
+
+def is_note(record: dict[str, Any]) -> bool:
+    """Whether a record says nothing: a ping, or a state in which nothing is wrong."""
+    return all(
+        not value or is_fine(value) or (key in ("message", "msg") and type(value) is str)
+        for key, value in record.items()
+    )
 
 
 NEAR: Final = 4
 """The least letters of a key that is looked for among damaged ones."""
-LOOKED_AT: Final = 32
-"""How many unknown keys are looked at."""
 
 
 def check_keys(record: dict[str, Json], known: frozenset[str], what: str) -> None:
@@ -145,7 +214,7 @@ def check_word(word: Json, known: Collection[str]) -> None:
 
 
 def near(word: str, known: Iterable[str]) -> str | None:
-    """The known word that differs by one letter that is another, is missing or too much."""
+    """The known word that differs by one letter that is another, is missing or too much, or by two that are swapped."""
     return next((one for one in known if len(one) >= NEAR and _is_near(word, one)), None)
 
 
@@ -154,4 +223,6 @@ def _is_near(word: str, one: str) -> bool:
         return False
     ends = min(len(word), len(one))
     start = next((place for place in range(ends) if word[place] != one[place]), ends)
+    if word[start : start + 2] == one[start : start + 2][::-1] and word[start + 2 :] == one[start + 2 :]:
+        return True
     return word[start + (len(word) >= len(one)) :] == one[start + (len(one) >= len(word)) :]

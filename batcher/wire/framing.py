@@ -18,6 +18,8 @@ LIMIT: Final = 64 * 1024 * 1024
 
 BOM: Final = b"\xef\xbb\xbf"
 DONE: Final = b"data: [DONE]"
+MARK: Final = 16
+"""Bytes that the mark of the end has at most, with the blanks that some put around it."""
 FIELDS: Final = ("data", "event", "error", "id", "retry")
 """The fields of an event stream; the standard has others ignored."""
 _FIELD: Final = re.compile(rb"([A-Za-z][A-Za-z0-9_-]{0,63}):")
@@ -178,6 +180,8 @@ class EventStream:
         """Take a line of data; what was before it ends if it is whole."""
         self._end_whole(events)
         is_done = data == b"[DONE]"
+        if not is_done and len(data) < MARK and data.strip() == b"[DONE]":
+            is_done, data = True, b"[DONE]"
         if is_done and self._data:
             self._end(events)
         self._data.append(data)

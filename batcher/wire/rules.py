@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
-from batcher.failures import Exit, Failure, FailureClass, Scope, malformed
+from batcher import codec
+from batcher.failures import Exit, Failure, FailureClass, Scope, malformed, shown
 from batcher.wire.words import MESSAGE_LIMIT, READ_LIMIT, error_of, loads, numbers_of, strings_of, told, words
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class Refusal:
         value = self.error
         for key in place.split("."):
             value = value.get(key) if isinstance(value, dict) else None
-        return None if value is None else value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+        return None if value is None else value if isinstance(value, str) else codec.told(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +216,7 @@ def classify(
 
 def classify_error(error: Any, path: str) -> Failure:
     """Name a failure from an error object, or an error's words, that came inside a 200."""
-    text = "; ".join(strings_of(error))[:READ_LIMIT]
+    text = "; ".join(strings_of(error))[:READ_LIMIT] or shown(error)
     status = next((v for v in numbers_of(error) if 400 <= v < 600), 0)
     known = _by_rule(Refusal(status, text, path, error_of(error)))
     return known or Failure(FailureClass.TRANSIENT, "stream_error", text[:MESSAGE_LIMIT], status or None)

@@ -13,6 +13,8 @@ import os
 import ssl
 from dataclasses import dataclass
 from functools import lru_cache
+from http.cookies import SimpleCookie
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -23,7 +25,7 @@ from yarl import URL
 
 from batcher.failures import AttemptError, ConfigError, Exit, Failure, FailureClass
 from batcher.wire.connections import SEND_TIMEOUT, Body, Connector
-from batcher.wire.inflate import DECODED_LIMIT, inflater
+from batcher.wire.inflate import inflater
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +41,9 @@ KEEPALIVE: Final = 4.0
 HEADER_SIZE: Final = 64 * 1024
 """Bytes of one response header: gateways tell costs, policies and traces in them, beyond the usual 8 KiB."""
 HEADER_COUNT: Final = 256
+NOTHING: Final = memoryview(b"")
+REPLY_LIMIT: Final = 8 * 1024 * 1024
+"""Bytes of what a server says of itself; the longest lists of models take two million."""
 READ_BUFFER: Final = 256 * 1024
 """Bytes that are read at a time; what was compressed is given out in such pieces, with a turn for others between."""
 
@@ -52,6 +57,15 @@ class Reply:
     body: bytes
 
 
+class NoCookies(aiohttp.DummyCookieJar):
+    """Keeps none and gives none, the same to each request."""
+
+    _none: SimpleCookie = SimpleCookie()
+
+    def filter_cookies(self, request_url: URL) -> SimpleCookie:  # noqa: ARG002 - the base's signature
+        return self._none
+
+
 class Transport:
     """Connections to the servers of one run. Use as an async context manager."""
 
@@ -63,19 +77,17 @@ class Transport:
         self._ca_file = ca_file
         self._proxies = {root: URL(proxy) for root, proxy in proxies.items()}
         self._session: aiohttp.ClientSession
-        self._urls: dict[tuple[str, str], URL] = {}
+        self._ways: dict[tuple[str, str], tuple[URL, URL | None]] = {}
+        """To which URL, and by which proxy, a path of a server is spoken to."""
 
     async def __aenter__(self) -> Self:
         context: ssl.SSLContext | bool = True
         if self._ca_file:
-            try:
-                context = ssl.create_default_context(cafile=self._ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"--ca-file {self._ca_file} holds no certificates: {error}") from None
+            context = _trusting(self._ca_file)
         self._session = aiohttp.ClientSession(
             connector=Connector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=30, ssl=context),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-            cookie_jar=aiohttp.DummyCookieJar(),
+            cookie_jar=NoCookies(),
             headers=HEADERS,
             auto_decompress=False,
             read_bufsize=READ_BUFFER,
@@ -92,10 +104,11 @@ class Transport:
 
     async def post(self, endpoint: Endpoint, path: str, body: bytes) -> Exchange:
         """Send a request and wait for the head of its answer. Raises AttemptError."""
-        url = self._urls.get((endpoint.root, path))
-        if url is None:
-            url = self._urls[endpoint.root, path] = URL(endpoint.url(path), encoded=True)
-        headers, proxy = endpoint.headers or None, self._proxies.get(endpoint.root)
+        way = self._ways.get((endpoint.root, path))
+        if way is None:
+            way = URL(endpoint.url(path), encoded=True), self._proxies.get(endpoint.root)
+            self._ways[endpoint.root, path] = way
+        (url, proxy), headers = way, endpoint.headers or None
         while True:
             data = Body(body)
             try:
@@ -122,7 +135,7 @@ class Transport:
                 method, url, data=body or None, headers=headers, timeout=limits, allow_redirects=False, proxy=proxy
             ) as response:
                 exchange = Exchange(response)
-                return Reply(exchange.status, exchange.headers, await exchange.body(DECODED_LIMIT))
+                return Reply(exchange.status, exchange.headers, await exchange.body(REPLY_LIMIT))
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise AttemptError(_before_answer(error)) from error
 
@@ -140,7 +153,7 @@ class Exchange:
         self.content_type = headers.get(hdrs.CONTENT_TYPE, "").lower()
         encoding = headers.get(hdrs.CONTENT_ENCODING)
         self._inflate = None if encoding is None else inflater(encoding)
-        self._inflated = memoryview(b"")
+        self._inflated = NOTHING
 
     @property
     def tells_limits(self) -> bool:
@@ -205,7 +218,7 @@ def _unsent(body: Body, error: Exception) -> Failure | None:
     """Name what went wrong with the sending, if it was that, or with a connection that was used before."""
     if body.stuck:
         return _unreachable("send_timeout", f"it took no byte of the request for {SEND_TIMEOUT:g} s")
-    if body.kept is not None and _begins_badly(error):
+    if body.was_kept and _begins_badly(error):
         words = f"no answer on a connection that was kept, but what may be the rest of an earlier one: {error}"
         return Failure(FailureClass.TRANSIENT, "disconnected", words)
     return None
@@ -252,3 +265,14 @@ def _in_answer(error: Exception) -> Failure:
 
 def _unreachable(code: str, words: str) -> Failure:
     return Failure(FailureClass.CONNECTION, code, words, exit=Exit.UNAVAILABLE)
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    """TLS that trusts the certificates of a file. Raises ConfigError if it holds none."""
+    path = Path(ca_file)
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--ca-file {ca_file} is not a regular file")  # OpenSSL would wait for who writes to a FIFO
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"--ca-file {ca_file} holds no certificates: {error}") from None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from batcher import codec
 from batcher.wire.framing import EventStream, RecordTooLongError
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ READ_LIMIT: Final = 16 * 1024
 
 _WORDS: Final = (
     *("message", "msg", "detail", "error", "errors", "error_msg", "error_message", "errorMessage", "fault"),
-    *("faultstring", "exception", "description", "type", "code", "title"),
+    *("faultstring", "exception", "description", "errormsg", "errormessage", "errmsg", "retmsg", "err", "failure"),
+    *("reason", "type", "code", "title"),
 )
 """Where errors say what they are, as `faults` knows their shapes."""
 _STATUS: Final = re.compile(r"(?:code|status|http)['\"]?\s{0,2}[:= ]\s{0,2}['\"]?([45]\d\d)\b", re.IGNORECASE)
@@ -81,7 +83,7 @@ def strings_of(error: Any) -> Iterator[str]:
             if isinstance(value, str | dict):
                 yield from strings_of(value)
             elif value and not isinstance(value, int | float):
-                yield orjson.dumps(value, default=str).decode()
+                yield codec.told(value)
     elif error is not None:
         yield str(error)
 
@@ -93,7 +95,7 @@ def _inner_json(text: str) -> dict[str, Any] | None:
 
 def numbers_of(error: Any) -> Iterator[int]:
     if isinstance(error, dict):
-        for key in ("code", "status", "status_code", "statusCode", "StatusCode"):
+        for key in ("code", "status", "status_code", "statusCode", "StatusCode", "statuscode", "httpcode"):
             value = error.get(key)
             if isinstance(value, int):
                 yield value

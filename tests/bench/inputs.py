@@ -39,8 +39,10 @@ import re, sys, time
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.rows import values_of
-from batcher.inputs.source import Source
-source, defaults, count = Source(sys.argv[1]), Defaults(model="m"), 0
+from batcher.options import Options
+from batcher.running.wiring import recipe_of, source_for
+options = Options(prompt="Classify: {{ prompt }}" if sys.argv[2] == "templates" else None)
+source, defaults, count = source_for(sys.argv[1], options), Defaults(model="m", recipe=recipe_of(options)), 0
 began = time.process_time()
 for line in source.all_lines():
     if sys.argv[2] == "columns":
@@ -52,7 +54,9 @@ peak = re.search(r"VmHWM:\\s+([0-9]+)", open("/proc/self/status").read())[1]  # 
 print(count, (time.process_time() - began) * 1e6 / count, int(peak) / 1000)
 """
 CPU: Final = {"data.csv": 1.3, "data.parquet": 1.3, "data.json": None, "data.jsonl.zst": None}
-"""File → the most CPU a row, in times of JSONL's."""
+"""File → the most CPU a row, in times of JSONL's, with the same template or none."""
+PLAIN: Final = 2.0
+"""The most CPU a row of JSONL with a template that names a column, in times of one without."""
 ABOVE: Final = {"data.csv": 40.0, "data.json": 40.0, "data.jsonl.zst": 40.0}
 """File → the most MB above JSONL's peak."""
 PARQUET: Final = 150.0
@@ -191,7 +195,12 @@ def verdict(value: float, most: float | None) -> str:
 
 
 def reading(directory: Path, turns: int) -> None:
-    for how in ("columns", "jobs"):
+    pairs = [
+        (read(directory / "data.jsonl", "jobs"), read(directory / "data.jsonl", "templates")) for _ in range(turns)
+    ]
+    ratio = median(other[0] / own[0] for own, other in pairs)
+    print(f"templates: JSONL {ratio:.2f} times JSONL without one{verdict(ratio, PLAIN)}")
+    for how in ("columns", "jobs", "templates"):
         plain = [read(directory / "data.jsonl", how) for _ in range(turns)]
         print(f"{how}: JSONL {median(cpu for cpu, _ in plain):.1f} µs a row, {max(mb for _, mb in plain):.0f} MB")
         for name in (*CPU, "whole.parquet"):
@@ -199,7 +208,7 @@ def reading(directory: Path, turns: int) -> None:
             ratio = median(other[0] / own[0] for own, other in found)
             above = max(other[1] - own[1] for own, other in found)
             most = max(other[1] for _, other in found)
-            cpu = verdict(ratio, CPU.get(name)) if how == "jobs" else ""
+            cpu = verdict(ratio, CPU.get(name)) if how != "columns" else ""
             limit = verdict(most, PARQUET) if "parquet" in name else verdict(above, ABOVE.get(name))
             print(f"{how}: {name} {ratio:.2f} times{cpu}, {most:.0f} MB, {above:+.0f} MB{limit}")
 

@@ -75,8 +75,16 @@ def fit(folder: Path, url: str, count: int) -> tuple[int, int, int]:
     jobs.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
     results = folder / "results.jsonl"
     params = {"max_tokens": 48, "temperature": 0.3, "seed": 1}
-    options = {"base_url": url, "model": "demo", "endpoint": "/v1/responses", "concurrency": 4, "params": params}
-    batcher.run(jobs, results, schema=SCHEMA, **options)
+    batcher.run(
+        jobs,
+        results,
+        schema=SCHEMA,
+        base_url=url,
+        model="demo",
+        endpoint="/v1/responses",
+        concurrency=4,
+        params=params,
+    )
     lines = [orjson.loads(line) for line in results.read_bytes().splitlines()]
     fitting = [line for line in lines if "parsed" in line]
     return sum("asked_again" not in line for line in fitting), len(fitting), len(lines)

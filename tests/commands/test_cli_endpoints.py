@@ -186,3 +186,14 @@ def test_a_broken_image_is_the_failure_of_its_job(desk: Desk) -> None:
         ran = desk.call("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", f"{server.url}/v1", "-m", "m")
     assert ran.code == 3, ran.err
     assert desk.errors() == {"a": "malformed", "b": "malformed"}
+
+
+@pytest.mark.parametrize("said", [(), ("--keep-alive", "2h")])
+def test_how_long_a_model_stays_is_said_with_the_first_request(desk: Desk, said: tuple[str, ...]) -> None:
+    """On Ollama, and with that one alone: with others it would hold up another client's model."""
+    desk.write("jobs.jsonl", *({"id": f"q{n}", "prompt": f"q{n}"} for n in range(12)))
+    with simulator_thread() as sim:
+        ran = desk.run("run", "jobs.jsonl", "--base-url", sim.url, "-m", "simulator", "-c", "4", *said)
+        assert ran.code == 0, ran.err
+        stays = [seen.body.get("keep_alive") for seen in sim.tally.log if seen.path == "/api/generate"]
+    assert stays == [said[1] if said else "30m", *[None] * 11]

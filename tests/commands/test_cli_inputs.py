@@ -63,7 +63,8 @@ def test_promises(desk: Desk, sim: BackgroundSimulator, name: str) -> None:
     assert (checked.code, "7 jobs" in checked.out) == (0, True), checked.out + checked.err
 
     before = sim.tally.answered.total()
-    assert desk.call(*command(dataset, sim, "-n", "4")).code == 0
+    ran = desk.call(*command(dataset, sim, "-n", "4"))
+    assert (ran.code, "4 prompts to /api/generate" in ran.err) == (0, True), ran.err
     assert [line["id"] for line in sorted(desk.lines(), key=lambda line: line["seq"])] == ids[:4]
     assert desk.call(*command(dataset, sim)).code == 0
     assert [line["id"] for line in sorted(desk.lines(), key=lambda line: line["seq"])] == ids

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socketserver
 import threading
 import time
@@ -166,14 +167,16 @@ def test_a_dry_run_names_all_servers(desk: Desk) -> None:
 
 
 def test_auto_says_where_it_settled(desk: Desk) -> None:
-    """On a server with two slots the limit finds out, and the sums say so; a fixed number needs no words."""
+    """On a server with two slots the limit finds out, and the sums say so; a fixed number needs no words.
+
+    Why it is so many is said only where it was measured, which so short a run may be too short for.
+    """
     desk.write("jobs.jsonl", *prompts(names(60), "ttft=0.02 delay=0.002"))
     with simulator_thread(slots=2) as sim:
         ran = desk.run(*OUT, "--base-url", sim.url)
         fixed = desk.run(*OUT, "--base-url", sim.url, "-c", "2", "--overwrite")
     assert (ran.code, fixed.code) == (0, 0)
-    assert "limit    " in ran.err
-    assert " in flight: " in ran.err
+    assert re.search(r"^limit    \d+ in flight", ran.err, re.MULTILINE)
     assert "limit    " not in fixed.err
 
 

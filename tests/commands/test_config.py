@@ -16,8 +16,8 @@ from batcher.commands.config import NOT_HERE
 from batcher.commands.options import environ_of, options_from
 from batcher.commands.values import Parsed
 from batcher.failures import ConfigError, Exit
+from batcher.figures import Concurrency, MaxErrors
 from batcher.model import Api
-from batcher.options import Concurrency, MaxErrors
 
 
 @pytest.fixture

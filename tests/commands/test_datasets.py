@@ -136,6 +136,15 @@ def test_shapes_are_announced(desk: Desk, sim: Simulator) -> None:
     assert "Anthropic" in failure["error"]["message"]
 
 
+def test_a_template_without_columns_is_told(desk: Desk, sim: Simulator) -> None:
+    """It may be meant; that each row asks the same is seen before it is paid for."""
+    desk.write("rows.jsonl", {"id": "a", "text": "x"})
+    assert "1 text to embed to /api/embed" in run(desk, sim).err
+    ran = run(desk, sim, "--prompt", "Hello", "--overwrite")
+    assert "1 prompt to /api/generate, made by the template, which names no column" in ran.err
+    assert "names no column" not in run(desk, sim, *PROMPT, "--overwrite").err
+
+
 def test_a_nights_share(desk: Desk, sim: Simulator) -> None:
     """So many that have no result are asked; 4 says that there are more, and the last night ends with 0."""
     desk.write("rows.jsonl", *ROWS)
@@ -159,6 +168,39 @@ def test_shards_share_the_rows_whatever_their_order(desk: Desk, sim: Simulator) 
     parts = [desk.ids(f"part{number}.jsonl") for number in (1, 2, 3)]
     assert all(0 < len(part) < len(rows) for part in parts)
     assert len({*parts[0], *parts[1], *parts[2]}) == sum(map(len, parts)) == len(rows)
+
+
+def test_verify_knows_the_template_where_something_else_is_said(desk: Desk, sim: Simulator) -> None:
+    """What is said beside it replaces that alone, and another template the one that was there."""
+    desk.write("rows.jsonl", *({**row, "key": float(number)} for number, row in enumerate(ROWS)))
+    assert run(desk, sim, *PROMPT, "--id-field", "key").code == 0
+    assert desk.ids() == sorted(str(number) for number in range(len(ROWS)))
+    for said, code in (
+        ((), 0),
+        (("--id-field", "key"), 0),
+        (PROMPT, 0),
+        (("--prompt", "{{ text }}?"), 3),
+        (("--embed", "{{ text }}"), 3),
+    ):
+        assert desk.call("verify", "rows.jsonl", "results.jsonl", *said).code == code, said
+
+
+def test_an_array_of_jobs_shares_the_rows(desk: Desk, sim: Simulator) -> None:
+    """Each task takes its part, and none takes up the results of another's; the sum is all of them."""
+    desk.write("rows.jsonl", *ROWS)
+    array = {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "2", "SLURM_ARRAY_TASK_COUNT": "3"}
+    told = ["run", "rows.jsonl", *PROMPT, "-m", "simulator", "--base-url", sim.url, "--shard", "auto", "-o"]
+    for task in "012":
+        ran = desk.call(*told, f"out{task}.jsonl", env=array | {"SLURM_ARRAY_TASK_ID": task})
+        assert (ran.code, f"part {int(task) + 1}/3" in ran.err) == (0, True), ran.err
+    ids = [ident for task in "012" for ident in desk.ids(f"out{task}.jsonl")]
+    assert sorted(ids) == sorted({*ids})
+    assert len(ids) == len(ROWS)
+    alone = dict.fromkeys((*array, "SLURM_ARRAY_TASK_ID"), "1")
+    refused = desk.call(*told, "out1.jsonl", env=alone)
+    assert (refused.code, "--shard 2/3" in refused.err) == (2, True)
+    assert desk.call(*told, "out1.jsonl").code == 2
+    assert requests(sim) == len(ROWS)
 
 
 def test_what_others_have_done_is_left_out(desk: Desk, sim: Simulator) -> None:
@@ -276,3 +318,22 @@ def test_an_estimate_is_a_part_of_the_work(desk: Desk, sim: Simulator) -> None:
     assert verified(desk)["findings"]["missing"]["count"] == 14
     assert run(desk, sim, *PROMPT).code == 0
     assert requests(sim) == len(ROWS)
+
+
+def test_an_estimate_in_money(desk: Desk, sim: Simulator) -> None:
+    """By prices that are said, for all models or by name; a file that holds none stops the run before it sends."""
+    desk.write("rows.jsonl", *ROWS)
+    (desk.path / "prices.toml").write_text("[simulator]\nin = 1000\nout = 0\n")
+    (desk.path / "empty.toml").write_text("in = 3\n")
+    for prices, words in (
+        ([], ""),
+        (["--price-in", "1000", "--price-out", "0"], "cost "),
+        (["--price-file", "prices.toml"], "cost "),
+        (["--price-in", "1000"], "cost unknown: no price for the tokens of simulator"),
+    ):
+        ran = run(desk, sim, *PROMPT, "--estimate", "6", "--overwrite", *prices)
+        assert (ran.code, words in ran.err, "cost" in ran.err) == (0, True, bool(words)), ran.err
+    before = requests(sim)
+    refused = run(desk, sim, *PROMPT, "--estimate", "6", "--overwrite", "--price-file", "empty.toml")
+    assert (refused.code, "a model has in, cached, out" in refused.err) == (2, True)
+    assert requests(sim) == before

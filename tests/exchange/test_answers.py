@@ -42,7 +42,7 @@ def answer(text: str = "", finish: str | None = "stop", *, choices: int = 1, **p
 def test_what_is_flagged(completion: Completion, flags: list[str]) -> None:
     """Cut, filtered and empty answers are marked; an answer of tool calls or vectors is not empty."""
     assert judge(job(), completion) is None
-    assert completion.flags == flags
+    assert list(completion.flags) == flags
 
 
 def test_flags_are_not_repeated() -> None:
@@ -58,7 +58,7 @@ def test_fewer_choices_than_asked_for(fields: dict[str, Any]) -> None:
     for choices, flags in ((2, ["fewer_choices"]), (3, [])):
         completion = answer("x", choices=choices)
         judge(job(**fields), completion)
-        assert completion.flags == flags
+        assert list(completion.flags) == flags
 
 
 ASKING = [
@@ -80,7 +80,7 @@ def test_json_that_was_asked_for(fields: dict[str, Any], text: str, parsed: Any,
     """It is parsed if it is JSON and flagged if it is not, whichever API's word asked for it."""
     completion = answer(text)
     assert judge(job(**fields), completion) == parsed
-    assert completion.flags == flags
+    assert list(completion.flags) == flags
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_json_that_was_not_asked_for(fields: dict[str, Any]) -> None:
     """Plain text is not held to be JSON, also when the request says `text` in so many words."""
     completion = answer("{")
     assert judge(job(**fields), completion) is None
-    assert completion.flags == []
+    assert not completion.flags
 
 
 PROSE = "word " * 6000
@@ -136,7 +136,7 @@ def test_a_prompt_that_the_server_cut(counted: int | None, fields: dict[str, Any
     completion = Completion(vectors=[[1.0]]) if embeds else answer("x")
     completion.usage = Usage(prompt_tokens=counted)
     judge(Job(**{"id": "q", "seq": 0, "kind": Kind.CHAT, **fields}), completion)
-    assert completion.flags == (["input_truncated"] if cut else [])
+    assert list(completion.flags) == (["input_truncated"] if cut else [])
 
 
 def test_a_complete_answer_that_repeats_itself() -> None:
@@ -150,7 +150,7 @@ def test_tool_calls_are_no_json_answer() -> None:
     """A model that calls a tool instead has not broken the format."""
     completion = answer("", tool_calls=[{"function": {"name": "f"}}])
     judge(job(params={"format": "json"}), completion)
-    assert completion.flags == []
+    assert not completion.flags
 
 
 @pytest.mark.parametrize("flag", sorted(FLAGS))

@@ -48,8 +48,7 @@ def test_what_a_stream_may_hold(completion: Completion, fits: bool) -> None:  # 
     """Characters and pieces of all its choices, however they are spread."""
     one = Budget("/api/chat")
     if fits:
-        one.look(STEP, completion, streamed=True)
-        assert one.due == 2 * STEP
+        assert one.look(STEP, completion, streamed=True) == 2 * STEP
     else:
         with pytest.raises(AttemptError, match="larger than any"):
             one.look(STEP, completion, streamed=True)

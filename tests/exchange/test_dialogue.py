@@ -108,3 +108,31 @@ def test_a_call_of_a_tool_wants_its_result() -> None:
     call = call_of(turns=["one", {"role": "tool", "content": "r"}])
     assert goes_on(call, answered("", tool_calls=[tool]), 2)
     assert orjson.loads(call.body)["messages"][2]["tool_call_id"] == "c1"
+
+
+FORM = {"type": "object", "properties": {"label": {"enum": ["good", "bad"]}, "score": {"type": "integer"}}}
+
+
+def test_what_words_do_not_help_is_shown_the_form() -> None:
+    """The wrong answers are gone then, for a small model goes on as it began; the rules of the system stay first."""
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "p"}]
+    call = call_of(messages=messages, schema=FORM)
+    assert goes_on(call, answered("wrong", "no JSON"), 3)
+    assert asked(call)[:3] == ["s", "p", "wrong"]
+    for _ in range(2):
+        assert goes_on(call, answered("wrong", "no JSON"), 3)
+        system, _, form, question = asked(call)
+        assert (system, form) == ("s", '{"label":"good","score":1}')
+        assert question.startswith("p\n\n")
+    roles = [message["role"] for message in orjson.loads(call.body)["messages"]]
+    assert roles == ["system", "user", "assistant", "user"]
+
+
+def test_the_form_comes_before_a_question_of_several_parts() -> None:
+    parts = [{"type": "text", "text": "p"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
+    call = call_of(messages=[{"role": "user", "content": parts}], schema=FORM)
+    for _ in range(2):
+        assert goes_on(call, answered("wrong", "no JSON"), 2)
+    *_, question = orjson.loads(call.body)["messages"]
+    assert question["content"][:2] == parts
+    assert question["content"][2]["type"] == "text"

@@ -9,7 +9,10 @@ from hypothesis import given, strategies as st
 
 from batcher.inputs import blocks
 from batcher.inputs.blocks import Blocks, checksum, unchanged
-from batcher.inputs.formats import Line
+from batcher.inputs.done import DoneIds
+from batcher.inputs.formats import Line, parse_job
+from batcher.inputs.formats.defaults import Defaults
+from batcher.inputs.intake import Intake
 from batcher.inputs.lineset import LineSet
 
 if TYPE_CHECKING:
@@ -75,13 +78,26 @@ def test_too_many_rows_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unchanged(lines(["a" * 20]), [], LineSet()).rest is None
 
 
+def test_the_intake_sums_up_what_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first row that no block has, also of rows that are no jobs."""
+    monkeypatch.setattr(blocks, "ROWS", 4)
+    texts = [f'{{"prompt":"{number}"}}' if number % 3 else "no job" for number in range(13)]
+    for before in (0, 4, 8):
+        found = Blocks(known(texts[:before]))
+        intake = Intake(parse_job, Defaults(model="m"), finished=DoneIds(), reject=lambda _: None, blocks=found)
+        assert len([*intake.jobs(lines(texts))]) == 8
+        assert found.blocks == known(texts)
+        assert [block[0] for block in found.blocks] == [4, 8, 12]
+
+
 def test_the_second_pass_goes_on_where_the_first_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Known blocks are taken over, and give the same as one pass."""
     monkeypatch.setattr(blocks, "ROWS", 4)
     texts = [f"row {number}" for number in range(30)]
     begun = Blocks(known(texts[:9]))
     for line in lines(texts):
-        begun.add(line)
+        if line.seq >= begun.unknown:
+            begun.add(line)
     assert begun.blocks == known(texts)
     assert checksum(lines(["a", None, "b", "c"])) != checksum(lines(["a", "b", None, "c"]))
     assert checksum(lines(["ab", "c"])) != checksum(lines(["a", "bc"]))

@@ -21,14 +21,15 @@ def hash_of(line: bytes, **defaults: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted"), [(None, None), ("a", "a"), (1, "1"), ("1", "1"), (-7, "-7"), ("1.0", "1.0")]
+    ("given", "wanted"),
+    [(None, None), ("a", "a"), (1, "1"), ("1", "1"), (-7, "-7"), ("1.0", "1.0"), (1.0, "1"), (-7.0, "-7")],
 )
 def test_ids_are_texts(given: Any, wanted: str | None) -> None:
     """An id is a text; the number 1 and the text "1" are one id."""
     assert canonical_id(given) == wanted
 
 
-@pytest.mark.parametrize("given", [1.0, True, {}, [], ""])
+@pytest.mark.parametrize("given", [1.5, 2.0**53, float("inf"), float("nan"), True, {}, [], ""])
 def test_other_ids_are_refused(given: Any) -> None:
     """What is equal to an integer only in some languages, or is no name at all, is refused."""
     with pytest.raises(LineError) as caught:

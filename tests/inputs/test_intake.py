@@ -40,7 +40,7 @@ class Desk:
 
     def __init__(self, done: DoneIds | None = None, **settings: Any) -> None:
         self.refused: list[Result] = []
-        self.intake = Intake(parse_job, DEFAULTS, done or DoneIds(), self.refused.append, **settings)
+        self.intake = Intake(parse_job, DEFAULTS, finished=done or DoneIds(), reject=self.refused.append, **settings)
 
     def ids(self, *texts: bytes, check: bool) -> list[str]:
         """The ids of the jobs to be done."""

@@ -7,14 +7,18 @@ import gzip
 import io
 import lzma
 import os
+import resource
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import pyarrow as pa
 import pytest
 import zstandard
-from support.datasets import DATASETS, array, delimited, jsonl
+from pyarrow import parquet
+from support.datasets import DATASETS, array, delimited, jsonl, write_sheet
 
 from batcher.failures import ConfigError, InputError, LineError, UsageError
 from batcher.inputs import compression
@@ -26,7 +30,6 @@ from batcher.inputs.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from typing import BinaryIO
 
 ROWS = [{"id": f"q{number}", "prompt": f"say {number}"} for number in range(3)]
@@ -64,8 +67,10 @@ def rows(source: Source) -> list[Any]:
         (b"say 0\nsay 1\nsay 2\n", "text"),
         (gzip.compress(array(ROWS)), "prompt"),
         (bz2.compress(b"say 0\nsay 1\nsay 2"), "text"),
+        (b'id;"prompt"\n' + b"".join(b"%d;say %d\n" % (n, n) for n in range(3)), "prompt"),
+        (b"\xef\xbb\xbfprompt\tid\r\nsay 0\t1\r\nsay 1\t2\r\nsay 2\t3\r\n", "prompt"),
     ],
-    ids=["lines", "array", "marked", "text", "gzip", "bzip2"],
+    ids=["lines", "array", "marked", "text", "gzip", "bzip2", "csv", "tabs"],
 )
 @pytest.mark.parametrize("is_pipe", [False, True])
 def test_what_nobody_names_is_looked_at(tmp_path: Path, content: bytes, columns: str, *, is_pipe: bool) -> None:
@@ -84,6 +89,42 @@ def test_what_nobody_names_is_looked_at(tmp_path: Path, content: bytes, columns:
     assert [row[columns] for row in found] == ["say 0", "say 1", "say 2"]
 
 
+def test_a_header_is_told_by_the_columns_that_are_asked_for(tmp_path: Path) -> None:
+    """And by nothing else: a text is no table because there is a comma in it."""
+    path = tmp_path / "data"
+    path.write_bytes(b"id,Review text,score\n1,good,5\n")
+    wanted = Reading(columns=("Review text", "id", "custom_id"))
+    assert rows(Source(str(path), None, wanted)) == [{"id": "1", "Review text": "good", "score": "5"}]
+    assert len(rows(Source(str(path), None, Reading(columns=("text",))))) == 2
+    assert len(rows(Source(str(path)))) == 2
+    path.write_bytes(b"prompt\nsay 1\n")
+    assert len(rows(Source(str(path)))) == 2
+
+
+NO_ROWS = {"pdf": b"%PDF-1.4\nx", "pickle": b"\x80\x04\x95\0\0pickle", "tar.gz": gzip.compress(b"a tar\0\0")}
+
+
+@pytest.mark.parametrize("content", NO_ROWS.values(), ids=NO_ROWS)
+def test_what_is_no_input_is_told(tmp_path: Path, content: bytes) -> None:
+    """Nobody wants the lines of a PDF as prompts; with an encoding a NUL may be one."""
+    path = tmp_path / "data"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="none of the formats"):
+        rows(Source(str(path)))
+    path.write_bytes("a\nb\n".encode("utf-16-le"))
+    assert rows(Source(str(path), None, Reading(encoding="utf-16-le"))) == [{"text": "a"}, {"text": "b"}]
+
+
+@pytest.mark.parametrize("name", ["a.md", "B.PNG", "c.html.gz"])
+def test_a_single_document_is_no_file_of_rows(tmp_path: Path, name: str) -> None:
+    """As a shell makes them of a pattern without quotes; a format that is said holds."""
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"a\nb\n") if name.endswith("gz") else b"a\nb\n")
+    with pytest.raises(UsageError, match=r"pattern in quotes \('\*\."):
+        Source(str(path))
+    assert rows(Source(str(path), "text")) == [{"text": "a"}, {"text": "b"}]
+
+
 @pytest.mark.parametrize("name", ["csv", "json", "csv.bz2", "tsv"])
 def test_formats_come_by_pipes(tmp_path: Path, name: str) -> None:
     """Under their names, and row by row."""
@@ -93,6 +134,18 @@ def test_formats_come_by_pipes(tmp_path: Path, name: str) -> None:
     writer.start()
     assert rows(Source(str(tmp_path / dataset.name))) == ROWS
     writer.join()
+
+
+@pytest.mark.parametrize("form", [None, "csv"])
+def test_a_packed_pipe_is_unpacked_whatever_is_said(tmp_path: Path, form: str | None) -> None:
+    """By its first bytes, since a pipe has no name."""
+    path = tmp_path / "data"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(gzip.compress(b"prompt,id\nsay 0,a\n"),))
+    writer.start()
+    found = rows(Source(str(path), form))
+    writer.join()
+    assert found == [{"prompt": "say 0", "id": "a"}]
 
 
 def test_what_is_said_holds(tmp_path: Path) -> None:
@@ -122,6 +175,64 @@ def test_encodings(tmp_path: Path, encoding: str, data: bytes, found: list[Any])
     assert rows(Source(str(tmp_path / "a.csv"), None, Reading(encoding=encoding))) == found
     with pytest.raises(UsageError, match="--encoding"):
         rows(Source(str(tmp_path / "a.csv"), None, Reading(encoding="klingon")))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_the_order_of_bytes_is_not_guessed(tmp_path: Path, encoding: str) -> None:
+    """Without a mark nobody can tell it but whoever wrote the file."""
+    (tmp_path / "a.csv").write_bytes("t\nok\n".encode(f"{encoding}-le"))
+    with pytest.raises(InputError, match=f"say --encoding {encoding}-le, or {encoding}-be"):
+        rows(Source(str(tmp_path / "a.csv"), None, Reading(encoding=encoding)))
+    assert rows(Source(str(tmp_path / "a.csv"), None, Reading(encoding=f"{encoding}-le"))) == [{"t": "ok"}]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        *((f"a.{end}", b"") for end in ("jsonl", "json", "csv", "tsv", "txt", "odd")),
+        *((f"a.{end}", b"\xef\xbb\xbf") for end in ("jsonl", "csv")),
+        *((f"a.{end}.gz", gzip.compress(b"", mtime=0)) for end in ("jsonl", "csv")),
+        *(("a.csv", text) for text in (b"text", b"id,text\r\n", b"id,text\n,\n", b"\n,\n", b"sep=;\n")),
+        ("a.jsonl", b"\n \n"),
+        ("a.json", b" []\n"),
+    ],
+)
+def test_no_rows_are_told(tmp_path: Path, name: str, data: bytes, more: int) -> None:
+    """Nothing to do is no mistake in any format, with a header and without; people are told, once."""
+    told: list[str] = []
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "b.csv").write_bytes(b"text\n")
+    names = [str(tmp_path / name), *([str(tmp_path / "b.csv")] * more)]
+    source = Source(names, None, Reading(note=told.append))
+    for _ in range(2):
+        assert [*source.all_lines()] == []
+    assert told == ["there is no row in 2 inputs" if more else f"there is no row in {names[0]}"]
+    source.close()
+
+
+def test_sheets_and_tables_without_rows_are_told(tmp_path: Path) -> None:
+    """As text is."""
+    write_sheet(tmp_path / "header.xlsx", [{"a": None}, {"a": None}])
+    write_sheet(tmp_path / "empty.xlsx", [])
+    parquet.write_table(pa.table({"a": pa.array([], pa.string())}), tmp_path / "a.parquet")
+    for name in ("header.xlsx", "empty.xlsx", "a.parquet"):
+        told: list[str] = []
+        assert rows(Source(str(tmp_path / name), None, Reading(note=told.append))) == []
+        assert told[-1] == f"there is no row in {tmp_path / name}"
+
+
+def test_a_line_of_text_has_one_column(tmp_path: Path) -> None:
+    """Who asks for another took a table for text, and is told what to say."""
+    told: list[str] = []
+    (tmp_path / "a.txt").write_bytes(b"id\treview\n1\tgood\n")
+    reading = Reading(columns=("review",), note=told.append)
+    rows(Source(str(tmp_path / "a.txt"), None, reading))
+    assert len(told) == 1
+    assert "'review' is asked for; if the first line names columns, say --input-format csv" in told[0]
+    assert rows(Source(str(tmp_path / "a.txt"), "csv", reading)) == [{"id": "1", "review": "good"}]
+    rows(Source(str(tmp_path / "a.txt"), None, Reading(columns=("text", "id"), note=told.append)))
+    assert len(told) == 1
 
 
 def test_several_inputs_are_one(tmp_path: Path) -> None:
@@ -191,6 +302,41 @@ def test_a_pattern_of_tables_is_their_rows(tmp_path: Path) -> None:
     assert [row["prompt"] for row in rows(Source(f"{tmp_path}/[odd].csv"))] == ["odd"]
 
 
+def test_there_may_be_more_files_than_can_be_open(tmp_path: Path) -> None:
+    """Each of many is open as long as it is read."""
+    for number in range(40):
+        (tmp_path / f"{number:02}.jsonl").write_bytes(jsonl([{"prompt": str(number)}]))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = max(int(file.name) for file in Path("/dev/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 20, hard))
+    try:
+        found = rows(Source(str(tmp_path)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [row["prompt"] for row in found] == [str(number) for number in range(40)]
+
+
+def test_a_directory_of_tables_is_their_rows(tmp_path: Path) -> None:
+    """As a pattern of them is; what Spark and Hive mark is no table, and one text among them makes each file a job."""
+    (tmp_path / "year=2026").mkdir()
+    for name in ("b.parquet", "year=2026/a.parquet"):
+        DATASETS["parquet"].write(tmp_path / name, [{"prompt": name}])
+    (tmp_path / "_SUCCESS").write_text("")
+    source = Source(str(tmp_path))
+    assert [row["prompt"] for row in rows(source)] == ["b.parquet", "year=2026/a.parquet"]
+    assert source.would_read(tmp_path / "results.jsonl")
+    assert not source.would_read(tmp_path.parent / "results.jsonl")
+    assert Source(f"{tmp_path}/*.parquet").would_read(tmp_path / "c.parquet")
+    with_rows = Source(str(tmp_path))
+    lines = list(with_rows.all_lines())
+    assert [values_of(line.data)["prompt"] for line in lines if line.data] == ["b.parquet", "year=2026/a.parquet"]
+    DATASETS["parquet"].write(tmp_path / "b.parquet", [{"prompt": "other"}] * 2)
+    assert len(list(with_rows.all_lines())) == 1
+    assert "changed after the run began" in with_rows.damage[0]
+    (tmp_path / "read.me").write_text("x")
+    assert len(rows(Source(str(tmp_path)))) == 4
+
+
 @pytest.mark.parametrize("kind", PACKERS)
 def test_packed_files_come_whole_or_told(kind: str) -> None:
     """Several members, padding, cut off anywhere, a byte turned over, garbage behind: all that can be read is given."""
@@ -210,6 +356,17 @@ def test_packed_files_come_whole_or_told(kind: str) -> None:
     turned[len(packed) // 2] ^= 0xFF
     part, complaint = unpacked(bytes(turned), kind)
     assert complaint is not None or part != data
+
+
+def test_a_wrong_checksum_costs_no_row() -> None:
+    """All was there when it was found out; and what comes before a damaged byte is given up to it."""
+    data = os.urandom(40_000) + b"the end"
+    packed = bytearray(gzip.compress(data))
+    packed[-6] ^= 1
+    whole, complaint = unpacked(bytes(packed), "gzip")
+    assert (whole, "incorrect data check" in (complaint or "")) == (data, True)
+    part, complaint = unpacked(gzip.compress(b"one, ", mtime=0) + gzip.compress(data)[:9] + b"\xff" * 20, "gzip")
+    assert (part, "damaged" in (complaint or "")) == (b"one, ", True)
 
 
 def unpacked(packed: bytes, kind: str) -> tuple[bytes, str | None]:

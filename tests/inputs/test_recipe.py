@@ -85,6 +85,9 @@ def test_an_id_is_made_of_the_columns_that_are_used() -> None:
         ({"messages": '[{"content":"x"}]'}, "--messages: .*role"),
         ({"messages": '[{"role":"user","content":"{{ x"}]'}, "--messages: .*line 1"),
         ({"prompt": "@gone.j2"}, "--prompt: gone.j2 cannot be read: No such file"),
+        ({"prompt": "Classify {text}: {label}"}, r"\{\{ text \}\}, with two braces, not \{text\}"),
+        ({"messages": '[{"role":"user","content":"{text}"}]'}, "two braces"),
+        ({"prompt": "{{ Review text }}"}, r"line 1 of the template; .*row\["),
     ],
 )
 def test_a_wrong_recipe_is_a_usage_error(said: dict[str, str], words: str) -> None:

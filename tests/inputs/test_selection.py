@@ -12,7 +12,8 @@ from batcher.failures import InputError
 from batcher.inputs.formats import Line, parse_job
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.identity import derived_id
-from batcher.inputs.selection import Selection, Shard, Turns, answered
+from batcher.inputs.selection import Selection, Turns, answered
+from batcher.inputs.shard import ARRAYS, Shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,70 @@ def test_a_shard_is_one_of_so_many(text: str, wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong):
         Shard.read(text)
     assert str(Shard.read(" 2/8 ")) == "2/8"
+
+
+SLURM = {"SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "9", "SLURM_ARRAY_TASK_COUNT": "4"}
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "part"),
+    [
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_ID": "3"}, "1/4"),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_ID": "9"}, "4/4"),
+        ("AUTO/4", SLURM | {"SLURM_ARRAY_TASK_ID": "5"}, "2/4"),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_ID": "5", "PMI_RANK": "0", "PMI_SIZE": "1"}, "2/4"),
+        (
+            "auto",
+            dict.fromkeys(("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX"), "7")
+            | {"SLURM_ARRAY_TASK_COUNT": "1"},
+            "1/1",
+        ),
+        ("auto/8", {"JOB_COMPLETION_INDEX": "7"}, "8/8"),
+        ("auto", {"AWS_BATCH_JOB_ARRAY_INDEX": "0", "AWS_BATCH_JOB_ARRAY_SIZE": "2"}, "1/2"),
+        ("auto", {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}, "2/2"),
+    ],
+)
+def test_an_array_of_jobs_tells_the_part(text: str, environ: dict[str, str], part: str) -> None:
+    """Numbers that begin anywhere and go in steps become parts from 1."""
+    found = Shard.read(text, environ)
+    assert (str(found), found.told_by in environ) == (part, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "wrong"),
+    [
+        ("auto", {}, "no array of jobs"),
+        ("auto", {"SLURM_ARRAY_TASK_ID": " "}, "no array of jobs"),
+        ("auto", {"SLURM_ARRAY_TASK_ID": "3"}, "SLURM_ARRAY_TASK_COUNT is not set"),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_ID": "4"}, "is 4, which is none of 4 from 3 on"),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_ID": "11"}, "is 11, which is none of 4"),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_ID": "1"}, "is 1, which is none of 4"),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MAX": "10"}, "gaps"),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_ID": "x"}, "'x', which is no number"),
+        ("auto/8", SLURM | {"SLURM_ARRAY_TASK_ID": "3"}, "the SLURM array has 4"),
+        ("auto", {"JOB_COMPLETION_INDEX": "2"}, "auto/8 for eight"),
+        ("auto/2", {"JOB_COMPLETION_INDEX": "2"}, "is 2, which is none of 2"),
+        ("auto/0", {"JOB_COMPLETION_INDEX": "0"}, "which is none of 0"),
+        ("auto/x", {}, "such as 2/8"),
+    ],
+)
+def test_an_array_that_does_not_tell_the_part(text: str, environ: dict[str, str], wrong: str) -> None:
+    """Says what is missing, and never takes another part, or all of it."""
+    with pytest.raises(ValueError, match=wrong):
+        Shard.read(text, environ)
+
+
+@given(st.sampled_from(ARRAYS), st.integers(1, 9), st.integers(0, 5), st.integers(1, 3))
+def test_an_array_shares_all_parts(array: Any, of: int, first: int, step: int) -> None:
+    """Each of its jobs has a part of its own."""
+    fixed = {} if array.of is None else {array.of: str(of)}
+    if array.last is None:
+        first, step = 0, 1
+    else:
+        fixed |= {array.first: str(first), array.last: str(first + step * (of - 1))}
+    text = "auto" if array.of else f"auto/{of}"
+    parts = [Shard.read(text, fixed | {array.number: str(first + step * place)}) for place in range(of)]
+    assert [str(part) for part in parts] == [f"{number}/{of}" for number in range(1, of + 1)]
 
 
 @given(st.lists(st.text(min_size=1), unique=True), st.integers(1, 7))

@@ -6,10 +6,13 @@ import csv
 import io
 import sqlite3
 import sys
+import tracemalloc
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 import pyarrow as pa
@@ -19,7 +22,7 @@ from pyarrow import parquet
 from support.datasets import DATASETS, delimited, write_sheet
 
 from batcher.failures import ConfigError, InputError, LineError, UsageError
-from batcher.inputs.formats import jsonarray, parse_job
+from batcher.inputs.formats import cutting, jsonarray, parse_job
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.delimited import read_csv
 from batcher.inputs.formats.jsonarray import read_json
@@ -30,6 +33,7 @@ from batcher.inputs.source import Source
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+    from typing import BinaryIO
 
     from batcher.inputs.formats import Line
 
@@ -58,7 +62,7 @@ def read(name: object, reading: Reading | None = None) -> list[Any]:
 
 
 def cells(text: bytes) -> list[Any]:
-    return columns(read_csv(io.BytesIO(text), 0))
+    return columns(read_csv(io.BytesIO(text), Reading(), 0))
 
 
 @pytest.mark.parametrize("name", [name for name, dataset in DATASETS.items() if dataset.unit != "file"])
@@ -91,17 +95,19 @@ CELLS = st.text(st.sampled_from('ab,";\t\n é🙂'), max_size=6)
 
 @given(rows=st.lists(st.lists(CELLS, min_size=3, max_size=3), max_size=5), quoting=st.sampled_from([0, 1]))
 def test_csv_reads_what_csv_writes(rows: list[list[str]], quoting: Any) -> None:
-    """Quotes, delimiters and newlines in cells come back as they were."""
+    """Quotes, delimiters and newlines in cells come back as they were; a row of empty cells is none."""
     text = io.StringIO()
     csv.writer(text, quoting=quoting).writerows([["a", "b", "c"], *rows])
-    assert cells(text.getvalue().encode()) == [dict(zip("abc", row, strict=True)) for row in rows]
+    lines = list(read_csv(io.BytesIO(text.getvalue().encode()), Reading(), 0))
+    filled = [(number, dict(zip("abc", row, strict=True))) for number, row in enumerate(rows) if any(row)]
+    assert [(line.seq, row) for line, row in zip(lines, columns(lines), strict=True)] == filled
 
 
 @pytest.mark.parametrize(
     ("lines", "found"),
     [
         ('1,"a\n2,b\n3,"c"\n', ["row_quotes", {"i": "2", "t": "b"}, {"i": "3", "t": "c"}]),
-        ('1,"a\n2,"b",\n3,c\n', ["row_quotes", "row_ragged", {"i": "3", "t": "c"}]),
+        ('1,"a\n2,"b",x\n3,c\n', ["row_quotes", "row_ragged", {"i": "3", "t": "c"}]),
         ('1,a\n2,"never\n3,c', [{"i": "1", "t": "a"}, "row_quotes", {"i": "3", "t": "c"}]),
         ('1,5" pipe\n2,"x"y\n3,c\n', [{"i": "1", "t": '5" pipe'}, "row_quotes", {"i": "3", "t": "c"}]),
         ("1\n2,b,c\n3,c\n", ["row_ragged", "row_ragged", {"i": "3", "t": "c"}]),
@@ -116,7 +122,7 @@ def test_a_bad_row_costs_itself(lines: str, found: list[Any]) -> None:
 
 def test_a_wrong_byte_is_named() -> None:
     """With its place, as it stands in the row; other rows are read."""
-    first, second = read_csv(io.BytesIO(b"t,u\ncaf\xe9,1\nok,2\n"), 0)
+    first, second = read_csv(io.BytesIO(b"t,u\ncaf\xe9,1\nok,2\n"), Reading(), 0)
     assert first.data is not None
     with pytest.raises(LineError, match="byte 4 is 0xe9"):
         values_of(first.data)
@@ -129,13 +135,47 @@ def test_a_field_of_ten_megabytes() -> None:
     assert cells(delimited([{"id": "1", "t": long}, {"id": "2", "t": "b"}]))[0]["t"] == long
 
 
+@pytest.mark.parametrize("block", [16, 64, 4096])
+def test_a_line_without_end_costs_itself(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    """Also where a quoted cell is open, and at the end of the file; what is too long is not held in memory."""
+    monkeypatch.setattr(cutting, "LINE_LIMIT", 5000)
+    monkeypatch.setattr(cutting, "_BLOCK", block)
+    long = "x" * 20_000
+    text = f'a,b\n1,2\n{long}\n3,4\n5,"q\n{long}\n6,7\n{long}'
+    found = [*read_csv(io.BytesIO(text.encode()), Reading(), 0)]
+    assert [(line.seq, line.data is None) for line in found] == [(n, n in {1, 4, 6}) for n in range(7)]
+    assert columns(line for line in found if line.data is not None) == [
+        {"a": "1", "b": "2"},
+        {"a": "3", "b": "4"},
+        "row_quotes",
+        {"a": "6", "b": "7"},
+    ]
+    with pytest.raises(InputError, match="the header row is longer than"):
+        cells(long.encode())
+
+
+def test_a_line_without_end_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a sparse file of gigabytes has one."""
+    monkeypatch.setattr(cutting, "LINE_LIMIT", 1 << 20)
+    blocks = chain([b"a,b\n"], (bytes(1 << 18) for _ in range(64)))
+    file = cast("BinaryIO", SimpleNamespace(read=lambda _: next(blocks, b"")))
+    tracemalloc.start()
+    try:
+        assert [line.data for line in read_csv(file, Reading(), 0)] == [None]
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("header", "error"),
     [
         (b"a,b,a\n1,2,3\n", "called 'a'"),
-        (b"", "empty"),
-        (b"a\0,b\n", "utf-16"),
-        (b"\xff\xfea\0", "utf-16"),
+        (b"a\0,\0b\0\n\0", "--encoding utf-16-le"),
+        (b"\xef\xbb\xbf\0a\0,\0b\0\n", "--encoding utf-16-be"),
+        (b"\xff\xfea\0", "--encoding utf-16$"),
+        ("a,b\n".encode("utf-32"), "--encoding utf-32$"),
+        (b"\0\0\xfe\xff\0\0\0a", "--encoding utf-32$"),
         (b'"a\n', "quote"),
     ],
 )
@@ -145,10 +185,54 @@ def test_a_header_that_is_none(header: bytes, error: str) -> None:
         cells(header)
 
 
+TITLES = [
+    ("a;b;;\n1;2;;\n;;;\n3;4;;\n;;;\n", [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]),
+    ("a,b\n1,2,\n3,4,,\n5,6,x\n", [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}, "row_ragged"]),
+    (",a,,b\n0,1,,2\n1,3,z,4\n", [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]),
+    ("a,note,b,note\n1,x,2,y\n", [{"a": "1", "b": "2"}]),
+    ("sep=;\r\na;b\r\n1,5;2\r\n", [{"a": "1,5", "b": "2"}]),
+    ('"sep=\t"\na\tb\n1\t2\n', [{"a": "1", "b": "2"}]),
+    ("a,b\r1,2\r3,4\r", [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]),
+    ("Reviews, 2026;;\nas of;May;\n;;\nid;a;b\n7;1;2\n", [{"id": "7", "a": "1", "b": "2"}]),
+    (",,\n\n,a,b\n,1,2\n", [{"a": "1", "b": "2"}]),
+    ("\ufeff\ufeffa,b\n1,2\n", [{"a": "1", "b": "2"}]),
+    ('"Rev""ws\nof May",\na,b\n1,2\n', [{"a": "1", "b": "2"}]),
+]
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 18])
+@pytest.mark.parametrize(("text", "found"), TITLES)
+def test_headers_as_spreadsheets_write_them(text: str, found: list[Any], step: int) -> None:
+    """Titles on top, columns without names, empty rows and columns at the ends, a name twice that nobody asks for."""
+
+    class Pieces(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            return super().read1(min(size or step, step))
+
+    notes: list[str] = []
+    reading = Reading(columns=("a", "b", "id", "custom_id"), note=notes.append)
+    assert columns(read_csv(Pieces(text.encode()), reading, 0)) == found
+    assert bool(notes) == text.lower().startswith(("reviews", '"rev'))
+
+
+def test_a_header_that_nobody_finds() -> None:
+    """Then it is the first row, and what is below it are rows: these say which column they lack."""
+    reading = Reading(columns=("text",))
+    found = columns(read_csv(io.BytesIO(b"x,y\n1,2\n3,4\n"), reading, 0))
+    assert found == [{"x": "1", "y": "2"}, {"x": "3", "y": "4"}]
+    long = b"x,y\n" + b"1,2\n" * 40 + b"text,y\n5,6\n"
+    assert len(columns(read_csv(io.BytesIO(long), reading, 0))) == 42
+    for told in (Reading(), reading):
+        with pytest.raises(InputError, match="two columns are called 'text'"):
+            list(read_csv(io.BytesIO(b"text,text\n1,2\n"), told, 0))
+
+
 def test_cells_without_a_template() -> None:
     """Parameters are JSON where they are, an empty cell is absent, and text is text whatever it looks like."""
     text = b'id,prompt,temperature,stop,seed,meta\n007,[1],0.5,"[""a""]",,"{""k"":1}"\n8,true,,END,3,plain\n'
-    first, second = (parse_job(line.data, line.seq, Defaults()) for line in read_csv(io.BytesIO(text), 0) if line.data)
+    first, second = (
+        parse_job(line.data, line.seq, Defaults()) for line in read_csv(io.BytesIO(text), Reading(), 0) if line.data
+    )
     assert (first.id, first.content, first.params, first.meta) == (
         "007",
         "[1]",
@@ -268,6 +352,35 @@ def test_a_sheet(tmp_path: Path) -> None:
     source.close()
     with pytest.raises(InputError, match="'Sheet1'"):
         read(f"{path}#none")
+
+
+def test_a_sheet_with_titles(tmp_path: Path) -> None:
+    """The header is where the columns are; remarks beside the table are none; empty rows keep their number."""
+    path, notes = tmp_path / "b.xlsx", list[str]()
+    # fmt: off
+    rows: list[list[Any]] = [
+        ["as of", None, "May"], [None] * 4, ["id", "t", None, "u"], [7, "x", "aside", 1, "!"], [None], [8, "y", None, 2]
+    ]
+    # fmt: on
+    write_sheet(path, [{"Reviews": row[0], **{" " * n: cell for n, cell in enumerate(row[1:], 1)}} for row in rows])
+    source = Source(str(path), None, Reading(note=notes.append, columns=("t", "u")))
+    lines = list(source.all_lines())
+    assert columns(lines) == [{"id": 7, "t": "x", "u": 1}, {"id": 8, "t": "y", "u": 2}]
+    assert [line.seq for line in lines] == [0, 2]
+    assert any("begins with 'id'" in note for note in notes)
+    source.close()
+
+
+def test_the_first_sheet_that_shows(tmp_path: Path) -> None:
+    """Hidden sheets are passed over unless they are named, and the others are told."""
+    path, notes = tmp_path / "b.xlsx", list[str]()
+    write_sheet(path, [{"t": "x"}], name="Data", hidden="Lists", visible="More")
+    source = Source(str(path), None, Reading(note=notes.append))
+    assert columns(source.all_lines()) == [{"t": "x"}]
+    assert "'Data' is loaded" in notes[0]
+    assert "…#More" in notes[0]
+    source.close()
+    assert read(f"{path}#Lists") == [{"t": "x"}]
 
 
 def test_a_database_is_read_only(tmp_path: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from batcher.failures import LineError, UsageError
+from batcher.inputs import expense, outgrowth
 from batcher.inputs.identity import canonical
 from batcher.inputs.templates import Template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROW: dict[str, Any] = {
     "text": "good",
@@ -143,3 +148,110 @@ def test_the_short_way_says_what_the_long_one_says(row: dict[str, Any]) -> None:
 def test_columns_are_known_again_in_any_order(row: dict[str, Any]) -> None:
     """The same columns give the same bytes, whatever their order and however large their numbers."""
     assert canonical(row) == canonical(dict(reversed(row.items())))
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{% for i in range(900) %}{% for j in range(900) %}x{% endfor %}{% endfor %}", "turns of its loops"),
+        ("{% for i in text.split() | map('upper') %}{% for j in range(900) %}x{% endfor %}{% endfor %}", "turns"),
+        ("{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}", "turns"),
+        ("{% set n = namespace(x=9) %}{% for i in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}", "too large"),
+        ("{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}", "more text"),
+        (
+            "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+            "more than 64 MiB",
+        ),
+        ("{% for i in range(700) %}{{ 'x' * 100000 }}{% endfor %}", "more than 64 MiB"),
+    ],
+)
+def test_a_template_that_would_not_end(template: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs its row, as any other mistake in it."""
+    monkeypatch.setattr(expense, "STEPS", 2000)
+    with pytest.raises(LineError, match=words) as caught:
+        Template(template, "--prompt").fill({"text": "a b " * 50})
+    assert caught.value.code == "template_failed"
+
+
+def test_a_template_may_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row counts anew, and what a loop knows of itself stays."""
+    monkeypatch.setattr(expense, "STEPS", 2000)
+    made = Template("{% for i in row.all %}{{ loop.index }}/{{ loop.length }} {% else %}none{% endfor %}", "--prompt")
+    for _ in range(3):
+        assert made.fill({"all": list(range(1500))}).endswith("1500/1500 ")
+    assert made.fill({"all": []}) == "none"
+
+
+LARGE = 100_000_000
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        *(f"'{{:{LARGE}}}'.format(1)", f"'{{:{{}}}}'.format(1, {LARGE})", f"'{{0:{{w}}}}'.format(1, w={LARGE})"),
+        *(f"'{{:.{LARGE}f}}'.format(1.5)", f"'{{x:{LARGE}}}'.format_map({{'x': 1}})", "('{0}' * 99).format(long)"),
+        *(f"'%{LARGE}s' % text", f"'%*s' % ({LARGE}, text)", f"'%.{LARGE}f' % 1.5", "('%s' * 99) % ((long,) * 99)"),
+        *(f"'%{LARGE}s' | format(text)", f"'%*s' | format({LARGE}, text)", f"'%(a){LARGE}d' | format(a=1)"),
+        *(f"text | center({LARGE})", f"text.center({LARGE})", f"text.ljust({LARGE})", f"text.rjust(width={LARGE})"),
+        *(f"text.zfill({LARGE})", f"'\\t'.expandtabs({LARGE})", "text.encode('idna')", f"[1] | slice({LARGE}) | list"),
+        *(
+            f"text | indent({LARGE})",
+            "lines | indent(90000)",
+            "lines | indent(long)",
+            f"[1] | batch({LARGE}, 1) | list",
+        ),
+        *("long.replace('x', long)", "long | replace('x', long)", "long.replace('', long)"),
+        *("long | join(long)", "long.join(long)", "many | join(long)", "many | map('string') | join(long)"),
+        *("long.translate({120: long})", "long | wordwrap(1, wrapstring=long)", "many | urlize(rel=long)"),
+        *("long * 99", "99 * long", "many * 999", "many + many", "[[long] * 9999] * 9999", "([long] * 99) ~ 1"),
+        *("[long] * 99", "([long] * 99) | string", "([long] * 99) | tojson"),
+        *(
+            f"many | tojson(indent={LARGE})",
+            "long | list",
+            "long | sort",
+            "long | unique | list",
+            "(long ~ long ~ long) | title",
+        ),
+        *("([many] * 99) | sum(start=[])", "'%s' | format([long] * 99)", "[9] | map('center', 100000000) | list"),
+    ],
+)
+def test_what_would_make_too_much_is_not_done(made: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call, filter or operator that makes much of little is refused before it begins."""
+    monkeypatch.setattr(expense, "LONGEST", 2_000_000)
+    monkeypatch.setattr(expense, "REPEATED", 1_000_000)
+    monkeypatch.setattr(expense, "MOST_SHIFTED", 10_000_000)
+    monkeypatch.setattr(expense, "STEPS", 90_000)
+    row = {"text": "a b " * 999, "long": "x" * 100_000, "lines": "a\n" * 9000, "many": [1] * 600_000}
+    with pytest.raises(LineError) as caught:
+        Template(f"{{{{ {made} }}}}", "--prompt").fill(row)
+    assert caught.value.code == "template_failed"
+    assert re.search("more text|a prompt can be|longer than|would take|turns of", str(caught.value)), caught.value
+
+
+def test_what_people_write_is_done() -> None:
+    """Numbers that are no widths, and texts of a megabyte, are as they were."""
+    row = {"text": "two words\n" * 100_000, "id": 202611301234567, "all": ["a", "b"]}
+    for made, length in [
+        ("'{}'.format(id)", 15),
+        ("'{:>20} 123456789012'.format(id)", 33),
+        ("'%d of 999999999999' % id", 31),
+        ("'%s' | format(id)", 15),
+        ("text | truncate(2000, true)", 2000),
+        ("text | replace('two', 'three') | length", 7),
+        ("text | indent(4) | length", 7),
+        ("text | wordwrap(79) | length", 6),
+        ("text.split() | length", 6),
+        ("text | title | length", 7),
+        ("all | map('upper') | join(', ')", 4),
+        ("'-' * 80", 80),
+        ("all ~ all", 20),
+    ]:
+        assert len(Template(f"{{{{ {made} }}}}", "--prompt").fill(row)) == length, made
+
+
+@pytest.mark.parametrize("name", ["center", "ljust", "rjust", "zfill", "batch", "slice"])
+@pytest.mark.parametrize("measures", [outgrowth.FILTERS, outgrowth.METHODS], ids=["filters", "methods"])
+def test_a_width_is_known_before_it_is_made(name: str, measures: dict[str, Callable[[outgrowth.Given], int]]) -> None:
+    """By its place and by its name."""
+    assert measures[name](outgrowth.Given("x", (LARGE,), {})) == LARGE
+    assert measures[name](outgrowth.Given("x", (), {"width": LARGE})) == LARGE

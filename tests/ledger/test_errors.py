@@ -109,6 +109,10 @@ FOREIGN = {
     "no line end": b"buy milk",
     "a number": b"7\n",
     "not UTF-8": b"caf\xe9\n",
+    "notes in UTF-16": "buy milk\n{and bread}\n".encode("utf-16"),
+    "notes in UTF-16 without a mark": "buy milk\n{and bread}\n".encode("utf-16-be"),
+    "a picture": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06",
+    "a database": b"SQLite format 3\0\x10\0\x01\x01\0" + b"\0" * 50,
 }
 
 
@@ -133,9 +137,19 @@ def test_a_file_with_anything_else_in_it_is_left_alone(
         failure("a") + b"\xef\xbb\xbf" + failure("b"),
         failure("a")[:9] + b"\n" + failure("a"),
         failure("a") + b"\0" * 50 + b"\n",
+        failure("a") + failure("c")[:20] + b"\0" * 50 + failure("d")[30:],
+        failure("a") + b"\0" * 50 + failure("d")[30:],
         failure("a") + b"\n" + failure("a").replace(b"\n", b"\r\n"),
     ],
-    ids=["mark", "mark in the middle", "torn line", "zeros", "blank line and others' line ends"],
+    ids=[
+        "mark",
+        "mark in the middle",
+        "torn line",
+        "zeros",
+        "zeros within",
+        "zeros before",
+        "blank line and others' line ends",
+    ],
 )
 def test_what_editors_and_crashes_leave_is_no_foreign_line(path: Path, content: bytes) -> None:
     """Such lines are read, or go at the end; no byte order mark stays behind."""

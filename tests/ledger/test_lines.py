@@ -43,10 +43,10 @@ def full() -> Result:
         usage=Usage(31, 5, 2, 8), server=ServerTimes(0.0, 0.05, 2.6, 2.7), served_model="m:latest", flags=["truncated"]
     )
     first = completion.first
-    first.thoughts.append("Hm.")
-    first.tool_calls.append({"id": "c1", "function": {"index": 0, "name": "f", "arguments": {"a": 1}}})
-    first.logprobs.append({"token": "Hel", "logprob": -0.1})
-    first.refusals.append("No.")
+    first.thoughts = ["Hm."]
+    first.tool_calls = [{"id": "c1", "function": {"index": 0, "name": "f", "arguments": {"a": 1}}}]
+    first.logprobs = [{"token": "Hel", "logprob": -0.1}]
+    first.refusals = ["No."]
     completion.choices[1] = Choice(texts=["Hi"], finish_reason="length")
     timing = Timing(
         started_at=1700000000.1234, started=10.0, finished=12.9, waited=0.25, arrivals=[10.2, 10.3, 10.6, 12.2]

@@ -66,6 +66,15 @@ def test_cut_and_written_on_at_every_byte(path: Path) -> None:
         assert left == B[:size] + C
 
 
+@pytest.mark.parametrize("others", [b'{"id":null}\n', b'{"id":"a","prompt":"hello"}\n', b"{}\n"])
+def test_cut_and_added_to_by_others(path: Path, others: bytes) -> None:
+    """What somebody appended to a torn line is no result, though the whole begins and ends like one."""
+    for size in range(1, len(B) - 1, 9):
+        torn = B[:size] + others
+        for more in (others, C[:20] + b"\n"):
+            assert mended(path, A + C + torn + more) == (A + C, torn + more)
+
+
 @pytest.mark.parametrize(
     ("content", "kept", "left"),
     [
@@ -85,6 +94,7 @@ def test_cut_and_written_on_at_every_byte(path: Path) -> None:
         (A + B + B[:-1], A + B, B[:-1] + b"\n"),
         (A[:12], b"", A[:12] + b"\n"),
         (A + B[:60] + b"}\n", A, B[:60] + b"}\n"),
+        (b"\0" * 48 + A[48:60] + b"\0" * 2, b"", b"\0" * 48 + A[48:60] + b"\0" * 2 + b"\n"),
     ],
     ids=[
         "zeros at the end",
@@ -103,6 +113,7 @@ def test_cut_and_written_on_at_every_byte(path: Path) -> None:
         "repeated without line end",
         "torn first line",
         "last line that only looks whole",
+        "pages lost, the last one short",
     ],
 )
 def test_damage(path: Path, content: bytes, kept: bytes, left: bytes) -> None:
@@ -182,7 +193,16 @@ def test_a_mark_costs_no_seal(path: Path) -> None:
     assert ids(path) == ["a", "b"]
 
 
-@pytest.mark.parametrize("content", [b"name,prompt\n1,hello\n", b'{"prompt":"hello"}\n', b"notes, no line end", b"\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"name,prompt\n1,hello\n",
+        b'{"prompt":"hello"}\n',
+        b"notes, no line end",
+        b"\n",
+        *('{"prompt":"hello"}\n{"prompt":"you"}\n'.encode(code) for code in ("utf-16", "utf-16-le", "utf-16-be")),
+    ],
+)
 def test_file_of_something_else(path: Path, content: bytes) -> None:
     """A file without one result is not ours to mend: it is refused and stays as it is."""
     path.write_bytes(content)

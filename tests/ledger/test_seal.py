@@ -138,7 +138,7 @@ class Desk:
             return parse_job(data, seq, defaults, ids)
 
         own = Defaults(model=defaults.model, files_root=self.input.parent)
-        return Intake(parse, own, ledger.done, refused.append, **settings)
+        return Intake(parse, own, finished=ledger.done, reject=refused.append, **settings)
 
     def _compare(self, intake: Intake, source: Source, ledger: Ledger) -> None:
         asked = state.parameters(intake.defaults)
@@ -500,7 +500,7 @@ def test_others_have_their_turn(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> 
     desk.run(8)
     source, turns = Source(str(desk.input), FORMATS["jsonl"]), list[int]()
     with Ledger.open(desk.results, fingerprint=source.fingerprint) as ledger:
-        intake = Intake(parse_job, MODEL, ledger.done, print, rest=lambda: turns.append(1))
+        intake = Intake(parse_job, MODEL, finished=ledger.done, reject=print, rest=lambda: turns.append(1))
         compare(intake, source, ledger, print, before={}, parameters=state.parameters(MODEL))
         assert [job and job.seq for job in intake.jobs(source.lines())] == [None, None, 8, 9]
     source.close()

@@ -10,7 +10,8 @@ from support.resultfiles import Files, failure, result
 
 from batcher.inputs.identity import derived_id
 from batcher.inputs.recipe import Recipe
-from batcher.inputs.selection import Selection, Shard
+from batcher.inputs.selection import Selection
+from batcher.inputs.shard import Shard
 from batcher.outputs import joining
 from batcher.outputs.places import Places
 

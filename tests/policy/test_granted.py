@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,6 +115,20 @@ def test_a_mood_is_no_rate(share: float, least: float, limit: str) -> None:
     assert meeting.limit.allowed >= (8 if limit == "8" else 32)
 
 
+@pytest.mark.parametrize("limit", ["auto", "8"])
+def test_none_is_learnt_from_dice(limit: str) -> None:
+    """Three in ten, 2,000 short answers, with `Retry-After: 1`: as fast as where refusals never speak of a rate."""
+    short = Traffic(first_s=0.018, token_s=1e-5, jobs=2_000)
+    for seed in range(3):
+        took = []
+        for code in ("rate_limited", "busy"):
+            server, pacing = ByLot(0.3, random.Random(seed)), Pacing()
+            meeting = Scheduled(server, LIMITS[limit](), pacing, replace(short, code=code), seed).run(100.0)
+            assert rate_of(pacing) == math.inf
+            took.append(meeting.done_at)
+        assert took[0] <= 1.2 * took[1]
+
+
 @pytest.mark.parametrize("each", [1_000, 100, 5])
 def test_jobs_that_are_always_refused_are_no_rate(each: int) -> None:
     """Retries do not vote: one job that is refused each time slows down nobody."""
@@ -186,4 +202,38 @@ def test_what_was_on_its_way_at_a_mark_and_refused_later_was_not_granted() -> No
     granted = Granted(0.0)
     granted.granted(5.0, 110, 5.1)
     ask(granted, 60, 5.2, 50, 1.0)
-    assert granted._since(granted._marks[-1], 60.0, 410, 65.1, 65.1)[0] == pytest.approx(300 / 60)
+    assert granted.grants.since_mark(granted.grants.marks[-1], 60.0, 410, 65.1, 65.1)[0] == pytest.approx(300 / 60)
+
+
+def played(fates: str, rate: float = math.inf) -> list[float]:
+    """What is known of the rate after each of ten calls a second: granted (.), refused (x), so sent again (o, X)."""
+    granted, rates = Granted(0.0), []
+    granted.rate = rate
+    for number, fate in enumerate(fates, 1):
+        sent = number / 10
+        if fate in ".o":
+            granted.granted(sent, number, sent + 0.05, is_again=fate == "o")
+        else:
+            refused = Sent(sent, number, is_retry=fate == "X")
+            granted.refused(refused, number, sent + 0.05, sent + 0.05, words="")
+        rates.append(granted.rate)
+    return rates
+
+
+def test_what_is_refused_by_turns_is_a_rate_once_some_of_it_is_granted() -> None:
+    """Else it may be about those calls: as many jobs that are refused each time, and were not asked again yet."""
+    assert min(played("......xx" * 30)) == math.inf
+    assert min(played("......xx" * 15 + "o.....xx" * 15)) < math.inf
+
+
+def test_a_rate_is_dropped_when_only_what_was_refused_is_refused_again() -> None:
+    """Also where no other call is refused any more."""
+    assert played(".......X" * 30, rate=10.0)[-1] == math.inf
+
+
+@pytest.mark.parametrize(("share", "is_learnt"), [(0.5, False), (0.75, True)])
+def test_nobody_refuses_three_of_four_by_lot(share: float, is_learnt: bool) -> None:  # noqa: FBT001 - a table
+    """As a bucket does that is asked for far too much: so that is taken for a rate, however mixed."""
+    dice = random.Random(3)
+    fates = "".join("x" if dice.random() < share else dice.choice(".o") for _ in range(160))
+    assert (min(played(fates)) < math.inf) is is_learnt

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.virtualrun import (
+    BAD,
     CRASH,
     HOSTED,
+    LATE,
     NATIVE,
     NATIVE_TOO,
     NO_KEY,
@@ -29,6 +31,7 @@ from support.virtualworld import Box, World
 
 from batcher.failures import Exit
 from batcher.policy.judge import Verdict
+from batcher.policy.lane import REST
 from batcher.policy.pace.pacing import Pacing
 from batcher.policy.scheduler import Done, Send, Wait
 
@@ -296,6 +299,73 @@ def test_a_model_is_loaded_by_one_call_before_the_others() -> None:
     assert Run.of(calls(20), HOSTED, limit=4).fill() == 4
 
 
+def loading(run: Run, failure: Failure | None = None, after: float = 0.1) -> bool:
+    """Send a call, let it end so, and say whether it told how long its model is to stay."""
+    one = run.send_when_due()
+    told = one.loads
+    run.end(one, failure, after)
+    return told
+
+
+def test_how_long_a_model_stays_is_said_when_it_may_have_to_be_loaded() -> None:
+    """With the first call of a group, until one has an answer, and after a rest; never with one beside it."""
+    run = Run.of([call(n, model="b" if n >= 12 else "a") for n in range(16)], NATIVE, limit=2)
+    assert loading(run, BAD)  # a mistake of the job's: nothing was loaded
+    assert [loading(run) for _ in range(3)] == [True, False, False]
+    run.now += REST
+    first = run.send()
+    assert run.send().loads is False
+    assert first.loads
+    run.end(first)
+    run.now += REST
+    assert not run.send().loads  # something is in flight
+    for one in list(run.lane.in_flight):
+        run.end(one)
+    assert [loading(run) for _ in range(5)] == [False] * 5
+    assert [loading(run) for _ in range(2)] == [True, False]  # the other model
+
+
+def test_a_call_that_told_it_once_does_not_tell_it_again() -> None:
+    """A retry is said anew: without it, unless it is one that may load the model."""
+    run = Run.of(calls(3), NATIVE, limit=1)
+    first = run.send()
+    run.end(first, LATE, 0.1)
+    assert not loading(run)
+    assert run.send_when_due() is first
+    assert not first.loads
+
+
+def test_a_retry_beside_another_call_tells_nothing() -> None:
+    """Though it did when it was sent first, and there was a rest since."""
+    run = Run.of(calls(3), NATIVE, limit=2)
+    first = run.send()
+    run.end(first, LATE, 0.1)
+    run.scheduler.answering(run.send(), run.now)
+    run.now += REST
+    assert run.send() is first
+    assert not first.loads
+
+
+def test_a_server_that_broke_down_is_told_again() -> None:
+    """It died under all that were in flight."""
+    run = Run.of(calls(6), NATIVE, limit=2)
+    assert loading(run)
+    assert run.fill() == 2
+    for one in list(run.lane.in_flight):
+        run.end(one, CRASH)
+    assert loading(run)
+
+
+def test_a_server_that_was_away_is_told_again() -> None:
+    """It may have started anew."""
+    run = Run.of(calls(6), NATIVE, limit=1)
+    assert [loading(run) for _ in range(2)] == [True, False]
+    assert not loading(run, REFUSED)
+    assert [loading(run) for _ in range(2)] == [True, False]
+    hosted = Run.of(calls(2), HOSTED, limit=1)
+    assert not loading(hosted)
+
+
 def test_a_model_whose_allowance_is_used_lets_others_pass() -> None:
     """Hosted: calls of another model go while one waits for its minute; with one model nothing is read ahead."""
     work = [call(n, model="b" if n == 3 else "a") for n in range(6)]
@@ -364,3 +434,16 @@ def test_a_stretch_ends_where_nothing_has_arrived_yet() -> None:
     assert run.send().jobs[0].seq == 1
     run.end(run.sent[-1])
     assert run.scheduler.next(run.now) == Done()
+
+
+def test_what_is_kept_back_for_a_rate_says_until_when() -> None:
+    """Who watches the run tells of it."""
+    run = Run.of(calls(200), limit=64, rpm=60.0)
+    assert run.lane.paced_until == -math.inf
+    sent = run.fill()
+    assert 0 < sent < 64
+    assert run.lane.paced_until == run.waits() > run.now
+    run.now = run.waits()
+    before = run.lane.paced_until
+    assert run.fill()
+    assert run.lane.paced_until > before

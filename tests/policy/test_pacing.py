@@ -90,7 +90,7 @@ def test_tokens_are_a_debt() -> None:
         (ended(), 1, 356),
         (ended(AWAY), 0, 0),
         (ended(SHORT), 0, 0),
-        (ended(REFUSED), 1, 0),
+        (ended(REFUSED), 1, 356),
         (ended(BUSY), 1, 0),
         (ended(SICK), 1, 0),
         (ended(CUT), 1, 356),
@@ -98,7 +98,10 @@ def test_tokens_are_a_debt() -> None:
     ],
 )
 def test_what_a_call_is_charged_in_the_end(attempt: Attempt, requests: float, tokens: float) -> None:
-    """Usage where there is one, nothing for what never left, a request for what was refused, else the estimate."""
+    """Usage where there is one, nothing for what never left, a request for what was refused, else the estimate.
+
+    What the rate refused is charged as estimated: it was asked for, and was not there.
+    """
     pacing = Pacing(rpm=600, tpm=6000)
     one = call()
     pacing.take(one, 0.0)

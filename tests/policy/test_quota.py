@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.virtualrun import ODD, SICK, Run, call, calls, throttle
+from support.virtualrun import ODD, REFUSED, SICK, Run, call, calls, throttle
 
-from batcher.policy.quota import RETRY, SIZE, THROTTLED, TRICKLE, RetryQuota
+from batcher.policy.quota import RETRY, SIZE, SUCCESS, THROTTLED, TRICKLE, RetryQuota
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,3 +91,15 @@ def test_a_throttle_costs_less_and_a_server_that_is_away_nothing() -> None:
     run.end(first, throttle(1.0))
     assert run.send_when_due() is first
     assert run.scheduler.quota.left == SIZE
+
+
+def test_a_retry_that_failed_gets_nothing_back_when_the_next_one_cost_nothing() -> None:
+    """It is sent again for nothing, as nobody was there, and succeeds: that earns as much as any success."""
+    run = Run.of(calls(1))
+    run.scheduler.quota.left = SIZE / 2
+    run.end(run.send(), SICK)
+    run.end(run.send_when_due(), REFUSED)
+    one = run.send_when_due()
+    before = run.scheduler.quota.left
+    run.end(one)
+    assert run.scheduler.quota.left == before + SUCCESS

@@ -257,6 +257,16 @@ def test_while_there_is_no_room_for_results_nothing_is_sent() -> None:
     assert run.is_done()
 
 
+def test_what_this_machine_lacked_is_forgotten_with_the_next_success() -> None:
+    """Patience is for one time of want, and not for all of a night's together."""
+    run = Run.of(calls(4), patience=10.0)
+    run.end(run.send(), NO_SOCKETS)
+    run.end(run.send_when_due())
+    run.now += 20.0
+    assert run.end(run.send_when_due(), NO_SOCKETS) is Verdict.PARKED
+    assert not run.scheduler.stopped
+
+
 def test_a_call_that_asks_on_keeps_its_slot() -> None:
     """Each answer counts as one, none as a retry; when it has ended nothing of it is left."""
     run = Run.of(calls(3), limit=1)

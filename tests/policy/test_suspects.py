@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from support.virtualrun import CRASH, NATIVE, ODD, Run, call, calls
+from support.virtualrun import CRASH, CUT, HUNG_UP, NATIVE, ODD, REFUSED, Run, call, calls
 
-from batcher.policy.suspects import AT_ONCE, Suspects
+from batcher.policy.breakdown import AT_ONCE, Breakdown
+from batcher.policy.suspects import Suspects
 
 
 @pytest.mark.parametrize(("without", "needed"), [(0, 3), (1, 3), (2, 4), (4, 5), (20, 8)])
@@ -48,6 +49,73 @@ def test_a_breakdown_is_told_by_those_with_nothing_against_them(
     assert later is not known
 
 
+def test_a_breakdown_that_most_have_survived_is_over() -> None:
+    """Who breaks off then does so for another reason, and pays for nothing yet."""
+    suspects, members = Suspects(), calls(5)
+    first = suspects.broke_down(members[0], members[1:], None, 0.0)
+    for one in members[:3]:
+        first.lands(one, is_answered=one is not members[0])
+    assert not first.is_witnessed
+    assert first.takes(members[4], 0.1)
+    first.lands(members[3], is_answered=True)
+    assert first.is_witnessed
+    assert suspects.broke_down(members[4], [], first, 0.1) is not first
+
+
+@pytest.mark.parametrize(
+    ("fates", "pays"),
+    [
+        ("x", False),  # nobody beside it: nobody can tell
+        ("xs", True),
+        ("xss", True),
+        ("xsss", True),
+        ("xs..", False),  # the others may still break off
+        ("xss.", True),
+        ("xsx", False),
+        ("xssx", False),  # most had survived: it breaks off by itself, with nobody left beside it
+        ("xsxx", False),
+        ("xxs", False),
+        ("xfs", False),
+        ("xff", False),
+        ("xg", False),
+        ("xgs", True),  # what failed before tells nothing
+        ("xggs", True),
+        ("xggg", False),
+    ],
+)
+def test_who_breaks_off_pays_when_most_of_the_others_are_served(fates: str, pays: bool) -> None:  # noqa: FBT001 - a column of the table
+    """x breaks off, s is served, f is hung up on for the first time, g fails as it did before, . is in flight still."""
+    suspects, members = Suspects(), calls(len(fates))
+    for one, fate in zip(members, fates, strict=True):
+        one.counted = fate == "g"
+    known: Breakdown | None = None
+    for number, (one, fate) in enumerate(zip(members, fates, strict=True)):
+        if fate in "xfg":
+            known = suspects.broke_down(one, members[number + 1 :], known, 0.0, is_free=fate == "f")
+        if known is not None and fate != ".":
+            known.lands(one, is_answered=fate == "s")
+    assert known is not None
+    assert known.is_witnessed == pays
+
+
+@pytest.mark.parametrize(
+    ("hung_up", "broken", "is_collective"), [(4, 0, False), (3, 1, True), (1, 3, True), (1, 1, False), (0, 4, True)]
+)
+def test_who_is_hung_up_on_for_the_first_time_belongs_to_a_breakdown_and_makes_none(
+    hung_up: int,
+    broken: int,
+    is_collective: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    """Servers close connections that they keep; one that dies does so with those that it has said nothing on."""
+    suspects, members = Suspects(), calls(4)
+    known = None
+    for number, one in enumerate(members[: hung_up + broken]):
+        others = [each for each in members if each is not one]
+        known = suspects.broke_down(one, others, known, 0.0, is_free=number < hung_up)
+    assert known is not None
+    assert known.is_collective is is_collective
+
+
 def test_a_model_is_loaded_anew_after_the_server_was_away() -> None:
     """Where the probe shows that somebody is there, and not that the model is, one call goes before the others."""
     run = Run.of(calls(60), NATIVE, limit=16)
@@ -59,3 +127,27 @@ def test_a_model_is_loaded_anew_after_the_server_was_away() -> None:
     assert not run.lane.breaker.is_down
     run.now += 10.0
     assert run.fill() == 1
+
+
+def test_a_model_is_loaded_anew_after_nobody_was_there() -> None:
+    """Who answers after connections were refused may have been started anew, and has nothing loaded."""
+    run = Run.of(calls(60), NATIVE, limit=16)
+    run.end(run.send())
+    run.end(run.send(), REFUSED)
+    assert run.lane.breaker.is_down
+    run.end(run.send_when_due(), ODD)
+    assert not run.lane.breaker.is_down
+    run.now += 10.0
+    assert run.fill() == 1
+
+
+def test_who_is_hung_up_on_as_others_break_off_was_there_as_well() -> None:
+    """Three have had nothing yet, the fourth was in the middle: the server broke down under all, and none pays."""
+    run = Run.of(calls(4), limit=4, retries=0)
+    flying = [run.send() for _ in range(4)]
+    for one in flying[:3]:
+        run.end(one, HUNG_UP)
+    assert not run.lane.breaker.is_down
+    run.end(flying[3], CUT)
+    assert run.lane.breaker.is_down
+    assert not any(one.counted for one in flying)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -56,10 +57,11 @@ def small() -> LocalServer:
     return LocalServer(slots=1, context=256)
 
 
-async def post(url: str, body: dict[str, Any] | None = None) -> Any:
-    """The JSON that a GET, or a POST of `body`, of `url` answers."""
+async def post(server: LocalServer, path: str, body: dict[str, Any] | None = None, key: str | None = None) -> Any:
+    """The JSON that a GET, or a POST of `body`, answers; with the server's own key if no other is given."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key or server.key.reveal()}"}
+    request = urllib.request.Request(server.url + path, data, headers)
 
     def call() -> Any:
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:
@@ -105,12 +107,12 @@ def test_it_serves_the_model_under_its_name() -> None:
 
     async def main() -> None:
         async with small() as server:
-            models = await post(f"{server.url}/models")
+            models = await post(server, "/models")
             assert [model["id"] for model in models["data"]] == [server.model_name] == [default_model().stem]
             ask = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
-            chat = await post(f"{server.url}/chat/completions", ask)
+            chat = await post(server, "/chat/completions", ask)
             assert chat["choices"][0]["message"]["content"]
-            vectors = await post(f"{server.url}/embeddings", {"input": ["one", "two"]})
+            vectors = await post(server, "/embeddings", {"input": ["one", "two"]})
             assert [len(each["embedding"]) for each in vectors["data"]] == [576, 576]
 
     anyio.run(main)
@@ -121,7 +123,7 @@ def test_an_input_as_long_as_a_slot_can_be_embedded() -> None:
 
     async def main() -> None:
         async with LocalServer(slots=1, context=1024) as server:
-            answer = await post(f"{server.url}/embeddings", {"input": ["word " * 560]})
+            answer = await post(server, "/embeddings", {"input": ["word " * 560]})
             assert answer["usage"]["prompt_tokens"] > 512
 
     anyio.run(main)
@@ -155,6 +157,67 @@ def test_no_other_child_inherits_the_lifeline() -> None:
             assert inheritable() == before
 
     anyio.run(main)
+
+
+WORK = (
+    "/chat/completions",
+    "/completions",
+    "/responses",
+    "/embeddings",
+    "/../completion",
+    "/../tokenize",
+    "/../infill",
+)
+SHOWN = ("/models", "/../models", "/../slots", "/../slots?fail_on_no_slot=1", "/../props", "/../metrics", "/../nowhere")
+
+
+async def status(server: LocalServer, path: str, headers: dict[str, str]) -> int:
+    """The status of the answer to somebody with these headers; what it says is closed unread."""
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "prompt": "Hi", "input": "Hi", "max_tokens": 1}
+    url = server.url.removesuffix("/v1") + path.removeprefix("/..") if path.startswith("/..") else server.url + path
+    data = json.dumps(asked).encode() if path in WORK else None
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+
+    def call() -> int:
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+
+    return await anyio.to_thread.run_sync(call)
+
+
+def test_it_answers_nobody_else() -> None:
+    """Who does not know the key gets 401 wherever there is work or anything to see, and nobody sees prompts."""
+
+    async def main() -> None:
+        async with small() as server:
+            key = server.key.reveal()
+            for wrong in ("", "x", key[:-1], f"{key}x", key.swapcase()):
+                for header in ({}, {"Authorization": f"Bearer {wrong}"}, {"X-Api-Key": wrong}):
+                    for path in (*WORK, *SHOWN):
+                        assert await status(server, path, header) == 401, (path, header)
+            right = {"Authorization": f"Bearer {key}"}
+            assert [await status(server, path, right) for path in ("/models", "/completions")] == [200, 200]
+            assert [await status(server, path, right) for path in ("/../slots", "/../metrics")] == [501, 501]
+
+    anyio.run(main)
+
+
+def test_its_key_is_its_own_and_stands_nowhere() -> None:
+    """Each has another one, which is neither among the arguments nor in the environment, nor shown by chance."""
+
+    async def main() -> None:
+        async with small() as server:
+            shown = await anyio.run_process(["ps", "eww", "-o", "command=", "-p", str(server.pid)])
+            assert b"batcher.servers.local" in shown.stdout
+            assert server.key.reveal().encode() not in shown.stdout
+            assert server.key.reveal() not in f"{server.key!r} {server.key}"
+
+    anyio.run(main)
+    assert len({small().key.reveal() for _ in range(3)}) == 3
 
 
 @pytest.mark.parametrize("ending", ["normal", "exception", "cancel", "cancel while loading"])
@@ -234,6 +297,8 @@ def test_it_dies_with_its_lifeline() -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None
+        child.stdin.write(b"key of this run\n")
+        child.stdin.flush()
         address = os.read(child.stdout.fileno(), 4096).decode()
         child.stdin.close()
         assert child.wait(PATIENCE) == 0

@@ -8,11 +8,13 @@ import pytest
 
 from batcher.model import Completion, Result, Timing, Usage
 from batcher.running.estimate import Estimate, Spread
+from batcher.view.prices import Price, Prices
 
 
-def result(seconds: float, prompt: int = 10, completion: int = 5) -> Result:
+def result(seconds: float, prompt: int = 10, completion: int = 5, model: str | None = None) -> Result:
     usage = Usage(prompt_tokens=prompt, completion_tokens=completion)
-    return Result(id="a", seq=0, completion=Completion(usage=usage), timing=Timing(started=0.0, finished=seconds))
+    timing = Timing(started=0.0, finished=seconds)
+    return Result(id="a", seq=0, model=model, completion=Completion(usage=usage), timing=timing)
 
 
 def test_the_mean_of_all_lies_between_the_bounds() -> None:
@@ -60,3 +62,33 @@ def test_nothing_or_one_row_says_little(added: int) -> None:
         estimate.add(result(1.0))
     words = estimate.words(100, 1.0, 1)
     assert ("50.0 s" in words or "50 s" in words) if added else "nothing can be said" in words
+
+
+@pytest.mark.parametrize(
+    ("priced", "unpriced", "words"),
+    [
+        (10, 0, "cost 0.045,"),
+        (0, 10, "cost unknown: no price for the tokens of dear"),
+        (6, 4, "cost 0.027 and that of 4 in 10 rows, whose price is not known: dear"),
+    ],
+)
+def test_money_is_told_by_prices(priced: int, unpriced: int, words: str) -> None:
+    """Of the share of rows whose price is known; the others are named."""
+    estimate = Estimate(prices=Prices({"cheap": Price(prompt=1.0, completion=0.5)}))
+    for model, times in (("cheap", priced), ("dear", unpriced)):
+        for _ in range(times):
+            estimate.add(result(1.0, model=model))
+    assert words.rstrip(",") in estimate.words(3600, 10.0, 1)
+
+
+def test_money_of_packs_and_of_what_tells_no_tokens() -> None:
+    """The tokens of a pack stand on its first row and are those of all; without any there is no price."""
+    estimate = Estimate(prices=Prices(rest=Price(prompt=1000.0)))
+    for place in range(4):
+        packed = Result(id="a", seq=0, completion=Completion(), timing=Timing(started=0.0, finished=1.0))
+        packed.pack, packed.pack_usage = (place, 4), Usage(prompt_tokens=8) if not place else None
+        estimate.add(packed)
+    assert estimate.cost.mean == pytest.approx(0.002)
+    silent = Estimate(prices=Prices(rest=Price(prompt=1.0)))
+    silent.add(Result(id="a", seq=0, completion=Completion(), timing=Timing(started=0.0, finished=1.0)))
+    assert "cost unknown: no price for the tokens of a model without a name" in silent.words(5, 1.0, 1)

@@ -62,7 +62,7 @@ def test_intake(text: str, *, checked: bool) -> None:
     def read() -> None:
         done = DoneIds()
         done.add("an earlier result", None)
-        intake = Intake(parse_job, Defaults(model="m"), done, refused)
+        intake = Intake(parse_job, Defaults(model="m"), finished=done, reject=refused)
         if checked:
             intake.check(lines())
         for _ in intake.jobs(lines()):

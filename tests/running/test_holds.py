@@ -131,3 +131,21 @@ def test_a_server_that_refuses_is_left_out() -> None:
     watch.lanes[1].refuses(_call(), FORBIDDEN)
     assert watch.look(1.0) == [f"going on without {B}: no such key"]
     assert watch.look(2.0) == []
+
+
+def test_a_wait_for_an_allowance_is_told_once() -> None:
+    """Only if nothing is in flight meanwhile, and again only if it is twice as long: it is as often as limits are."""
+    watch = Watch(A)
+    [lane] = watch.lanes
+    assert watch.look(0.0) == []
+    lane.paced_until = 4.0
+    assert watch.look(1.0) == []
+    lane.paced_until = 30.0
+    one = _call()
+    lane.in_flight[one] = 1.0
+    assert watch.look(2.0) == []
+    del lane.in_flight[one]
+    assert watch.look(3.0) == [f"keeping to the rate limit of {A}: the next request goes in 27 s"]
+    assert watch.look(4.0) == []
+    lane.paced_until = 90.0
+    assert watch.look(35.0) == [f"keeping to the rate limit of {A}: the next request goes in 55 s"]

@@ -7,7 +7,7 @@ import json
 import os
 import resource
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 import pytest
@@ -212,7 +212,7 @@ def test_where_results_cannot_go(desk: Desk, sim: Simulator, output: str, code: 
 
 @pytest.mark.parametrize(("durability", "nth"), [("each", 1), ("each", 5), ("batch", 2)])
 def test_a_failed_sync_stops_the_sending(
-    desk: Desk, sim: Simulator, monkeypatch: pytest.MonkeyPatch, durability: str, nth: int
+    desk: Desk, sim: Simulator, monkeypatch: pytest.MonkeyPatch, durability: Literal["batch", "each"], nth: int
 ) -> None:
     """After a sync that failed nothing is sent any more; the next run writes what is there anew and does the rest."""
     everyone = names(60)

@@ -53,7 +53,7 @@ class Desk:
         """The ids that a run would send."""
         source = Source(str(self.input), FORMATS["jsonl"])
         try:
-            intake = Intake(parse_job, defaults, ledger.done, print, **settings)
+            intake = Intake(parse_job, defaults, finished=ledger.done, reject=print, **settings)
             before, after = state.parameters(OLD), state.parameters(defaults)
             compare(intake, source, ledger, self.notes.append, before=before, parameters=after)
             return [job.id for job in intake.jobs(source.lines()) if job is not None]

@@ -13,8 +13,8 @@ import pytest
 from support.commandline import Desk, names, prompts
 from support.result_lines import entry
 
-from batcher.inputs.opening import UnfitError, check_own, open_regular, read_small
 from batcher.ledger import names as naming
+from batcher.opening import UnfitError, check_own, open_regular, read_small
 from batcher.simulator import Simulator, simulator_thread
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def test_a_name_that_becomes_a_link_between_check_and_use(tmp_path: Path) -> Non
 
 def test_a_small_file_is_read_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state file of gigabytes is not read into memory."""
-    monkeypatch.setattr("batcher.inputs.opening.SMALL", 10)
+    monkeypatch.setattr("batcher.opening.SMALL", 10)
     path = tmp_path / "x.state.json"
     path.write_bytes(b"x" * 10)
     assert read_small(path) == b"x" * 10

@@ -67,11 +67,17 @@ def table(rows: Rows) -> pa.Table:
     return pa.table({name: [row.get(name) for row in rows] for name in names})
 
 
-def write_sheet(path: Path, rows: Rows, name: str = "Sheet1") -> None:
-    """An Excel workbook with one sheet, by hand (ECMA-376, part 1, 18.3)."""
+def write_sheet(path: Path, rows: Rows, name: str = "Sheet1", hidden: str = "", visible: str = "") -> None:
+    """An Excel workbook with one sheet, by hand (ECMA-376, part 1, 18.3); others that are named show the same one."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines: list[list[Any]] = [[*names], *([row.get(name) for name in names] for row in rows)]
     cells = "".join(f"<row>{''.join(map(_sheet_cell, line))}</row>" for line in lines)
+    shown = [("hidden", hidden), ("visible", name), ("visible", visible)]
+    sheets = "".join(
+        f'<sheet name="{escape(one)}" sheetId="{number}" state="{state}" r:id="r1"/>'
+        for number, (state, one) in enumerate(shown, 1)
+        if one
+    )
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006"
@@ -87,8 +93,7 @@ def write_sheet(path: Path, rows: Rows, name: str = "Sheet1") -> None:
         )
         book.writestr(
             "xl/workbook.xml",
-            f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="{escape(name)}" sheetId="1" r:id="r1"/>'
-            "</sheets></workbook>",
+            f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>{sheets}</sheets></workbook>',
         )
         book.writestr(
             "xl/_rels/workbook.xml.rels",

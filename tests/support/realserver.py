@@ -68,7 +68,7 @@ def _serve(template: str) -> None:
     import xllamacpp
     from support import record_wire
 
-    settings = parameters(default_model(), SLOTS, CONTEXT)  # the embedded server's own
+    settings = parameters(default_model(), SLOTS, CONTEXT, None)  # the embedded server's own
     settings.chat_template = getattr(record_wire, template) if template else ""
     # Threads of llama.cpp wait for each other in a loop: where cores are shared, two are many times slower than one.
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1

@@ -166,7 +166,7 @@ RECORDINGS = [
 
 def serve(template: str) -> xllamacpp.Server:
     """A server of the demo model with a chat template; "" is the model's own."""
-    settings = parameters(default_model(), slots=2, context=512)
+    settings = parameters(default_model(), slots=2, context=512, key=None)
     settings.chat_template = template
     return xllamacpp.Server(settings)
 

@@ -292,7 +292,7 @@ def models() -> Iterable[Scene]:
     )
     yield Scene(
         "Ollama: another client waits for its model",
-        tuple(lot(60, model="a")),
+        (*lot(30, model="a"), *lot(30, prefix="z", model="a", keep_alive="1h")),
         server=ollama | {"slots": 4},
         args=("-c", "4"),
         meanwhile=_visit,

@@ -94,7 +94,6 @@ TARGETS = (
         best=24,
         upto=65,
         start=8,
-        goodput=0.94,
     ),
 )
 """What the limit has to reach."""

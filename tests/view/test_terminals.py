@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.commandline import ended, names, prompts, running, until
 
+from batcher.commands.console import print_json
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
@@ -149,3 +151,13 @@ def test_a_stderr_that_nobody_reads_holds_nothing_up(desk: Desk, sim: Background
     os.close(reader)
     assert b"messages left out: nobody read them in time" in said
     assert b"50 of 50 jobs done" in said
+
+
+def test_json_on_a_screen_has_nothing_that_it_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    """What JSON need not escape stands escaped, and reads back as the same."""
+    name = "m\x1b]0;t\x07\x7f\x85\x9b31m\u202eevil\u2028\u200b\ufeffgröße 🙂\r\n"
+    print_json({"name": name})
+    said = capsys.readouterr().out
+    assert json.loads(said) == {"name": name}
+    assert said.removesuffix("\n").isprintable()
+    assert "größe 🙂" in said

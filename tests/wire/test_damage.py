@@ -19,7 +19,7 @@ from support.wirefiles import load, names
 from batcher.failures import AttemptError
 from batcher.model import Choice, Completion, Kind
 from batcher.wire.dialects import DIALECTS, SKIMS
-from batcher.wire.faults import error_in
+from batcher.wire.faults import error_in, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,12 +94,40 @@ def check_change(wire: WireFile, body: bytes, intact: Any) -> None:
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_a_changed_byte(name: str, data: st.DataObject) -> None:
-    """Lost, doubled or another, anywhere but in the answer itself."""
+    """Lost, doubled, another, or swapped with the next, anywhere but in the answer itself."""
     wire = WIRES[name]
-    place = data.draw(st.sampled_from(outside(wire.body)))
+    places = outside(wire.body)
+    place = data.draw(st.sampled_from(places))
     intact = said(wire)
     for body in changes(wire.body, place):
         check_change(wire, body, intact)
+    if place + 1 in places:
+        pair = wire.body[place : place + 2]
+        check_change(wire, wire.body[:place] + pair[::-1] + wire.body[place + 2 :], intact)
+
+
+@pytest.mark.parametrize("key", [b"utput", b"ooutput", b"Output", b"nutput"])
+def test_a_damaged_output_beside_items_that_tell_a_part(key: bytes) -> None:
+    """Ollama sends no item for the text before a call: the items alone must not become the answer."""
+    wire = WIRES["ollama-v1-responses-stream"]
+    before, after = wire.body.rsplit(b'"output":', 1)
+    check_change(wire, before + b'"' + key + b'":' + after, said(wire))
+
+
+def test_an_empty_output_beside_items_that_tell_a_part() -> None:
+    """What was streamed and is in no item stays."""
+    wire = WIRES["ollama-v1-responses-stream"]
+    before, after = wire.body.rsplit(b'"output":', 1)
+    body = before + b'"output":[]' + after[after.index(b',"status":"completed","usage"') :]
+    assert said(replace(wire, body=body)) == said(wire)
+
+
+@pytest.mark.parametrize("key", ["choicse", "messgae", "cnotent", "detla", "txet", "finish_raeson"])
+def test_swapped_letters_are_near(key: str) -> None:
+    """Two bytes that changed places are a damaged key as one that is another."""
+    known = ("choices", "message", "content", "delta", "text", "finish_reason")
+    assert near(key, known) in known
+    assert near(key + "zz", known) is None
 
 
 @pytest.mark.parametrize("name", STREAMS)

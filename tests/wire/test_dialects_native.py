@@ -20,7 +20,7 @@ from support.wirefiles import WireFile, load, names
 
 from batcher.failures import AttemptError, FailureClass, LineError
 from batcher.model import Api, Call, Completion, Job, Kind, ServerTimes, Usage
-from batcher.wire.dialects import DIALECTS, call_for, ollama_chat, ollama_embed, ollama_generate
+from batcher.wire.dialects import DIALECTS, body_of, call_for, ollama_chat, ollama_embed, ollama_generate
 from batcher.wire.dialects.reading import Reading
 
 WIRES = [name for name in names("ollama-") if load(name).path.startswith("/api/")]
@@ -57,7 +57,9 @@ def _job(kind: Kind = Kind.CHAT, **fields: Any) -> Job:
 
 
 def _sent(*jobs: Job, stream: bool = True) -> Any:
-    return orjson.loads(call_for(jobs, Api.NATIVE, stream=stream).body)
+    call = call_for(jobs, Api.NATIVE, stream=stream)
+    call.loads = True
+    return orjson.loads(body_of(call))
 
 
 def _embedded(body: dict[str, Any], *contents: Any) -> Completion:
@@ -76,7 +78,7 @@ def test_every_wire_file_is_expected_to_mean_something() -> None:
 def test_answers_are_read(name: str) -> None:
     """Text, thinking, reason and tool calls are those of the answer, streamed or whole."""
     choice = read(load(name)).first
-    assert (choice.text, choice.thinking, choice.finish_reason, choice.tool_calls) == ANSWERS[name]
+    assert (choice.text, choice.thinking, choice.finish_reason, list(choice.tool_calls)) == ANSWERS[name]
 
 
 @pytest.mark.parametrize("name", FAILURES)
@@ -167,7 +169,7 @@ def test_what_counts_as_content(record: dict[str, Any], content: bool) -> None: 
     ("path", "record"),
     [
         ("/api/chat", {"message": {"content": "x"}}),
-        ("/api/chat", {"status": "ok"}),
+        ("/api/chat", {"context": [1, 2]}),
         ("/api/chat", {"message": "x", "done": False}),
         ("/api/chat", {"message": {"role": "assistant", "content": ["x"]}, "done": False}),
         ("/api/chat", {"message": {"content": "x", "thinking": 1}, "done": False}),
@@ -290,6 +292,8 @@ KEPT = [
     ({"extra": {"truncate": True, "keep_alive": -1}}, {"truncate": True, "keep_alive": -1}),
     ({"body": {"prompt": "hi", "input": "hi", "messages": []}}, {"truncate": False, "keep_alive": "30m"}),
     ({"body": {"truncate": None, "keep_alive": "1h"}}, {"truncate": None, "keep_alive": "1h"}),
+    ({"body": {"keep_alive": "0s"}}, {"truncate": False, "keep_alive": "0s"}),
+    ({"params": {"keep_alive": "-1m"}}, {"truncate": False, "keep_alive": "-1m"}),
 ]
 
 
@@ -298,10 +302,17 @@ KEPT = [
     ("kind", "path"), [(Kind.CHAT, "/api/chat"), (Kind.GENERATE, "/api/generate"), (Kind.EMBED, "/api/embed")]
 )
 def test_what_ollama_does_unless_it_is_told(kind: Kind, path: str, said: dict[str, Any], sent: dict[str, Any]) -> None:
-    """No prompt is cut and the model stays loaded, unless the line says so; no other API is told anything."""
+    """No prompt is cut and the model stays loaded, unless the line says so; no other API is told anything.
+
+    How long it stays is said with what may load it, and with nothing else, unless it is not to stay.
+    """
     content = [{"role": "user", "content": "hi"}] if kind is Kind.CHAT else "hi"
     job = _job(kind, content=content, path=path, keep_alive="30m", **said)
     assert _sent(job).items() >= sent.items()
+    again = call_for((job,), Api.NATIVE, stream=True)
+    said = orjson.loads(body_of(again))
+    assert said.get("keep_alive") == (sent["keep_alive"] if sent["keep_alive"] in (0, "0s") else None)
+    assert said == {key: value for key, value in _sent(job).items() if key in said}
     other = _job(kind, content=content, keep_alive="30m")
     assert not orjson.loads(call_for((other,), Api.OPENAI, stream=True).body).keys() & {"truncate", "keep_alive"}
 

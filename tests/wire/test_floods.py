@@ -17,7 +17,7 @@ from batcher.model import Api, Call, Endpoint, Job, Kind
 from batcher.wire.connections import INTERIM
 from batcher.wire.dialects import DIALECTS
 from batcher.wire.dialects.reading import Reading
-from batcher.wire.transport import READ_BUFFER
+from batcher.wire.transport import READ_BUFFER, REPLY_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -108,6 +108,14 @@ async def test_an_answer_that_never_ends(transport: Transport, kind: str) -> Non
             await (await ask(transport, server.url)).body()
         await asyncio.sleep(0.01)
         assert server.sent < server.most // 4
+
+
+@pytest.mark.anyio
+async def test_what_a_server_says_of_itself_is_short(transport: Transport) -> None:
+    """A list of models without an end is cut, long before it fills the memory."""
+    async with flooding(HEAD + b"\r\n", b'{"id":"m"},' * 10_000) as server:
+        reply = await transport.request("GET", f"{server.url}/v1/models", headers={})
+        assert REPLY_LIMIT <= len(reply.body) < 2 * REPLY_LIMIT
 
 
 @pytest.mark.anyio

@@ -247,13 +247,13 @@ def test_what_says_nothing_is_harmless(before: bytes, record: bytes) -> None:
     """Keep-alives, notes, counts and codes that say that all is well cost nothing, wherever they stand."""
     rest = {b"": FIRST + LAST, FIRST: LAST}.get(before, b"")
     completion = _read(V1, SSE, [before + record + b"\n\n" + rest + DONE])
-    assert (completion.first.text, completion.flags) == ("Hello", [])
+    assert (completion.first.text, completion.flags) == ("Hello", ())
 
 
 def test_empty_data_is_a_ping() -> None:
     """Empty events keep a connection open and are no stray records, however many come."""
     completion = _read(V1, SSE, [FIRST, b"data:\n\n" * 9, LAST, DONE])
-    assert (completion.first.text, completion.flags) == ("Hello", [])
+    assert (completion.first.text, completion.flags) == ("Hello", ())
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -297,7 +297,7 @@ def test_halves_of_a_character_in_two_records() -> None:
     """They are the character that they were cut from."""
     completion = _read(NATIVE, NDJSON, [LINES.replace(b"Hel", b"H\\ud83d").replace(b'"lo', b'"\\ude00lo')])
     assert completion.first.text == "H😀lo"
-    assert completion.flags == []
+    assert not completion.flags
 
 
 @pytest.mark.parametrize(

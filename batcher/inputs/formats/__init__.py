@@ -5,17 +5,19 @@ A new format is one new file here and one line in `FORMATS`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
-from batcher.failures import UsageError
+from batcher.failures import InputError, UsageError
 from batcher.inputs.formats.jsonl import parse_job
-from batcher.inputs.formats.lines import LINE_LIMIT, Line, read_lines
+from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, Line, read_lines
+from batcher.inputs.formats.reading import Reading
 
 if TYPE_CHECKING:
     from batcher.inputs.formats.defaults import Defaults
-    from batcher.inputs.formats.reading import Reader, Reading, Rows
+    from batcher.inputs.formats.reading import Reader, Rows
     from batcher.inputs.identity import Ids
     from batcher.inputs.rows import Data
     from batcher.model import Job
@@ -37,22 +39,22 @@ def _json(file: BinaryIO, _reading: Reading, first: int) -> Rows:
     return read_json(file, first)
 
 
-def _csv(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+def _csv(file: BinaryIO, reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.delimited import read_csv
 
-    return read_csv(file, first)
+    return read_csv(file, reading, first)
 
 
-def _tsv(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+def _tsv(file: BinaryIO, reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.delimited import read_tsv
 
-    return read_tsv(file, first)
+    return read_tsv(file, reading, first)
 
 
-def _text(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+def _text(file: BinaryIO, reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.text import read_text
 
-    return read_text(file, first)
+    return read_text(file, reading, first)
 
 
 def _parquet(file: BinaryIO, reading: Reading, first: int) -> Rows:
@@ -61,10 +63,10 @@ def _parquet(file: BinaryIO, reading: Reading, first: int) -> Rows:
     return read_parquet(file, reading, first)
 
 
-def _arrow(file: BinaryIO, _reading: Reading, first: int) -> Rows:
+def _arrow(file: BinaryIO, reading: Reading, first: int) -> Rows:
     from batcher.inputs.formats.columnar import read_arrow
 
-    return read_arrow(file, first)
+    return read_arrow(file, reading, first)
 
 
 def _xlsx(file: BinaryIO, reading: Reading, first: int) -> Rows:
@@ -113,6 +115,12 @@ FORMATS: Final[dict[str, Format]] = {
 }
 FILES: Final = "files"
 """Said in place of a format: a directory or a pattern is a job a file, whatever the files are."""
+_DOCUMENTS: Final = re.compile(
+    r"\.(?:md|markdown|rst|adoc|tex|html?|xml|eml|srt|vtt|pdf|docx?|odt|rtf|pptx?|epub|png|jpe?g|gif|webp|bmp|tiff?"
+    r"|py|js|ts|java|c|h|cpp|go|rs|sql)",
+    re.IGNORECASE,
+)
+"""Ends of names of what is read as a whole: a shell makes many of `notes/*.md`."""
 HEAD: Final = 64 * 1024
 """Bytes of a file that are looked at where neither its name nor anybody says what it is."""
 
@@ -124,21 +132,41 @@ def named(name: str) -> Format:
     return FORMATS[name]
 
 
+def refuse_documents(path: str) -> None:
+    """Raise `UsageError` for a file whose name says that it is one text, or an image: no rows, but one."""
+    end = PurePath(path).suffix
+    if _DOCUMENTS.fullmatch(end):
+        raise UsageError(
+            f"{path} is no file of rows. Give a directory, or a pattern in quotes ('*{end}'), and each file is a job; "
+            "or say --input-format text, and each line is one"
+        )
+
+
 def by_extension(path: str) -> Format | None:
     """The format that the end of a file's name tells."""
     extension = PurePath(path).suffix.lower()
     return next((form for form in FORMATS.values() if extension in form.extensions), None)
 
 
-def by_look(head: bytes) -> Format:
-    """The format that the beginning of a file tells: its magic bytes, else JSON or text."""
+def by_look(head: bytes, reading: Reading | None = None) -> Format:
+    """The format that the beginning of a file tells: its magic bytes, else JSON, a header of CSV, or text.
+
+    Raises `InputError` for what is none of them.
+    """
     for form in FORMATS.values():
         if head.startswith(form.magic):
             return form
+    is_recoded = reading is not None and reading.encoding is not None
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"["):
         return FORMATS["json"]
-    return FORMATS["jsonl" if not text or text.startswith(b"{") or b"\n{" in text else "text"]
+    if not text or text.startswith(b"{") or b"\n{" in text:
+        return FORMATS["jsonl"]
+    if not is_recoded and (text.startswith(b"%PDF-") or (b"\0" in text and not text.startswith(tuple(FOREIGN_MARKS)))):
+        raise InputError("this is no text, and none of the formats that are read; see --input-format and --encoding")
+    from batcher.inputs.formats.delimited import is_header
+
+    return FORMATS["csv" if is_header(text, (reading or Reading()).wanted) else "text"]
 
 
 __all__ = [

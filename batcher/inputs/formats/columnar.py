@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from batcher.failures import InputError, LineError
-from batcher.inputs.formats.lines import Line
+from batcher.inputs.formats.header import unique
+from batcher.inputs.formats.lines import LINE_LIMIT, Line
 from batcher.inputs.formats.reading import missing
 from batcher.inputs.formats.values import plain
 
@@ -46,7 +47,7 @@ def read_parquet(file: BinaryIO, reading: Reading, first: int) -> Rows:
     return seq
 
 
-def read_arrow(file: BinaryIO, first: int) -> Rows:
+def read_arrow(file: BinaryIO, reading: Reading, first: int) -> Rows:
     """The rows of an Arrow file or stream. Raises as `read_parquet`."""
     ipc = _library("pyarrow.ipc", "Arrow")
     magic = file.read(6)
@@ -54,8 +55,9 @@ def read_arrow(file: BinaryIO, first: int) -> Rows:
     seq = first
     if magic != b"ARROW1":
         try:
-            batches = iter(ipc.open_stream(file))
-            for batch in batches:
+            stream = ipc.open_stream(file)
+            unique(stream.schema.names, reading)
+            for batch in stream:
                 seq = yield from _batch_rows(batch, seq)
         except _errors() as error:
             raise _unfit(error, "Arrow stream") from error
@@ -64,6 +66,7 @@ def read_arrow(file: BinaryIO, first: int) -> Rows:
         table = ipc.open_file(file)
     except Exception as error:
         raise _unfit(error, "Arrow file") from error
+    unique(table.schema.names, reading)
     for number in range(table.num_record_batches):
         try:
             batch = table.get_batch(number)
@@ -121,6 +124,8 @@ class _Stretch:
                 self._begin, self._end = self._end, self._end + batch.num_rows
                 if place < self._end:
                     break
+            if batch.nbytes > batch.num_rows * LINE_LIMIT:
+                raise LineError("line_too_large", f"the row is longer than {LINE_LIMIT >> 20} MiB")
             self._batch = batch
             self._rows = list(zip(*map(_column, batch.columns), strict=True)) or [()] * batch.num_rows
         except StopIteration:
@@ -180,11 +185,9 @@ class Record:
 
 def _columns(schema: Any, reading: Reading) -> list[str] | None:
     """The columns to read; those that are asked for and are not there are told by the rows."""
-    names = list(schema.names)
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two columns are called {name!r:.60}; give each a name of its own")
-    if reading.columns is None:
+    names = [str(name) for name in schema.names]
+    unique(names, reading)
+    if reading.columns is None or reading.is_whole:
         return None
     return [name for name in names if name in reading.columns]
 

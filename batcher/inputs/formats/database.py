@@ -17,7 +17,7 @@ from urllib.parse import quote
 import orjson
 
 from batcher.failures import InputError, LineError, UsageError
-from batcher.inputs.formats.lines import Line, read_lines
+from batcher.inputs.formats.lines import LINE_LIMIT, read_rows
 from batcher.inputs.formats.objects import read_object
 from batcher.inputs.formats.values import plain
 
@@ -56,6 +56,7 @@ def _lines(path: Path, sql: str) -> Iterator[bytes]:
         raise InputError(f"sqlite:{path}: there is no such file; the current directory is {Path.cwd()}")
     with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
         database.text_factory = _text
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LINE_LIMIT)  # a view may make a value of any size
         database.set_authorizer(_authorize)
         try:
             cursor = database.execute(sql)
@@ -97,13 +98,7 @@ def _line(names: list[str], row: tuple[Any, ...]) -> bytes:
 
 def read_aside(file: BinaryIO, first: int) -> Rows:
     """The rows that `query` set aside."""
-    lines = read_lines(file, first=first)
-    while True:
-        try:
-            line = next(lines)
-        except StopIteration as end:
-            return int(end.value)
-        yield Line(line.seq, line.offset, Selected(line.data)) if isinstance(line.data, bytes) else line
+    return (yield from read_rows(file, Selected, first))
 
 
 class Selected:

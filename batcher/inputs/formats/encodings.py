@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import BinaryIO, Final
 
-from batcher.failures import UsageError
+from batcher.failures import InputError, LineError, UsageError
 
 _NAME: Final = "batcher.bad"
 _BAD: Final = 0xDC00
@@ -18,18 +18,29 @@ class Recoded:
     def __init__(self, file: BinaryIO, encoding: str) -> None:
         self._file = file
         codecs.register_error(_NAME, _bad)
+        self._encoding = encoding
         self._decoder = codecs.getincrementaldecoder(checked(encoding))(_NAME)
         self._ready = b""
         self._over = False
 
     def read(self, size: int = -1) -> bytes:
-        """At most so many bytes, and all there are without a size; none at the end."""
+        """At most so many bytes, and all there are without a size; none at the end.
+
+        Raises `InputError` if the order of the bytes should be told by a mark, and there is none.
+        """
         if size < 0:
             return b"".join(iter(lambda: self.read(1 << 18), b""))
         while not self._ready and not self._over:
             chunk = self._file.read(size)
             self._over = not chunk
-            self._ready = self._decoder.decode(chunk, self._over).encode("utf-8", "surrogatepass")
+            try:
+                text = self._decoder.decode(chunk, self._over)
+            except UnicodeDecodeError:
+                raise
+            except UnicodeError:  # utf-16 and utf-32 without a mark; it is not their errors handler that is asked
+                name = self._encoding
+                raise InputError(f"it has no byte order mark; say --encoding {name}-le, or {name}-be") from None
+            self._ready = text.encode("utf-8", "surrogatepass")
         piece, self._ready = self._ready[:size], self._ready[size:]
         return piece
 
@@ -49,6 +60,17 @@ def _bad(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return "".join(chr(_BAD + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+def decoded(record: bytes) -> str:
+    """The text of a row. Raises `LineError` that says which byte is none."""
+    try:
+        text = record.decode()
+    except UnicodeDecodeError as error:
+        raise LineError("input_encoding", f"the row is {complaint(record, error)}") from error
+    if "\0" in text:
+        raise LineError("input_nul", f"the row holds a NUL (character {text.index(chr(0)) + 1}), which is no text")
+    return text
 
 
 def complaint(data: bytes, error: UnicodeDecodeError) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import InputError, LineError
-from batcher.inputs.formats.delimited import decoded
+from batcher.inputs.formats.encodings import decoded
 from batcher.inputs.formats.images import IMAGE_LIMIT
 from batcher.inputs.formats.lines import LINE_LIMIT, Line
 from batcher.media import HEAD, media_type

@@ -12,8 +12,8 @@ from binascii import Error, a2b_base64
 from typing import TYPE_CHECKING
 
 from batcher.failures import LineError
-from batcher.inputs.opening import UnfitError, open_regular
 from batcher.media import HEAD, media_type
+from batcher.opening import UnfitError, open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path

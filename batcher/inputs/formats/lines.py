@@ -19,9 +19,11 @@ LINE_LIMIT = 64 * 1024 * 1024
 
 _BLOCK = 256 * 1024
 _BOM = b"\xef\xbb\xbf"
-_LONGEST_MARK = 4
+LONGEST_MARK = 4
 
 FOREIGN_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32; say --encoding utf-32",
+    b"\0\0\xfe\xff": "UTF-32; say --encoding utf-32",
     b"\xff\xfe": "UTF-16; say --encoding utf-16",
     b"\xfe\xff": "UTF-16; say --encoding utf-16",
     b"\x1f\x8b": "gzip data; name it .gz, or unpack it: gzip -dc",
@@ -64,7 +66,7 @@ class LineSplitter:
         """The lines that `chunk` completes."""
         if self._start is not None:
             self._start += chunk
-            if len(self._start) < _LONGEST_MARK:
+            if len(self._start) < LONGEST_MARK:
                 return []
             chunk = self._begin()
         head, newline, rest = chunk.partition(b"\n")
@@ -151,3 +153,14 @@ def read_lines(file: BinaryIO, longest: int = LINE_LIMIT, first: int = 0) -> Gen
         yield from splitter.feed(block)
     yield from splitter.close()
     return splitter.seq
+
+
+def read_rows(file: BinaryIO, row: Callable[[bytes], Data], first: int) -> Generator[Line, None, int]:
+    """As `read_lines`, of a file whose lines are rows of another kind: `row` makes one of the bytes of a line."""
+    lines = read_lines(file, first=first)
+    while True:
+        try:
+            line = next(lines)
+        except StopIteration as end:
+            return int(end.value)
+        yield Line(line.seq, line.offset, row(line.data)) if isinstance(line.data, bytes) else line

@@ -78,7 +78,8 @@ def _format(key: str, value: Json) -> Json:
         if value.get("type") == "json_schema":
             return _schema(key, value)
         # what else has only a type is no schema: no JSON Schema type goes by these names
-        return _PLAIN_FORMATS.get(value.get("type"), value)
+        kind = value.get("type")
+        return _PLAIN_FORMATS.get(kind, value) if isinstance(kind, str) else value
     raise wrong(key, '"json", a JSON schema or a response_format object', value)
 
 

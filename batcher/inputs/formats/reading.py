@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from batcher.failures import ConfigError
 from batcher.inputs.formats.lines import Line
 
 Rows: TypeAlias = Generator[Line, None, int]
 """Rows of one input. What it returns is the number that the first row of the next input has."""
+
+
+_OFTEN: Final = {"id", "custom_id", "images"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +25,15 @@ class Reading:
     sheet: str | None = None
     columns: tuple[str, ...] | None = None
     """Columns that are asked for; all, where it cannot be said."""
+    is_whole: bool = False
+    """The others are read as well."""
     note: Callable[[str], object] = bool
     """Tells people something that does not end the run."""
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Columns that rows are asked for; an id, or images, may be missing."""
+        return frozenset(self.columns or ()) - _OFTEN
 
 
 Reader: TypeAlias = "Callable[[BinaryIO, Reading, int], Rows]"

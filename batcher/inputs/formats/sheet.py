@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from batcher.failures import InputError, LineError
+from batcher.failures import InputError
+from batcher.inputs.formats.header import found
 from batcher.inputs.formats.lines import Line
 from batcher.inputs.formats.reading import missing
 from batcher.inputs.formats.values import plain
+from batcher.inputs.formats.workbook import check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,37 +24,47 @@ def read_sheet(file: BinaryIO, reading: Reading, first: int) -> Rows:
         from python_calamine import CalamineError, CalamineWorkbook
     except ImportError:
         raise missing("Excel", "python-calamine", "data") from None
+    check(file)
     try:
         book = CalamineWorkbook.from_filelike(file)
-        names = book.sheet_names
-        name = reading.sheet if reading.sheet is not None else names[0]
-        if name not in names:
-            raise InputError(f"there is no sheet {name!r}; there are {', '.join(map(repr, names))}")
+        name, others = _chosen(book, reading.sheet)
         cells = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
     except (CalamineError, OSError, IndexError) as error:
         raise InputError(f"this is no Excel workbook that can be read: {str(error)[:200]}") from error
-    reading.note(f"the sheet {name!r} is loaded whole, as Excel files can only be; a large one is better as CSV")
-    header = next((place for place, row in enumerate(cells) if any(cell != "" for cell in row)), None)
-    if header is None:
-        raise InputError(f"the sheet {name!r} is empty")
-    columns = _names(cells[header])
+    if not any(cell != "" for row in cells for cell in row):
+        reading.note(f"the sheet {name!r} is empty{others}")
+        return first
+    reading.note(
+        f"the sheet {name!r} is loaded whole, as Excel files can only be; a large one is better as CSV{others}"
+    )
+    if (top := found(cells, _texts, reading)) is None:
+        return first
+    names, header, _ = top
+    place = next(place for place, row in enumerate(cells) if row is header)
     seq = first
-    for row in cells[header + 1 :]:
+    for row in cells[place + 1 :]:
         if any(cell != "" for cell in row):
-            yield Line(seq, 0, SheetRow(columns, row))
+            yield Line(seq, 0, SheetRow(names, row))
         seq += 1
     return seq
 
 
-def _names(header: Sequence[Any]) -> list[str]:
-    """What columns are called, those without a name left out at the right."""
-    names = ["" if cell == "" else str(_cell(cell)).strip() for cell in header]
-    while names and not names[-1]:
-        names.pop()
-    for name in names:
-        if name and names.count(name) > 1:
-            raise InputError(f"two columns are called {name!r:.60}; give each a name of its own")
-    return names
+def _chosen(book: Any, said: str | None) -> tuple[str, str]:
+    """(the sheet, else the first that is not hidden; what to say of the others). Raises `InputError`."""
+    from python_calamine import SheetVisibleEnum
+
+    names: list[str] = book.sheet_names
+    if said is not None and said not in names:
+        raise InputError(f"there is no sheet {said!r}; there are {', '.join(map(repr, names))}")
+    shown = [about.name for about in book.sheets_metadata if about.visible == SheetVisibleEnum.Visible] or names
+    if said is not None or len(shown) == 1:
+        return said or shown[0], ""
+    return shown[0], f" (to have another one say …#{shown[1]}: there are {', '.join(map(repr, shown[1:]))})"
+
+
+def _texts(header: Sequence[Any]) -> list[str]:
+    """What may be the names of columns."""
+    return ["" if cell == "" else str(_cell(cell)) for cell in header]
 
 
 def _cell(value: Any) -> Json:
@@ -71,10 +83,7 @@ class SheetRow:
         self._names, self._cells = names, cells
 
     def values(self) -> dict[str, Json]:
-        """An empty cell is null."""
-        beyond = [cell for cell in self._cells[len(self._names) :] if cell != ""]
-        if beyond:
-            raise LineError("row_ragged", f"the row has cells beyond the {len(self._names)} columns that have a name")
+        """An empty cell is null; one below no name is a remark."""
         padded = [*self._cells, *[""] * (len(self._names) - len(self._cells))]
         cells = zip(self._names, padded, strict=False)
         return {name: None if cell == "" else _cell(cell) for name, cell in cells if name}

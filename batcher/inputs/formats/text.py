@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-from batcher.inputs.formats.delimited import decoded
-from batcher.inputs.formats.lines import Line, read_lines
+from batcher.inputs.formats.encodings import decoded
+from batcher.inputs.formats.lines import read_rows
 
 if TYPE_CHECKING:
-    from batcher.inputs.formats.reading import Rows
+    from batcher.inputs.formats.reading import Reading, Rows
     from batcher.model import Json
 
+COLUMN: Final = "text"
+"""What templates call a line."""
 
-def read_text(file: BinaryIO, first: int) -> Rows:
+
+def read_text(file: BinaryIO, reading: Reading, first: int) -> Rows:
     """The lines that are not blank, numbered with those that are."""
-    lines = read_lines(file, first=first)
-    while True:
-        try:
-            line = next(lines)
-        except StopIteration as end:
-            return int(end.value)
-        yield Line(line.seq, line.offset, Prompt(line.data)) if isinstance(line.data, bytes) else line
+    if lacking := sorted(reading.wanted - {COLUMN}):
+        words = f"a line of text has the column {COLUMN!r} alone, and {lacking[0]!r:.40} is asked for"
+        reading.note(f"{words}; if the first line names columns, say --input-format csv")
+    return (yield from read_rows(file, Prompt, first))
 
 
 class Prompt:
@@ -32,7 +32,7 @@ class Prompt:
         self._data = data
 
     def values(self) -> dict[str, Json]:
-        return {"text": decoded(self._data)}
+        return {COLUMN: decoded(self._data)}
 
     def record(self) -> dict[str, Json]:
         return {"prompt": decoded(self._data)}

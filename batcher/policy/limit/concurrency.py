@@ -61,8 +61,8 @@ PATIENCE: Final = (8, 256)
 A trial costs one to three late first tokens; so they stay below one in twenty."""
 TIMEOUTS: Final = 3
 """First tokens that never came, with no success between, to halve the limit."""
-WORTH_TELLING: Final = 0.01
-"""Seconds of waiting from which on it is told."""
+WORTH_TELLING: Final = 0.05
+"""Seconds of waiting from which on it is told: less may be the way there, or this machine's other work."""
 
 
 class Limit(Protocol):
@@ -86,7 +86,7 @@ class Limit(Protocol):
         """The server said wait, and meant all."""
 
     def settled(self) -> str:
-        """Where the limit settled and why, for the summary."""
+        """Where the limit settled, and why if that was measured, for the summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +184,10 @@ class AdaptiveLimit:
             self._change(to, now, "above that the server said wait")
 
     def settled(self) -> str:
-        free = "no more are allowed" if self.allowed >= self.most else "nothing spoke against more"
-        why = self._why if self._why and self.allowed < self._above else free  # or it grew past what spoke against it
-        return f"{self.allowed} in flight: {why}"
+        why = "no more are allowed" if self.allowed >= self.most else ""
+        if self._why and self.allowed < self._above:  # else it grew past what spoke against it
+            why = self._why
+        return f"{self.allowed} in flight: {why}" if why else f"{self.allowed} in flight"
 
     def _answered_in_time(self, sent: float, in_flight: int, now: float) -> None:
         """Slow start: a first token raises the limit; while it is small, only if the call was sent since the last."""
@@ -264,8 +265,8 @@ class AdaptiveLimit:
 
     def _queued(self, waits: QueueDelays, to: int, now: float) -> None:
         wait = median(waits.seconds)
-        how_long = f" (median wait {wait:.2g} s)" if wait >= WORTH_TELLING else ""
-        self._back_off(to, now, f"above that calls queued at the server{how_long}")
+        is_sure = wait >= WORTH_TELLING
+        self._back_off(to, now, f"above that calls queued at the server (median wait {wait:.2g} s)" if is_sure else "")
 
     def _back_off(self, to: int, now: float, why: str) -> None:
         """The level is bad: go below it, and be slow to try it again."""

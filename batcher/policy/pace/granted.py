@@ -12,19 +12,12 @@ Measure     requests, or tokens where these are more nearly the same each time
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-SPAN: Final = 60.0
-"""Seconds over which is measured what was granted: most limits are by the minute. What a window of a minute has granted
-when it refuses is its limit; a bucket, or a limit by the second, grants as much in any other time."""
-LATELY: Final = 15.0
-"""The same for those: where more was granted lately than in the whole minute, that counts."""
-MARK: Final = 5.0
-"""Seconds between the marks from which that is told."""
-PAUSE: Final = 15.0
-"""Seconds without news after which it is measured anew: what nobody asked for was not refused."""
+from batcher.policy.pace.grants import EVERY, SPAN, Grants, Mark
+from batcher.policy.pace.turns import Turns
+
 CYCLE: Final = (5.0, 32.0, 30.0)
 """Whether refusals become fewer is seen after so many seconds and calls granted, or so many seconds: less is noise."""
 VOTES: Final = 2
@@ -34,8 +27,11 @@ ROW: Final = 3
 WORTH: Final = 0.08
 RUNS: Final = 6
 """Part of the calls that must be refused for a rate to be looked for, in so many runs at least with others between."""
-DEAD: Final = 0.5
-"""The same for the time in which all are: less costs little, and may as well be a storm."""
+MOST: Final = 0.65
+"""Part of the calls that nobody refuses by lot."""
+DEAD: Final = 0.48
+"""The part of a minute in which all are refused that shows it as well: half, less what is measured late. Less costs
+little, and may as well be a storm."""
 MORE: Final = 1.5
 """How many times the part refused before fits neither a rate nor dice."""
 THEIRS: Final = (0.98, 3, 0.35)
@@ -75,17 +71,6 @@ _NONE: Final = Sent(-math.inf, -math.inf)
 
 
 @dataclass(slots=True)
-class _Mark:
-    """Until then: how many requests were sent, how many of them granted; answers, and their tokens."""
-
-    at: float
-    sent: float = 0.0
-    requests: float = 0.0
-    tokens: float = 0.0
-    answers: int = 0
-
-
-@dataclass(slots=True)
 class Granted:
     """What one model of a server is granted. `taken` is always how many requests were sent so far; times in seconds."""
 
@@ -95,10 +80,7 @@ class Granted:
     by_tokens: bool = False
     refusing: float | None = None
     """When the first of the calls was sent that were refused, with none since that is known to be granted."""
-    tokens: float = 0.0
-    """Of all answers that told them."""
-    answers: int = 0
-    """How many these are."""
+    grants: Grants = field(init=False)
     due: float = field(init=False)
     """The time from which the next call that is granted says something."""
     _last: Sent = _NONE
@@ -107,15 +89,11 @@ class Granted:
     _calm_since: float = -math.inf
     _calm_from: float = 0.0
     """Requests granted by then."""
-    _all_refused: int = 0
-    _marks: deque[_Mark] = field(default_factory=deque)
-    """Some for each of the last `SPAN` seconds, and one before."""
-    _start: _Mark = field(init=False)
+    _start: Mark = field(init=False)
     """When the cycle began."""
-    _refused: int = 0
     _votes: int = 0
-    _runs: int = 0
-    """How often in the cycle refusals began, with something granted before."""
+    """Calls that were refused in it at their first attempt."""
+    _turns: Turns = field(default_factory=Turns)
     _again: list[float] = field(default_factory=lambda: [0.0, 0.0])
     """Calls that were sent again, and granted or refused; each cycle half is forgotten."""
     _row: int = 0
@@ -135,42 +113,43 @@ class Granted:
     """How far apart, in logarithms, what was granted was from one time to the next: requests, tokens."""
 
     def __post_init__(self) -> None:
-        self._start = _Mark(self.since)
-        self._marks.append(self._start)
+        self.grants = Grants(self.since)
+        self._start = Mark(self.since)
         self._set_due()
 
     def refused(self, sent: Sent, taken: float, now: float, until: float, *, words: str) -> None:
         """A call was refused, in these words, and told to come back at `until`."""
-        self._mark(taken, now)
+        self.grants.mark(taken, now, is_asked=self.refusing is None)
         if self.rate == math.inf and self.refusing is None and now - self._start.at >= CYCLE[2]:
             self._begin(taken, now)  # what was refused so long ago has nothing to do with this
         if sent.number > self._last.number + 1:  # what was sent between is granted: refusals come soon
             self._resume(self._last.at)
             self.refusing = sent.at
-            self._runs += 1
         elif self.refusing is None:
             self.refusing = sent.at
         self._row += 1
         self._again[1] += sent.is_retry
-        self._take_back(sent.number)
+        self.grants.take_back(sent.number)
         if sent.number > self._start.sent:
-            self._refused += 1
+            self._turns.add(int(sent.number))
             self._votes += not sent.is_retry
+        else:
+            self._start.requests -= 1  # it was on its way when the cycle began
         self._last = max(self._last, sent)
         self._refused_at = self._calm_since = now
-        self._calm_from = taken - self._all_refused
-        if self.rate == math.inf and self.tokens:
+        self._calm_from = taken - self.grants.refused
+        if self.rate == math.inf and self.grants.tokens:
             self.by_tokens = "token" in words
         self._see(taken, now, until)
-        if self.rate < math.inf and until - self._marks[0].at >= MARK:
+        if self.rate < math.inf and until - self.grants.marks[0].at >= EVERY:
             self._lower(taken, now, until)
         self._set_due()
 
     def granted(self, sent: float, taken: float, now: float, *, is_again: bool = False) -> None:
         """A call that was sent then was granted; `is_again`: it had been refused."""
         self._again[0] += is_again
-        if now - self._marks[-1].at >= MARK:
-            self._mark(taken, now)
+        if now - self.grants.marks[-1].at >= EVERY:
+            self.grants.mark(taken, now, is_asked=self.refusing is None)
         if self.refusing is not None:
             if sent > self._last.at:
                 self._resume(sent)
@@ -181,17 +160,7 @@ class Granted:
 
     def _set_due(self) -> None:
         is_watched = self.refusing is not None or self.rate < math.inf
-        self.due = -math.inf if is_watched else self._marks[-1].at + MARK
-
-    def _take_back(self, number: float) -> None:
-        """What was on its way at a mark may turn out to be refused."""
-        self._all_refused += 1
-        for mark in reversed(self._marks):
-            if mark.sent < number:
-                break
-            mark.requests -= 1
-        if self._start.sent >= number:
-            self._start.requests -= 1
+        self.due = -math.inf if is_watched else self.grants.marks[-1].at + EVERY
 
     def _resume(self, at: float) -> None:
         """Something was granted again, then."""
@@ -199,84 +168,78 @@ class Granted:
             self._idle += max(0.0, at - self.refusing)
         self.refusing, self._row = None, 0
 
-    def _mark(self, taken: float, now: float) -> None:
-        marks = self._marks
-        if now - marks[-1].at >= PAUSE and self.refusing is None:
-            marks.clear()
-        if not marks or now - marks[-1].at >= MARK:
-            marks.append(_Mark(now, taken, taken - self._all_refused, self.tokens, self.answers))
-            while len(marks) > 1 and marks[1].at <= now - SPAN:
-                marks.popleft()
-
-    def _rates(self, taken: float, now: float, until: float) -> tuple[float, float]:
-        """What was granted a second, in the last minute or lately; `until` then there will be no more."""
-        lately = next((mark for mark in reversed(self._marks) if mark.at <= now - LATELY), self._marks[0])
-        minute, late = (
-            self._since(mark, span, taken, now, until) for mark, span in ((self._marks[0], SPAN), (lately, LATELY))
-        )
-        return max(minute[0], late[0]), max(minute[1], late[1])
-
-    def _since(self, mark: _Mark, span: float, taken: float, now: float, until: float) -> tuple[float, float]:
-        lasted = now - mark.at if now - mark.at < span + MARK else span  # before, there was no news since the mark
-        lasted = max(lasted, min(until - mark.at, SPAN))
-        if lasted <= 0:  # after a pause, nothing is known yet
-            return 0.0, 0.0
-        requests = max(0.0, taken - self._all_refused - mark.requests)
-        answers = self.answers - mark.answers
-        a_call = (self.tokens - mark.tokens) / answers if answers else self.tokens / max(1, self.answers)
-        return requests / lasted, (requests + 0.5) * a_call / lasted  # half of the refused one would still have fit
-
     def _see(self, taken: float, now: float, until: float) -> None:
         """See whether a rate shows in this cycle, if it has lasted long enough."""
-        granted, lasts = taken - self._all_refused - self._start.requests, until - self._start.at
+        granted, lasts = self._granted(taken), until - self._start.at
         least, enough, long = CYCLE
         is_over = lasts >= least and (granted >= enough or (lasts >= long and granted >= enough / 4))
         if now < self._relief_until:
             self._begin(taken, now)
-        elif self._votes >= VOTES and is_over:
-            share = self._votes / (self._votes + granted)
-            asked = (self._votes + granted) / max(now - self._start.at, MARK)
-            idle = self._idle + (until - self.refusing if self.refusing is not None and self._row >= ROW else 0.0)
-            if self._is_theirs(share):
-                self.rate = math.inf
-                self._begin(taken, now)
-            elif self.rate < math.inf:
-                self._judge(asked, share, now)
-                self._begin(taken, now)
-            elif (share >= WORTH and self._runs >= RUNS) or idle >= DEAD * min(until - self.since, SPAN):
-                rates = self._rates(taken, now, until)
+        elif is_over and self._are_theirs(granted):
+            self.rate = math.inf
+            self._begin(taken, now)
+        elif is_over and self._votes >= VOTES:
+            idle = self._idle_until(until)
+            if self.rate < math.inf:
+                self._judge(granted, now)
+            elif idle >= DEAD * min(max(until - self.since, long), SPAN) or self._may_be_rate(granted):
+                rates = self.grants.rates(taken, now, until)
                 self.by_tokens = self.by_tokens and rates[1] > 0
                 self.rate = rates[self.by_tokens] or math.inf
-                self._tried, self._odds = (asked, share), 0.0
-                self._begin(taken, now)
-            elif now - self._start.at >= long:
-                self._begin(taken, now)
+                self._tried, self._odds = (self._asked(granted, now), self._share(granted)), 0.0
+            elif now - self._start.at < long:
+                return
+            self._begin(taken, now)
 
-    def _judge(self, asked: float, share: float, now: float) -> None:
+    def _granted(self, taken: float) -> float:
+        """How many were granted in this cycle, as far as is known."""
+        return taken - self.grants.refused - self._start.requests
+
+    def _asked(self, granted: float, now: float) -> float:
+        """How many were asked for a second."""
+        return (self._votes + granted) / max(now - self._start.at, EVERY)
+
+    def _share(self, granted: float) -> float:
+        """The part of them that was refused."""
+        return self._votes / (self._votes + granted)
+
+    def _may_be_rate(self, granted: float) -> bool:
+        """Whether many are refused, as no dice would do it, nor one who never serves some of the calls."""
+        is_granted_later = self._again[0] > 0 or not self._turns.are_mixed(granted)
+        is_often = self._turns.runs >= RUNS and self._share(granted) >= WORTH
+        return is_often and is_granted_later and not self._is_lot(granted)
+
+    def _is_lot(self, granted: float) -> bool:
+        """Whether they may well be refused by lot."""
+        return self._turns.runs >= RUNS and self._share(granted) < MOST and self._turns.look_like_dice(granted)
+
+    def _idle_until(self, until: float) -> float:
+        """How many seconds of the cycle all were refused."""
+        is_idle = self.refusing is not None and self._row >= ROW
+        return self._idle + (until - self.refusing if self.refusing is not None and is_idle else 0.0)
+
+    def _judge(self, granted: float, now: float) -> None:
         """A cycle at a known rate is over: weigh whether fewer were refused because less was asked for."""
         before, by_lot = self._tried
+        asked, share = self._asked(granted, now), self._share(granted)
         if share > MORE * by_lot:  # neither: more was granted then than there is a second
             self._tried, self._odds = (asked, share), 0.0
             return
-        if not self._is_mixed(share):
+        if not self._turns.are_mixed(granted):
             return
         by_rate = min(max(0.0, 1 - before * (1 - by_lot) / asked), by_lot)
-        self._weigh(self._votes / share - self._votes, by_lot, by_rate)
+        self._weigh(granted, by_lot, by_rate)
         if self._odds >= SURE:
             self.rate = math.inf
             self._relief_until = now + self._relief
             self._relief = min(2 * self._relief, RELIEF[1])
 
-    def _is_theirs(self, share: float) -> bool:
+    def _are_theirs(self, granted: float) -> bool:
         """Whether it is always the same calls that are refused, among others that are granted."""
         part, least, most = THEIRS
         again = sum(self._again)
         is_again = again >= least and self._again[1] >= part * again
-        return is_again and share <= most and self._is_mixed(share)
-
-    def _is_mixed(self, share: float) -> bool:
-        """Whether refused and granted calls come by turns, not for a while only these and then only those."""
-        return 2 * self._runs >= self._refused * (1 - share)
+        return is_again and self._votes <= most * (self._votes + granted) and self._turns.are_mixed(granted)
 
     def _weigh(self, granted: float, by_lot: float, by_rate: float) -> None:
         """Take in a cycle. None decides alone, and what was proved for long is not forgotten for little."""
@@ -285,7 +248,7 @@ class Granted:
         self._odds = max(self._odds + min(max(found, -SURE / 2), SURE / 2), -2 * SURE)
 
     def _lower(self, taken: float, now: float, until: float) -> None:
-        rates = self._rates(taken, now, until)
+        rates = self.grants.rates(taken, now, until)
         found = rates[self.by_tokens]
         if 0 < found < self.rate:
             self.rate = found if found < FAR * self.rate else (self.rate + found) / 2
@@ -305,12 +268,12 @@ class Granted:
             self.rate = rates[self.by_tokens]
 
     def _grow(self, taken: float, now: float) -> None:
-        granted = taken - self._all_refused
+        granted = taken - self.grants.refused
         if granted - self._calm_from < CALM[1] and now - self._calm_since < SPAN:
             return
         calm = now - self._refused_at
         self.rate *= 1 + min(STEPS[0] * 2.0 ** (calm // DOUBLED), STEPS[1])
-        if calm >= LOOSE[0] and self.rate > LOOSE[1] * self._rates(taken, now, now)[self.by_tokens]:
+        if calm >= LOOSE[0] and self.rate > LOOSE[1] * self.grants.rates(taken, now, now)[self.by_tokens]:
             self.rate = math.inf
         self._weigh(granted - self._start.requests, self._tried[1], 0.0)
         self._begin(taken, now)
@@ -318,7 +281,7 @@ class Granted:
 
     def _begin(self, taken: float, now: float) -> None:
         """A cycle begins."""
-        self._start = _Mark(now, taken, taken - self._all_refused)
-        self._refused = self._votes = self._runs = 0
+        self._start = Mark(now, taken, taken - self.grants.refused)
+        self._votes, self._turns = 0, Turns()
         self._again = [KEPT * part for part in self._again]
         self._idle = 0.0

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from batcher.model import Call
 
 NOT_SENT: Final = (FailureClass.CONNECTION, FailureClass.LOCAL)
+LIMITED: Final = "rate_limited"
+"""Who is refused so has shown that there was less than was thought, by what the call would have used."""
 
 
 Reserved: TypeAlias = tuple[float, float, float, float]
@@ -43,18 +45,14 @@ class _Account:
     def is_told(self) -> bool:
         return self.requests.is_told or self.tokens.is_told
 
-    @property
-    def learns_tokens(self) -> bool:
-        """Whether a rate of tokens was learnt. What is refused is charged then, or it would be asked again at once."""
-        return self.tokens.learnt < math.inf
-
     def charge(self, call: Call, attempt: Attempt, reserved: Reserved, now: float) -> None:
         """Set right what was reserved by what was used."""
         failure, completion, charged = attempt.failure, attempt.completion, reserved[1]
         usage = completion.usage if completion is not None else None
         if usage is not None:
-            self.granted.tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
-            self.granted.answers += 1
+            grants = self.granted.grants
+            grants.tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+            grants.answers += 1
             if self.tokens.is_used or self.granted.by_tokens:  # else nobody ever asks for an estimate
                 self.estimator.learn(call, usage)
                 used = self.estimator.used(call, usage)
@@ -63,7 +61,7 @@ class _Account:
         elif failure is not None and failure.kind in NOT_SENT:
             self.requests.take(-1.0, now)
             self.tokens.take(-charged, now)
-        elif failure is not None and failure.status is not None and completion is None and not self.learns_tokens:
+        elif failure is not None and failure.status is not None and completion is None and failure.code != LIMITED:
             self.tokens.take(-charged, now)
 
     def refused(self, failure: Failure, sent: Sent, now: float) -> None:
@@ -123,7 +121,8 @@ class Pacing:
     def settle(self, call: Call, attempt: Attempt, now: float) -> None:
         """It ended: charge the difference to what was used, give back what was not, heed what the server said.
 
-        A refused request counts as a request (OpenAI's help: unsuccessful ones do), and not as tokens.
+        A refused request counts as a request (OpenAI's help: unsuccessful ones do), and as tokens if it was the rate
+        that refused it: they were not there, and would be asked for again at once.
         """
         account = self._accounts.get(call.model)
         reserved = account.reserved.pop(call, None) if account is not None else None
@@ -136,7 +135,7 @@ class Pacing:
             if now >= account.granted.due or call.throttled:
                 account.granted.granted(sent, account.requests.taken, now, is_again=call.throttled > 0)
                 account.learn(now)
-        elif failure.code == "rate_limited":
+        elif failure.code == LIMITED:
             account.refused(failure, Sent(sent, requests_taken, is_retry=call.sent > 0), now)
         if attempt.hints is not NO_HINTS:
             at = sent if failure is None else now  # what an answer says may be as old as its request

@@ -6,7 +6,7 @@ To add an endpoint: write a module with the functions of `Dialect` (imitate `com
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from batcher import codec
 from batcher.model import Api, Call, Completion, Job, Json, Kind
@@ -95,6 +95,9 @@ PATHS: dict[tuple[Kind, Api], str] = {
 }
 
 
+_DIGITS: Final = frozenset("123456789")
+
+
 def path_for(job: Job, api: Api) -> str:
     """The path a job goes to: its own if it names one, else the default of its kind."""
     if job.path is not None:
@@ -107,6 +110,7 @@ def path_for(job: Job, api: Api) -> str:
 def call_for(jobs: Sequence[Job], api: Api, *, stream: bool, base64: bool = False) -> Call:
     """Encode one job, or a pack of embedding jobs, as the request that is sent and sent again as it is.
 
+    How long a model is to stay is kept apart, for `body_of`; not at all, which holds up nobody, is said each time.
     `base64` asks for vectors in that form where it can be asked for, and the job says nothing of it.
     """
     job = jobs[0]
@@ -115,10 +119,27 @@ def call_for(jobs: Sequence[Job], api: Api, *, stream: bool, base64: bool = Fals
     streamed = stream and dialect.STREAMS
     body = dialect.encode(jobs, stream=streamed) if job.body is None else _own_body(job, path, stream=streamed)
     streamed = dialect.STREAMS and bool(body.get("stream", path.startswith("/api/")))
+    stay = body.pop("keep_alive") if path.startswith("/api/") and _stays(body.get("keep_alive")) else None
     data = codec.dumps(body)
     if base64 and path == embeddings.PATH and job.body is None and "encoding_format" not in body:
         data = data[:-1] + embeddings.BASE64
-    return Call(tuple(jobs), path, data, streamed, job.model, group_of(job, path))
+    return Call(tuple(jobs), path, data, streamed, job.model, group_of(job, path), stay)
+
+
+def _stays(value: Json) -> bool:
+    """Whether a `keep_alive` keeps a model at all: `0s` does not."""
+    return not _DIGITS.isdisjoint(value) if type(value) is str else bool(value)
+
+
+def body_of(call: Call) -> bytes:
+    """The body to send. Only a call that may have to load its model says how long that is to stay.
+
+    Ollama keeps what such a request was about for so long even while another client waits for the place
+    (`useLoadedRunner` in server/sched.go); when a model is loaded for it, it makes way for others all the same.
+    """
+    if not call.loads or call.keep_alive is None:
+        return call.body
+    return b'{"keep_alive":' + codec.dumps(call.keep_alive) + b"," + call.body[1:]
 
 
 def _own_body(job: Job, path: str, *, stream: bool) -> dict[str, Json]:

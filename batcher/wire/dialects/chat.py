@@ -90,10 +90,16 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
             thought = delta.get("reasoning_content") or delta.get("reasoning")
         except (LookupError, TypeError, AttributeError):
             return record  # an unusual one, which is read with care
-        is_thought = choice.thoughts and type(thought) is str and len(delta) == 1 + ("content" in delta)
-        if text or not thought or not is_thought:
+        thoughts = choice.thoughts
+        if (
+            text not in (None, "")
+            or not thought
+            or not thoughts
+            or type(thought) is not str
+            or len(delta) != 1 + ("content" in delta)
+        ):
             return record
-        choice.thoughts.append(thought)
+        thoughts.append(thought)
     return END
 
 
@@ -105,6 +111,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     take_envelope(record, completion)
     if "choices" not in record:
         check_keys(record, TOP_KEYS, "a record")
+        endings.check_foreign(record, "choices")
     content = changed = False
     pieces = list_of(record.get("choices"), "choices")
     entries = len(pieces)
@@ -133,7 +140,9 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
 
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the dialects' signature
     """Take an answer that came in one piece. Raises AttemptError if it is cut, damaged, or no chat completion."""
-    pieces = choices_of(body)
+    pieces = body.get("choices")
+    if type(pieces) is not list or len(pieces) != 1 or type(pieces[0]) is not dict:
+        pieces = choices_of(body)
     entries = len(pieces)
     for place, piece in enumerate(pieces):
         message = piece.get("message")
@@ -141,7 +150,9 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  #
             message = {}  # Azure's filter and others give a reason and nothing else
         if type(message) is not dict:
             raise AttemptError(malformed(f"choice {place} has no message; is {PATH} the endpoint for this?"))
-        index, text = index_of(piece, place), message.get("content")
+        index, text = piece.get("index"), message.get("content")
+        if type(index) is not int:
+            index = index_of(piece, place)
         is_plain = type(text) is str and "role" in message and len(message) == 2 and piece.get("logprobs") is None
         if is_plain and index not in completion.choices:  # nearly every answer
             completion.choices[index] = Choice([text] if text else [], finish_reason=finish_of(piece, PATH))
@@ -167,7 +178,7 @@ def rebuild(completion: Completion) -> dict[str, Json]:
     choices = [
         _choice(index, choice, *kept.get(index, ({}, {}))) for index, choice in sorted(completion.choices.items())
     ]
-    head = {key: value for key, value in completion.head.items() if key != "obfuscation"}
+    head = {key: value for key, value in (completion.head or {}).items() if key != "obfuscation"}
     return {**head, "object": "chat.completion", "choices": choices, **tail}
 
 

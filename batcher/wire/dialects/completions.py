@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown
-from batcher.model import END, Delta, Kind
+from batcher.model import END, Delta, Kind, more
 from batcher.wire.dialects import endings
 from batcher.wire.dialects.endings import (
     MOST_TOKENS,
@@ -85,6 +85,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     take_envelope(record, completion)
     if "choices" not in record:
         check_keys(record, TOP_KEYS, "a record")
+        endings.check_foreign(record, "choices")
     content = False
     for place, piece in enumerate(list_of(record.get("choices"), "choices")):
         if type(piece) is not dict:
@@ -115,13 +116,14 @@ def rebuild(completion: Completion) -> dict[str, Json]:
         {**kept.get(index, {}), "text": choice.text, "finish_reason": choice.finish_reason, **_logprobs(choice)}
         for index, choice in sorted(completion.choices.items())
     ]
-    return {**completion.head, "choices": choices, **tail}
+    return {**(completion.head or {}), "choices": choices, **tail}
 
 
 def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
     index = index_of(piece, place)
     if "text" not in piece or "index" not in piece:
         check_keys(piece, PIECE_KEYS, "a choice")
+        endings.check_foreign(piece, "text")
     new = index not in completion.choices
     delta = Delta(text=text_of(piece.get("text"), "text"), index=index, finish_reason=finish_of(piece, PATH))
     content = completion.add(delta)
@@ -136,10 +138,10 @@ def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
 def _add_logprobs(logprobs: dict[str, Json], choice: Choice) -> None:
     """Join by key: `content` holds one object a token; the legacy object has parallel lists, and stays one object."""
     if "content" in logprobs:
-        choice.logprobs.extend(list_of(logprobs["content"], "logprobs", MOST_TOKENS))
+        choice.logprobs = more(choice.logprobs, list_of(logprobs["content"], "logprobs", MOST_TOKENS))
         return
     if not choice.logprobs:
-        choice.logprobs.append({})
+        choice.logprobs = [{}]
     joined = choice.logprobs[0]
     for key, values in logprobs.items():
         if type(values) is not list:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown, truncated
 from batcher.wire.dialects.envelope import counted_nothing, without
+from batcher.wire.faults import is_note
 from batcher.wire.rules import classify_error
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ BROKEN: Final = "broken off"
 MEANINGS: Final[dict[str, tuple[str, ...]]] = {
     NONE: (
         *("", "null", "none", "nil"),  # KoboldCpp (PowerShell/AIShell#350); Python's `str(None)`
+        *("undefined", "n/a", "false", "0"),  # JavaScript's and others' way to say so
         "unspecified",  # Gemini: FINISH_REASON_UNSPECIFIED
     ),
     BROKEN: (
@@ -35,30 +37,47 @@ MEANINGS: Final[dict[str, tuple[str, ...]]] = {
         *("network_error", "server_error", "internal_error"),  # Zhipu: pydantic/pydantic-ai#7678
         *("cancelled", "canceled", "user_cancel", "timeout"),  # Cohere
         "insufficient_system_resource",  # DeepSeek
-        *("malformed_function_call", "unexpected_tool_call"),  # Gemini: another sample may be well formed
+        *("engine_overloaded", "overloaded", "service_unavailable", "connection_error"),  # Moonshot; gateways
+        *("interrupted", "terminated", "preempted", "failed", "failure", "rejected", "expired"),
+        *(
+            "malformed_function_call",
+            "unexpected_tool_call",
+            "malformed_response",
+        ),  # Gemini: another sample may be fine
+        *("malformed_tool_call", "missing_thought_signature"),  # Gemini
+        *("malformed_tool_use", "malformed_model_output"),  # Bedrock
+        *("resource_exhausted", "rate_limit_exceeded", "interrupt"),  # gateways; Strands
     ),
     "length": (
         *("length", "max_tokens", "max_output_tokens"),  # OpenAI; Gemini, Anthropic; /v1/responses
         "model_length",  # Mistral
         *("model_context_window_exceeded", "context_window_exceeded", "context_length_exceeded"),  # Anthropic
-        *("max_length", "error_limit"),  # TGI's older forms; Cohere
+        *("max_length", "max_new_tokens", "error_limit"),  # TGI's older forms; Hugging Face; Cohere
+        *("token_limit", "context_length", "max_completion_tokens", "limit"),  # watsonx; llama.cpp's stop_type
     ),
     "content_filter": (
         *("content_filter", "content_filtered"),  # OpenAI, Azure; Bedrock
         *("safety", "prohibited_content", "blocklist", "recitation", "spii", "image_safety"),  # Gemini
+        *("image_prohibited_content", "image_recitation", "model_armor", "jailbreak"),  # Gemini
+        *("blocked", "content_blocked"),  # gateways
         *("sensitive", "moderation", "content_policy"),  # Zhipu and others
-        *("refusal", "guardrail_intervened", "error_toxic"),  # Anthropic; Bedrock; Cohere
+        *("refusal", "guardrail_intervened", "guardrails", "error_toxic"),  # Anthropic; Bedrock; Cohere
     ),
     "incomplete": (
-        *("other", "language", "pause_turn", "incomplete"),  # Gemini; Anthropic
+        *("other", "language", "pause_turn", "compaction", "incomplete"),  # Gemini; Anthropic
+        *("image_other", "no_image"),  # Gemini
+        *("time_limit", "repetition", "repetition_truncation", "too_many_tool_calls"),  # watsonx; Gemini
     ),
 }
 """What finish reasons mean, in lower case: no reason, an answer that was broken off, or the flag for one that was cut.
 
-Any other is an end as it should be."""
+Any other is an end as it should be. Sources: vLLM (https://github.com/vllm-project/vllm/issues/57082), litellm
+(https://github.com/BerriAI/litellm/pull/27101), Gemini (https://github.com/googleapis/python-genai/issues/1836), Ollama
+(https://github.com/ollama/ollama/issues/4357), Mistral (https://docs.rs/crate/mistral-openapi-client), Anthropic
+(@ai-sdk/anthropic's src/map-anthropic-stop-reason.ts), Bedrock's `stopReason`, Cohere's OpenAPI (`FinishReason`)."""
 
 _MEANING: Final = {word: meaning for meaning, words in MEANINGS.items() for word in words}
-_WORD: Final = re.compile(r"(?:finish_?reason[._])?([a-z_]*)")
+_WORD: Final = re.compile(r"(?:finish_?reason[._])?([a-z0-9_/]*)")
 
 
 def meaning_of(reason: str) -> str | None:
@@ -120,8 +139,11 @@ def settle_whole(body: dict[str, Json], completion: Completion) -> None:
     A choice without a finish reason is accepted where there is content and the server counted tokens: Ollama answers
     a generation that was cut with `finish_reason: null` and a usage of zeros.
     """
-    settle(completion)
-    if completion.proof is not None:
+    for choice in completion.choices.values():
+        if choice.finish_reason is None:
+            break
+    else:
+        completion.proof = "finish_reason"
         return
     if counted_nothing(body.get("usage")) or not any(map(has_content, completion.choices.values())):
         raise AttemptError(truncated("a finish reason"))
@@ -133,10 +155,29 @@ def has_content(choice: Choice) -> bool:
     return bool(any(choice.texts) or choice.thoughts or choice.tool_calls or choice.refusals)
 
 
+FOREIGN: Final = (
+    *("delta", "message"),  # chat completions; Cohere, Anthropic
+    *("content", "text", "completion", "response"),  # llama.cpp's own, Anthropic's older, Ollama's
+    *("output", "candidates"),  # DashScope; Gemini
+    *("token", "generated_text"),  # TGI's own
+)
+"""What a piece of an answer is in, in other APIs' streams."""
+
+
+def check_foreign(record: dict[str, Json], place: str) -> None:
+    """Raise AttemptError for a record that has its piece of the answer in another place than it must."""
+    key = next((key for key in FOREIGN if record.get(key)), None)
+    if key is not None and place not in record and not is_note(record):
+        raise AttemptError(malformed(f"a record with {key!r} and without {place!r}: {shown(record)}"))
+
+
 def choices_of(body: dict[str, Json]) -> list[dict[str, Json]]:
     """The choices of an answer in one piece. Raises AttemptError if there are none."""
     choices = list_of(body.get("choices"), "choices")
-    if not choices or {*map(type, choices)} != {dict}:
+    for choice in choices:
+        if type(choice) is not dict:
+            raise AttemptError(without("choices", body))
+    if not choices:
         raise AttemptError(without("choices", body))
     return choices
 

@@ -29,12 +29,13 @@ DETAILS: Final = frozenset(
 
 def without(what: str, body: dict[str, Json]) -> Failure:
     """The failure of a body that lacks its answer, and that no shape of error explains; it is told as it came."""
-    return malformed(f"an answer without {what}: {codec.dumps(body)[:300].decode('utf-8', 'replace')}")
+    return malformed(f"an answer without {what}: {codec.told(body)[:300]}")
 
 
 def take_envelope(record: dict[str, Json], completion: Completion) -> None:
     """Keep the first envelope that has an id, and the last usage and timings that count anything."""
-    if not completion.head.get("id"):
+    head = completion.head
+    if head is None or not head.get("id"):
         completion.head = record
     if completion.served_model is None and type(model := record.get("model")) is str:
         completion.served_model = model or None  # Ollama's lost errors and Azure's filters have ""

@@ -20,9 +20,11 @@ def join_halves(completion: Completion) -> None:
     """Make whole characters of the halves in an answer that is all there; what stays half is replaced and flagged."""
     for choice in completion.choices.values():
         for pieces in (choice.texts, choice.thoughts, choice.refusals):
-            pieces[:] = [_joined("".join(pieces), completion)] if pieces else []
-        with suppress(RecursionError):  # what is nested so deep is no call of a tool; the ledger cuts it off
-            choice.tool_calls[:] = _mended(choice.tool_calls, completion)
+            if pieces:
+                pieces[:] = [_joined("".join(pieces), completion)]
+        if choice.tool_calls:
+            with suppress(RecursionError):  # what is nested so deep is no call of a tool; the ledger cuts it off
+                choice.tool_calls[:] = _mended(choice.tool_calls, completion)
 
 
 def _mended(value: Json, completion: Completion) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown
-from batcher.model import END, Kind
+from batcher.model import END, Kind, more
 from batcher.wire.dialects import ollama_record
 from batcher.wire.dialects.messages import to_native
 from batcher.wire.dialects.parameters import native_fields
@@ -35,6 +35,7 @@ ORDER: Final = (
 MESSAGE_ORDER: Final = ("role", "content", "thinking", "tool_calls")
 KEYS: Final = frozenset(ORDER)
 MESSAGE_KEYS: Final = frozenset(MESSAGE_ORDER)
+PLAIN: Final = frozenset({"role", "content"})
 
 
 def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:
@@ -72,6 +73,8 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
 
 def decode(record: dict[str, Json], completion: Completion) -> bool:
     """Add one record. Raises AttemptError if it is none of Ollama's, or says that nothing was generated."""
+    if "done" not in record and ollama_record.says_nothing(record, "message"):
+        return False
     choice = completion.choices.get(0) or ollama_record.begin(record, completion)
     message = record.get("message")
     content = False
@@ -83,7 +86,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     else:
         raise AttemptError(malformed(f"a `message` that is no object but {shown(message)}"))
     if "logprobs" in record:
-        choice.logprobs.extend(ollama_record.logprobs(record))
+        choice.logprobs = more(choice.logprobs, ollama_record.logprobs(record))
     if record.get("done"):
         ollama_record.finish(record, completion, choice, PATH)
     return content
@@ -91,6 +94,14 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
 
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  # noqa: ARG001 - the protocol's signature
     """Take the answer in one piece: it is the last record, with all of the text."""
+    message = body.get("message")
+    if type(message) is dict and message.keys() == PLAIN and body.get("done") is True and "logprobs" not in body:
+        text = message["content"]
+        if type(text) is str:  # nearly every answer
+            choice = ollama_record.begin(body, completion)
+            choice.texts = [text] if text else []
+            ollama_record.finish(body, completion, choice, PATH)
+            return
     decode(body, completion)
     if "message" not in body:
         raise AttemptError(malformed("an answer without `message`"))
@@ -104,7 +115,7 @@ def rebuild(completion: Completion) -> dict[str, Json]:
     """The object that `stream: false` would have given: the last record with all of the text."""
     if completion.whole is not None:
         return completion.whole
-    last = completion.tail or completion.head
+    last = completion.tail or completion.head or {}
     choice = completion.first
     message = {
         **(last.get("message") or {"role": "assistant"}),

@@ -37,11 +37,12 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:  # noqa: AR
 def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:
     """Take the vectors. Raises AttemptError unless there is one for each input, all finite and of one length."""
     vectors = body.get("embeddings")
+    if vectors is None and type(body.get("embedding")) is list:
+        vectors = [body["embedding"]]  # as the older /api/embeddings has it, whose form some servers give both
     if not isinstance(vectors, list):
         raise AttemptError(malformed("an answer without a list of embeddings"))
     completion.vectors = check_vectors(vectors, sum(len(inputs_of(job)) for job in call.jobs))
-    completion.usage = ollama_record.usage(body)
-    completion.server = ollama_record.times(body)
+    ollama_record.measure(body, completion)
     completion.served_model = body.get("model")
     completion.proof = "embeddings"
 

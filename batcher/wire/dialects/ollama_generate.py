@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed
-from batcher.model import END, Kind
+from batcher.model import END, Kind, more
 from batcher.wire.dialects import ollama_record
 from batcher.wire.dialects.media import payload
 from batcher.wire.dialects.parameters import native_fields
@@ -75,10 +75,12 @@ def skim(records: Iterable[Json], completion: Completion) -> Json:
 def decode(record: dict[str, Json], completion: Completion) -> bool:
     """Add one record. Raises AttemptError if it is none of Ollama's, or says that nothing was generated."""
     check_keys(record, KEYS, "a record")
+    if "done" not in record and ollama_record.says_nothing(record, "response"):
+        return False
     choice = completion.choices.get(0) or ollama_record.begin(record, completion)
     content = ollama_record.add(choice, record.get("response"), record)
     if "logprobs" in record:
-        choice.logprobs.extend(ollama_record.logprobs(record))
+        choice.logprobs = more(choice.logprobs, ollama_record.logprobs(record))
     if record.get("done"):
         ollama_record.finish(record, completion, choice, PATH)
     return content
@@ -101,7 +103,7 @@ def rebuild(completion: Completion) -> dict[str, Json]:
         return completion.whole
     choice = completion.first
     fields = {
-        **(completion.tail or completion.head),
+        **(completion.tail or completion.head or {}),
         "response": choice.text,
         "thinking": choice.thinking,
         "tool_calls": choice.tool_calls,

@@ -6,13 +6,15 @@ or duration of 0 is left out.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown
-from batcher.model import Choice, Completion, Json, ServerTimes, Usage
+from batcher.model import Choice, Completion, Json, ServerTimes, Usage, more
 from batcher.wire.dialects import endings
 from batcher.wire.dialects.envelope import MOST
 from batcher.wire.dialects.toolpieces import check_call
+from batcher.wire.faults import is_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +30,7 @@ METRICS: Final = (
     "eval_duration",
 )
 """The metrics in Ollama's order."""
+_metrics: Final = itemgetter(*METRICS)
 
 ALWAYS: Final = frozenset({"content", "response"})
 """Fields that are there also when empty."""
@@ -43,6 +46,15 @@ def begin(record: dict[str, Json], completion: Completion) -> Choice:
     return choice
 
 
+def says_nothing(record: dict[str, Json], text: str) -> bool:
+    """Whether a record without `done`, as Ollama's all have, is a ping. Raises AttemptError for one that says more."""
+    if text in record:
+        return False
+    if not is_note(record):
+        raise AttemptError(malformed(f"a record without `done`: {shown(record)}"))
+    return True
+
+
 def add(choice: Choice, text: Json, message: dict[str, Json]) -> bool:
     """Add a piece of text and what may lie beside it; true if it brought content.
 
@@ -53,14 +65,14 @@ def add(choice: Choice, text: Json, message: dict[str, Json]) -> bool:
         choice.texts.append(_checked(text))
         content = True
     if thinking := message.get("thinking"):
-        choice.thoughts.append(_checked(thinking))
+        choice.thoughts = more(choice.thoughts, (_checked(thinking),))
         content = True
     if calls := message.get("tool_calls"):
         if any(type(call) is not dict for call in endings.list_of(calls, "tool calls")):
             raise AttemptError(malformed(f"tool calls that are none: {shown(calls)}"))
         for call in calls:
             check_call(call)
-        choice.tool_calls.extend(calls)
+        choice.tool_calls = more(choice.tool_calls, calls)
         content = True
     return content
 
@@ -83,22 +95,27 @@ def finish(record: dict[str, Json], completion: Completion, choice: Choice, path
     completion.proof = "done"
     completion.tail = record
     completion.served_model = record.get("model") or completion.served_model
-    completion.usage = usage(record)
-    completion.server = times(record)
+    measure(record, completion)
 
 
-def usage(record: dict[str, Json]) -> Usage | None:
-    prompt, answer = _count(record.get("prompt_eval_count")), _count(record.get("eval_count"))
-    return None if prompt is None and answer is None else Usage(prompt, answer)
-
-
-def times(record: dict[str, Json]) -> ServerTimes | None:
-    """The server's durations, from nanoseconds to seconds."""
-    load, prompt = _seconds(record.get("load_duration")), _seconds(record.get("prompt_eval_duration"))
-    answer, total = _seconds(record.get("eval_duration")), _seconds(record.get("total_duration"))
-    if load is None and prompt is None and answer is None and total is None:
-        return None
-    return ServerTimes(load, prompt, answer, total)
+def measure(record: dict[str, Json], completion: Completion) -> None:
+    """Take the server's counts, and its durations, from nanoseconds to seconds."""
+    try:
+        total, load, read, reading, made, making = values = _metrics(record)
+        for value in values:
+            if type(value) is not int or not 0 <= value <= MOST:
+                break
+        else:  # nearly every record
+            completion.usage = Usage(read, made)
+            completion.server = ServerTimes(load / 1e9, reading / 1e9, making / 1e9, total / 1e9)
+            return
+    except KeyError:
+        pass
+    total, load, read, reading, made, making = (_count(record.get(name)) for name in METRICS)
+    if read is not None or made is not None:
+        completion.usage = Usage(read, made)
+    if any(value is not None for value in (total, load, reading, making)):
+        completion.server = ServerTimes(_seconds(load), _seconds(reading), _seconds(making), _seconds(total))
 
 
 def missing(completion: Completion) -> str | None:
@@ -108,7 +125,7 @@ def missing(completion: Completion) -> str | None:
 
 def ordered(fields: dict[str, Json], order: Sequence[str]) -> dict[str, Json]:
     """The fields in the order of Ollama's structs, unknown ones last; empty optional ones are left out."""
-    known = {key: fields[key] for key in order if key in ALWAYS or fields.get(key) not in ("", [], None)}
+    known = {key: fields[key] for key in order if key in ALWAYS or fields.get(key) not in ("", [], (), None)}
     return known | {key: value for key, value in fields.items() if key not in order}
 
 
@@ -117,8 +134,8 @@ def addressed(job: Job) -> dict[str, Json]:
     return {} if job.model is None else {"model": job.model}
 
 
-def _seconds(nanoseconds: Json) -> float | None:
-    return nanoseconds / 1e9 if type(nanoseconds) is int and 0 <= nanoseconds <= MOST else None
+def _seconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e9
 
 
 def _count(value: Json) -> int | None:

@@ -171,7 +171,7 @@ def native_defaults(job: Job) -> dict[str, Json]:
 
     Ollama cuts a prompt that is too long and says nothing, unless `truncate` forbids it; servers from before the end of
     2025 heed that on `/api/embed` alone. It unloads a model after five idle minutes, or sooner if another client once
-    said so, unless `keep_alive` says otherwise.
+    said so, unless `keep_alive` says otherwise: `body_of` tells which requests do.
     """
     fields: dict[str, Json] = {"truncate": False}
     if job.keep_alive:

@@ -1,8 +1,4 @@
-"""One answer being read: bytes → records → deltas → a completion that is proven complete, or a failure.
-
-How the bytes are framed is decided by the content type and the first byte, not by what was asked for: servers that
-ignore `stream` answer an event stream with one JSON object, and some stream unasked.
-"""
+"""One answer being read: bytes → records → deltas → a completion that is proven complete, or a failure."""
 
 from __future__ import annotations
 
@@ -15,11 +11,12 @@ from batcher import codec
 from batcher.failures import AttemptError, malformed, truncated
 from batcher.model import END, Call, Completion, Json
 from batcher.wire.dialects import SKIMS
+from batcher.wire.dialects.beginnings import BLANK, FIELD, JSON, is_events, is_whole
 from batcher.wire.dialects.endings import choices_asked
 from batcher.wire.dialects.halves import join_halves
 from batcher.wire.dialects.strays import instead_of_a_record, is_utf8, mended, told
 from batcher.wire.dialects.toolpieces import check_calls
-from batcher.wire.dialects.weight import HEAVY, LONG, weigh
+from batcher.wire.dialects.weight import HEAVY, LONG, weighed
 from batcher.wire.faults import error_in
 from batcher.wire.framing import EventStream, Lines, RecordTooLongError
 from batcher.wire.rules import classify_error, not_an_llm
@@ -33,12 +30,6 @@ if TYPE_CHECKING:
 BODY_LIMIT: Final = 256 * 1024 * 1024
 """The largest answer that is taken in one piece, in bytes."""
 
-BLANK: Final = b"\xef\xbb\xbf \t\r\n"
-"""What may stand before an answer: a byte order mark and white space."""
-
-FIELD: Final = len(b"event:")
-"""The longest name of an event stream's field, in bytes."""
-
 PROVEN_AT_ONCE: Final = ("/api/", "/v1/responses")
 """Where the mark that proves an answer complete is the last that is said; elsewhere the usage may follow."""
 
@@ -50,6 +41,12 @@ NUMEROUS: Final = frozenset({"/api/generate", "/api/embed", "/v1/embeddings"})
 
 PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive"})
 """Events that carry nothing, whatever their data."""
+
+CLOSING: Final = frozenset({"done", "end", "close", "complete", "finish", "eof"})
+"""Events that say in a word that the stream ends; what proves an answer complete is in its records."""
+
+FAILING: Final = frozenset({"error", "exception", "failed", "failure", "fatal"})
+"""Events that are errors, whatever their data."""
 
 MARKS = 1024
 """Bytes of nothing but byte order marks that are kept until an answer begins."""
@@ -109,20 +106,22 @@ class Reading:
 
     def close(self) -> Completion:
         """The body ended cleanly: return the completion. Raises AttemptError unless it is proven complete."""
-        framing = self._framing
+        completion, framing = self.completion, self._framing
         if framing is None:
             self._take_whole()
         elif isinstance(framing, EventStream):
             self._take_rest(lambda: self._events(framing.close()))
         else:
             self._take_rest(lambda: self._records(framing.close()))
-        completion = self.completion
         if completion.whole is None and (missing := self._dialect.missing(completion, done=self.done)):
             raise AttemptError(truncated(missing))
         if self._unread is not None and not completion.tail.get("whole"):
             raise AttemptError(self._unread)
-        self._check_count()
-        check_calls(completion)
+        if len(completion.choices) > 1:
+            self._check_count()
+        for choice in completion.choices.values():
+            if choice.tool_calls:
+                check_calls(choice)
         if self._mended:
             join_halves(completion)
         return completion
@@ -140,11 +139,13 @@ class Reading:
     def _check_count(self) -> None:
         """Raise AttemptError for choices that nobody asked for: the number of one was damaged."""
         count = len(self.completion.choices)
-        if count > 1 and count > (most := choices_asked(self._call)):
+        if count > (most := choices_asked(self._call)):
             raise AttemptError(malformed(f"{count} choices where {most} were asked for"))
 
     def _begin(self, chunk: bytes) -> bool:
         """Hold bytes until the framing is known; an answer in one piece is held to its end."""
+        if not self._size and chunk[:1] == b"{" and self._type.startswith(JSON):  # nearly every answer in one piece
+            self._whole = True
         self._pieces.append(chunk)
         self._size += len(chunk)
         if self._size > BODY_LIMIT:
@@ -157,33 +158,26 @@ class Reading:
             # Else each of many is joined with all before it. A byte order mark may be cut in two.
             self._pieces = [held] if held.strip() and len(held) < MARKS else []
             return False
-        if self._is_whole(head):
+        if is_whole(head, self._type, self._call):
             # A shorter head than a field's name may yet turn out to be one: `da` becomes `data:`.
             self._whole = head.startswith((b"{", b"[", b"<")) or len(head) >= FIELD
             return False
-        self._framing = EventStream() if self._is_events(head) else Lines()
+        self._framing = EventStream() if is_events(head, self._type) else Lines()
         self._skim = SKIMS.get(self._call.path)
         self._pieces = []
         return self.feed(held)
 
-    def _is_events(self, head: bytes) -> bool:
-        return "event-stream" in self._type or not ("ndjson" in self._type or head.startswith((b"{", b"[")))
-
-    def _is_whole(self, head: bytes) -> bool:
-        """One JSON object, or a page that is none. NDJSON is known by its content type alone."""
-        if head.startswith((b"{", b"[")):
-            native_stream = self._call.stream and self._call.path.startswith("/api/")
-            return "ndjson" not in self._type and not (native_stream and "application/json" not in self._type)
-        return head.startswith(b"<") or ("event-stream" not in self._type and not _looks_like_events(head))
-
     def _take_whole(self) -> None:
         body = b"".join(self._pieces)
-        if not body.strip():
+        if body[:1] != b"{" and not body.strip():
             if self._call.stream:
                 return
             raise AttemptError(malformed("an empty answer"))
-        weigh(body)
-        record = self._parse(body)
+        if len(body) > HEAVY:
+            with weighed(body):
+                record = self._parse(body)
+        else:
+            record = self._parse(body)
         if record is None and self._call.stream and body.lstrip(BLANK).startswith(b"{"):
             *lines, last = [line for line in body.split(b"\n") if line.strip()]
             self._records(lines)
@@ -196,7 +190,7 @@ class Reading:
         self._check(record)
         self.completion.whole = record
         self._dialect.whole(record, self.completion, self._call)
-        if self._dialect.STREAMS and record.get("done") is False and self._call.path.startswith("/api/"):
+        if record.get("done") is False and self._dialect.STREAMS and self._call.path.startswith("/api/"):
             raise AttemptError(truncated("`done: true`"))
 
     def _usual(self, records: list[bytes]) -> bool:
@@ -214,15 +208,15 @@ class Reading:
         records: list[bytes] = []
         for event, data in events:
             is_comment = data[:1] == b":" and b'{"' not in data
-            if event != "error" and data and data != b"[DONE]" and not is_comment:
-                if event not in PINGS:
+            if event not in FAILING and data and data != b"[DONE]" and not is_comment:
+                if event not in PINGS and (event not in CLOSING or data[:1] == b"{"):
                     records.append(data)
                 continue
             content |= self._records(records)
             records = []
             if self.done:
                 break
-            if event == "error":
+            if event in FAILING:
                 raise AttemptError(told(data, self._call.path))
             # else a ping: an empty event, or a comment that a gateway wraps as data
             self.done = self.complete = data == b"[DONE]"
@@ -232,8 +226,12 @@ class Reading:
         """Decode records in order, up to the terminal mark."""
         if self.done:
             return False
-        if records and len(records[0]) > HEAVY:
-            weigh(records[0])  # the only one that can be so long: the others came in one chunk
+        if records and len(records[0]) > HEAVY:  # the only one that can be so long: the others came in one chunk
+            with weighed(records[0]):
+                return self._decoded(records)
+        return self._decoded(records)
+
+    def _decoded(self, records: list[bytes]) -> bool:
         left = iter(records)
         decoded = map(orjson.loads, left)
         skim, completion, content, place = self._skim, self.completion, False, 0
@@ -260,7 +258,8 @@ class Reading:
         if len(data) > LONG:
             self.kept += len(data)
         content = self._dialect.decode(record, self.completion)
-        self._check_count()
+        if len(self.completion.choices) > 1:
+            self._check_count()
         if self.completion.proof is not None:
             self.done = self._call.path.startswith(PROVEN_AT_ONCE)
             self.complete = self.done or len(self.completion.choices) >= choices_asked(self._call)
@@ -297,7 +296,3 @@ class Reading:
             if not is_utf8(data):
                 self.completion.flag("utf8_replaced")
         return record
-
-
-def _looks_like_events(head: bytes) -> bool:
-    return head.startswith((b"data:", b"event:", b"id:", b"retry:", b"error:", b":"))

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown, truncated
-from batcher.model import Choice, Delta, Kind
+from batcher.model import Choice, Delta, Kind, more
 from batcher.wire.dialects.endings import MOST, MOST_TOKENS, entries_of, has_content, list_of, text_of, too_many
 from batcher.wire.dialects.envelope import counted_nothing, take_envelope, without
 from batcher.wire.dialects.messages import to_input
@@ -99,7 +99,7 @@ def missing(completion: Completion, *, done: bool) -> str | None:  # noqa: ARG00
 
 def rebuild(completion: Completion) -> dict[str, Json]:
     """Return the response object, which the last event carries whole."""
-    return completion.whole or completion.head
+    return completion.whole or completion.head or {}
 
 
 def _input(job: Job) -> Json:
@@ -124,10 +124,10 @@ def _end(record: dict[str, Json], completion: Completion) -> None:
     response = record.get("response")
     if type(response) is not dict:
         raise AttemptError(malformed(f"{record['type']} without a response"))
+    check_keys(response, RESPONSE_KEYS, "a response")
     items = completion.tail.pop("items", [])
     if not response.get("output") and items:  # some servers leave the output of the last event empty
         response = {**response, "output": items}
-    check_keys(response, RESPONSE_KEYS, "a response")
     status = response.get("status")
     if status not in ("incomplete", "failed", "cancelled"):  # the event says more than a status that was not updated
         status = record["type"].removeprefix("response.")
@@ -152,6 +152,8 @@ def _take(response: dict[str, Json], status: str, completion: Completion) -> Non
     choice = _choice(output) if output or streamed is None else streamed
     if streamed is not None and has_content(streamed) and not has_content(choice):
         raise AttemptError(malformed("a last event without the answer that was streamed before it"))
+    if streamed is not None:
+        _keep(streamed, choice)
     choice.finish_reason = "tool_calls" if choice.tool_calls else "stop"
     if status == "incomplete":
         details = response.get("incomplete_details")
@@ -159,9 +161,16 @@ def _take(response: dict[str, Json], status: str, completion: Completion) -> Non
         choice.finish_reason = REASONS.get(reason, reason)
         completion.flag("incomplete")
     completion.choices[0] = choice
-    completion.head = {}
+    completion.head = None
     take_envelope(response, completion)
     completion.proof = f"response.{status}"
+
+
+def _keep(streamed: Choice, choice: Choice) -> None:
+    """Keep what was streamed of a kind that the last event says nothing of: items alone may tell a part of it."""
+    choice.texts = choice.texts or streamed.texts
+    choice.thoughts = choice.thoughts or streamed.thoughts
+    choice.refusals = choice.refusals or streamed.refusals
 
 
 def _is_of_ollama(response: dict[str, Json]) -> bool:
@@ -190,10 +199,11 @@ def _choice(output: list[Json]) -> Choice:
         elif kind == "reasoning":
             thought = _joined(item.get("summary")) or _joined(item.get("content"))
             if thought:
-                choice.thoughts.append(thought)
+                choice.thoughts = more(choice.thoughts, (thought,))
         elif kind == "function_call":
             function = {"name": item.get("name"), "arguments": item.get("arguments")}
-            choice.tool_calls.append({"id": item.get("call_id"), "type": "function", "function": function})
+            call = {"id": item.get("call_id"), "type": "function", "function": function}
+            choice.tool_calls = more(choice.tool_calls, (call,))
     return choice
 
 
@@ -206,9 +216,9 @@ def _add_message(item: dict[str, Json], choice: Choice) -> None:
         check_word(kind, PARTS)
         if kind == "output_text":
             choice.texts.append(text_of(part.get("text"), "text"))
-            choice.logprobs.extend(list_of(part.get("logprobs"), "logprobs", MOST_TOKENS))
+            choice.logprobs = more(choice.logprobs, list_of(part.get("logprobs"), "logprobs", MOST_TOKENS))
         elif kind == "refusal":
-            choice.refusals.append(text_of(part.get("refusal"), "refusal"))
+            choice.refusals = more(choice.refusals, (text_of(part.get("refusal"), "refusal"),))
 
 
 def _joined(parts: Json) -> str:

@@ -19,10 +19,11 @@ import orjson
 
 from batcher import codec
 from batcher.failures import AttemptError, malformed, shown
+from batcher.model import more
 from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
-    from batcher.model import Choice, Completion, Json
+    from batcher.model import Choice, Json
 
 REPEATED: Final = 64 * 1024
 """Characters of arguments up to which a name that comes again is told from a name that begins a call."""
@@ -36,7 +37,7 @@ class Pieces:
     __slots__ = ("_by_id", "_by_index", "_calls")
 
     def __init__(self, choice: Choice) -> None:
-        self._calls = choice.tool_calls
+        choice.tool_calls = self._calls = more(choice.tool_calls, ())
         self._by_id: dict[str | int, dict[str, Json]] = {}
         self._by_index: dict[int, dict[str, Json]] = {}
 
@@ -91,13 +92,12 @@ def check_call(call: dict[str, Json]) -> None:
         check_keys(function, FUNCTION_KEYS, "a tool call")
 
 
-def check_calls(completion: Completion) -> None:
+def check_calls(choice: Choice) -> None:
     """Raise AttemptError if the answer calls a tool without a name: its pieces were not put together as they belong."""
-    for choice in completion.choices.values():
-        for call in choice.tool_calls:
-            function = call.get("function")
-            if type(function) is dict and not function.get("name"):
-                raise AttemptError(malformed(f"a tool call without a name: {shown(call)}"))
+    for call in choice.tool_calls:
+        function = call.get("function")
+        if type(function) is dict and not function.get("name"):
+            raise AttemptError(malformed(f"a tool call without a name: {shown(call)}"))
 
 
 def is_cut(call: dict[str, Json]) -> bool:

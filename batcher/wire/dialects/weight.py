@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+import gc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LONG: Final = 4096
 """Bytes of a record that is longer than nearly any of a stream."""
@@ -14,6 +19,24 @@ MOST: Final = 768 * 1024 * 1024
 """Bytes that one text may take when it is read: fifteen million numbers of embeddings, or 64 MiB of any text."""
 WEIGHTS: Final = ((b",", 40), (b"[", 96), (b"{", 240), (b":", 56), (b'"', 24))
 """Bytes that an entry, a list, an object, a key and half a text take at most, each by its mark (CPython 3.11)."""
+
+
+@contextmanager
+def weighed(data: bytes) -> Iterator[None]:
+    """Weigh a text that is read in the block, and let nobody collect garbage meanwhile if it is heavy.
+
+    What is read from JSON has no circles, and going through millions of new objects again and again takes six times
+    as long as reading them.
+    """
+    weigh(data)
+    if len(data) <= HEAVY or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def weigh(data: bytes) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from batcher.vectors.numbers import no_row, normalized, numbers_of, row_of
+from batcher.outputs.numbers import no_row, normalized, numbers_of, row_of
 
 NUMBERS = st.lists(st.floats(-60000, 60000), min_size=1, max_size=20)
 TINY = st.lists(st.floats(-1e-4, 1e-4), min_size=1, max_size=20)

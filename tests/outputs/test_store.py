@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from batcher.failures import OutputError, OutputIOError
 from batcher.ledger import disk
 from batcher.ledger.ledger import Ledger
-from batcher.vectors.store import HEAD, Row, Store, row_named
+from batcher.outputs.store import HEAD, Row, Store, row_named
 
 
 def row(number: int) -> bytes:

@@ -8,17 +8,24 @@ be given to another one between the question and the use.
 from __future__ import annotations
 
 import errno
+import io
 import os
+import select
 import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from collections.abc import Callable
+    from typing import Any, BinaryIO
 
 SMALL: Final = 64 << 20
 """Bytes of the largest file that is read at once."""
+TAKEN: Final = 10.0
+"""Seconds that whoever reads a pipe has for each piece of what it is given."""
+_TURN: Final = 100
+"""Milliseconds after which one who waits for a pipe looks whether it still has to."""
 _KINDS: Final = {
     stat.S_IFREG: "a regular file",
     stat.S_IFDIR: "a directory",
@@ -90,10 +97,7 @@ def check_own(path: Path, kind: int = stat.S_IFREG) -> None:
 def read_small(path: Path) -> bytes:
     """Read a file that batcher made, whole. Raises UnfitError and OSError."""
     with os.fdopen(open_regular(path), "rb") as file:
-        data = file.read(SMALL + 1)
-    if len(data) > SMALL:
-        raise _unfit(path, f"is larger than {SMALL >> 20} MiB")
-    return data
+        return _whole(path, file, SMALL)
 
 
 def open_typed(path: Path) -> BinaryIO:
@@ -107,9 +111,93 @@ def open_typed(path: Path) -> BinaryIO:
         raise
 
 
+class Arriving(io.RawIOBase):
+    """An open pipe; a read gives what is there by now, and waits for the first byte.
+
+    `checkpoint` is called now and then while it waits; what it raises ends the waiting.
+    """
+
+    def __init__(self, fd: int, checkpoint: Callable[[], object] = bool, *, closes: bool = False) -> None:
+        super().__init__()
+        self._fd = fd
+        self._checkpoint = checkpoint
+        self._awaited = False
+        self._closes = closes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        # Until a FIFO has been opened by a writer it reads as if it had ended.
+        if not self._awaited or self._checkpoint is not bool:
+            self._awaited = True
+            poll = select.poll()
+            poll.register(self._fd, select.POLLIN)
+            while not poll.poll(None if self._checkpoint is bool else _TURN):
+                self._checkpoint()
+        return os.readv(self._fd, [buffer])
+
+    def close(self) -> None:
+        if self._closes and not self.closed:
+            os.close(self._fd)
+        super().close()
+
+
+def open_given(path: Path, checkpoint: Callable[[], object] = bool) -> BinaryIO:
+    """Open to read a file beside the input that the user named: a regular one, or a pipe, as the shell's `<(…)` is.
+
+    A pipe waits for its writer, as everywhere, but `checkpoint` is called meanwhile. Of devices only `/dev/null` is
+    read. Raises UnfitError and OSError.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        os.set_blocking(fd, True)
+        if stat.S_ISFIFO(status.st_mode):
+            return io.BufferedReader(Arriving(fd, checkpoint, closes=True))
+        if not (stat.S_ISCHR(status.st_mode) and status.st_rdev == Path(os.devnull).stat().st_rdev):
+            _check_regular(path, status)
+        return os.fdopen(fd, "rb")
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def read_given(path: Path, most: int = SMALL, checkpoint: Callable[[], object] = bool) -> bytes:
+    """Read whole, up to so many bytes, what `open_given` opens. Raises UnfitError and OSError."""
+    with open_given(path, checkpoint) as file:
+        return _whole(path, file, most)
+
+
+def write_given(path: Path, data: bytes) -> None:
+    """Write to a pipe or a device that the user named, which somebody has to read. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise _unfit(path, "has nobody who reads it") from None
+        raise
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT)
+        while data:
+            if not poll.poll(TAKEN * 1000):
+                raise _unfit(path, f"was not read for {TAKEN:g} s")
+            data = data[os.write(fd, data) :]
+    finally:
+        os.close(fd)
+
+
 def real(path: Path, *, follow: bool) -> Path:
     """The path itself with the links in its directory resolved, and the one in its last name too with `follow`."""
     return Path(os.path.realpath(path)) if follow else Path(os.path.realpath(path.parent)) / path.name
+
+
+def _whole(path: Path, file: BinaryIO, most: int) -> bytes:
+    data = file.read(most + 1)
+    if len(data) > most:
+        raise _unfit(path, f"is larger than {f'{most >> 20} MiB' if most >> 20 else f'{most} bytes'}")
+    return data
 
 
 def _check_regular(path: Path, status: os.stat_result) -> None:

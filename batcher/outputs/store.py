@@ -18,10 +18,10 @@ from zlib import crc32
 
 from batcher import codec
 from batcher.failures import OutputError, OutputIOError
-from batcher.inputs.opening import UnfitError, open_regular
 from batcher.ledger import disk
 from batcher.ledger.neighbours import unfit
-from batcher.vectors.numbers import WIDTHS
+from batcher.opening import UnfitError, open_regular
+from batcher.outputs.numbers import WIDTHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -1,0 +1,175 @@
+"""What a call of the library is made of, whoever makes it: its options, its way to the servers, its rows."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from batcher.api.arguments import Chosen, MapOptions, streamed
+from batcher.api.frames import Frame, is_frame, rows_of
+from batcher.api.hosting import Host, on_asyncio
+from batcher.api.rows import Reader, refuse_one
+from batcher.api.schemas import Schema
+from batcher.api.watching import check
+from batcher.api.work import Work
+from batcher.failures import BatcherError, InputError
+from batcher.running.stops import error_of
+from batcher.running.wiring import recipe_of
+from batcher.servers.contact import contact
+from batcher.servers.described import learn
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from batcher.api.result import R, Result
+    from batcher.api.watching import Watching
+    from batcher.options import Options
+    from batcher.running.sharing import Pool
+    from batcher.servers.contact import Contact
+    from batcher.view.observer import Observer
+    from batcher.view.summary import Summary
+
+    Reach: TypeAlias = Callable[[Observer], AbstractAsyncContextManager[Contact]]
+
+Rows: TypeAlias = "Iterable[R] | AsyncIterable[R] | Frame"
+"""Rows: texts or mappings, in any iterable, also an asynchronous one; or a frame that speaks Arrow."""
+
+
+_FLAG: Final = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: (rerun|keep)\b)?")
+"""An option as the command has it, and those of its values that messages recommend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Makes the work of calls. Those of a `Client` have its options, its way to the servers and its limits."""
+
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    reach: Reach | None = None
+    pool: Pool | None = None
+
+    def asking(self, options: Mapping[str, Any], prompt: str | None, schema: Schema | None) -> dict[str, Any]:
+        """The options of a call on top of those of its caller, with what it asks for."""
+        values = {**self.values, **options}
+        if prompt is not None:
+            values["prompt"] = prompt
+        return values if schema is None else schema.put(values)
+
+    def work(
+        self,
+        rows: Rows[Any],
+        options: Mapping[str, Any],
+        *,
+        what: str,
+        prompt: str | None = None,
+        schema: Any = None,
+        progress: Watching = False,
+        column: str | None = None,
+    ) -> Work:
+        """The work of one call. Raises UsageError, UnknownOptionError."""
+        refuse_one(rows)
+        check(progress)
+        made = None if schema is None else Schema(schema)
+        chosen = streamed(self.asking(options, prompt, made), what)
+        total = len(rows) if isinstance(rows, list | tuple) else None
+        is_columns = is_frame(rows)
+        return Work(
+            rows_of(rows) if is_frame(rows) else rows,
+            reader_for(chosen.options, column, is_columns=is_columns),
+            chosen,
+            self.reach or reaching(chosen),
+            progress,
+            made,
+            total,
+            pool=self.pool,
+        )
+
+
+def reader_for(options: Options, column: str | None = None, *, is_columns: bool = False) -> Reader:
+    """What makes lines of rows: a text is the column `text` for a template, else what is asked."""
+    recipe = recipe_of(options)
+    asks = recipe is not None and recipe.asks
+    return Reader(column or ("text" if asks else "prompt"), options.id_field, nulls=asks or not is_columns)
+
+
+def reaching(chosen: Chosen) -> Reach:
+    """The way to the servers that options name."""
+
+    @asynccontextmanager
+    async def reach(observer: Observer) -> AsyncIterator[Contact]:
+        async with contact(chosen.options, chosen.environ, observer) as server:
+            await learn(server, chosen.options, observer)
+            yield server
+
+    return reach
+
+
+async def collected(work: Work) -> list[Result[Any, Any]]:
+    """All results of some work, in the order of its rows.
+
+    A row that repeats another, id and all, has its answer. Raises what ended it early as BatcherError with `results`.
+    """
+    on_asyncio("batcher.amap")
+    results: list[Result[Any, Any]] = []
+    host = Host(work.main())
+    try:
+        while (result := await work.outlet.take()) is not None:
+            results.append(result)
+    finally:
+        await host.close()
+    results.sort(key=_place)
+    ordered = _with_repeats(results) if work.summary.duplicates else results
+    if work.error is not None:
+        raise with_results(work.error, ordered, work)
+    return ordered
+
+
+def with_results(error: BaseException, results: Any, work: Work | None = None) -> BaseException:
+    """What ended a call, as an error that carries the results that there are; Ctrl-C and bugs stay what they are."""
+    if work is not None and error is work.source_error and isinstance(error, Exception):
+        found = InputError(f"the rows ended early, with {type(error).__name__}: {error}")
+        found.__cause__, error = error, found
+    if isinstance(error, BatcherError):
+        error.results = results
+        error.args = tuple(in_python(one) if isinstance(one, str) else one for one in error.args)
+    return error
+
+
+def in_python(words: str) -> str:
+    """Name options as programs do: `--on-change rerun` is `on_change="rerun"`."""
+    return _FLAG.sub(_renamed, words)
+
+
+def _renamed(match: re.Match[str]) -> str:
+    name = match[1].replace("-", "_")
+    if name not in MapOptions.__annotations__:
+        return match[0]
+    return f'{name}="{match[2]}"' if match[2] else name
+
+
+def error_of_stop(summary: Summary) -> BatcherError | None:
+    """What a run over files that ended early is for a program that asked for its results."""
+    why = summary.stop or next(iter(summary.refused), None)
+    return None if why is None or why.code == "limit_new" else error_of(why)
+
+
+def _place(result: Result[Any, Any]) -> int:
+    return result.seq
+
+
+def _with_repeats(results: list[Result[Any, Any]]) -> list[Result[Any, Any]]:
+    """Give rows that ask what another row of their id asks the answer of that one."""
+    first: dict[str, Result[Any, Any]] = {}
+    for result in results:
+        if not _is_repeat(result):
+            first.setdefault(result.id, result)
+    return [
+        first[result.id].of_row(result.seq, result.row) if _is_repeat(result) and result.id in first else result
+        for result in results
+    ]
+
+
+def _is_repeat(result: Result[Any, Any]) -> bool:
+    return result.failure is not None and result.failure.code == "repeated"

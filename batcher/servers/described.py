@@ -1,0 +1,107 @@
+"""What servers say of themselves once they can be talked to: slots, kind, models, and the only one they have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from batcher.failures import AttemptError, BatcherError, UnavailableError, UsageError
+from batcher.figures import AUTO, count
+from batcher.model import Api
+from batcher.servers import catalogue
+from batcher.servers.contact import unreachable
+from batcher.servers.probe import describe, greets_as_ollama
+from batcher.servers.urls import DEFAULT_PORT, is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from batcher.model import Endpoint
+    from batcher.options import Options
+    from batcher.servers.catalogue import About
+    from batcher.servers.contact import Contact, Told
+
+MODELS_NAMED: Final = 8
+SLOTS_TIMEOUT: Final = 2.0
+"""Seconds for a server to say how many slots it has; without that the number is found out."""
+
+
+async def learn(server: Contact, options: Options, told: Told) -> None:
+    """What a run has to know of its servers: how many slots its one server has, if it says so, and what they are."""
+    if server.slots is None and options.concurrency == AUTO and len(server.endpoints) == 1:
+        server.slots = await _told_slots(server)
+        if server.slots is not None:
+            told.note(f"{server.roots} has {count(server.slots, 'slots')}, and is given as many requests at once")
+    server.is_ollama = await _is_ollama(server)
+
+
+async def _is_ollama(server: Contact) -> bool:
+    """Whether one of the servers is an Ollama behind `/v1`: asked of those nearby, and of those at its port."""
+    for endpoint in server.endpoints:
+        is_likely = is_loopback(endpoint.root) or endpoint.root.endswith(f":{DEFAULT_PORT}")
+        if endpoint.api is Api.OPENAI and endpoint.v1 == "/v1" and is_likely and server.gone is None:
+            try:
+                if await greets_as_ollama(server.transport, endpoint, timeout=SLOTS_TIMEOUT):
+                    return True
+            except AttemptError:
+                continue
+    return False
+
+
+async def _told_slots(server: Contact) -> int | None:
+    """How many slots a llama.cpp server nearby says it has. Others do not know the path, and far ones are not asked."""
+    endpoint = server.endpoint
+    if endpoint.api is not Api.OPENAI or not is_loopback(endpoint.root):
+        return None
+    try:
+        reply = await server.transport.request(
+            "GET", endpoint.url("/props"), headers=endpoint.headers, timeout=SLOTS_TIMEOUT
+        )
+        return catalogue.slots(orjson.loads(reply.body)) if reply.status == 200 else None
+    except (AttemptError, orjson.JSONDecodeError):
+        return None
+
+
+async def described(server: Contact, endpoint: Endpoint, wanted: Collection[str] = ()) -> About:
+    """What one of the servers says of itself. Raises UnavailableError, AccountError, ConfigError."""
+    try:
+        return await describe(server.transport, endpoint, wanted=wanted)
+    except AttemptError as error:
+        words = server.redactor.text(error.failure.message)
+        raise UnavailableError(unreachable(endpoint.root, server.source, words)) from error
+    except BatcherError as error:  # it quotes the server, which may have quoted the key
+        raise type(error)(server.redactor.text(str(error))) from None
+
+
+async def all_described(server: Contact, wanted: Collection[str] = ()) -> dict[str, About | UnavailableError]:
+    """What each of the servers says of itself, by its root; of several, some may be away. Raises as `described`."""
+    found: dict[str, About | UnavailableError] = {}
+    for endpoint in server.endpoints:
+        try:
+            found[endpoint.root] = await described(server, endpoint, wanted)
+        except UnavailableError as error:
+            found[endpoint.root] = error
+    away = [error for error in found.values() if isinstance(error, UnavailableError)]
+    if len(away) == len(found):
+        raise away[0]
+    return found
+
+
+def models_of(found: Mapping[str, About | UnavailableError]) -> list[str]:
+    """The names of the models of those that are there, each once."""
+    there = [about for about in found.values() if not isinstance(about, UnavailableError)]
+    return list(dict.fromkeys(model.name for about in there for model in about.models))
+
+
+async def only_model(server: Contact, told: Told) -> str:
+    """The servers' model, for a run that names none. Raises UsageError unless there is just one."""
+    names = models_of(await all_described(server))
+    if len(names) != 1:
+        more = " …" if len(names) > MODELS_NAMED else ""
+        raise UsageError(
+            "no model is named: not on the first line, nor with -m, nor in the variable MODEL. "
+            f"{server.roots} has {', '.join(names[:MODELS_NAMED]) or 'none'}{more}"
+        )
+    told.note(f"no model is named; {server.roots} has just one: {names[0]}")
+    return names[0]

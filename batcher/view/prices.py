@@ -1,0 +1,109 @@
+"""What tokens cost, by model: prices that the user said, for a million tokens. None is known here."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from batcher.failures import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from batcher.model import Usage
+
+_MILLION: Final = 1e6
+_KINDS: Final = ("in", "cached", "out")
+_LATEST: Final = ":latest"
+
+
+class Price(NamedTuple):
+    """Of a million tokens that go in, of those among them that the server had in its cache, and that come out."""
+
+    prompt: float | None = None
+    cached: float | None = None
+    """As `prompt`, if it is not known."""
+    completion: float | None = None
+
+    def of(self, usage: Usage) -> float | None:
+        """What an answer cost; `None` if tokens are not told, or have no price."""
+        cached = usage.cached_tokens or 0
+        pairs = (
+            (None if usage.prompt_tokens is None else usage.prompt_tokens - cached, self.prompt),
+            (cached, self.prompt if self.cached is None else self.cached),
+            (usage.completion_tokens or 0, self.completion),
+        )
+        total = 0.0
+        for tokens, price in pairs:
+            if tokens is None or (tokens and price is None):
+                return None
+            total += tokens * (price or 0.0) / _MILLION
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Prices by the names of models, in which `*` stands for anything, and one for all that have none there."""
+
+    by_name: Mapping[str, Price] = field(default_factory=dict)
+    rest: Price | None = None
+
+    def of(self, model: str | None, usage: Usage) -> float | None:
+        """What an answer of a model cost; `None` if that is not known."""
+        price = self._price(model or "")
+        return None if price is None else price.of(usage)
+
+    def _price(self, model: str) -> Price | None:
+        for name in (model, model.removesuffix(_LATEST)):
+            if name in self.by_name:
+                return self.by_name[name]
+        fitting = (price for pattern, price in self.by_name.items() if fnmatchcase(model, pattern))
+        return next(fitting, self.rest)
+
+
+def prices_of(
+    prompt: float | None, cached: float | None, completion: float | None, file: Path | None = None
+) -> Prices | None:
+    """The prices that were said; `None` if none was. Raises UsageError for a file that holds none.
+
+    The file is TOML: a table by the name of each model with `in`, `cached` and `out`.
+    """
+    by_name = {} if file is None else _read(file)
+    rest = Price(prompt, cached, completion)
+    if rest == Price():
+        return Prices(by_name) if by_name else None
+    return Prices(by_name, rest)
+
+
+def _read(path: Path) -> dict[str, Price]:
+    try:
+        tables = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"--price-file: {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # UnicodeDecodeError and TOMLDecodeError are of this kind
+        raise UsageError(f'--price-file: {path} is no TOML: {error}; names with : or / want quotes, ["a:b"]') from error
+    found: dict[str, Price] = {}
+    _collect(path, (), tables, found)
+    if not found:
+        raise UsageError(f"--price-file: {path} holds no price; it is TOML such as [gpt-4o-mini] with in = and out =")
+    return found
+
+
+def _collect(path: Path, names: tuple[str, ...], table: Mapping[str, Any], found: dict[str, Price]) -> None:
+    """Take a table's prices, and those of tables in it: `[llama3.2]` without quotes is one called 2 in llama3."""
+    name, said = ".".join(names), {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            _collect(path, (*names, key), value, found)
+        elif key not in _KINDS or not names:
+            raise UsageError(f"--price-file: {path} says {'.'.join((*names, key))}; a model has {', '.join(_KINDS)}")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise UsageError(f"--price-file: {path}: {key} of {name} is no price")
+        else:
+            said[key] = float(value)
+    if said:
+        found[name] = Price(*(said.get(kind) for kind in _KINDS))
