@@ -44,10 +44,10 @@ ROOMS: dict[str, Room] = {
         },
     ),
     "api": Room(
-        may={TOP, "running", "policy", "servers", "ledger", "view", "inputs"},
+        may={TOP, "running", "exchange", "policy", "servers", "ledger", "view", "inputs"},
         doors={"client", "functions", "result", "stream"},
     ),
-    "exchange": Room(may={"policy", "wire"}, doors={"dialogue", "packing", "seam", "timeouts", "workers"}),
+    "exchange": Room(may={"policy", "wire"}, doors={"dialogue", "overflow", "packing", "seam", "timeouts", "workers"}),
     "policy": Room(
         may=set(),
         doors={
@@ -135,6 +135,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialogue": {"answers"},
         "guard": {"timeouts"},
         "jsontext": set(),
+        "overflow": set(),
         "packing": {"answers", "dialogue"},
         "seam": set(),
         "timeouts": set(),
@@ -495,7 +496,7 @@ PURE = {
     *("attempt", "codec", "failures", "figures", "media", "model"),
     *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules", "wire.words"),
     *("exchange.answers", "exchange.budget", "exchange.dialogue", "exchange.guard", "exchange.jsontext"),
-    *("exchange.packing", "exchange.timeouts"),
+    *("exchange.overflow", "exchange.packing", "exchange.timeouts"),
 }
 """Rooms and modules that decide or understand, and do nothing."""
 

@@ -62,6 +62,7 @@ class AskOptions(TypedDict, total=False):
     embed: str | None
     prefix: str
     dimensions: int | None
+    on_overflow: Literal["error", "truncate", "split"]
     normalize: bool
     system: str | None
     id_field: str | None

@@ -20,6 +20,7 @@ from batcher.api.feed import feed_of, is_cancelled, let_go
 from batcher.api.outlet import Outlet
 from batcher.api.result import given
 from batcher.api.watching import watching
+from batcher.exchange.overflow import Overflow
 from batcher.failures import ungrouped
 from batcher.inputs.done import DoneIds
 from batcher.inputs.intake import Intake
@@ -173,6 +174,7 @@ class Work:
                     exchanges_for(chosen, server),
                     raw=chosen.raw,
                     schema_retries=chosen.schema_retries,
+                    overflow=Overflow(chosen.on_overflow, chosen.prefix),
                     renew=server.renew,
                 )
                 intake.rest = engine.waker()

@@ -102,6 +102,13 @@ _FILE = click.Path(path_type=Path)
     help="Embedding inputs in one request: as many as are found to be best, or N.",
 )
 @option("--dimensions", type=click.IntRange(1), metavar="N", help="Ask for vectors of so many numbers.")
+@option(
+    "--on-overflow",
+    type=click.Choice(["error", "truncate", "split"]),
+    default="error",
+    show_default=True,
+    help="A text that is too long to be embedded: an error line, its beginning, or the mean of its pieces.",
+)
 @option("--normalize", is_flag=True, help="Give all vectors length 1.")
 @option(
     "--prefix", default="", metavar="TEXT", help="What goes before each text that is embedded: 'search_document: '."

@@ -167,6 +167,8 @@ class FoundSize:
 
     def refused(self, call: Call, failure: Failure) -> None:
         """Take in a refusal whose words are about how much was asked for at once."""
+        if failure.code == "context_overflow":
+            return  # one text is too long, in however large a pack
         numbers = [int(number) for number in _NUMBER.findall(failure.message)]
         named = max((number for number in numbers if 1 <= number < len(call.jobs)), default=0)
         if named and _ABOUT_SIZE.search(failure.message):

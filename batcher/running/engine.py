@@ -11,6 +11,7 @@ from time import monotonic as now
 from typing import TYPE_CHECKING, Final, Self
 
 from batcher.exchange import dialogue, packing
+from batcher.exchange.overflow import Overflow
 from batcher.policy.judge import Verdict
 from batcher.policy.scheduler import Done, Send
 from batcher.running.omissions import Omissions
@@ -44,6 +45,8 @@ class Engine:
     """Returns the endpoint with another key, if its key has changed since."""
     sizes: Sizes = field(default_factory=Sizes)
     """How long vectors are."""
+    overflow: Overflow = field(default_factory=Overflow)
+    """What becomes of texts that are too long to be embedded."""
     _outbox: list[Result] = field(default_factory=list)
     _untaken: int = 0
     """Calls that have ended and whose results stand in the outbox."""
@@ -147,6 +150,9 @@ class Engine:
             self.scheduler.repeats(call, attempt, now())
             self.exchanges.send(call, endpoint)
             return
+        if attempt.failure is not None and self.overflow.refits(call, attempt.failure, endpoint.api):
+            self._sends_on(call, attempt)
+            return
         if attempt.failure is None and attempt.completion is not None and attempt.completion.vectors:
             attempt.failure = self.sizes.differs(call, attempt.completion.vectors)
         if attempt.failure is not None and attempt.failure.status == UNAUTHORIZED and self._has_changed_key(endpoint):
@@ -157,6 +163,8 @@ class Engine:
             return
         verdict = self.scheduler.finished(call, attempt, now())
         if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
+            if call.pieces is not None:
+                self.overflow.concludes(call, attempt.completion)
             self._outbox.extend(packing.results_of(call, endpoint, attempt, raw=self.raw))
             self._untaken += 1
             self._wake_consumer()
@@ -174,15 +182,19 @@ class Engine:
             return False
         if not dialogue.goes_on(call, attempt, self.schema_retries):
             return False
+        self._sends_on(call, attempt)
+        return True
+
+    def _sends_on(self, call: Call, attempt: Attempt) -> None:
+        """Ask what a call asks now, in its slot, or leave it to the next run."""
         attempt.failure = None
         if self.scheduler.stop_failure is not None:  # nobody is to be asked any more
             self.scheduler.leaves(call, attempt, now())
             self._fill()
-            return True
+            return
         endpoint = self.scheduler.goes_on(call, attempt, now())
         self._omissions.heed(call, endpoint)
         self.exchanges.send(call, endpoint)
-        return True
 
     def _has_changed_key(self, endpoint: Endpoint) -> bool:
         """Whether an answer was to a key that is not used any more: keys in files are replaced while a run goes on."""

@@ -14,6 +14,7 @@ from anyio import to_thread
 from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
+from batcher.exchange.overflow import Overflow
 from batcher.failures import BatcherError, Exit, Failure, FailureClass, InputError, ungrouped
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.parameters import unknown_keys_warning
@@ -259,6 +260,7 @@ class Run:
             exchanges_for(self.options, server),
             raw=self.options.raw,
             schema_retries=self.options.schema_retries,
+            overflow=Overflow(self.options.on_overflow, self.options.prefix),
             renew=server.renew,
         )
         if isinstance(ledger, Ledger) and ledger.before is not None and not ledger.stale:

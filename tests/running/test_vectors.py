@@ -370,3 +370,24 @@ def test_the_length_is_held_to_across_runs(desk: Desk) -> None:
         ran = desk.call(*run, "--base-url", sim.url, "--max-wait", "1s")
     assert ran.code != 0
     assert "those before it have 6" in ran.err + ran.out + str(desk.lines("results.errors.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("how", "flags"), [("error", None), ("truncate", ["input_truncated"]), ("split", ["input_split"])]
+)
+def test_a_text_that_is_too_long(desk: Desk, how: str, flags: list[str] | None) -> None:
+    """It is an error line, or its beginning or its pieces are embedded; those that shared its request are as ever."""
+    long = " ".join(f"word{number}" for number in range(300))
+    write(desk, {**texts(20), "long": long})
+    for look in ("native", "openai"):
+        with simulator_thread(look=look, context=64) as sim:
+            args = ("--prefix", "doc: ", "--on-overflow", how, "--overwrite")
+            assert embed(desk, sim, *args).code == (0 if flags else 3)
+        array = np.load(desk.path / "notes.npy")
+        assert array[:20].tolist() == [vector(f"doc: {text}") for text in texts(20).values()]
+        lines = {line["id"]: line for line in desk.lines(RESULTS)}
+        assert lines.get("long", {}).get("flags") == flags
+        assert np.isnan(array[20]).all() == (flags is None)
+        if flags:
+            assert 0 < np.linalg.norm(array[20]) <= 1.0001
+            assert (np.linalg.norm(array[20]) < 0.99) == (how == "split")

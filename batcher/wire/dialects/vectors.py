@@ -46,6 +46,16 @@ def check_vectors(vectors: Sequence[Json], expected: int) -> list[Json]:
     return found
 
 
+def floats_of(vector: Json) -> Sequence[float]:
+    """The numbers of a vector that was checked: a list, or bytes."""
+    if type(vector) is not bytes:
+        return vector  # type: ignore[no-any-return]  # it was checked
+    numbers = array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
 class Sizes:
     """Holds the vectors of a run to one length a model: another one comes of another model under the same name.
 
