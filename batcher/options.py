@@ -82,17 +82,17 @@ class Options:
 
     `concurrency`, `rpm` (requests a minute) and `tpm` (tokens a minute) hold for each server. `min_speed` is tokens a
     second, 0 for none; `runaway` is whether an answer that only repeats itself is "cut" off or "keep"s coming;
-    `keep_alive` is Ollama's ("" leaves it to the server). `prefix` goes before each text that is embedded, the server
-    is asked for `dimensions`, and `normalize` gives all vectors length 1; a text that is too long is an "error", or
-    `on_overflow` has it "truncate"d or "split". `vectors` is an array that is made at the end, of `vectors_dtype`.
-    `errors` defaults to a file beside the results, `max_wait` to 15 s before the server has ever answered and one hour
-    after. `params` and `option` apply to all jobs that do not say otherwise; `pack` embedding inputs go in one request,
-    as many as are found to be best if it is None or "auto". `price_in`, `price_cached` and `price_out` are those of a
-    million tokens, for `estimate`. `input_format`, `encoding` (of text) and `sql` (for a database) say how inputs are
-    read. `keep` names the columns of the input that a table has, None for all; `table` is the one of a database;
-    `formula_guard` keeps spreadsheets from running cells. `schema` is what answers have to fit: JSON, the path of a
-    file with it, or a class with `model_json_schema`; with `json` any object does. What does not is asked again
-    `schema_retries` times.
+    `keep_alive` is Ollama's ("" leaves it to the server). texts are cut into chunks of `chunk` tokens ("400t") or
+    characters ("2000c"), with an `overlap`. `prefix` goes before each text that is embedded, the server is asked for
+    `dimensions`, and `normalize` gives all vectors length 1; a text that is too long is an "error", or `on_overflow`
+    has it "truncate"d or "split". `vectors` is an array that is made at the end, of `vectors_dtype`. `errors` defaults
+    to a file beside the results, `max_wait` to 15 s before the server has ever answered and one hour after. `params`
+    and `option` apply to all jobs that do not say otherwise; `pack` embedding inputs go in one request, as many as are
+    found to be best if it is None or "auto". `price_in`, `price_cached` and `price_out` are those of a million tokens,
+    for `estimate`. `input_format`, `encoding` (of text) and `sql` (for a database) say how inputs are read. `keep`
+    names the columns of the input that a table has, None for all; `table` is the one of a database; `formula_guard`
+    keeps spreadsheets from running cells. `schema` is what answers have to fit: JSON, the path of a file with it, or a
+    class with `model_json_schema`; with `json` any object does. What does not is asked again `schema_retries` times.
     """
 
     # which server, and how to be let in
@@ -114,6 +114,8 @@ class Options:
     prompt: str | None = None
     messages: str | None = None
     embed: str | None = None
+    chunk: str | None = None
+    overlap: str | None = None
     prefix: str = ""
     dimensions: int | None = None
     on_overflow: str = "error"

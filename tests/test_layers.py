@@ -70,7 +70,7 @@ ROOMS: dict[str, Room] = {
     "inputs": Room(
         may=set(),
         doors={
-            "blocks", "changes", "comparison", "compression", "done", "formats", "formats.columnar",
+            "blocks", "changes", "chunks", "comparison", "compression", "done", "formats", "formats.columnar",
             "formats.defaults", "formats.jsonl", "formats.objects", "formats.parameters", "formats.reading",
             "formats.values", "identity", "intake", "lineset", "part", "parts", "recipe", "rows", "schemas",
             "selection", "shard", "source", "templates",
@@ -146,6 +146,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
         "blocks": {"formats", "lineset", "rows"},
         "changes": set(),
+        "chunks": {"formats.jsonl", "formats.lines", "formats.reading", "identity", "part", "recipe", "rows"},
         "comparison": {"done", "formats", "lineset", "selection"},
         "compression": {"formats.reading"},
         "done": set(),
@@ -210,7 +211,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "schemas": {"examples"},
         "selection": {"done", "formats", "formats.defaults", "formats.jsonl", "identity", "lineset", "shard"},
         "shard": {"done"},
-        "source": {"formats", "formats.reading", "part", "parts", "pipe"},
+        "source": {"chunks", "formats", "formats.reading", "part", "parts", "pipe"},
         "steady": set(),
         "templates": {"expense", "sandbox"},
         "window": set(),

@@ -139,13 +139,15 @@ class RunOptions(MapOptions, total=False):
     input_format: str | None
     encoding: str | None
     sql: str | None
+    chunk: str | None
+    overlap: str | None
     vectors: PathLike | None
     vectors_dtype: Literal["float32", "float16"]
 
 
 SERVER: Final = frozenset({*ServerOptions.__annotations__, *KeyOptions.__annotations__})
 NOT_STREAMED: Final = frozenset(
-    {*FileOptions.__annotations__, "input_format", "encoding", "sql", "vectors", "vectors_dtype"}
+    {*FileOptions.__annotations__, "input_format", "encoding", "sql", "chunk", "overlap", "vectors", "vectors_dtype"}
 )
 _KEY: Final = "api_key"
 

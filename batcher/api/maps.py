@@ -49,8 +49,9 @@ async def mapped(
     check(progress)
     made = None if schema is None else Schema(schema)
     chosen = Chosen.of(caller.asking(options, prompt, made))
-    if chosen.options.vectors is not None:
-        raise UsageError("vectors keeps them in a file, and map gives them: use run, or leave it out")
+    for name in ("vectors", "chunk", "overlap"):
+        if getattr(chosen.options, name) is not None:
+            raise UsageError(f"{name} is about files, and map gives a result for each row: use run, or leave it out")
     part = Given(await _all_of(rows), reader_for(chosen.options, is_columns=is_frame(rows)))
     with watching(progress) as observer:
         run = Run("rows", Path(output), chosen.options, chosen.environ, observer)

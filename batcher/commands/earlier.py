@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from batcher.inputs.chunks import Chunking
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.formats.reading import Reading
     from batcher.inputs.selection import Selection
@@ -43,6 +44,19 @@ def reading_of(fingerprint: Mapping[str, Json]) -> Reading:
     parts = fingerprint.get("inputs") or [fingerprint]
     encoding, sql = (next((part[name] for part in parts if part.get(name)), None) for name in ("encoding", "sql"))
     return Reading(encoding=encoding, sql=sql)
+
+
+def chunking_of(fingerprint: Mapping[str, Json]) -> Chunking | None:
+    """How the last run cut its texts, by its state file, if it did."""
+    from batcher.inputs.chunks import Chunking
+
+    parts = fingerprint.get("inputs") or [fingerprint]
+    said = next((part["chunks"] for part in parts if part.get("chunks")), None)
+    try:
+        return None if said is None else Chunking.again(said)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        say("how the last run cut its texts cannot be read in its state file: say --chunk again")
+        return None
 
 
 def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.commands.console import say
-from batcher.commands.earlier import as_the_run, chosen, inputs_of, open_to_read, reading_of
+from batcher.commands.earlier import as_the_run, chosen, chunking_of, inputs_of, open_to_read, reading_of
 from batcher.commands.options import environ_of, notes_of, option, options_from, request_options
 from batcher.failures import UsageError
 from batcher.figures import count
@@ -159,7 +159,8 @@ def _taken(stack: ExitStack, inputs: tuple[str, ...], options: Options, state: S
     from batcher.running.wiring import source_for
 
     fallback = reading_of(state.input) if state is not None else None
-    source = source_for(inputs, options, say, fallback, whole=True)
+    chunking = chunking_of(state.input) if state is not None else None
+    source = source_for(inputs, options, say, fallback, whole=True, chunking=chunking)
     stack.callback(source.close)
     at_most, selection = chosen(options, state)
     if selection is not None:

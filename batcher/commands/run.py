@@ -110,6 +110,8 @@ _FILE = click.Path(path_type=Path)
     help="A text that is too long to be embedded: an error line, its beginning, or the mean of its pieces.",
 )
 @option("--normalize", is_flag=True, help="Give all vectors length 1.")
+@option("--chunk", metavar="N{t|c}", help="Cut each text into chunks of so many tokens or characters: 400t, 2000c.")
+@option("--overlap", metavar="N{t|c}", help="Begin each chunk with the end of the one before: 50t.")
 @option(
     "--prefix", default="", metavar="TEXT", help="What goes before each text that is embedded: 'search_document: '."
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import click
 
 from batcher.commands.console import print_json, say
-from batcher.commands.earlier import as_the_run, chosen, open_to_read, reading_of
+from batcher.commands.earlier import as_the_run, chosen, chunking_of, open_to_read, reading_of
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, request_options
 from batcher.commands.values import KeyValue
 from batcher.failures import Exit, InputError
@@ -103,11 +103,14 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
         if note:
             say(note)
         defaults = defaults_for(options, environ, None, inputs if isinstance(inputs, str) else inputs[0])
-        fallback = None
+        fallback = chunking = None
         if state is not None:
             defaults = as_the_run(defaults, state.run)
             fallback = replace(reading_of(state.input), columns=columns_of(defaults.recipe))
-        source = source_for(inputs, options, fallback=fallback)
+            chunking = chunking_of(state.input)
+        if chunking is not None:
+            defaults = replace(defaults, recipe=None)  # it is the one by which the texts were made that were cut
+        source = source_for(inputs, options, fallback=fallback, chunking=chunking)
         stack.callback(source.close)
         file = stack.enter_context(open_to_read(results))
         guessed = first_model(file) if defaults.model is None else None

@@ -14,6 +14,7 @@ from batcher.exchange.timeouts import Timeouts
 from batcher.exchange.workers import Workers
 from batcher.failures import ConfigError, Failure, FailureClass, LineError, UsageError
 from batcher.figures import AUTO, Concurrency
+from batcher.inputs.chunks import Chunking, Size
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
 from batcher.inputs.formats.reading import Reading
@@ -91,7 +92,24 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
 
 
 def recipe_of(options: Options) -> Recipe | None:
-    """What the run makes of a row, if not what a line of a job file says. Raises UsageError on a wrong template."""
+    """What the run makes of a row, if not what a line of a job file says, as chunks are. Raises UsageError."""
+    return None if chunking_of(options) is not None else _template_of(options)
+
+
+def chunking_of(options: Options) -> Chunking | None:
+    """How texts are cut, if they are. Raises UsageError."""
+    if options.chunk is None:
+        if options.overlap is not None:
+            raise UsageError("--overlap is of chunks: say --chunk as well, such as 400t")
+        return None
+    try:
+        size, overlap = Size.of(options.chunk), Size(0) if options.overlap is None else Size.of(options.overlap)
+    except ValueError as error:
+        raise UsageError(f"--chunk and --overlap {error}") from error
+    return Chunking(size, overlap, _template_of(options))
+
+
+def _template_of(options: Options) -> Recipe | None:
     texts = {name: getattr(options, name) for name in TEXTS}
     return Recipe.of(texts, {name: getattr(options, name) for name in ("id_field", "model_field", "image_field")})
 
@@ -156,11 +174,12 @@ def source_for(
     fallback: Reading | None = None,
     *,
     whole: bool = False,
+    chunking: Chunking | None = None,
 ) -> Source:
-    """The inputs as they are to be read, opened; `fallback` says what the options do not, `whole` that all columns are
-    wanted, not those alone that templates use. Raises as `Source` does.
+    """The inputs as they are to be read, opened; `fallback` and `chunking` say what the options do not,
+    `whole` that all columns are wanted, not those alone that templates use. Raises as `Source` does.
     """
-    said, recipe = fallback or Reading(), recipe_of(options)
+    said, recipe = fallback or Reading(), _template_of(options)
     reading = Reading(
         encoding=options.encoding or said.encoding,
         sql=options.sql or said.sql,
@@ -168,7 +187,7 @@ def source_for(
         is_whole=whole,
         note=note,
     )
-    source = Source(inputs, options.input_format, reading)
+    source = Source(inputs, options.input_format, reading, chunking=chunking_of(options) or chunking)
     source.repeat = options.repeat
     return source
 

@@ -391,3 +391,44 @@ def test_a_text_that_is_too_long(desk: Desk, how: str, flags: list[str] | None) 
         if flags:
             assert 0 < np.linalg.norm(array[20]) <= 1.0001
             assert (np.linalg.norm(array[20]) < 0.99) == (how == "split")
+
+
+def test_chunks_have_rows_of_their_own(desk: Desk, sim: Simulator) -> None:
+    """Under the id of their file, with their place in it; of a file that changed its own chunks are asked, no others."""
+    folder = desk.path / "notes"
+    folder.mkdir()
+    bodies = {name: "".join(f"Sentence {number} of {name}. " for number in range(40)) for name in ("a.md", "b.md")}
+    bodies["c.md"] = "A short one."
+
+    def run(*more: str) -> Ran:
+        for name, body in bodies.items():
+            (folder / name).write_text(body)
+        args = ("--base-url", sim.url, "-m", "simulator", "--embed", "{{ text }}", "--chunk", "60t", "--overlap", "10t")
+        return desk.call("run", "notes/*.md", *args, "--vectors", "notes.npy", *more)
+
+    def check() -> int:
+        names, array = json.loads((desk.path / "notes.npy.ids.json").read_text()), np.load(desk.path / "notes.npy")
+        lines = {line["id"]: line for line in desk.lines(RESULTS)}
+        counts = dict.fromkeys(bodies, 0)
+        for name, row in zip(names, array, strict=True):
+            of, _, number = name.rpartition("#")
+            place = lines[name]["meta"]
+            assert (place["of"], int(number)) == (of, counts[of])
+            assert row.tolist() == vector(bodies[of][place["start"] : place["end"]])
+            counts[of] += 1
+        assert list(counts) == [*dict.fromkeys(name.rpartition("#")[0] for name in names)]
+        assert counts["a.md"] == counts["b.md"] > 5 > counts["c.md"] == 1
+        assert desk.call("verify", "notes/*.md", RESULTS).code == 0
+        return len(names)
+
+    assert run().code == 0
+    count = check()
+    sim.tally.counts.clear()
+    bodies["b.md"] = bodies["b.md"].removesuffix("Sentence 39 of b.md. ") + "Another end of b.md. "
+    assert run().code == 65  # the request under an id is another
+    assert run("--on-change", "rerun").code == 0
+    assert check() == count
+    assert 1 <= len(sim.counts) <= 2
+    sim.tally.counts.clear()
+    assert run("--on-change", "rerun").code == 0
+    assert not sim.counts
