@@ -233,15 +233,16 @@ class _Trial:
 
 @dataclass(slots=True)
 class FoundPacks:
-    """A size for each model and path."""
+    """A size for each model and path, of `most_texts` at most."""
 
+    most_texts: int = MOST_TEXTS
     _sizes: dict[tuple[str | None, str], FoundSize] = field(default_factory=dict)
     _trials: dict[Call, _Trial] = field(default_factory=dict)
 
     def size(self, model: str | None, path: str) -> FoundSize:
         found = self._sizes.get((model, path))
         if found is None:
-            found = self._sizes[model, path] = FoundSize()
+            found = self._sizes[model, path] = FoundSize(texts=self.most_texts)
         return found
 
     @property

@@ -31,7 +31,7 @@ from batcher.policy.lane import Lane
 from batcher.policy.limit.concurrency import START, AdaptiveLimit, FixedLimit
 from batcher.policy.pace.estimate import counts_in_full
 from batcher.policy.pace.pacing import Pacing
-from batcher.policy.packs import FixedPacks, FoundPacks
+from batcher.policy.packs import MOST_TEXTS, FixedPacks, FoundPacks
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
@@ -211,7 +211,7 @@ def scheduler_for(
         reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, columns=job.columns, failure=failure))
 
     concurrency = concurrency_for(options, server)
-    packs = packs_for(options)
+    packs = packs_for(options, server.most_texts)
     calls = packing.calls(
         jobs, server.endpoint.api, refuse, stream=options.stream, packs=packs, base64=wants_base64(options)
     )
@@ -270,9 +270,11 @@ def wants_base64(options: Options) -> bool:
     return options.vectors is not None or options.embedding_format == "base64"
 
 
-def packs_for(options: Options) -> Packs:
-    """How many embedding inputs go into one call."""
-    return FoundPacks() if options.pack is None else FixedPacks(options.pack)
+def packs_for(options: Options, most: int | None = None) -> Packs:
+    """How many embedding inputs go into one call; servers say that they take so many at most."""
+    if options.pack is not None:
+        return FixedPacks(options.pack)
+    return FoundPacks() if most is None else FoundPacks(min(most, MOST_TEXTS))
 
 
 def _pacing(options: Options, endpoint: Endpoint) -> Pacing:

@@ -17,7 +17,7 @@ def pieces(text: str, size: str, overlap: str = "0t") -> list[str]:
 
 @given(st.text(max_size=400), st.integers(1, 40), st.floats(0, 0.5), st.sampled_from("tc"))
 def test_chunks_are_the_text(text: str, count: int, share: float, unit: str) -> None:
-    """Whatever the text: in order, on its way, nothing but blanks between them, and none is blank but that of a blank."""
+    """Whatever the text: in order, on its way, with nothing but blanks between them; only that of a blank is one."""
     overlap = int(count * share)
     spans = list(Chunking(Size(count, unit), Size(overlap, unit)).spans(text))
     covered = 0

@@ -394,7 +394,7 @@ def test_a_text_that_is_too_long(desk: Desk, how: str, flags: list[str] | None) 
 
 
 def test_chunks_have_rows_of_their_own(desk: Desk, sim: Simulator) -> None:
-    """Under the id of their file, with their place in it; of a file that changed its own chunks are asked, no others."""
+    """Under the id of their file, with their place in it; of a file that changed those chunks are asked that did."""
     folder = desk.path / "notes"
     folder.mkdir()
     bodies = {name: "".join(f"Sentence {number} of {name}. " for number in range(40)) for name in ("a.md", "b.md")}

@@ -6,7 +6,7 @@ import math
 import sys
 from array import array
 from base64 import b64decode
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batcher.model import Call, Job, Json
+
+
+HUGE: Final = 2.0**50
+"""A number as large as this is in no vector."""
+_USUAL: Final = bytes(byte for byte in range(256) if byte & 0x7F < 0x58)
+"""The first bytes, sign and most of the exponent, of 32-bit floats that are smaller."""
 
 
 def inputs_of(job: Job) -> list[Json]:
@@ -100,15 +106,15 @@ def _length(vector: Json) -> int:
 def _length_of(data: bytes) -> int:
     """The same of little-endian 32-bit floats. Raises ValueError.
 
-    No number is made where their exponents tell: those of numbers that are none have all bits set.
+    No number is made where their exponents tell that none is huge. A huge one is of no vector: floats of another width
+    or byte order look so, whose exponents are anything.
     """
-    high = data[3::4]
-    if len(data) % 4 == 0 and b"\x7f" not in high and b"\xff" not in high and data.lstrip(b"\0\x80"):
+    if len(data) % 4 == 0 and not data[3::4].translate(None, _USUAL) and data.lstrip(b"\0\x80"):
         return len(data) // 4
     numbers = array("f", data)
     if sys.byteorder == "big":
         numbers.byteswap()
-    return len(numbers) if math.isfinite(sum(numbers)) and any(numbers) else 0
+    return len(numbers) if max(map(abs, numbers)) < HUGE and math.isfinite(sum(numbers)) and any(numbers) else 0
 
 
 def _count(vector: Json) -> int:
