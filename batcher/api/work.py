@@ -75,6 +75,8 @@ class Work:
     pool: Pool | None = None
     """The limits that it shares with others."""
     summary: Summary = field(default_factory=lambda: Summary(started=now()))
+    base64: bool = False
+    """Vectors are asked for as bytes, where that can be asked for, and come as they are."""
     outlet: Outlet = field(default_factory=Outlet)
     """Where results are taken."""
     error: BaseException | None = None
@@ -168,12 +170,15 @@ class Work:
                     names_duplicates=True,
                 )
                 jobs = intake.jobs(self._lines())
-                scheduler = scheduler_for(chosen, server, jobs, self._reject, pool=self.pool, wake=self._send)
+                scheduler = scheduler_for(
+                    chosen, server, jobs, self._reject, pool=self.pool, wake=self._send, base64=self.base64
+                )
                 engine = Engine(
                     scheduler,
                     exchanges_for(chosen, server),
                     raw=chosen.raw,
                     schema_retries=chosen.schema_retries,
+                    normalize=chosen.normalize,
                     overflow=Overflow(chosen.on_overflow, chosen.prefix),
                     renew=server.renew,
                 )

@@ -16,7 +16,7 @@ from batcher.commands.options import environ_of, notes_of, option, options_from,
 from batcher.failures import UsageError
 from batcher.figures import count
 from batcher.outputs.columns import fields_of
-from batcher.outputs.export import FORMATS, SQLITE, Export, export, table_of
+from batcher.outputs.export import ARRAY, FORMATS, SQLITE, Export, export, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--format",
     "form",
     type=click.Choice([*FORMATS, "sqlite"]),
-    help="What to make, where the name of OUT does not tell: a table, batch lines, training chats.",
+    help="What to make, where the name of OUT does not tell: a table, an array, batch lines, training chats.",
 )
 @option("--errors", type=_FILE, help="The errors file (default: beside the results, RESULTS.errors.jsonl).")
 @option("--keep", metavar="COLUMN,…", help="Columns of the input that the table has (default: all; '' for none).")
@@ -60,13 +60,15 @@ def command(
 ) -> None:
     """Make a table of RESULTS, beside the columns of their input and in its order: CSV, TSV, JSON, Parquet, Arrow.
 
-    Also rows of a SQLite database, OpenAI's batch output, or chats to train on. Reads alone, also while a run is
-    writing: then the table has what is there. OUT is replaced in one step, and is as it was if anything goes wrong.
+    Also rows of a SQLite database, OpenAI's batch output, an array of vectors with the ids beside it, or chats to
+    train on. Reads alone, also while a run is writing: then the table has what is there. OUT is replaced in one
+    step, and is as it was if anything goes wrong.
 
     \b
     Examples:
       batcher export answers.jsonl -o answers.parquet
       batcher export answers.jsonl -o sqlite:answers.db --table answers
+      batcher export vectors.jsonl -o vectors.npy
       batcher export answers.jsonl -o chats.jsonl --format messages
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     options = options_from(values)
@@ -87,7 +89,7 @@ def command(
 
 
 def _format(output: str, form: str | None) -> str:
-    told = table_of(output)
+    told = table_of(output) or (ARRAY if Path(output).suffix == f".{ARRAY}" else None)
     if (form == "sqlite") is not output.startswith(SQLITE) and form is not None:
         raise UsageError(f"rows of a database go to -o {SQLITE}FILE, and other formats do not")
     found = form or told

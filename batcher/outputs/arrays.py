@@ -8,14 +8,16 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 from zlib import crc32
 
 from batcher import codec
 from batcher.failures import OutputError, OutputIOError
 from batcher.ledger import disk
+from batcher.ledger.recovery import read_record
 from batcher.opening import open_regular, real
 from batcher.outputs.joining import joined
 from batcher.outputs.numbers import WIDTHS, no_row, row_of
@@ -56,6 +58,46 @@ def check_array(path: Path) -> None:
         raise OutputError(f"{path}: is there, and no array of numpy's; name another --vectors")
 
 
+class Vectors(Protocol):
+    """Where the rows of an array are, and of which kind they are."""
+
+    model: str | None
+    dim: int | None
+    dtype: str
+
+    @property
+    def width(self) -> int: ...
+
+    def read(self, numbers: Sequence[int]) -> Iterator[bytes]: ...
+
+
+@dataclass(slots=True)
+class OnLines:
+    """Vectors that stand on the lines themselves: there are no rows elsewhere."""
+
+    model: str | None = None
+    dim: int | None = None
+    dtype: str = "float32"
+
+    @property
+    def width(self) -> int:
+        return WIDTHS[self.dtype] * (self.dim or 0)
+
+    def read(self, numbers: Sequence[int]) -> Iterator[bytes]:
+        return iter([b""] * len(numbers))
+
+
+def on_lines(results: BinaryIO) -> OnLines:
+    """What vectors the first line with one has, for results without a store."""
+    results.seek(0)
+    for line in results:
+        if b'"embedding":' in line and (record := read_record(line)) is not None and "embedding" in record:
+            with suppress(TypeError, ValueError):
+                row = row_of(record["embedding"], "float32")
+                return OnLines(record.get("model"), len(row) // WIDTHS["float32"])
+    return OnLines()
+
+
 @dataclass(slots=True)
 class Array:
     """What came of it: rows, those of them that are NaN, and those whose bytes in the store are not what they were."""
@@ -67,7 +109,7 @@ class Array:
 
 def write_array(
     path: Path,
-    store: Store,
+    store: Vectors,
     results: BinaryIO,
     taken: Taken | None,
     checkpoint: Callable[[], object] = bool,
@@ -141,7 +183,7 @@ def _chunks(results: BinaryIO, taken: Taken | None, checkpoint: Callable[[], obj
         yield chunk
 
 
-def _rows(store: Store, records: Sequence[Mapping[str, Json]], made: Array) -> Iterator[bytes]:
+def _rows(store: Vectors, records: Sequence[Mapping[str, Json]], made: Array) -> Iterator[bytes]:
     """The row of each record: from the store, or of the numbers that stand on it, or none."""
     named = [place for place in map(_named, records) if place is not None]
     found = chain(store.read([row.number for row in named]))
@@ -161,7 +203,7 @@ def _named(record: Mapping[str, Json]) -> Row | None:
     return Row(vector["row"], vector["crc32"]) if type(vector) is dict else None
 
 
-def _on_line(record: Mapping[str, Json], store: Store) -> bytes:
+def _on_line(record: Mapping[str, Json], store: Vectors) -> bytes:
     """The row of a vector that was written onto its line by a run without a store."""
     if "embedding" not in record:
         return b""
@@ -172,7 +214,7 @@ def _on_line(record: Mapping[str, Json], store: Store) -> bytes:
     return row if len(row) == store.width and record.get("model") == store.model else b""
 
 
-def _sum_of(record: Mapping[str, Json], store: Store) -> int:
+def _sum_of(record: Mapping[str, Json], store: Vectors) -> int:
     place = _named(record)
     if place is not None:
         return place.crc32

@@ -15,7 +15,7 @@ from batcher.ledger import disk
 from batcher.ledger.names import errors_path
 from batcher.ledger.neighbours import holds_results
 from batcher.opening import open_regular, real
-from batcher.outputs.arrays import fill
+from batcher.outputs.arrays import check_array, fill, on_lines, write_array
 from batcher.outputs.chats import chat_line
 from batcher.outputs.columns import Columns
 from batcher.outputs.joining import joined
@@ -43,7 +43,8 @@ EXTENSIONS: Final = {
 }
 """How the name of a table ends, and what it is (as in `ledger.names.TABLE_ENDS`)."""
 TABLES: Final = ("csv", "tsv", "json", "jsonl", "parquet", "arrow")
-FORMATS: Final = (*TABLES, "openai-batch", "messages")
+ARRAY: Final = "npy"
+FORMATS: Final = (*TABLES, ARRAY, "openai-batch", "messages")
 SQLITE: Final = "sqlite:"
 _TYPED: Final = frozenset({"parquet", "arrow"})
 
@@ -99,6 +100,8 @@ def export(
     """
     check_format(what.form)
     with _uncollected():
+        if what.form == ARRAY:
+            return _array(Path(what.output), what.store, results, taken, checkpoint)
         return _export(what, Places(results, errors, checkpoint), taken, checkpoint)
 
 
@@ -141,6 +144,19 @@ def _export(what: Export, places: Places, taken: Taken | None, checkpoint: Calla
         return _batch(path, chunks)
     except OSError as error:
         raise OutputIOError(f"{what.output}: cannot be written: {error.strerror or error}") from error
+
+
+def _array(
+    path: Path, store: Store | None, results: BinaryIO, taken: Taken | None, checkpoint: Callable[[], object]
+) -> Written:
+    check_array(path)
+    vectors = store if store is not None and store.dim is not None else on_lines(results)
+    if vectors.dim is None:
+        raise UsageError(f"there is no vector in the results, of which {path} could be made")
+    made = write_array(path, vectors, results, taken, checkpoint)
+    if made.corrupt:
+        raise OutputIOError(f"{path}: {made.corrupt} vectors in the store are not what was written, and are NaN here")
+    return Written(made.rows, left_out=made.empty)
 
 
 def _table(path: Path, shape: Shape, chunks: Callable[[], Iterator[Chunk]]) -> Written:

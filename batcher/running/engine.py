@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from batcher.exchange import dialogue, packing
 from batcher.exchange.overflow import Overflow
+from batcher.outputs.numbers import normalized
 from batcher.policy.judge import Verdict
 from batcher.policy.scheduler import Done, Send
 from batcher.running.omissions import Omissions
@@ -45,6 +46,8 @@ class Engine:
     """Returns the endpoint with another key, if its key has changed since."""
     sizes: Sizes = field(default_factory=Sizes)
     """How long vectors are."""
+    normalize: bool = False
+    """All vectors get length 1."""
     overflow: Overflow = field(default_factory=Overflow)
     """What becomes of texts that are too long to be embedded."""
     _outbox: list[Result] = field(default_factory=list)
@@ -163,8 +166,8 @@ class Engine:
             return
         verdict = self.scheduler.finished(call, attempt, now())
         if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
-            if call.pieces is not None:
-                self.overflow.concludes(call, attempt.completion)
+            if call.pieces is not None or self.normalize:
+                self._finish_vectors(call, attempt)
             self._outbox.extend(packing.results_of(call, endpoint, attempt, raw=self.raw))
             self._untaken += 1
             self._wake_consumer()
@@ -174,6 +177,13 @@ class Engine:
             self.scheduler.packs.split(call, halves, attempt.failure)
             self.scheduler.requeue(*halves)
         self._fill()
+
+    def _finish_vectors(self, call: Call, attempt: Attempt) -> None:
+        """Make what was asked for of the vectors that came."""
+        completion = attempt.completion
+        self.overflow.concludes(call, completion)
+        if self.normalize and attempt.failure is None and completion is not None and completion.vectors:
+            completion.vectors = [normalized(vector) for vector in completion.vectors]
 
     def _goes_on(self, call: Call, attempt: Attempt) -> bool:
         """Whether an answer is not the last for its job: more is asked in its slot, or by the next run."""

@@ -16,7 +16,6 @@ from batcher.ledger import disk
 from batcher.ledger.lines import error_line, result_line
 from batcher.ledger.writer import Executor
 from batcher.media import media_type
-from batcher.outputs.numbers import normalized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,8 +43,6 @@ class Recorder:
     images: Path
     base64: bool = False
     finished: Callable[[Result], None] | None = None
-    normalize: bool = False
-    """All vectors get length 1."""
     vectors: Vectors | None = None
     """Where vectors go, if not on the lines."""
     copies: Copies | None = None
@@ -65,8 +62,6 @@ class Recorder:
         for result in results:
             if result.completion is not None and result.completion.images:
                 await self._save_with_room(result)
-        if self.normalize:
-            _normalize(results)
         if self.vectors is not None:
             await self._put_vectors(self.vectors, results)
         lines = self._lines(results)
@@ -80,8 +75,6 @@ class Recorder:
         ledger = self.writer.ledger
         left = [result for result in (*self._held, *results) if self._keeps_images(result)]
         new = [result for result in left if result.id not in ledger]
-        if self.normalize:
-            _normalize(new)
         if self.vectors is not None and not self._keeps_vectors(self.vectors, new):
             return
         lines = self._lines(new)
@@ -193,13 +186,6 @@ class Recorder:
         except OSError as error:
             raise OutputIOError(f"{self.images}: an image cannot be saved: {error.strerror}") from error
         result.image = paths
-
-
-def _normalize(results: Sequence[Result]) -> None:
-    for result in results:
-        completion = result.completion
-        if result.ok and completion is not None and completion.vectors:
-            completion.vectors = [normalized(vector) for vector in completion.vectors]
 
 
 def _file_name(result: Result) -> str:

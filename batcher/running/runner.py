@@ -230,7 +230,6 @@ class Run:
             base64=self.options.embedding_format == "base64",
             finished=self._finished,
             vectors=None if self.destination.store is None else Vectors(self.destination.store),
-            normalize=self.options.normalize,
             place=source.place,
         )
 
@@ -260,6 +259,7 @@ class Run:
             exchanges_for(self.options, server),
             raw=self.options.raw,
             schema_retries=self.options.schema_retries,
+            normalize=self.options.normalize,
             overflow=Overflow(self.options.on_overflow, self.options.prefix),
             renew=server.renew,
         )

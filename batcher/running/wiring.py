@@ -200,10 +200,12 @@ def scheduler_for(
     *,
     pool: Pool | None = None,
     wake: Callable[[], object] = bool,
+    base64: bool = False,
 ) -> Scheduler:
     """The policy of a run, with its parts. Jobs that cannot be sent go to `reject`.
 
-    With a `pool` it shares limits and allowances with other runs, and `wake` is called when it may send again.
+    With a `pool` it shares limits and allowances with other runs, and `wake` is called when it may send again. With
+    `base64` vectors are wanted as bytes, whatever the options say.
     """
 
     def refuse(job: Job, error: LineError) -> None:
@@ -213,7 +215,7 @@ def scheduler_for(
     concurrency = concurrency_for(options, server)
     packs = packs_for(options, server.most_texts)
     calls = packing.calls(
-        jobs, server.endpoint.api, refuse, stream=options.stream, packs=packs, base64=wants_base64(options)
+        jobs, server.endpoint.api, refuse, stream=options.stream, packs=packs, base64=base64 or wants_base64(options)
     )
     return Scheduler(
         Backlog(calls, stretch=STRETCH),

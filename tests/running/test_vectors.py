@@ -432,3 +432,25 @@ def test_chunks_have_rows_of_their_own(desk: Desk, sim: Simulator) -> None:
     sim.tally.counts.clear()
     assert run("--on-change", "rerun").code == 0
     assert not sim.counts
+
+
+def test_an_array_of_finished_results(desk: Desk, native: Simulator) -> None:
+    """`export` makes the one that the run made, of a store or of numbers on lines; rows that failed are NaN."""
+    write(desk, {**texts(9), "failed": "[[sim do=bad]]"})
+    assert embed(desk, native).code == 3
+    made = (desk.path / "notes.npy").read_bytes()
+    for form in ("float", "base64"):
+        args = ("--base-url", native.url, "-m", "simulator", "-o", f"{form}.jsonl", "--embedding-format", form)
+        assert desk.call("run", "jobs.jsonl", *args).code == 3
+    for results in (RESULTS, "float.jsonl", "base64.jsonl"):
+        ran = desk.call("export", results, "-o", "again.npy")
+        assert (ran.code, "10 rows" in ran.err) == (0, True), ran.err
+        assert (desk.path / "again.npy").read_bytes() == made
+        assert json.loads((desk.path / "again.npy.ids.json").read_text())[-1] == "failed"
+    (desk.path / "mine.npy").write_text("not an array")
+    assert desk.call("export", RESULTS, "-o", "mine.npy").code == 73
+    assert (desk.path / "mine.npy").read_text() == "not an array"
+    desk.write("prompts.jsonl", {"id": "a", "prompt": "Hi"})
+    assert desk.call("run", "prompts.jsonl", "--base-url", native.url, "-m", "simulator", "-o", "p.jsonl").code == 0
+    ran = desk.call("export", "p.jsonl", "-o", "p.npy")
+    assert (ran.code, "there is no vector in the results" in ran.err) == (2, True)
