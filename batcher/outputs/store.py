@@ -56,8 +56,11 @@ class Store:
     rows: int = 0
     synced: int = 0
     """Rows that are known to be on the disk."""
+    is_short: bool = False
+    """Rows are gone that were on the disk."""
     _fd: int = -1
     _fault: OutputIOError | None = None
+    _is_doubted: bool = False
 
     @classmethod
     def open(cls, path: Path, dtype: str | None = None) -> Self:
@@ -147,11 +150,16 @@ class Store:
             return
         try:
             disk.sync(self._fd)
-            os.pwrite(self._fd, b"%015d\n" % rows, _SYNCED_AT)
+            os.pwrite(self._fd, b"%015d\n" % (0 if self._is_doubted else rows), _SYNCED_AT)
         except OSError as error:
             self._fault = OutputIOError(f"{self.path}: is safe only up to row {self.synced}: {error.strerror}")
             raise self._fault from error
         self.synced = rows
+
+    def doubt(self) -> None:
+        """Have the next run hold all rows to their lines: some are not what they were. Raises OSError."""
+        self._is_doubted = True
+        os.pwrite(self._fd, b"%015d\n" % 0, _SYNCED_AT)
 
     def empty(self) -> None:
         """Let go of all rows. Raises OutputIOError."""
@@ -162,6 +170,7 @@ class Store:
             raise OutputIOError(f"{self.path}: cannot be emptied: {error.strerror}") from error
         self.model = self.dim = None
         self.rows = self.synced = 0
+        self.is_short = self._is_doubted = False
 
     def read(self, numbers: Sequence[int]) -> Iterator[bytes]:
         """Rows by their numbers, neighbours together; b"" for one that is not there. Raises OSError."""
@@ -225,7 +234,8 @@ class Store:
         self.dtype = found
         self.rows = max(0, (size - HEAD) // self.width)
         mark = head[_SYNCED_AT : _SYNCED_AT + 16]
-        self.synced = min(int(mark), self.rows) if _SYNCED.fullmatch(mark) else 0
+        synced = int(mark) if _SYNCED.fullmatch(mark) else 0
+        self.synced, self.is_short = min(synced, self.rows), synced > self.rows
 
     def _cut(self, size: int) -> None:
         try:

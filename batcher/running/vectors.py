@@ -104,10 +104,12 @@ def write_vectors(path: Path, store: Store, ledger: Ledger, taken: Taken | None)
     try:
         with ledger.reading() as file:
             made = write_array(path, store, file, taken)
+        if made.corrupt:
+            store.doubt()
     except (BatcherError, OSError) as error:
         return [f"{error}; the vectors are safe in {store.path}, and the same command makes the array"]
     words = f"{path}: {count(made.corrupt, 'vectors')} in {store.path} are not what was written, and are NaN here"
-    return [f"{words}: batcher verify says which"] if made.corrupt else []
+    return [f"{words}: the same command asks for them again"] if made.corrupt else []
 
 
 def drop_doubtful(ledger: Ledger, store: Store, checkpoint: Callable[[], object] = bool) -> int:
@@ -115,7 +117,7 @@ def drop_doubtful(ledger: Ledger, store: Store, checkpoint: Callable[[], object]
 
     Rows that are known to be on the disk are not looked at; `verify` does that. Raises OutputIOError.
     """
-    if not len(ledger) or (store.rows and store.synced == store.rows):
+    if not len(ledger) or (store.rows and store.synced == store.rows and not store.is_short):
         return 0
     ledger.read_ids(checkpoint)
     try:

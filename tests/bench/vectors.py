@@ -223,6 +223,43 @@ def pace(bench: Bench, count: int) -> list[Row]:
     return [*rows, Row("auto, of the best", f"{rates['auto'] / best:.2f}", "≥ 0.95", met=rates["auto"] >= 0.95 * best)]
 
 
+def real(bench: Bench, count: int, turns: int) -> list[Row]:
+    """Texts a second of the real llama.cpp server, found out and by a grid; vectors beside those that were asked alone."""
+    from support.realserver import serving
+
+    bench.write(count)
+    grid = [(pack, flying) for pack in (1, 8, 32, 128) for flying in (1, 2, 4, 8)]
+    ways = {"auto": (), **{f"--pack {p} -c {c}": ("--pack", str(p), "-c", str(c)) for p, c in grid}}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    arrays: dict[str, Any] = {}
+    with serving() as url:
+        for _ in range(turns):
+            for name, args in ways.items():
+                bench.clear()
+                _, wall, code = bench.cost(bench.start(url.removesuffix("/v1"), "--vectors", "v.npy", *args))
+                assert code == 0
+                rates[name].append(count / wall)
+                arrays[name] = np.load(bench.folder / "v.npy")
+    found = {name: median(every) for name, every in rates.items()}
+    rows = [Row(f"llama.cpp, {name}, texts/s", f"{rate:.1f}") for name, rate in found.items()]
+    alone = arrays["--pack 1 -c 1"]
+    lengths = np.linalg.norm(alone, axis=1) * np.linalg.norm(arrays["auto"], axis=1)
+    least = float((np.sum(alone * arrays["auto"], axis=1) / lengths).min())
+    best = max(rate for name, rate in found.items() if name != "auto")
+    single = max(rate for name, rate in found.items() if name.startswith("--pack 1 "))
+    return [
+        *rows,
+        Row("auto, of the best of the grid", f"{found['auto'] / best:.3f}", "≥ 0.95", met=found["auto"] >= 0.95 * best),
+        Row(
+            "auto, of the best of one a request",
+            f"{found['auto'] / single:.2f}",
+            "≥ 1.2",
+            met=found["auto"] >= 1.2 * single,
+        ),
+        Row("least cosine with the vector asked alone", f"{least:.6f}", "≥ 0.9999", met=least >= 0.9999),
+    ]
+
+
 def bad_texts(bench: Bench, count: int, bad: int) -> list[Row]:
     """Requests beyond those that as many texts take in packs of 128, the most that go together."""
     bench.write(count, bad)
@@ -281,7 +318,7 @@ def main() -> None:
         asyncio.run(bare(sys.argv[2], sys.argv[3], base64=sys.argv[4] == "1"))
         return
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("cpu", "pace", "bad", "kills"))
+    parser.add_argument("--only", choices=("cpu", "pace", "bad", "kills", "real"))
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--turns", type=int, default=3)
     arguments = parser.parse_args()
@@ -295,6 +332,8 @@ def main() -> None:
         "bad": lambda bench: bad_texts(bench, scaled(100_000), scaled(100)),
         "kills": lambda bench: kills(bench, scaled(20_000), scaled(50)),
     }
+    if arguments.only == "real":  # it takes the model
+        parts = {"real": lambda bench: real(bench, scaled(600), arguments.turns)}
     rows = []
     for name, part in parts.items():
         if arguments.only in (None, name):

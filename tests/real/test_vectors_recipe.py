@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.timeout(180)]
 
 PAGE = (PROJECT / "docs/vectors.md").read_text()
-(COMMAND,) = (shlex.split(line) for line in re.findall(r"^batcher (run .*)$", PAGE, re.MULTILINE))
+COMMAND, *_ = (shlex.split(line) for line in re.findall(r"^batcher (run .*)$", PAGE, re.MULTILINE))
 (NEAREST,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SUBJECTS = [
     "The cat sleeps.",

@@ -187,7 +187,7 @@ def test_verify_finds_a_changed_byte(desk: Desk, native: Simulator) -> None:
     ran = desk.call("verify", "jobs.jsonl", RESULTS)
     assert (ran.code, "corrupt    1" in ran.out) == (3, True), ran.out
     assert (
-        "batcher verify says which" in embed(desk, native).err
+        "the same command asks for them again" in embed(desk, native).err
     )  # the row is known to be on the disk: nothing is asked
     assert np.isnan(np.load(desk.path / "notes.npy")).any(axis=1).sum() == 1
 
@@ -454,3 +454,36 @@ def test_an_array_of_finished_results(desk: Desk, native: Simulator) -> None:
     assert desk.call("run", "prompts.jsonl", "--base-url", native.url, "-m", "simulator", "-o", "p.jsonl").code == 0
     ran = desk.call("export", "p.jsonl", "-o", "p.npy")
     assert (ran.code, "there is no vector in the results" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("left", [0, 1000, 4096, 4096 + 5 * 32, -1])
+def test_a_torn_store_costs_what_it_lost(desk: Desk, native: Simulator, left: int) -> None:
+    """Cut off by whatever size, though it was on the disk: what is gone is asked again, and nothing else."""
+    wanted = texts(12)
+    write(desk, wanted)
+    assert embed(desk, native).code == 0
+    store = desk.path / "notes.npy.vectors"
+    os.truncate(store, left if left >= 0 else store.stat().st_size + left)
+    native.tally.counts.clear()
+    assert embed(desk, native).code == 0
+    assert len(native.counts) == 12 - max(0, (left if left >= 0 else 4096 + 11 * 32) - 4096) // 32
+    holds(desk, wanted)
+
+
+def test_a_vector_that_is_not_what_was_written_is_asked_again(desk: Desk, native: Simulator) -> None:
+    """The run that finds it says so and leaves it out; the next one has it anew, whatever was written between."""
+    wanted = texts(12)
+    write(desk, wanted)
+    assert embed(desk, native).code == 0
+    with (desk.path / "notes.npy.vectors").open("r+b") as store:
+        store.seek(4096 + 3 * 32)
+        store.write(b"XXXX")
+    wanted["more"] = "one more text"
+    write(desk, wanted)
+    ran = embed(desk, native)
+    assert ran.code == 74
+    assert "the same command asks for them again" in ran.err
+    native.tally.counts.clear()
+    assert embed(desk, native).code == 0
+    assert list(native.counts) == ["text number 3"]
+    holds(desk, wanted)
