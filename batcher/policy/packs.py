@@ -1,6 +1,6 @@
 """How much goes into one call of many embedding inputs: a number that the user chose, or what the answers teach. Pure.
 
-    grows     twofold a round while calls are short, or while more is done a second; never above what was refused
+    grows     fourfold and twofold a round while calls are short, or while more is done a second; never above what was refused
     shrinks   by half where calls take long; back where a larger pack did less
     learns    a limit that the server names, at once; another one, when both halves of a refused pack are served
 
@@ -37,6 +37,8 @@ ROUND: Final = 4
 """Full packs that are looked at before the size is changed."""
 SHORT_S: Final = 0.25
 """Below this a pack grows in any case: what a request costs, some ms, is a good part of it."""
+BRIEF_S: Final = 0.03
+"""Below this it grows fourfold from the start: there is far to go."""
 ENOUGH_S: Final = 1.0
 """Above this it grows no more; between the two while that brings something."""
 LONG_S: Final = 8.0
@@ -196,7 +198,8 @@ class FoundSize:
             self._lower(self.work / 2)
             self._changed_at = now
         elif self._may_grow(seconds, rate, is_better=not are_alike or rate >= GAIN * self._rate):
-            self._change(min(2 * self.work, self.ceiling), rate, flying, now)
+            factor = 4 if self.is_growing and seconds < BRIEF_S else 2
+            self._change(min(factor * self.work, self.ceiling), rate, flying, now)
         else:
             self.is_growing = False
             self._round.clear()

@@ -224,7 +224,7 @@ def pace(bench: Bench, count: int) -> list[Row]:
 
 
 def real(bench: Bench, count: int, turns: int) -> list[Row]:
-    """Texts a second of the real llama.cpp server, found out and by a grid; vectors beside those that were asked alone."""
+    """Texts a second of the real llama.cpp server, found out and by a grid; vectors beside those asked alone."""
     from support.realserver import serving
 
     bench.write(count)

@@ -63,9 +63,11 @@ class Told:
         return self.size.work
 
 
-def test_short_calls_grow_twofold_a_round() -> None:
+def test_short_calls_grow_twofold_a_round_and_brief_ones_fourfold() -> None:
     told = Told()
-    assert [told.round(0.01) for _ in range(3)] == [2 * START, 4 * START, 8 * START]
+    assert [told.round(0.1) for _ in range(3)] == [2 * START, 4 * START, 8 * START]
+    told = Told()
+    assert [told.round(seconds) for seconds in (0.02, 0.08)] == [4 * START, 8 * START]
     assert told.round(0.01) == 8 * START  # as many texts as may be
     assert not told.size.is_growing
 
