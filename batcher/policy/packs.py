@@ -1,6 +1,7 @@
 """How much goes into one call of many embedding inputs: a number that the user chose, or what the answers teach. Pure.
 
-    grows     fourfold and twofold a round while calls are short, or while more is done a second; never above what was refused
+    grows     four- and twofold a round while calls are short, or while more is done a second; never above what was
+              refused
     shrinks   by half where calls take long; back where a larger pack did less
     learns    a limit that the server names, at once; another one, when both halves of a refused pack are served
 
