@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from batcher.inputs.rows import Data
     from batcher.model import Json
 
-TEXTS: Final = ("input", "text", "prompt")
+TEXTS: Final = ("input", "text")
 """Where a row has the text to embed."""
 _SIZE: Final = re.compile(r"(\d{1,7})([tc])")
 _PIECE: Final = re.compile(r"[^\W\d_]+|\d{1,3}|\s+|.", re.DOTALL)
@@ -69,7 +69,8 @@ class Size:
 class Chunking:
     """How texts are cut: chunks of `size`, each of which begins with the last `overlap` of the one before.
 
-    `recipe` makes of a row what is embedded. Raises UsageError for an overlap of half a chunk or more.
+    `recipe` makes of a row what is embedded. Raises UsageError for an overlap of more than half a
+    chunk, and for a recipe that asks something else.
     """
 
     size: Size
@@ -81,6 +82,8 @@ class Chunking:
             raise UsageError("--chunk must be at least 1t")
         if self.overlap.count and self.overlap.unit != self.size.unit:
             raise UsageError(f"--overlap is counted as --chunk is: {self.overlap.count}{self.size.unit}")
+        if self.recipe is not None and self.recipe.asks and self.recipe.embed is None:
+            raise UsageError("--chunk cuts texts to embed, and the template asks something else: say it with --embed")
         if 2 * self.overlap.count > self.size.count:
             raise UsageError(f"--overlap {self.overlap} is more than half of --chunk {self.size}")
 

@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 
 from batcher.failures import UsageError
 from batcher.inputs.chunks import Chunking, Size
+from batcher.inputs.recipe import Recipe
 
 WORDS = "One sentence has some words. Another one follows it! And a third?\n\n"
 
@@ -66,6 +67,12 @@ def test_wrong_sizes(size: str, overlap: str) -> None:
     """They are told before anything is read."""
     with pytest.raises(UsageError, match="--chunk"):
         Chunking(Size.of(size), Size.of(overlap))
+
+
+def test_what_is_no_text_to_embed() -> None:
+    """A prompt would lose what it asks."""
+    with pytest.raises(UsageError, match="--embed"):
+        Chunking(Size(400), recipe=Recipe.of({"prompt": "Sum up: {{ text }}"}, {}))
 
 
 @pytest.mark.parametrize("text", ["", "400", "t", "-4t", "4.5t", "400 tokens"])
