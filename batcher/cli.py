@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from batcher.failures import BatcherError, Exit
+from batcher.failures import BatcherError, Exit, nearest
 from batcher.redaction import printable
 
 COMMANDS = {
@@ -48,8 +48,6 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            from batcher.options import nearest
-
             raise click.UsageError(f"{error.message}{nearest(args[0], COMMANDS)}", ctx) from None
 
 

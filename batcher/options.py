@@ -10,13 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from batcher.failures import FLAGS, UsageError
+from batcher.failures import FLAGS, UnknownOptionError, UsageError, nearest
 from batcher.figures import AUTO, Concurrency, MaxErrors, amount, duration, pack_size
 from batcher.inputs.shard import Shard
 from batcher.model import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from batcher.model import Json
 
@@ -40,6 +40,18 @@ _LEAST: Final = {
     "repeat": 1,
     "estimate": 1,
 }
+_RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]] = (
+    (("rpm", "tpm"), lambda value: 0 < value < math.inf, "be more than 0 a minute"),
+    (("min_speed",), lambda value: 0 <= value < math.inf, "not be less than 0 tokens a second"),
+    (("price_in", "price_cached", "price_out"), lambda value: 0 <= value < math.inf, "not be less than 0"),
+    (
+        ("connect_timeout", "first_token_timeout", "idle_timeout", "timeout"),
+        lambda value: value > 0,
+        "be longer than 0 s",
+    ),
+    (("max_wait", "max_duration", "grace", "disk_wait", "wait_lock"), lambda value: value >= 0, "not be less than 0 s"),
+)
+"""Which options must be in which range, NaN in none; and how to say so."""
 _KEEP_ALIVE = re.compile(r"|-1|0|(?:\d+(?:\.\d+)?(?:ms|s|m|h))+|\d+")
 
 PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "price_file", "vectors"})
@@ -186,12 +198,16 @@ class Options:
 
     def __post_init__(self) -> None:
         self._check_numbers()
-        self._check_pace()
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
         if unknown := sorted(self.fail_on - FLAGS.keys()):
             raise UsageError(f"fail_on does not know {', '.join(unknown)}; it knows {', '.join(FLAGS)}")
+        if not _KEEP_ALIVE.fullmatch(self.keep_alive):
+            raise UsageError(
+                "keep_alive is a duration such as 30m, -1 for ever, 0 for not at all, or empty for the server's own, "
+                f"not {self.keep_alive!r}"
+            )
         if self.json and self.schema is not None:
             raise UsageError("schema says what the JSON is to be, and json that it may be any: say one of the two")
         if self.sample is not None and self.estimate is not None:
@@ -199,32 +215,15 @@ class Options:
         if self.local and self.base_url:
             raise UsageError("local starts a server and base_url names one: say one of the two")
 
-    def _check_pace(self) -> None:
-        for name in ("rpm", "tpm"):
-            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
-                raise UsageError(f"{name} must be more than 0 a minute")
-        if not 0 <= self.min_speed < math.inf:
-            raise UsageError("min_speed must not be less than 0 tokens a second")
-        if not _KEEP_ALIVE.fullmatch(self.keep_alive):
-            raise UsageError(
-                "keep_alive is a duration such as 30m, -1 for ever, 0 for not at all, or empty for the server's own, "
-                f"not {self.keep_alive!r}"
-            )
-
     def _check_numbers(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} must be at least {least}, not {value}")
-        for name in ("price_in", "price_cached", "price_out"):
-            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
-                raise UsageError(f"{name} must not be less than 0")
-        for name in ("connect_timeout", "first_token_timeout", "idle_timeout", "timeout"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be longer than 0 s")
-        for name in ("max_wait", "max_duration", "grace", "disk_wait", "wait_lock"):
-            if (value := getattr(self, name)) is not None and not value >= 0:
-                raise UsageError(f"{name} must not be less than 0 s")
+        for names, fits, words in _RANGES:
+            for name in names:
+                if (value := getattr(self, name)) is not None and not fits(value):
+                    raise UsageError(f"{name} must {words}")
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Options:
@@ -237,10 +236,6 @@ class Options:
             if name not in kinds:
                 raise UnknownOptionError(f"no option is called {name!r}{nearest(name, kinds)}")
         return cls(**{name: _checked(name, kinds[name], _typed(name, value)) for name, value in values.items()})
-
-
-class UnknownOptionError(UsageError, TypeError):
-    """A name that no option has: a mistake in the program, as Python has it for its own functions."""
 
 
 def _checked(name: str, kind: str, value: Any) -> Any:
@@ -295,14 +290,6 @@ def _seconds(name: str, value: str | timedelta) -> float:
         return duration(value)
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return `; did you mean …?` for a near miss, else nothing."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, list(names), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {

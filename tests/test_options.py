@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from batcher.commands.values import setting
-from batcher.failures import Exit, UsageError
+from batcher.failures import Exit, UsageError, nearest
 from batcher.figures import AUTO, Concurrency, MaxErrors, amount, duration
-from batcher.options import Options, nearest
+from batcher.options import Options
 
 
 @pytest.mark.parametrize(

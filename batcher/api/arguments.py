@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict
 
-from batcher.failures import UsageError
-from batcher.options import Options, UnknownOptionError, nearest
+from batcher.failures import UnknownOptionError, UsageError, nearest
+from batcher.options import Options
 
 if TYPE_CHECKING:
     from datetime import timedelta

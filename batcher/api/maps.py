@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from batcher.api.arguments import Chosen
-from batcher.api.calls import collected, error_of_stop, reaching, reader_for, with_results
+from batcher.api.calls import collected, reaching, reader_for, with_results
 from batcher.api.frames import is_frame, rows_of
 from batcher.api.hosting import on_asyncio
 from batcher.api.kept import Given, read_back, source_of
@@ -19,6 +19,7 @@ from batcher.api.schemas import Schema
 from batcher.api.watching import check, watching
 from batcher.failures import BatcherError, InputError, UsageError
 from batcher.running.runner import Run
+from batcher.running.standing import error_of_stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,7 +57,7 @@ async def mapped(
     with watching(progress) as observer:
         run = Run("rows", Path(output), chosen.options, chosen.environ, observer)
         run.opened = source_of(part, chosen.options.repeat)
-        run.reach, run.pool = partial(caller.reach or reaching(chosen), observer), caller.pool
+        run.reach, run.pool = caller.reach or reaching(chosen), caller.pool
         error: BatcherError | None = None
         try:
             error = error_of_stop(await run.run())
@@ -83,8 +84,7 @@ async def ran(
     chosen = Chosen.of(caller.asking(options, None, None))
     with watching(progress) as observer:
         run = Run(tuple(os.fspath(one) for one in names), Path(output), chosen.options, chosen.environ, observer)
-        if caller.reach is not None:
-            run.reach, run.pool = partial(caller.reach, observer), caller.pool
+        run.reach, run.pool = caller.reach, caller.pool
         return await run.run()
 
 

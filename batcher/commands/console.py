@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from batcher.model import Result
+    from batcher.outcome import Result
     from batcher.view.progress import Progress, Snapshot
 
 STDERR: Final = 2

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batcher.ledger.state import State
     from batcher.options import Options
     from batcher.outputs.export import Written
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.taken import Taken
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -157,7 +157,7 @@ def _is_there(name: str) -> bool:
 
 def _taken(stack: ExitStack, inputs: tuple[str, ...], options: Options, state: State | None) -> Taken:
     """What the run took of its input, ready to be read."""
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.taken import Taken
     from batcher.running.wiring import source_for
 
     fallback = reading_of(state.input) if state is not None else None
@@ -173,7 +173,8 @@ def _taken(stack: ExitStack, inputs: tuple[str, ...], options: Options, state: S
 
 def _keep_apart(output: str, files: Mapping[Path, str], taken: Taken | None) -> None:
     """Raise UsageError if the file that is made would replace one that it is made of."""
-    from batcher.running.destination import identity_of, same_as
+    from batcher.inputs.parts import identity_of
+    from batcher.running.apart import same_as
 
     path = Path(output.removeprefix(SQLITE))
     if what := same_as(path, files):

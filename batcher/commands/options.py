@@ -282,4 +282,8 @@ def _with_texts(options: Options) -> Options:
             text = text_or_file(told, f"--{name}")
             change: dict[str, Any] = {name: f"@{text}" if text.startswith("@") else text}
             options = replace(options, **change)
+    if isinstance(options.schema, str):
+        from batcher.inputs.schemas import schema_of
+
+        options = replace(options, schema=schema_of(options.schema).document)
     return options

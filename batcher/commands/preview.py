@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from batcher.failures import LineError
     from batcher.inputs.source import Source
-    from batcher.model import Job, Result
+    from batcher.model import Job
     from batcher.options import Options
+    from batcher.outcome import Result
 
 SHOWN = 3
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from signal import Signals
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from batcher.commands.conclusion import check_summary, conclude, end_quietly
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, server_options
 from batcher.commands.values import Duration, KeyValue, Parsed
-from batcher.failures import FLAGS, Exit, LockedError, OutputError, UsageError
+from batcher.failures import FLAGS, LockedError, UsageError
 from batcher.figures import Concurrency, MaxErrors, amount, pack_size
-
-if TYPE_CHECKING:
-    from batcher.running.destination import Destination
-    from batcher.view.summary import Summary
 
 _FILE = click.Path(path_type=Path)
 
@@ -230,7 +225,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
         typed = output is not None
         run = Run(input, results, options, environ_of(ctx), console, handle_signals=True, typed=typed)
         if values["summary_json"] is not None:
-            _check_summary(values["summary_json"], input, run.destination)
+            check_summary(values["summary_json"], input, run.destination)
         try:
             _calm_the_collector()
             summary = on_loop(run.run)
@@ -242,9 +237,9 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
             console.note(f"{str(error).partition(';')[0]}: left to it, as --if-locked says")
             return
     if summary is None:
-        _end_quietly()
+        end_quietly()
         return
-    _conclude(
+    conclude(
         summary,
         run.destination.shown,
         run.destination.errors_path,
@@ -283,69 +278,3 @@ def _results_path(inputs: str | tuple[str, ...], output: str | None, vectors: Pa
         what = input_name or "several inputs"
         raise UsageError(f"with {what}, say where the results go: -o FILE, or -o - for stdout")
     return (path.with_suffix("") if path.suffix.lower() in EXTENSIONS else path).with_suffix(".results.jsonl")
-
-
-def _check_summary(path: Path, inputs: str | tuple[str, ...], destination: Destination) -> None:
-    """Raise UsageError if the summary would replace another file of the run, OutputError if it cannot be written."""
-    from batcher.running.destination import same_as
-
-    names = [inputs] if isinstance(inputs, str) else inputs
-    files = {Path("/dev/stdin" if name == "-" else name): "the input" for name in names} | destination.files()
-    if destination.errors_path is not None:
-        files[destination.errors_path] = "the errors file"
-    if not _is_device(path) and (what := same_as(path, files)):
-        raise UsageError(f"--summary-json: {path} is {what}; name another")
-    asked = path if _is_device(path) else Path(os.path.realpath(path)).parent
-    if path.is_dir() or not os.access(asked, os.W_OK):
-        raise OutputError(f"--summary-json: {path} cannot be written; name another")
-
-
-def _is_device(path: Path) -> bool:
-    """Whether it is something that is written to, and not replaced: /dev/null, a pipe."""
-    return path.exists() and not path.is_file()
-
-
-def _conclude(
-    summary: Summary, results: Path | str | None, errors: Path | None, *, quiet: bool, summary_json: Path | None
-) -> None:
-    """Show the sums and end the process with the code that they mean, or by the signal that ended the run."""
-    from batcher.commands.console import say, tell
-    from batcher.running.signals import die_of
-
-    code = summary.exit_code()
-    if summary_json is not None:
-        try:
-            write_atomically(summary_json, summary.to_dict())
-        except OutputError as error:  # the results are safe: this must not hide what became of them
-            summary.unwritten.append(str(error))
-            code = summary.exit_code()
-    if not quiet:
-        tell(summary.render(results or "stdout", errors))
-    elif code is not Exit.OK:
-        say(f"{results or 'stdout'}: {summary.one_line(errors)}")
-    if summary.signal is not None:
-        die_of(Signals(summary.signal))
-    sys.exit(code)
-
-
-def write_atomically(path: Path, value: Any) -> None:
-    """Write JSON so that whoever polls for the file sees it whole, to a pipe as it is. Raises OutputError."""
-    import orjson
-
-    from batcher.ledger import disk
-    from batcher.opening import write_given
-
-    data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    try:
-        if _is_device(path):
-            write_given(path, data)
-        else:
-            disk.replace(Path(os.path.realpath(path)), data)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _end_quietly() -> None:
-    """The reader of stdout is gone: nothing more can be said, and nothing went wrong."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(Exit.PIPE)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from batcher.inputs.source import Source
     from batcher.ledger.verification import Finding, Verdict
     from batcher.options import Options
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.taken import Taken
 
 FINDINGS: Final = {
     "missing": "no line anywhere",
@@ -144,7 +144,7 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
 
 
 def _taken(source: Source, defaults: Defaults, at_most: int | None, selection: Selection | None) -> Taken | None:
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.taken import Taken
 
     if not source.is_regular:
         return None

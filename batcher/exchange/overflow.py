@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batcher.failures import Failure
-    from batcher.model import Api, Call, Completion, Job, Json
+    from batcher.model import Api, Call, Job, Json
+    from batcher.outcome import Completion
 
 CODE: Final = "context_overflow"
 LEAST: Final = 16

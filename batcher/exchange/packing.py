@@ -12,7 +12,8 @@ from batcher import codec
 from batcher.exchange import answers
 from batcher.exchange.dialogue import conclude
 from batcher.failures import LineError
-from batcher.model import Call, Completion, Job, Kind, Result, more
+from batcher.model import Call, Job, Kind
+from batcher.outcome import Completion, Result, more
 from batcher.policy.packs import ALONE, PER_TEXT
 from batcher.wire.dialects import DIALECTS, call_for, path_for
 from batcher.wire.dialects.embeddings import BASE64
@@ -21,8 +22,8 @@ from batcher.wire.dialects.vectors import inputs_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
 
-    from batcher.attempt import Attempt
     from batcher.model import Api, Endpoint, Json
+    from batcher.outcome import Attempt
     from batcher.policy.packs import Packs, Size
 
 OPEN_PACKS = 16
@@ -159,7 +160,7 @@ def _encoded(
 
 def _key(job: Job, path: str) -> Hashable:
     """Jobs with equal keys may share a call."""
-    if not (job.params or job.options or job.extra):
+    if not (job.params or job.options or job.extra):  # nearly every one
         return path, job.model
     return codec.dumps(
         (path, job.model, dict(job.params), dict(job.options), dict(job.extra)), option=orjson.OPT_SORT_KEYS

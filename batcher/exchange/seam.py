@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from batcher.attempt import Attempt
     from batcher.model import Call, Endpoint
+    from batcher.outcome import Attempt
 
 
 class Reports(Protocol):

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from batcher.attempt import Attempt
 from batcher.exchange import answers, budget
 from batcher.exchange.budget import TOO_LARGE, Budget, Flight
 from batcher.exchange.guard import Guard
 from batcher.exchange.timeouts import Timeouts, timed_out
 from batcher.exchange.watchdog import Watchdog
 from batcher.failures import AttemptError, Failure, FailureClass
-from batcher.model import Timing
+from batcher.outcome import Attempt, Timing
 from batcher.wire.dialects import DIALECTS, body_of
 from batcher.wire.dialects.reading import Reading
 from batcher.wire.hints import read
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
 
     from batcher.exchange.seam import Reports
     from batcher.exchange.watchdog import Watch
-    from batcher.model import Call, Completion, Endpoint
+    from batcher.model import Call, Endpoint
+    from batcher.outcome import Completion
     from batcher.wire.transport import Exchange, Transport
 
 ANSWERED: Final = frozenset({200, 201, 203})
@@ -215,8 +215,12 @@ def _salvage(reading: Reading, attempt: Attempt, *, broke: bool) -> None:
             attempt.completion, attempt.failure = reading.close(), None
         except AttemptError as error:
             attempt.failure = error.failure
-    else:
-        attempt.completion = reading.completion
+        return
+    if broke and reading.may_be_whole:
+        with suppress(AttemptError):
+            attempt.completion, attempt.failure = reading.close(), None
+            return
+    attempt.completion = reading.completion
 
 
 async def _refuse(exchange: Exchange, call: Call, attempt: Attempt) -> NoReturn:

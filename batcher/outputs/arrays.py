@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.model import Json
-    from batcher.outputs.joining import Chunk, Taken
+    from batcher.outputs.joining import Chunk
     from batcher.outputs.store import Store
+    from batcher.outputs.taken import Taken
 
 MAGIC: Final = b"\x93NUMPY\x01\x00"
 HEAD: Final = 128

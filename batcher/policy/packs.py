@@ -18,9 +18,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from batcher.attempt import Attempt
     from batcher.failures import Failure
     from batcher.model import Call
+    from batcher.outcome import Attempt
 
 MOST_TEXTS: Final = 128
 """Texts of a pack at most. To find a bad one among them costs 14 calls, and a request beside so many costs little.

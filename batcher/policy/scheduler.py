@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from batcher.attempt import Attempt
     from batcher.failures import Failure, Scope
     from batcher.model import Call, Endpoint
+    from batcher.outcome import Attempt
     from batcher.policy.backlog import Backlog
     from batcher.policy.lane import Lane
     from batcher.policy.packs import Packs
@@ -104,7 +104,7 @@ class Scheduler:
 
     def next(self, now: float) -> Step:
         """Say what a free worker does now."""
-        if self.stopped:
+        if self._judge.is_stopped:
             return Done()
         if self.held:
             return Wait(math.inf)
@@ -117,7 +117,11 @@ class Scheduler:
             self._in_flight[call] = lane
             return Send(call, lane.endpoint)
         if self._in_flight or self.look.waiting or self.suspects.line or not self.backlog.is_empty:
-            return Wait(min(self._dispatch.later, self.look.opens) if self.look.is_on else self._dispatch.later)
+            return Wait(
+                min(self._dispatch.openings.later, self.look.opens)
+                if self.look.is_on
+                else self._dispatch.openings.later
+            )
         return Done()
 
     def stop(self, failure: Failure | None = None) -> None:
@@ -149,7 +153,8 @@ class Scheduler:
         lane = self._in_flight[call]
         sent = lane.lands(call, attempt, now)
         self._has_served(lane, call, sent, now)
-        lane.frees(call, sent, now)
+        if lane.solitary is call:
+            lane.frees(sent, now)
         lane.sends(call, now)
         return lane.endpoint
 
@@ -158,7 +163,8 @@ class Scheduler:
         lane = self._in_flight.pop(call)
         sent = lane.lands(call, attempt, now)
         self._has_served(lane, call, sent, now)
-        lane.frees(call, sent, now)
+        if lane.solitary is call:
+            lane.frees(sent, now)
         self._give_back(call)
 
     def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
@@ -177,10 +183,11 @@ class Scheduler:
             if is_pack and verdict is Verdict.FAILED:
                 self.packs.failed(call)
         if lane.breakdowns:
-            self._dispatch.lands(lane, call, is_answered=is_answered(attempt.failure))
-        lane.frees(call, sent, now)
-        if verdict is not Verdict.PARKED:
-            self._judge.forget(call)
+            self._dispatch.inquest.lands(lane, call, is_answered=is_answered(attempt.failure))
+        if lane.solitary is call:
+            lane.frees(sent, now)
+        if verdict is not Verdict.PARKED and (attempt.failure is not None or call.sent > 1 or call.resent):
+            self._judge.forget(call)  # else it was never known for anything
         if verdict is Verdict.PENDING:
             self._give_back(call)
         return verdict
@@ -206,7 +213,8 @@ class Scheduler:
         history.came_back(call)
         history.sent_for_nothing(call)
         lane.tells_nothing(call)
-        lane.frees(call, sent, now)
+        if lane.solitary is call:
+            lane.frees(sent, now)
         verdict = self._judge.park(call, now, now)
         if verdict is Verdict.PENDING:
             self._judge.forget(call)
@@ -235,7 +243,11 @@ class Scheduler:
     def refused(self) -> dict[tuple[Scope, str], Failure]:
         """Models and paths that no server has."""
         first, *others = self._dispatch.live or self.lanes
-        return {what: why for what, why in first.refused.items() if all(what in other.refused for other in others)}
+        return {
+            what: why
+            for what, why in first.offer.refused.items()
+            if all(what in other.offer.refused for other in others)
+        }
 
     def waits_for(self) -> str:
         """Say what holds everything up, if something does, or which servers the run goes on without."""
@@ -259,7 +271,7 @@ class Scheduler:
         if look.is_round_over:
             return False
         for lane in self.lanes:
-            lane.acquits()
+            lane.offer.acquits()
         return True
 
     def _clear(self, drop: Callable[[Call], bool]) -> None:
@@ -279,7 +291,7 @@ class Scheduler:
 
     def _give_back(self, call: Call) -> bool:
         self._judge.forget(call)
-        self._dispatch.forget(call)
+        self._dispatch.openings.forget(call)
         self.pending += len(call.jobs)
         self.given_back(call)
         return True

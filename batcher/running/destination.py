@@ -29,28 +29,26 @@ from batcher.ledger.names import (
     table_results_path,
     vectors_path,
 )
-from batcher.ledger.neighbours import holds_results
 from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
-from batcher.ledger.vectors import form_of
 from batcher.opening import open_regular
 from batcher.outputs.arrays import ids_path
-from batcher.outputs.export import SQLITE, Export, check_format, export, table_of
-from batcher.running.vectors import check_vectors, open_store, write_vectors
+from batcher.outputs.export import SQLITE, Export, export, table_of
+from batcher.running.apart import check_table, check_vectors, keep_apart
+from batcher.running.vectors import check_wish, open_store, write_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from batcher.inputs.source import Source
     from batcher.ledger.ledger import AnyLedger
     from batcher.options import Options
-    from batcher.outputs.joining import Taken
     from batcher.outputs.store import Store
+    from batcher.outputs.taken import Taken
     from batcher.view.summary import Summary
 
 
-SQLITE_MAGIC: Final = b"SQLite format 3\0"
 LOCK_EVERY: Final = 0.25
 """Seconds between two looks at a lock that another run holds."""
 
@@ -120,12 +118,12 @@ class Destination:
 
     def open(self, source: Source, stack: ExitStack) -> AnyLedger:
         """Open the ledger until the stack is left. Raises UsageError (2), and what `Ledger.open` raises."""
-        self._keep_apart(source)
+        keep_apart(self.files(), self.errors_path, self.table, source)
         if self.output is None:
             self._check_stream()
             return StreamLedger()
         if self.table is not None:
-            self._check_table(self.table)
+            check_table(self.table, self.output, overwrite=self.options.overwrite)
         opener = partial(
             Ledger.open,
             overwrite=self.options.overwrite,
@@ -135,7 +133,7 @@ class Destination:
             checkpoint=check_cancelled,
         )
         if self.options.vectors is not None:
-            check_vectors(self.options.vectors, self.options)
+            check_wish(self.options.vectors, self.options)
         neighbours.check(self.output)
         stack.callback(self._close_store)  # after the results, which it is synced before
         ledger = self._open_part(opener, self.output, stack) if self.options.atomic else opener(self.output)
@@ -148,7 +146,7 @@ class Destination:
         if self.options.vectors is not None:
             self._open_store(ledger)
         if not self.options.overwrite:
-            self._check_form(ledger)
+            check_vectors(ledger, self.options.embedding_format)
         if self.options.ordered:
             self.order = InputOrder()
         if not self.options.atomic and part_path(ledger.path).exists():
@@ -241,38 +239,6 @@ class Destination:
         if self.store is not None:
             self.store.close()
 
-    def _check_form(self, ledger: Ledger) -> None:
-        """Raise UsageError if the vectors in the file are written in another way than this run would write them."""
-        with ledger.reading() as file:
-            form = form_of(file)
-        if form is not None and form != self.options.embedding_format:
-            kinds = {"float": "lists of numbers", "base64": "base64"}
-            raise UsageError(
-                f"{ledger.path} has its vectors as {kinds[form]}, and a file has them in one way: go on with "
-                f"--embedding-format {form}, write to another file, or begin anew with --overwrite"
-            )
-
-    def _check_table(self, table: str) -> None:
-        """Raise OutputError for a file that no run of ours made, ConfigError if its format cannot be written."""
-        form = table_of(table)
-        assert form is not None
-        assert self.output is not None
-        check_format(form)
-        path = Path(table.removeprefix(SQLITE))
-        if not os.path.lexists(path):
-            return
-        if not path.is_file():
-            raise OutputError(f"{path}: is no regular file; name another -o")
-        if form == "sqlite":
-            with path.open("rb") as file:
-                if (head := file.read(len(SQLITE_MAGIC))) and head != SQLITE_MAGIC:
-                    raise OutputError(f"{path}: is no SQLite database; name another -o")
-            return
-        if holds_results(path):
-            raise OutputError(f"{path}: holds results of batcher, and a table would take its place; name another -o")
-        if not self.options.overwrite and not self.output.exists():
-            raise OutputError(f"{path}: is there, and no results beside it: name another -o, or say --overwrite")
-
     def _begin_anew(self) -> None:
         if self.store is not None:
             self.store.empty()
@@ -311,38 +277,8 @@ class Destination:
             named[Path(self.table.removeprefix(SQLITE))] = "the table"
         return named
 
-    def _keep_apart(self, source: Source) -> None:
-        """Raise UsageError if a file that would be written is the input, or the errors file is another of them."""
-        files, read = self.files(), source.identities
-        for path in (*files, self.errors_path):
-            is_other = path is not None and self.table is not None and self.table.startswith(SQLITE)
-            if is_other and path == Path(str(self.table).removeprefix(SQLITE)):
-                continue  # a database may have the input in one table and the answers in another
-            if path is not None and (identity_of(path) in read or source.would_read(path)):
-                raise UsageError(f"{path} is the input, or a file of it; name another file for what is written")
-        if self.errors_path is not None and (is_what := same_as(self.errors_path, files)):
-            raise UsageError(f"{self.errors_path} is {is_what}; errors need a file of their own")
-
     def _open_part(self, opener: Callable[[Path], Ledger], output: Path, stack: ExitStack) -> Ledger:
         publication = self._publication = Publication(output, self.typed)
         stack.callback(publication.close)
         self.path = part_path(output)
         return publication.open(opener, overwrite=self.options.overwrite)
-
-
-def identity_of(path: Path) -> tuple[int, int] | None:
-    """Device and inode of a file, if it is there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def same_as(path: Path, files: Mapping[Path, str]) -> str | None:
-    """Say which of the files a path names, by whatever name."""
-    here, identity = path.resolve(), identity_of(path)
-    for other, what in files.items():
-        if here == other.resolve() or (identity is not None and identity == identity_of(other)):
-            return what
-    return None

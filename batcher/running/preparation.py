@@ -11,26 +11,62 @@ from anyio import to_thread
 from anyio.from_thread import check_cancelled
 
 from batcher.failures import InputError, UsageError
+from batcher.inputs.formats import parse_job
+from batcher.inputs.intake import Intake
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.state import parameters
 from batcher.running.resumption import compare, keep_blocks, seal_of
-from batcher.running.wiring import said_selection, selection_of
+from batcher.running.wiring import defaults_for, said_selection, selection_of
 from batcher.servers.described import only_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from batcher.inputs.intake import Intake
     from batcher.inputs.shard import Shard
     from batcher.inputs.source import Source
+    from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.ledger import AnyLedger
     from batcher.options import Options
+    from batcher.outcome import Result
+    from batcher.running.destination import Destination
     from batcher.running.statekeeper import StateKeeper
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
 
 COUNTED: Final = 4 << 20
 """Bytes of an input whose rows are counted before the run begins; those of a larger one meanwhile, if at all."""
+
+
+def intake_for(
+    options: Options,
+    environ: Mapping[str, str],
+    server: Contact,
+    source: Source,
+    ledger: AnyLedger,
+    *,
+    errors: ErrorsFile | None,
+    destination: Destination,
+    reject: Callable[[Result], None],
+) -> Intake:
+    """What tells the jobs of an input from what is no job, and from what has a result. Raises as `defaults_for`."""
+    failed = errors.standing() if errors is not None and options.skip_failed else None
+    defaults = defaults_for(options, environ, server.model, source.path)
+    if destination.table is not None and not source.is_regular:
+        defaults = replace(defaults, brings_row=True, keep=options.keep)
+    return Intake(
+        parse=parse_job,
+        defaults=defaults,
+        finished=ledger.done,
+        reject=reject,
+        at_most=options.limit,
+        selection=selection_of(options),
+        limit_new=options.limit_new,
+        needs_model=server.model is None,
+        order=destination.order,
+        on_change=options.on_change,
+        failed=failed.__contains__ if failed else None,
+        where=source.place,
+    )
 
 
 async def prepare(

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.lines import Entry
     from batcher.ledger.writer import Writer
-    from batcher.model import Json, Result
+    from batcher.model import Json
+    from batcher.outcome import Result
     from batcher.redaction import Redactor
     from batcher.running.copies import Copies
     from batcher.running.vectors import Vectors

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic as now
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
@@ -16,14 +15,10 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.exchange.overflow import Overflow
 from batcher.failures import BatcherError, Exit, Failure, FailureClass, InputError, ungrouped
-from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.parameters import unknown_keys_warning
-from batcher.inputs.intake import Intake
 from batcher.ledger.ledger import Ledger
-from batcher.ledger.state import EVERY
 from batcher.ledger.writer import Writer
 from batcher.outputs.columns import fields_of
-from batcher.policy.limit.concurrency import FixedLimit
 from batcher.running.announcement import announced
 from batcher.running.copies import Copies
 from batcher.running.destination import Destination
@@ -31,30 +26,27 @@ from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
 from batcher.running.holds import Holds
 from batcher.running.openfiles import open_files
-from batcher.running.preparation import jobs_of, left_of, prepare
+from batcher.running.preparation import intake_for, jobs_of, left_of, prepare
 from batcher.running.recorder import Recorder
 from batcher.running.sharing import leave
 from batcher.running.signals import Signals
+from batcher.running.standing import show, snapshot_of, take_stock
 from batcher.running.statekeeper import StateKeeper
-from batcher.running.stops import EARLY, stop_when_gone, stops, too_many
+from batcher.running.stops import stop_when_gone, too_many
 from batcher.running.vectors import Vectors
 from batcher.running.wiring import (
-    defaults_for,
     exchanges_for,
     fits_of,
     recipe_of,
     reread,
     said,
     scheduler_for,
-    selection_of,
     source_for,
     taken_of,
 )
-from batcher.servers.contact import contact
-from batcher.servers.described import learn
+from batcher.servers.described import reached
 from batcher.view.observer import Silent
 from batcher.view.prices import prices_of
-from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
@@ -62,17 +54,18 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from batcher.inputs.intake import Intake
     from batcher.inputs.source import Source
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.ledger import AnyLedger
-    from batcher.model import Job, Result
+    from batcher.model import Job
     from batcher.options import Options
+    from batcher.outcome import Result
     from batcher.policy.scheduler import Scheduler
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
-
-TICK: Final = 0.2
+    from batcher.view.progress import Snapshot
 
 
 @dataclass(slots=True)
@@ -89,8 +82,8 @@ class Run:
     """Whether the user named `output`."""
     opened: Source | None = None
     """The input, where no name leads to it."""
-    reach: Callable[[], AbstractAsyncContextManager[Contact]] | None = None
-    """Gives the servers, where others have found them."""
+    reach: Callable[[Observer], AbstractAsyncContextManager[Contact]] | None = None
+    """Gives the servers, where others have found them, and tells the observer about them."""
     pool: Pool | None = None
     """The limits that it shares with other runs."""
     summary: Summary = field(init=False)
@@ -134,22 +127,13 @@ class Run:
                 stack.callback(self._write_table, source)
                 errors = self.destination.open_errors(stack)
                 self.destination.emptied = self._state.keep
-                async with self._servers() as server:
+                reach = self.reach or partial(reached, self.options, self.environ)
+                async with reach(self.observer) as server:
                     await self._serve(source, ledger, errors, server, signals)
             if ledger is not None:
                 self.destination.finish(ledger, self.summary)
         self.summary.finished = now()
         return self.summary
-
-    @asynccontextmanager
-    async def _servers(self) -> AsyncIterator[Contact]:
-        if self.reach is not None:
-            async with self.reach() as server:
-                yield server
-            return
-        async with contact(self.options, self.environ, self.observer) as server:
-            await learn(server, self.options, self.observer)
-            yield server
 
     def _write_table(self, source: Source) -> None:
         """Make tables and arrays of what is there, however the run ended, before others may have the results."""
@@ -167,19 +151,7 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """The state of the run now, for whoever shows it."""
-        summary, scheduler = self.summary, self.scheduler
-        return Snapshot(
-            elapsed=now() - summary.started,
-            ok=summary.ok,
-            failed=summary.failed,
-            skipped=summary.skipped,
-            in_flight=scheduler.in_flight if scheduler else 0,
-            allowed=scheduler.allowed if scheduler else None,
-            parked=scheduler.parked if scheduler else 0,
-            tokens=summary.completion_tokens,
-            total=self.total,
-            note=self.observer.redact(scheduler.waits_for()) if scheduler else "waiting for the server",
-        )
+        return snapshot_of(self.summary, self.scheduler, self.total, self.observer.redact)
 
     @asynccontextmanager
     async def _interruptible(self) -> AsyncIterator[Signals]:
@@ -234,7 +206,16 @@ class Run:
         )
 
         self.observer.redact = server.redactor.text
-        intake = self._intake(source, ledger, errors, server, recorder.reject)
+        intake = intake_for(
+            self.options,
+            self.environ,
+            server,
+            source,
+            ledger,
+            errors=errors,
+            destination=self.destination,
+            reject=recorder.reject,
+        )
         copies = recorder.copies = Copies.of(ledger, wanted=self.options.dedupe, repeat=self.options.repeat)
         if self.options.dedupe:  # else no results of earlier runs are looked at for it
             intake.met = copies.met
@@ -270,14 +251,15 @@ class Run:
         copies.due, scheduler.given_back = engine.poke, copies.left
         scheduler.backlog.is_blocked = lambda: copies.is_blocked
         writer.hold, writer.release = engine.hold, engine.release
+        holds = Holds(self.observer.note, self.summary)
         self.summary.started = now()  # speeds are those of the work, not of the start
         try:
             # the engine is left first: after an error nobody goes on sending while the helpers end
             async with anyio.create_task_group() as helpers, engine:
                 signals.drain = engine.stop
                 helpers.start_soon(writer.watch)
-                helpers.start_soon(self._tick)
-                helpers.start_soon(_keep_now_and_then, self._state)
+                helpers.start_soon(show, self.observer, self.snapshot, lambda: holds.look(scheduler, now()))
+                helpers.start_soon(self._state.keep_now_and_then)
                 if source.is_regular and self.total is None and self.observer.wants_total:
                     helpers.start_soon(self._count, source)
                 if server.gone is not None:
@@ -308,54 +290,11 @@ class Run:
     def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact, damage: list[str]) -> None:
         """Note in the summary what no single result tells."""
         summary = self.summary
-        summary.stop, summary.refused = stops(scheduler, server.redactor.text)
-        if summary.stop is not None and summary.stop.code in EARLY:
-            scheduler.backlog.peek()
-        summary.skipped, summary.duplicates, summary.left = intake.skipped, intake.duplicates, intake.left
-        # Each job that was taken in ends once: with a result, a failure, or pending.
-        summary.pending = intake.taken - (summary.ok + summary.failed - intake.refused)
-        if summary.stop is not None and summary.stop.code in EARLY and scheduler.exhausted and not summary.pending:
-            summary.stop = None  # nothing was left to stop
-        if intake.more and summary.stop is None:
-            words = f"--limit-new {self.options.limit_new}: there is more to do, and the same command does the next"
-            summary.stop = Failure(FailureClass.FATAL, "limit_new", words, exit=Exit.STOPPED)
+        take_stock(summary, scheduler, intake, server.redactor.text)
         if damage and summary.stop is None:
             summary.stop = Failure(FailureClass.PERMANENT, "input_damaged", "; ".join(damage), exit=Exit.INPUT)
-        if summary.stop is not None and summary.stop.exit is Exit.STOPPED and summary.stop.retry_after:
-            summary.come_back = time.time() + summary.stop.retry_after
-        for lane in scheduler.lanes:
-            sums = summary.server(lane.endpoint.root)
-            sums.requests, sums.throttled, sums.in_flight = lane.requests, lane.throttles, lane.limit.allowed
-            sums.limit = "" if isinstance(lane.limit, FixedLimit) else lane.limit.settled()
         if warning := unknown_keys_warning(intake.defaults.unknown_keys):
             self.observer.note(warning)
-
-    def _intake(
-        self,
-        source: Source,
-        ledger: AnyLedger,
-        errors: ErrorsFile | None,
-        server: Contact,
-        reject: Callable[[Result], None],
-    ) -> Intake:
-        failed = errors.standing() if errors is not None and self.options.skip_failed else None
-        defaults = defaults_for(self.options, self.environ, server.model, source.path)
-        if self.destination.table is not None and not source.is_regular:
-            defaults = replace(defaults, brings_row=True, keep=self.options.keep)
-        return Intake(
-            parse=parse_job,
-            defaults=defaults,
-            finished=ledger.done,
-            reject=reject,
-            at_most=self.options.limit,
-            selection=selection_of(self.options),
-            limit_new=self.options.limit_new,
-            needs_model=server.model is None,
-            order=self.destination.order,
-            on_change=self.options.on_change,
-            failed=failed.__contains__ if failed else None,
-            where=source.place,
-        )
 
     def _finished(self, result: Result) -> None:
         self.observer.finished(result)
@@ -370,22 +309,3 @@ class Run:
         """Find out how many jobs there are to come, beside the work: a large input takes a while to be read."""
         with suppress(InputError):  # whoever reads the jobs says so
             self.total = await to_thread.run_sync(jobs_of, source, self.options, check_cancelled)
-
-    async def _tick(self) -> None:
-        """Show the state now and then, and say what is waited for."""
-        holds = Holds(self.observer.note, self.summary)
-        try:
-            while True:
-                self.observer.tick(self.snapshot)
-                if self.scheduler is not None:
-                    holds.look(self.scheduler, now())
-                await anyio.sleep(TICK)
-        finally:
-            if self.scheduler is not None:
-                holds.look(self.scheduler, now())  # a wait may have ended just before the run did
-
-
-async def _keep_now_and_then(state: StateKeeper) -> None:
-    while True:
-        await anyio.sleep(EVERY)
-        await to_thread.run_sync(state.keep)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+import anyio
+from anyio import to_thread
+
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.names import state_path
-from batcher.ledger.state import State, Status, read, write
+from batcher.ledger.state import EVERY, State, Status, read, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,6 +86,12 @@ class StateKeeper:
             sync_failed=status is not Status.RUNNING and ledger.synced < ledger.end,
         )
         self._tell(write(state_path(ledger.path), state, self._clean))
+
+    async def keep_now_and_then(self) -> None:
+        """Write it until cancelled."""
+        while True:
+            await anyio.sleep(EVERY)
+            await to_thread.run_sync(self.keep)
 
     def __enter__(self) -> Self:
         return self

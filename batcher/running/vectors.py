@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.ledger.ledger import Ledger
-    from batcher.model import Result
     from batcher.options import Options
-    from batcher.outputs.joining import Taken
+    from batcher.outcome import Result
     from batcher.outputs.store import Row
+    from batcher.outputs.taken import Taken
 
 SOME = 4096
 """Lines whose rows are looked at together."""
@@ -68,7 +68,7 @@ class Vectors:
             result.vector = place
 
 
-def check_vectors(path: Path, options: Options) -> None:
+def check_wish(path: Path, options: Options) -> None:
     """Raise UsageError (2) or OutputError (73) where an array cannot be put."""
     if options.atomic:
         raise UsageError("--atomic and --vectors exclude each other: the array is replaced in one step anyway")

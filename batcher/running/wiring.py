@@ -1,19 +1,16 @@
-"""Makes the parts of a run from its options: defaults for lines, policy, timeouts."""
+"""Makes the parts of a run from its options: defaults for lines, rows that are taken, policy, timeouts."""
 
 from __future__ import annotations
 
 import random
-import resource
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from batcher.exchange import packing
 from batcher.exchange.timeouts import Timeouts
 from batcher.exchange.workers import Workers
-from batcher.failures import ConfigError, Failure, FailureClass, LineError, UsageError
-from batcher.figures import AUTO, Concurrency
+from batcher.failures import Failure, FailureClass, LineError, UsageError
 from batcher.inputs.chunks import Chunking, Size
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
@@ -23,21 +20,15 @@ from batcher.inputs.schemas import ANY_OBJECT, schema_of
 from batcher.inputs.selection import Selection
 from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template
-from batcher.model import Api, Result
-from batcher.outputs.joining import Taken
+from batcher.model import Api
+from batcher.outcome import Result
+from batcher.outputs.taken import Taken
 from batcher.policy.backlog import STRETCH, Backlog
-from batcher.policy.breaker import Breaker
-from batcher.policy.lane import Lane
-from batcher.policy.limit.concurrency import START, AdaptiveLimit, FixedLimit
-from batcher.policy.pace.estimate import counts_in_full
-from batcher.policy.pace.pacing import Pacing
 from batcher.policy.packs import MOST_TEXTS, FixedPacks, FoundPacks
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
-from batcher.running.openfiles import raise_to
-from batcher.servers.contact import FIRST_PATIENCE, PATIENCE
-from batcher.servers.urls import is_loopback
+from batcher.running.lanes import concurrency_for, lane_for
 from batcher.wire.dialects import ollama_v1, path_for
 from batcher.wire.dialects.loading import Contexts
 from batcher.wire.dialects.parameters import left_out
@@ -46,20 +37,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from batcher.exchange.seam import Exchanges
-    from batcher.model import Call, Endpoint, Fits, Job, Json
+    from batcher.model import Call, Fits, Job, Json
     from batcher.options import Options
     from batcher.policy.lastlook import Reread
-    from batcher.policy.limit.concurrency import Limit
     from batcher.policy.packs import Packs
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
 
 SHAPES: Final = 1000
 """Combinations of parameters that are looked at for what cannot be said."""
-HOSTED_START: Final = 8
-"""Calls that a hosted server gets at first."""
-SPARE_FILES: Final = 32
-"""Open files that are not connections."""
 
 
 def defaults_for(options: Options, environ: Mapping[str, str], local_model: str | None, source_path: str) -> Defaults:
@@ -219,21 +205,12 @@ def scheduler_for(
     )
     return Scheduler(
         Backlog(calls, stretch=STRETCH),
-        [_lane(endpoint, options, concurrency, pool, wake) for endpoint in server.endpoints],
+        [lane_for(endpoint, options, concurrency, pool, wake) for endpoint in server.endpoints],
         RetryPolicy(retries=options.retries),
         RetryQuota(),
         random.Random(),
         packs=packs,
     )
-
-
-def _lane(
-    endpoint: Endpoint, options: Options, concurrency: Concurrency, pool: Pool | None, wake: Callable[[], object]
-) -> Lane:
-    limit, pacing = partial(limit_for, concurrency, endpoint), partial(_pacing, options, endpoint)
-    if pool is not None:
-        return pool.lane(endpoint, _breaker(options), limit, pacing, wake)
-    return Lane(endpoint, limit(), _breaker(options), pacing())
 
 
 def reread(
@@ -277,16 +254,6 @@ def packs_for(options: Options, most: int | None = None) -> Packs:
     if options.pack is not None:
         return FixedPacks(options.pack)
     return FoundPacks() if most is None else FoundPacks(min(most, MOST_TEXTS))
-
-
-def _pacing(options: Options, endpoint: Endpoint) -> Pacing:
-    return Pacing(options.rpm, options.tpm, in_full=counts_in_full(endpoint.root))
-
-
-def _breaker(options: Options) -> Breaker:
-    if options.max_wait is None:
-        return Breaker(patience=PATIENCE, first_patience=FIRST_PATIENCE)
-    return Breaker(patience=options.max_wait, first_patience=options.max_wait)
 
 
 def said(jobs: Iterable[Job | None], server: Contact, note: Callable[[str], None]) -> Iterator[Job | None]:
@@ -343,40 +310,3 @@ def timeouts_for(options: Options) -> Timeouts:
         min_speed=options.min_speed,
         runaway=options.runaway == "cut",
     )
-
-
-def concurrency_for(options: Options, server: Contact) -> Concurrency:
-    """How many calls each server gets at once. Raises ConfigError if the system does not allow so many connections."""
-    wanted = options.concurrency
-    if wanted == AUTO and server.slots is not None:  # it says itself how many it works on
-        wanted = Concurrency(server.slots, server.slots)
-    return _affordable(wanted, len(server.endpoints))
-
-
-def limit_for(wanted: Concurrency, endpoint: Endpoint) -> Limit:
-    """The limit of one server: found out unless it is fixed. One nearby may have one slot, hosted ones have many."""
-    if wanted.least == wanted.most:
-        return FixedLimit(wanted.most)
-    is_small = endpoint.api is Api.NATIVE or is_loopback(endpoint.root)
-    return AdaptiveLimit(wanted.least, wanted.most, START if is_small else HOSTED_START)
-
-
-def _affordable(wanted: Concurrency, servers: int) -> Concurrency:
-    """Raise the limit of open files for this many connections; what may be found out is found out within it.
-
-    Raises ConfigError if the system does not allow the least.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = servers * wanted.most + SPARE_FILES
-    if soft == resource.RLIM_INFINITY or files <= soft:
-        return wanted
-    if hard != resource.RLIM_INFINITY and hard < files:
-        files, most = hard, (hard - SPARE_FILES) // servers
-        if most < wanted.least:
-            raise ConfigError(
-                f"-c {wanted} needs {servers * wanted.least + SPARE_FILES} open files and the system allows {hard}: "
-                "lower -c or raise ulimit -n"
-            )
-        wanted = Concurrency(wanted.least, most)
-    raise_to(files)
-    return wanted

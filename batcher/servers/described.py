@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -10,12 +11,12 @@ from batcher.failures import AttemptError, BatcherError, UnavailableError, Usage
 from batcher.figures import AUTO, count
 from batcher.model import Api
 from batcher.servers import catalogue
-from batcher.servers.contact import unreachable
+from batcher.servers.contact import contact, unreachable
 from batcher.servers.probe import describe, greets_as_ollama
 from batcher.servers.urls import DEFAULT_PORT, is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping
 
     from batcher.model import Endpoint, Json
     from batcher.options import Options
@@ -28,7 +29,15 @@ SLOTS_TIMEOUT: Final = 2.0
 """Seconds for a server to say how many slots it has; without that the number is found out."""
 
 
-async def learn(server: Contact, options: Options, told: Told) -> None:
+@asynccontextmanager
+async def reached(options: Options, environ: Mapping[str, str], told: Told) -> AsyncIterator[Contact]:
+    """The servers of a run, found, let in, and asked what it has to know of them. Raises as `contact` does."""
+    async with contact(options, environ, told) as server:
+        await _learn(server, options, told)
+        yield server
+
+
+async def _learn(server: Contact, options: Options, told: Told) -> None:
     """What a run has to know of its servers: how many slots its one server has, if it says so, and what they are."""
     if server.slots is None and options.concurrency == AUTO and len(server.endpoints) == 1:
         server.slots = await _told_slots(server)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batcher.model import Result
+    from batcher.outcome import Result
     from batcher.view.progress import Snapshot
 
 

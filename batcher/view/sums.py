@@ -12,7 +12,8 @@ from batcher.view.histogram import Histogram
 
 if TYPE_CHECKING:
     from batcher.failures import Failure
-    from batcher.model import Json, Result, Usage
+    from batcher.model import Json
+    from batcher.outcome import Result, Usage
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 _GAPS_EXACT, _GAPS_STRIDE = 8, 16
@@ -121,9 +122,9 @@ class Sums:
         if completion is not None:
             if completion.flags:
                 self.flags.update(completion.flags)
-            self._add_usage(completion.usage)
-            self._add_usage(completion.spent)
-        self._add_usage(result.pack_usage)
+            self._add_usage(completion.usage, completion.spent)
+        if result.pack_usage is not None:
+            self._add_usage(result.pack_usage)
         if timing is not None:
             self.waited += timing.waited
             self.latency.add(timing.finished - timing.started)
@@ -138,11 +139,11 @@ class Sums:
             found = self.servers[root] = ServerSums(server=root)
         return found
 
-    def _add_usage(self, usage: Usage | None) -> None:
-        if usage is None:
-            return
-        self.prompt_tokens += usage.prompt_tokens or 0
-        self.completion_tokens += usage.completion_tokens or 0
+    def _add_usage(self, *usages: Usage | None) -> None:
+        for usage in usages:
+            if usage is not None:
+                self.prompt_tokens += usage.prompt_tokens or 0
+                self.completion_tokens += usage.completion_tokens or 0
 
     @property
     def complete(self) -> bool:

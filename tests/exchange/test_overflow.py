@@ -6,7 +6,8 @@ import pytest
 
 from batcher.exchange.overflow import CODE, Overflow, mean
 from batcher.failures import Failure, FailureClass
-from batcher.model import Api, Call, Completion, Job, Kind
+from batcher.model import Api, Call, Job, Kind
+from batcher.outcome import Completion
 from batcher.wire.dialects import call_for
 
 LONG = " ".join(f"word{number:03d}" for number in range(100))

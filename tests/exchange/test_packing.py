@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from batcher.exchange import packing
-from batcher.model import Api, Call, Completion, Job, Kind
+from batcher.model import Api, Call, Job, Kind
+from batcher.outcome import Completion
 from batcher.policy.packs import FixedPacks
 
 if TYPE_CHECKING:

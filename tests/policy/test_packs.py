@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batcher.attempt import Attempt
 from batcher.failures import Failure, FailureClass
-from batcher.model import Call, Completion, Job, Kind, Timing, Usage
-from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
+from batcher.model import Call, Job, Kind
+from batcher.outcome import Attempt, Completion, Timing, Usage
+from batcher.policy.limit.concurrency import AdaptiveLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.packs import LEAST, MOST_TEXTS, PATIENCE, PER_TEXT, ROUND, START, UNFILLED, FixedPacks, FoundPacks
 
 if TYPE_CHECKING:
-    from batcher.policy.limit.concurrency import Limit
+    from batcher.policy.limit.fixed import Limit
     from batcher.policy.packs import FoundSize, Packs
 
 PATH = "/v1/embeddings"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from support.commandline import Desk
 
-    from batcher.model import Result
+    from batcher.outcome import Result
 
 
 @pytest.mark.slow

@@ -13,11 +13,11 @@ import pytest
 from batcher.exchange import packing
 from batcher.exchange.timeouts import Timeouts
 from batcher.exchange.workers import Workers
-from batcher.model import Api, Endpoint, Job, Kind, Result
+from batcher.model import Api, Endpoint, Job, Kind
 from batcher.policy.backlog import Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.lane import Lane
-from batcher.policy.limit.concurrency import FixedLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.packs import FixedPacks
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from batcher.model import Json
+    from batcher.outcome import Result
 
 PATHS = [
     pytest.param(Api.NATIVE, Kind.GENERATE, id="/api/generate"),

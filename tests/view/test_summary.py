@@ -12,7 +12,7 @@ import pytest
 
 from batcher.failures import Exit, Failure, FailureClass
 from batcher.figures import count, rate, seconds, span
-from batcher.model import Completion, Result, Timing, Usage
+from batcher.outcome import Completion, Result, Timing, Usage
 from batcher.view.histogram import ERROR, Histogram
 from batcher.view.summary import Summary
 from batcher.view.sums import ServerSums

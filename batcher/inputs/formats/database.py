@@ -19,6 +19,7 @@ import orjson
 from batcher.failures import InputError, LineError, UsageError
 from batcher.inputs.formats.lines import LINE_LIMIT, read_rows
 from batcher.inputs.formats.objects import read_object
+from batcher.inputs.formats.sidefiles import check_sides
 from batcher.inputs.formats.values import plain
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ def query(path: Path, sql: str) -> tuple[BinaryIO, str]:
 def _lines(path: Path, sql: str) -> Iterator[bytes]:
     if not path.is_file():
         raise InputError(f"sqlite:{path}: there is no such file; the current directory is {Path.cwd()}")
+    try:
+        check_sides(path)
+    except OSError as error:
+        raise InputError(f"sqlite:{path}: {error.filename} beside it {error.strerror}; move it away") from error
     with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
         database.text_factory = _text
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LINE_LIMIT)  # a view may make a value of any size

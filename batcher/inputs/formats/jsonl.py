@@ -18,7 +18,7 @@ from batcher.inputs.formats.objects import read_object
 from batcher.inputs.formats.records import read_record
 from batcher.inputs.identity import canonical, derived_id, own_id
 from batcher.inputs.rows import values_of
-from batcher.model import Result
+from batcher.outcome import Result
 
 if TYPE_CHECKING:
     from batcher.inputs.formats.defaults import Defaults

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.policy.pace.statement import EPSILON, MINUTE, Statement
 
 if TYPE_CHECKING:
-    from batcher.attempt import Allowance
+    from batcher.outcome import Allowance
 
 MARGIN: Final = 0.97
 """Of a limit is used. Calls that leave evenly arrive unevenly: 1.8 s a minute are left open, of which a burst may take

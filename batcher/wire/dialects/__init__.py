@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from batcher import codec
-from batcher.model import Api, Call, Completion, Job, Json, Kind
+from batcher.model import Api, Call, Job, Json, Kind
 from batcher.wire.dialects import (
     chat,
     completions,
@@ -25,6 +25,8 @@ from batcher.wire.dialects.parameters import native_defaults, native_fields, ope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from batcher.outcome import Completion
 
 
 class Dialect(Protocol):

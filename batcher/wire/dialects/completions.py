@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown
-from batcher.model import END, Delta, Kind, more
+from batcher.model import END, Kind
+from batcher.outcome import Delta, more
 from batcher.wire.dialects import endings
 from batcher.wire.dialects.endings import (
     MOST_TOKENS,
@@ -29,7 +30,8 @@ from batcher.wire.faults import check_keys
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from batcher.model import Call, Choice, Completion, Job, Json
+    from batcher.model import Call, Job, Json
+    from batcher.outcome import Choice, Completion
 
 STREAMS: Final = True
 PATH: Final = "/v1/completions"
@@ -86,6 +88,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     if "choices" not in record:
         check_keys(record, TOP_KEYS, "a record")
         endings.check_foreign(record, "choices")
+        endings.take_strange(record, completion)
     content = False
     for place, piece in enumerate(list_of(record.get("choices"), "choices")):
         if type(piece) is not dict:
@@ -112,6 +115,7 @@ def rebuild(completion: Completion) -> dict[str, Json]:
         return completion.whole
     tail = dict(completion.tail)
     kept = tail.pop("choices", {})
+    tail.pop("strange", None)
     choices = [
         {**kept.get(index, {}), "text": choice.text, "finish_reason": choice.finish_reason, **_logprobs(choice)}
         for index, choice in sorted(completion.choices.items())

@@ -14,7 +14,8 @@ from batcher.wire.dialects.vectors import check_vectors, inputs_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batcher.model import Call, Completion, Job, Json
+    from batcher.model import Call, Job, Json
+    from batcher.outcome import Completion
 
 PATH: Final = "/api/embed"
 STREAMS: Final = False
