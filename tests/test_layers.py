@@ -34,7 +34,10 @@ class Room(NamedTuple):
 # fmt: off
 ROOMS: dict[str, Room] = {
     "commands": Room(
-        may={TOP, "running", "exchange", "servers", "ledger", "view", "inputs", "outputs", "wire", "simulator"},
+        may={
+            TOP, "running", "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire",
+            "simulator",
+        },
         doors={"check", "export", "models", "run", "simulate", "verify"},  # `cli` loads them by name
     ),
     "running": Room(

@@ -20,7 +20,6 @@ from batcher.api.feed import feed_of, is_cancelled, let_go
 from batcher.api.outlet import Outlet
 from batcher.api.result import given
 from batcher.api.watching import watching
-from batcher.exchange.overflow import Overflow
 from batcher.failures import ungrouped
 from batcher.inputs.done import DoneIds
 from batcher.inputs.intake import Intake
@@ -161,15 +160,7 @@ class Work:
                 scheduler = scheduler_for(
                     chosen, server, jobs, self._reject, pool=self.pool, wake=self._send, base64=self.base64
                 )
-                engine = Engine(
-                    scheduler,
-                    exchanges_for(chosen, server),
-                    raw=chosen.raw,
-                    schema_retries=chosen.schema_retries,
-                    normalize=chosen.normalize,
-                    overflow=Overflow(chosen.on_overflow, chosen.prefix),
-                    renew=server.renew,
-                )
+                engine = Engine.of(chosen, scheduler, exchanges_for(chosen, server), server.renew)
                 intake.rest = engine.waker()
                 self._feed = feed_of(
                     self.rows, engine.waker(), lambda: AHEAD * scheduler.allowed * scheduler.packs.most

@@ -16,8 +16,9 @@ from batcher.inputs.done import DoneIds
 from batcher.inputs.formats import parse_job
 from batcher.inputs.intake import Intake
 from batcher.model import Api
+from batcher.policy.packs import packs_of
 from batcher.redaction import printable
-from batcher.running.wiring import defaults_for, fits_of, packs_for, ready, recipe_of, source_for, wants_base64
+from batcher.running.wiring import defaults_for, fits_of, ready, recipe_of, source_for, wants_base64
 from batcher.servers.urls import find_servers, one_api
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def preview(inputs: str | tuple[str, ...], options: Options, environ: Mapping[st
         api,
         partial(_tell_job, source),
         stream=options.stream,
-        packs=packs_for(options),
+        packs=packs_of(options.pack),
         base64=wants_base64(options),
     )
     endpoint = servers[0].endpoint(api, {})

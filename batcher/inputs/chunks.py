@@ -87,6 +87,18 @@ class Chunking:
         if 2 * self.overlap.count > self.size.count:
             raise UsageError(f"--overlap {self.overlap} is more than half of --chunk {self.size}")
 
+    @classmethod
+    def of(cls, size: str | None, overlap: str | None, recipe: Recipe | None) -> Chunking | None:
+        """As an option says it; None if there are to be no chunks. Raises UsageError."""
+        if size is None:
+            if overlap is not None:
+                raise UsageError("--overlap is of chunks: say --chunk as well, such as 400t")
+            return None
+        try:
+            return cls(Size.of(size), Size(0) if overlap is None else Size.of(overlap), recipe)
+        except ValueError as error:
+            raise UsageError(f"--chunk and --overlap {error}") from error
+
     def said(self) -> dict[str, Json]:
         """What was chosen, for the state file."""
         told: dict[str, Json] = {"size": str(self.size), "overlap": str(self.overlap)}

@@ -277,6 +277,13 @@ class FoundPacks:
             self._trials[half] = trial
 
 
+def packs_of(texts: int | None, most: int | None = None) -> Packs:
+    """So many texts in each, or as many as are found to be best; servers say that they take `most` at most."""
+    if texts is not None:
+        return FixedPacks(texts)
+    return FoundPacks() if most is None else FoundPacks(min(most, MOST_TEXTS))
+
+
 def work_of(call: Call) -> float:
     """What there is to do for a call."""
     return len(call.body) + PER_TEXT * len(call.jobs)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from batcher.exchange.seam import Exchanges
     from batcher.failures import Failure
     from batcher.model import Call, Endpoint
+    from batcher.options import Options
     from batcher.outcome import Attempt, Result
     from batcher.policy.scheduler import Scheduler
 
@@ -65,6 +66,25 @@ class Engine:
     _due: float = math.inf
     _omissions: Omissions = field(default_factory=Omissions)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    @classmethod
+    def of(
+        cls,
+        options: Options,
+        scheduler: Scheduler,
+        exchanges: Exchanges,
+        renew: Callable[[Endpoint], Endpoint | None] | None,
+    ) -> Self:
+        """As a run is told."""
+        return cls(
+            scheduler,
+            exchanges,
+            raw=options.raw,
+            schema_retries=options.schema_retries,
+            renew=renew,
+            overflow=Overflow(options.on_overflow, options.prefix),
+            normalize=options.normalize,
+        )
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.exchanges.open(self))

@@ -13,10 +13,8 @@ from anyio import to_thread
 from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from batcher.exchange.overflow import Overflow
 from batcher.failures import BatcherError, Exit, Failure, FailureClass, InputError, ungrouped
 from batcher.inputs.formats.parameters import unknown_keys_warning
-from batcher.ledger.ledger import Ledger
 from batcher.ledger.writer import Writer
 from batcher.outputs.columns import fields_of
 from batcher.running.announcement import announced
@@ -235,18 +233,8 @@ class Run:
         if source.is_regular:
             again = lambda wanted: intake.again(source.lines(), wanted)  # noqa: E731 - two lines else
             scheduler.look.reread = reread(self.options, server, scheduler.packs, again)
-        engine = Engine(
-            scheduler,
-            exchanges_for(self.options, server),
-            raw=self.options.raw,
-            schema_retries=self.options.schema_retries,
-            normalize=self.options.normalize,
-            overflow=Overflow(self.options.on_overflow, self.options.prefix),
-            renew=server.renew,
-        )
-        if isinstance(ledger, Ledger) and ledger.before is not None and not ledger.stale:
-            engine.sizes.known.update(ledger.before.sizes)
-        self._state.sizes = engine.sizes.known
+        engine = Engine.of(self.options, scheduler, exchanges_for(self.options, server), server.renew)
+        self._state.keep_sizes(ledger, engine.sizes.known)
         source.on_arrival = intake.rest = copies.wake = engine.waker()
         copies.due, scheduler.given_back = engine.poke, copies.left
         scheduler.backlog.is_blocked = lambda: copies.is_blocked

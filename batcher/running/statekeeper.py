@@ -38,7 +38,7 @@ class StateKeeper:
         self._clean: Callable[[Json], Json] | None = None
         self._seal: Callable[[], Seal | None] = lambda: None
         self._blocks: Callable[[], Sequence[Sequence[int]]] = tuple
-        self.sizes: Mapping[str, int] = {}
+        self._sizes: Mapping[str, int] = {}
 
     def before(self, ledger: AnyLedger) -> dict[str, Json]:
         """Give the parameters of the last run, as far as they are known."""
@@ -82,7 +82,7 @@ class StateKeeper:
             synced=ledger.synced,
             seal=self._seal(),
             blocks=[*self._blocks()],
-            sizes=dict(self.sizes),
+            sizes=dict(self._sizes),
             sync_failed=status is not Status.RUNNING and ledger.synced < ledger.end,
         )
         self._tell(write(state_path(ledger.path), state, self._clean))
@@ -92,6 +92,12 @@ class StateKeeper:
         while True:
             await anyio.sleep(EVERY)
             await to_thread.run_sync(self.keep)
+
+    def keep_sizes(self, ledger: AnyLedger, known: dict[str, int]) -> None:
+        """Write how long vectors are by now; what the last run knew is put in."""
+        if isinstance(ledger, Ledger) and ledger.before is not None and not ledger.stale:
+            known.update(ledger.before.sizes)
+        self._sizes = known
 
     def __enter__(self) -> Self:
         return self

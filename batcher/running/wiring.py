@@ -11,7 +11,7 @@ from batcher.exchange import packing
 from batcher.exchange.timeouts import Timeouts
 from batcher.exchange.workers import Workers
 from batcher.failures import Failure, FailureClass, LineError, UsageError
-from batcher.inputs.chunks import Chunking, Size
+from batcher.inputs.chunks import Chunking
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
 from batcher.inputs.formats.reading import Reading
@@ -24,7 +24,7 @@ from batcher.model import Api
 from batcher.outcome import Result
 from batcher.outputs.taken import Taken
 from batcher.policy.backlog import STRETCH, Backlog
-from batcher.policy.packs import MOST_TEXTS, FixedPacks, FoundPacks
+from batcher.policy.packs import packs_of
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
@@ -84,15 +84,7 @@ def recipe_of(options: Options) -> Recipe | None:
 
 def chunking_of(options: Options) -> Chunking | None:
     """How texts are cut, if they are. Raises UsageError."""
-    if options.chunk is None:
-        if options.overlap is not None:
-            raise UsageError("--overlap is of chunks: say --chunk as well, such as 400t")
-        return None
-    try:
-        size, overlap = Size.of(options.chunk), Size(0) if options.overlap is None else Size.of(options.overlap)
-    except ValueError as error:
-        raise UsageError(f"--chunk and --overlap {error}") from error
-    return Chunking(size, overlap, _template_of(options))
+    return Chunking.of(options.chunk, options.overlap, _template_of(options))
 
 
 def _template_of(options: Options) -> Recipe | None:
@@ -199,7 +191,7 @@ def scheduler_for(
         reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, columns=job.columns, failure=failure))
 
     concurrency = concurrency_for(options, server)
-    packs = packs_for(options, server.most_texts)
+    packs = packs_of(options.pack, server.most_texts)
     calls = packing.calls(
         jobs, server.endpoint.api, refuse, stream=options.stream, packs=packs, base64=base64 or wants_base64(options)
     )
@@ -247,13 +239,6 @@ def reread(
 def wants_base64(options: Options) -> bool:
     """Whether vectors are better had as bytes: no number is made of them on the way."""
     return options.vectors is not None or options.embedding_format == "base64"
-
-
-def packs_for(options: Options, most: int | None = None) -> Packs:
-    """How many embedding inputs go into one call; servers say that they take so many at most."""
-    if options.pack is not None:
-        return FixedPacks(options.pack)
-    return FoundPacks() if most is None else FoundPacks(min(most, MOST_TEXTS))
 
 
 def said(jobs: Iterable[Job | None], server: Contact, note: Callable[[str], None]) -> Iterator[Job | None]:
