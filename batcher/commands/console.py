@@ -214,7 +214,7 @@ def _one_line(result: Result, redact: Callable[[str], str]) -> str:
     if result.failure is not None:
         words = f"FAILED {result.failure.code}: {result.failure.message}"
     elif result.completion is not None and result.completion.vectors:
-        words = f"{count(len(result.completion.vectors), 'vectors')} of {len(result.completion.vectors[0])} numbers"
+        words = count(len(result.completion.vectors), "vectors")
     else:
         words = " ".join(result.text.split()) or "(no text)"
     return printable(f"{redact(result.id)}  {took}  {redact(words)}", max(40, width - 10))

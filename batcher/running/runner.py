@@ -35,6 +35,7 @@ from batcher.running.signals import Signals
 from batcher.running.standing import show, snapshot_of, take_stock
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import stop_when_gone, too_much
+from batcher.running.vectors import Vectors
 from batcher.running.wiring import (
     exchanges_for,
     fits_of,
@@ -146,16 +147,17 @@ class Run:
         return self.summary
 
     def _write_table(self, source: Source) -> None:
-        """Make a table of what is there, however the run ended, before others may have the results."""
-        if self.destination.table is None:
+        """Make tables and arrays of what is there, however the run ended, before others may have the results."""
+        if self.destination.table is None and self.options.vectors is None:
             return
         try:
             taken = taken_of(self.options, source)
         except BatcherError as error:  # the run was told the same; the results alone make a table too
-            self.observer.note(f"the table is of the results alone: {error}")
+            self.observer.note(f"what is made of the results is of them alone: {error}")
             taken = None
         fits, wanted = fits_of(self.options)
         fields = fields_of(wanted.get("format") if fits is not None else self.options.params.get("format"))
+        self.destination.write_vectors(taken, self.summary)
         self.destination.write_table(taken, fields, self.summary)
 
     def snapshot(self) -> Snapshot:
@@ -213,6 +215,7 @@ class Run:
             images=self.destination.images_directory,
             base64=self.options.embedding_format == "base64",
             finished=self._finished,
+            vectors=None if self.destination.store is None else Vectors(self.destination.store),
             place=source.place,
         )
 
@@ -244,15 +247,11 @@ class Run:
         )
         scheduler.proven = len(ledger) > 0
         if source.is_regular:
-            scheduler.look.reread = reread(self.options, server, lambda wanted: intake.again(source.lines(), wanted))
+            again = lambda wanted: intake.again(source.lines(), wanted)  # noqa: E731 - two lines else
+            scheduler.look.reread = reread(self.options, server, scheduler.packs, again)
         exchanges = exchanges_for(self.options, server)
-        engine = Engine(
-            scheduler,
-            exchanges,
-            raw=self.options.raw,
-            schema_retries=self.options.schema_retries,
-            renew=server.renew,
-        )
+        engine = Engine.of(self.options, scheduler, exchanges, server.renew)
+        self._state.keep_sizes(ledger, engine.sizes.known)
         source.on_arrival = intake.rest = copies.wake = engine.waker()
         copies.due, scheduler.given_back = engine.poke, copies.left
         scheduler.backlog.is_blocked = lambda: copies.is_blocked
