@@ -10,22 +10,25 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from batcher.model import Kind
 from batcher.policy import history
 from batcher.policy.breakdown import is_answered
 from batcher.policy.dispatch import Dispatch
 from batcher.policy.judge import Judge, Verdict
 from batcher.policy.lastlook import LastLook
+from batcher.policy.packs import FixedPacks
 from batcher.policy.suspects import Suspects
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from batcher.attempt import Attempt
     from batcher.failures import Failure, Scope
     from batcher.model import Call, Endpoint
+    from batcher.outcome import Attempt
     from batcher.policy.backlog import Backlog
     from batcher.policy.lane import Lane
+    from batcher.policy.packs import Packs
     from batcher.policy.quota import RetryQuota
     from batcher.policy.retry import RetryPolicy
 
@@ -70,6 +73,8 @@ class Scheduler:
     """Nothing is sent for now: there is no room for results."""
     stop_failure: Failure | None = None
     """The failure that stopped the run, if one did; its `exit` says how the run ends."""
+    packs: Packs = field(default_factory=lambda: FixedPacks(1))
+    """How large packs of embedding inputs are."""
     suspects: Suspects = field(default_factory=Suspects)
     look: LastLook = field(default_factory=LastLook)
     _in_flight: dict[Call, Lane] = field(default_factory=dict)
@@ -99,7 +104,7 @@ class Scheduler:
 
     def next(self, now: float) -> Step:
         """Say what a free worker does now."""
-        if self.stopped:
+        if self._judge.is_stopped:
             return Done()
         if self.held:
             return Wait(math.inf)
@@ -112,7 +117,11 @@ class Scheduler:
             self._in_flight[call] = lane
             return Send(call, lane.endpoint)
         if self._in_flight or self.look.waiting or self.suspects.line or not self.backlog.is_empty:
-            return Wait(min(self._dispatch.later, self.look.opens) if self.look.is_on else self._dispatch.later)
+            return Wait(
+                min(self._dispatch.openings.later, self.look.opens)
+                if self.look.is_on
+                else self._dispatch.openings.later
+            )
         return Done()
 
     def stop(self, failure: Failure | None = None) -> None:
@@ -144,7 +153,8 @@ class Scheduler:
         lane = self._in_flight[call]
         sent = lane.lands(call, attempt, now)
         self._has_served(lane, call, sent, now)
-        lane.frees(call, sent, now)
+        if lane.solitary is call:
+            lane.frees(sent, now)
         lane.sends(call, now)
         return lane.endpoint
 
@@ -153,24 +163,31 @@ class Scheduler:
         lane = self._in_flight.pop(call)
         sent = lane.lands(call, attempt, now)
         self._has_served(lane, call, sent, now)
-        lane.frees(call, sent, now)
+        if lane.solitary is call:
+            lane.frees(sent, now)
         self._give_back(call)
 
     def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
         """Take in how an attempt ended and say what becomes of the call."""
         lane = self._in_flight.pop(call)
-        sent = lane.lands(call, attempt, now)
+        is_pack, flying = call.jobs[0].kind is Kind.EMBED, len(lane.in_flight)
+        sent = lane.lands(call, attempt, now, tells=not (is_pack and self.packs.is_growing(call)))
         if attempt.failure is None:
             self._has_served(lane, call, sent, now)
             verdict = Verdict.ENDED
+            if is_pack:
+                self.packs.served(call, attempt, flying, now)
         else:
             self.quota.lose(call)
             verdict = self._judge.failed(lane, call, attempt, sent, now)
+            if is_pack and verdict is Verdict.FAILED:
+                self.packs.failed(call)
         if lane.breakdowns:
-            self._dispatch.lands(lane, call, is_answered=is_answered(attempt.failure))
-        lane.frees(call, sent, now)
-        if verdict is not Verdict.PARKED:
-            self._judge.forget(call)
+            self._dispatch.inquest.lands(lane, call, is_answered=is_answered(attempt.failure))
+        if lane.solitary is call:
+            lane.frees(sent, now)
+        if verdict is not Verdict.PARKED and (attempt.failure is not None or call.sent > 1 or call.resent):
+            self._judge.forget(call)  # else it was never known for anything
         if verdict is Verdict.PENDING:
             self._give_back(call)
         return verdict
@@ -196,7 +213,8 @@ class Scheduler:
         history.came_back(call)
         history.sent_for_nothing(call)
         lane.tells_nothing(call)
-        lane.frees(call, sent, now)
+        if lane.solitary is call:
+            lane.frees(sent, now)
         verdict = self._judge.park(call, now, now)
         if verdict is Verdict.PENDING:
             self._judge.forget(call)
@@ -225,7 +243,11 @@ class Scheduler:
     def refused(self) -> dict[tuple[Scope, str], Failure]:
         """Models and paths that no server has."""
         first, *others = self._dispatch.live or self.lanes
-        return {what: why for what, why in first.refused.items() if all(what in other.refused for other in others)}
+        return {
+            what: why
+            for what, why in first.offer.refused.items()
+            if all(what in other.offer.refused for other in others)
+        }
 
     def waits_for(self) -> str:
         """Say what holds everything up, if something does, or which servers the run goes on without."""
@@ -249,7 +271,7 @@ class Scheduler:
         if look.is_round_over:
             return False
         for lane in self.lanes:
-            lane.acquits()
+            lane.offer.acquits()
         return True
 
     def _clear(self, drop: Callable[[Call], bool]) -> None:
@@ -269,7 +291,7 @@ class Scheduler:
 
     def _give_back(self, call: Call) -> bool:
         self._judge.forget(call)
-        self._dispatch.forget(call)
+        self._dispatch.openings.forget(call)
         self.pending += len(call.jobs)
         self.given_back(call)
         return True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from batcher.attempt import NO_HINTS, Allowance, Hints
+from batcher.outcome import NO_HINTS, Allowance, Hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from batcher.attempt import Attempt
 from batcher.failures import Failure, FailureClass
-from batcher.model import Completion, ServerTimes, Timing, Usage
-from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
+from batcher.outcome import Attempt, Completion, ServerTimes, Timing, Usage
+from batcher.policy.limit.concurrency import AdaptiveLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.limit.plateau import Plateau
 from batcher.policy.limit.queueing import QueueGuard
 

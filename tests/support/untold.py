@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from support.ratelimits import Sliding
 from support.virtualrun import HOSTED
 
-from batcher.attempt import Attempt, Hints
 from batcher.failures import Failure, FailureClass
-from batcher.model import Call, Completion, Job, Kind, Timing, Usage
+from batcher.model import Call, Job, Kind
+from batcher.outcome import Attempt, Completion, Hints, Timing, Usage
 from batcher.policy.backlog import Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.judge import Verdict
@@ -29,7 +29,7 @@ from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Done, Scheduler, Send
 
 if TYPE_CHECKING:
-    from batcher.policy.limit.concurrency import Limit
+    from batcher.policy.limit.fixed import Limit
     from batcher.policy.pace.pacing import Pacing
 
 MINUTE = 60.0

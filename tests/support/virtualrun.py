@@ -7,13 +7,13 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batcher.attempt import Attempt
 from batcher.failures import Exit, Failure, FailureClass, Scope
-from batcher.model import Api, Call, Endpoint, Job, Kind, Timing
+from batcher.model import Api, Call, Endpoint, Job, Kind
+from batcher.outcome import Attempt, Timing
 from batcher.policy.backlog import WINDOW, Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.lane import Lane
-from batcher.policy.limit.concurrency import FixedLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.pace.pacing import Pacing
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy

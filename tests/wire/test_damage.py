@@ -17,7 +17,8 @@ from support.conformance import KINDS, outcome
 from support.wirefiles import load, names
 
 from batcher.failures import AttemptError
-from batcher.model import Choice, Completion, Kind
+from batcher.model import Kind
+from batcher.outcome import Choice, Completion
 from batcher.wire.dialects import DIALECTS, SKIMS
 from batcher.wire.faults import error_in, near
 

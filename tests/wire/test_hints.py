@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 from support.refusal_texts import NOW
 
-from batcher.attempt import NO_HINTS, Allowance, Hints
+from batcher.outcome import NO_HINTS, Allowance, Hints
 from batcher.wire.hints import LONGEST, read, seconds
 
 

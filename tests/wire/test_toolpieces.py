@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from batcher.failures import AttemptError
-from batcher.model import Choice, Completion
+from batcher.outcome import Choice, Completion
 from batcher.wire.dialects import chat
 from batcher.wire.dialects.toolpieces import Pieces, check_calls, is_cut
 

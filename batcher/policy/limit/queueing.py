@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from batcher.attempt import Attempt
+    from batcher.outcome import Attempt
 
 PERCENTILE: Final = 0.2
 """The percentile of delays that stands for an idle server: low, for jitter and queues only add."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown
-from batcher.model import END, Choice, Delta, Kind
+from batcher.model import END, Kind
+from batcher.outcome import Choice, Delta
 from batcher.wire.dialects import endings
 from batcher.wire.dialects.endings import (
     MOST,
@@ -34,7 +35,8 @@ from batcher.wire.faults import check_keys
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from batcher.model import Call, Completion, Job, Json
+    from batcher.model import Call, Job, Json
+    from batcher.outcome import Completion
 
 STREAMS: Final = True
 PATH: Final = "/v1/chat/completions"

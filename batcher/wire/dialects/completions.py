@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown
-from batcher.model import END, Delta, Kind, more
+from batcher.model import END, Kind
+from batcher.outcome import Delta, more
 from batcher.wire.dialects import endings
 from batcher.wire.dialects.endings import (
     MOST_TOKENS,
@@ -29,7 +30,8 @@ from batcher.wire.faults import check_keys
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from batcher.model import Call, Choice, Completion, Job, Json
+    from batcher.model import Call, Job, Json
+    from batcher.outcome import Choice, Completion
 
 STREAMS: Final = True
 PATH: Final = "/v1/completions"

@@ -17,7 +17,8 @@ from batcher.wire.faults import is_fine, is_note
 from batcher.wire.rules import classify_error
 
 if TYPE_CHECKING:
-    from batcher.model import Call, Choice, Completion, Json
+    from batcher.model import Call, Json
+    from batcher.outcome import Choice, Completion
 
 MOST: Final = 4096
 """Entries of one record that are taken one by one, choices, tool calls and parts together: nothing waits for long."""

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from batcher import codec
 from batcher.failures import malformed
-from batcher.model import ServerTimes, Usage
+from batcher.outcome import ServerTimes, Usage
 from batcher.wire.faults import MARKS
 
 if TYPE_CHECKING:
     from batcher.failures import Failure
-    from batcher.model import Completion, Json
+    from batcher.model import Json
+    from batcher.outcome import Completion
 
 RARE: Final = frozenset({"timings", *MARKS})
 """What may stand in a record beside its choices, and is not to be passed over."""

@@ -9,7 +9,8 @@ import orjson
 
 from batcher import codec
 from batcher.failures import AttemptError, malformed, truncated
-from batcher.model import END, Call, Completion, Json
+from batcher.model import END, Call, Json
+from batcher.outcome import Completion
 from batcher.wire.dialects import SKIMS
 from batcher.wire.dialects.beginnings import BLANK, FIELD, JSON, is_events, is_whole
 from batcher.wire.dialects.endings import choices_asked

@@ -11,7 +11,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown, truncated
-from batcher.model import Choice, Delta, Kind, more
+from batcher.model import Kind
+from batcher.outcome import Choice, Delta, more
 from batcher.wire.dialects.endings import MOST, MOST_TOKENS, entries_of, has_content, list_of, text_of, too_many
 from batcher.wire.dialects.envelope import counted_nothing, take_envelope, without
 from batcher.wire.dialects.messages import to_input
@@ -23,7 +24,8 @@ from batcher.wire.rules import classify_error
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batcher.model import Call, Completion, Job, Json
+    from batcher.model import Call, Job, Json
+    from batcher.outcome import Completion
 
 STREAMS: Final = True
 PATH: Final = "/v1/responses"

@@ -23,13 +23,14 @@ import orjson
 
 from batcher import codec
 from batcher.failures import AttemptError, malformed, shown
-from batcher.model import more
+from batcher.outcome import more
 from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batcher.model import Choice, Json
+    from batcher.model import Json
+    from batcher.outcome import Choice
 
 REPEATED: Final = 64 * 1024
 """Characters of arguments up to which a name that comes again is told from a name that begins a call."""
