@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from batcher.inputs import outgrowth
+from batcher.failures import LineError
+from batcher.inputs import expense, outgrowth
 from batcher.inputs.outgrowth import FILTERS, GOES_THROUGH, METHODS, Given, weight, would_shift
+from batcher.inputs.templates import Template
 
 MUCH = 100_000_000
 LONG = "x" * 1000
@@ -45,8 +47,6 @@ def test_each_row_tells_what_comes(measures: dict[str, Any], rows: dict[str, Any
 @pytest.mark.parametrize("name", sorted(GOES_THROUGH))
 def test_what_takes_entry_by_entry_is_counted(name: str) -> None:
     """Of the filters of Jinja, those that go through what they are given: each a loop of as many turns."""
-    from batcher.inputs import expense
-    from batcher.inputs.templates import LineError, Template
 
     argument = {"batch": "(2)", "slice": "(2)", "groupby": "('a')", "map": "('string')", "random": ""}.get(name, "")
     many: Any = {str(number): number for number in range(3000)} if name == "dictsort" else [{"a": 1}] * 3000
