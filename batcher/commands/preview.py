@@ -16,7 +16,8 @@ from batcher.inputs.done import DoneIds
 from batcher.inputs.formats import parse_job
 from batcher.inputs.intake import Intake
 from batcher.model import Api
-from batcher.running.wiring import defaults_for, fits_of, ready, recipe_of, source_for
+from batcher.policy.packs import packs_of
+from batcher.running.wiring import defaults_for, fits_of, ready, recipe_of, source_for, wants_base64
 from batcher.servers.urls import find_servers, one_api
 
 if TYPE_CHECKING:
@@ -55,7 +56,12 @@ def preview(inputs: str | tuple[str, ...], options: Options, environ: Mapping[st
         needs_model=False,
     )
     calls = packing.calls(
-        intake.jobs(source.all_lines()), api, partial(_tell_job, source), stream=options.stream, size=options.pack
+        intake.jobs(source.all_lines()),
+        api,
+        partial(_tell_job, source),
+        stream=options.stream,
+        packs=packs_of(options.pack),
+        base64=wants_base64(options),
     )
     endpoint = servers[0].endpoint(api, {})
     for call in islice((call for call in calls if call is not None), SHOWN):
