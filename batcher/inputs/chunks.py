@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.inputs.formats.reading import Rows
+    from batcher.inputs.formats.rows import Data
     from batcher.inputs.part import Part
-    from batcher.inputs.rows import Data
     from batcher.model import Json
 
 TEXTS: Final = ("input", "text")

@@ -6,7 +6,7 @@ import pytest
 
 from batcher.inputs.formats.defaults import Defaults
 from batcher.model import Api, Job, Kind
-from batcher.running.announcement import announced
+from batcher.running.announcement import Share, announced
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_models_that_want_a_prefix(model: str | None, prefix: str, words: str) -
     """It is told once, if there is none."""
     notes: list[str] = []
     jobs = [Job(id=name, seq=0, kind=Kind.EMBED, hash="", model=model, content="a text") for name in "ab"]
-    passed = announced(jobs, Api.NATIVE, Defaults(prefix=prefix), note=notes.append, total=2, place=str)
+    passed = announced(jobs, Api.NATIVE, Defaults(prefix=prefix), note=notes.append, share=Share(), place=str)
     assert list(passed) == jobs
     assert len(notes) == 1 + bool(words)
     assert words in notes[-1]
