@@ -55,7 +55,10 @@ def here(words: list[str], url: str) -> list[str]:
             kept.append(word)
         elif rest and not rest[0].startswith("-") and (word != "--local" or rest[0].endswith(".gguf")):
             rest.pop(0)
-    models = [] if name == "models" else ["-m", "simulator", *([] if "--alias" in kept else ["--alias", "*=simulator"])]
+    if "--alias" in kept:
+        place = kept.index("--alias")
+        del kept[place : place + 2]
+    models = [] if name == "models" else ["-m", "simulator", "--alias", "*=simulator"]
     return [name, *kept, "--base-url", url, *models]
 
 
