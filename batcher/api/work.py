@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
-    from batcher.view.progress import Snapshot
+    from batcher.view.snapshot import Snapshot
 
 AHEAD: Final = 2
 """Rows that are taken ahead of being sent, for each that may be in flight."""
@@ -107,7 +107,8 @@ class Work:
     def snapshot(self) -> Snapshot:
         """The state now, for whoever shows it."""
         scheduler = self._engine.scheduler if self._engine is not None else None
-        return snapshot_of(self.summary, scheduler, self.total, self.observer.redact)
+        flow = self._engine.exchanges.flow if self._engine is not None else None
+        return snapshot_of(self.summary, scheduler, self.total, self.observer.redact, flow)
 
     async def main(self) -> None:
         """Do it all."""

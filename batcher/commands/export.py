@@ -6,12 +6,13 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from batcher.commands.console import say
 from batcher.commands.earlier import as_the_run, chosen, inputs_of, open_to_read, reading_of
+from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, notes_of, option, options_from, request_options
 from batcher.failures import UsageError
 from batcher.figures import count
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from batcher.outputs.export import Written
     from batcher.outputs.taken import Taken
 
+_LINES: Final = frozenset({".jsonl", ".ndjson"})
+"""How names end of what may be several things."""
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("export")
+@click.command("export", cls=Grouped)
 @click.argument("results", type=click.Path(path_type=Path), metavar="RESULTS")
 @option("--input", "inputs", multiple=True, metavar="INPUT", help="The input (default: that of the last run).")
 @option("-o", "--output", required=True, metavar="OUT", help="The file to make; sqlite:FILE for a table in a database.")
@@ -90,9 +93,12 @@ def _format(output: str, form: str | None) -> str:
     told = table_of(output)
     if (form == "sqlite") is not output.startswith(SQLITE) and form is not None:
         raise UsageError(f"rows of a database go to -o {SQLITE}FILE, and other formats do not")
+    if output == "-":
+        raise UsageError("what is made goes into a file, in one step: name it with -o")
     found = form or told
     if found is None:
-        raise UsageError(f"{output}: say with --format what to make of it, or name it .csv, .parquet, .json …")
+        lines = " (jsonl, messages, openai-batch)" if Path(output).suffix in _LINES else ""
+        raise UsageError(f"{output}: say with --format{lines} what to make of it, or name it .csv, .parquet, .json …")
     return found
 
 
@@ -107,7 +113,7 @@ class Sources:
 
     def export(self, what: Export, options: Options, environ: Mapping[str, str]) -> Written:
         """Make it. Raises what `export` raises, and OutputError for results that cannot be read."""
-        from batcher.ledger.names import state_path
+        from batcher.ledger.names import quarantine_path, state_path
         from batcher.ledger.neighbours import former_errors
         from batcher.ledger.state import read
         from batcher.running.wiring import defaults_for
@@ -129,7 +135,8 @@ class Sources:
             taken = _taken(self.stack, named, options, state)
             taken.recipe = defaults.recipe
             defaults = replace(defaults, files_root=Path(taken.source.path).absolute().parent)
-        _keep_apart(what.output, {results: "the results", path: "the errors file"}, taken)
+        ours = {results: "the results", path: "the errors file", state_path(results): "the run's state file"}
+        _keep_apart(what.output, {**ours, quarantine_path(results): "what was damaged of the results"}, taken)
         fields = fields_of(defaults.params.get("format"))
         return export(replace(what, fields=fields, defaults=defaults), file, failures, taken)
 
@@ -182,4 +189,6 @@ def _words(output: str, written: Written) -> str:
         parts.append(f"{count(written.failures, 'failures')} in a file of their own")
     if written.left_out:
         parts.append(f"{count(written.left_out)} left out")
+    if written.missing and written.rows:
+        parts.append(f"none of which has a column {' or '.join(map(repr, written.missing))}")
     return f"{output}: {', '.join(parts)}"

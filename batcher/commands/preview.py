@@ -10,13 +10,12 @@ import click
 import orjson
 
 from batcher import codec
-from batcher.commands.console import say
+from batcher.commands.console import answer, say
 from batcher.exchange import packing
 from batcher.inputs.done import DoneIds
 from batcher.inputs.formats import parse_job
 from batcher.inputs.intake import Intake
 from batcher.model import Api
-from batcher.redaction import printable
 from batcher.running.wiring import defaults_for, fits_of, ready, recipe_of, source_for
 from batcher.servers.urls import find_servers, one_api
 
@@ -61,7 +60,7 @@ def preview(inputs: str | tuple[str, ...], options: Options, environ: Mapping[st
     endpoint = servers[0].endpoint(api, {})
     for call in islice((call for call in calls if call is not None), SHOWN):
         url = call.path if options.local else endpoint.url(call.path)
-        click.echo(f"POST {url}  # {', '.join(printable(job.id) for job in call.jobs)}")
+        answer(f"POST {url}  # {', '.join(job.id for job in call.jobs)}")
         click.echo(codec.dumps(codec.loads(call.body), option=orjson.OPT_INDENT_2).decode())
     for damage in source.damage:
         say(damage)

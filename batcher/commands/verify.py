@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from batcher.commands.console import print_json, say
+from batcher.commands.console import answer, print_json, say
 from batcher.commands.earlier import as_the_run, chosen, open_to_read, reading_of
+from batcher.commands.grouped import Grouped
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, request_options
 from batcher.commands.values import KeyValue
 from batcher.failures import Exit, InputError
-from batcher.redaction import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +40,7 @@ OF_THE_INPUT: Final = ("missing", "pending", "failed", "changed")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("verify")
+@click.command("verify", cls=Grouped)
 @click.argument("input", cls=Inputs, required=True, metavar="INPUT...")
 @click.argument("results", type=click.Path(path_type=Path), metavar="RESULTS")
 @option("--errors", type=_FILE, help="The errors file (default: beside the results, RESULTS.errors.jsonl).")
@@ -64,8 +64,13 @@ def command(
     file beside RESULTS; where that is gone, or something else is meant, say it again. Reads alone, also while a run is
     writing.
 
+    \b
+    Examples:
+      batcher verify jobs/hello.jsonl answers.jsonl
+      batcher verify reviews.csv labels.jsonl --json
+
     Exit codes: 0 it has, 3 it has not, 65 INPUT cannot be read, 73 RESULTS cannot be read.
-    """
+    """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     options = options_from(values)
     for note in notes_of(ctx):
         say(note)
@@ -74,7 +79,7 @@ def command(
         print_json(as_dict(verdict))
     else:
         for line in screen(verdict, input if isinstance(input, str) else ", ".join(input), results):
-            click.echo(line)
+            answer(line)
     ctx.exit(_exit(verdict))
 
 
@@ -156,7 +161,7 @@ def screen(verdict: Verdict, path: str, results: Path) -> list[str]:
         lines.append("A run is writing to this file now; this is what it held a moment ago.")
     code = _exit(verdict)
     lines.append("complete: one result for each job" if code is Exit.OK else f"not complete (exit code {int(code)})")
-    return [printable(line) for line in lines]
+    return lines
 
 
 def _line(seq: int) -> str:

@@ -46,6 +46,8 @@ def check(results: Path) -> None:
         check_own(images_path(results), stat.S_IFDIR)
     except UnfitError as error:
         raise unfit(error) from error
+    except OSError as error:  # a name that is too long, a directory that may not be looked into
+        raise OutputError(f"{results}: {error.strerror}; name another -o") from error
     for twin in _twins(results):
         if holds_results(twin):
             raise OutputError(

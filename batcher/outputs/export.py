@@ -91,11 +91,15 @@ class Export:
 
 @dataclass(slots=True)
 class Written:
-    """What came of it: rows or lines in the file, failures in the file of errors, lines left out."""
+    """What came of it: rows or lines in the file, failures in the file of errors, lines left out.
+
+    `missing`: columns that were to be kept, and that no row has.
+    """
 
     rows: int = 0
     failures: int = 0
     left_out: int = 0
+    missing: Sequence[str] = ()
 
 
 def export(
@@ -142,11 +146,16 @@ def _export(what: Export, places: Places, taken: Taken | None, checkpoint: Calla
             path = Path(what.output.removeprefix(SQLITE))
             check_database(path)
             return Written(upsert(path, what.table, chunks(), columns))
-        path = real(Path(what.output), follow=True)
+        path = Path(what.output)
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path}: is no regular file; name another -o")
+        path = real(path, follow=True)
         if holds_results(path):
             raise OutputError(f"{path}: holds results of batcher, which are not written over; name another -o")
         if what.form in TABLES:
-            return _table(path, Shape(form=what.form, guard=what.guard, columns=columns), chunks)
+            written = _table(path, Shape(form=what.form, guard=what.guard, columns=columns), chunks)
+            written.missing = [name for name in what.keep or () if name not in columns.of_input]
+            return written
         if what.form == "messages":
             return _messages(path, what, chunks, taken)
         return _batch(path, chunks)
@@ -213,13 +222,8 @@ def _check_batch(path: Path) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[int]:
-    """As `disk.replacing`, of a regular file that keeps its mode; complains of what is none before anything is read."""
-    mode = None
-    if path.exists():
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise OutputError(f"{path}: is no regular file; name another -o")
-        mode = stat.S_IMODE(status.st_mode)
+    """As `disk.replacing`, of a file that keeps its mode."""
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     with disk.replacing(path) as fd:
         if mode is not None:
             os.fchmod(fd, mode)

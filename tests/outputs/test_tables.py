@@ -357,6 +357,7 @@ def test_results_are_not_written_over(files: Files) -> None:
         ("\r=1", "'\r=1"),
         ("\uff1d1", "'\uff1d1"),
         ("-5", "-5"),
+        ("\n=1", "'\n=1"),
         ("+49", "+49"),
         ("-1.5e-3", "-1.5e-3"),
         ("-12%", "-12%"),
