@@ -104,6 +104,8 @@ class FileOptions(TypedDict, total=False):
     price_cached: float | None
     price_out: float | None
     price_file: PathLike | None
+    max_cost: float | None
+    metrics_file: PathLike | None
     errors: PathLike | None
     overwrite: bool
     on_change: Literal["error", "rerun", "keep"]
