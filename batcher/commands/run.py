@@ -24,7 +24,7 @@ STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 @click.command("run", cls=Grouped)
-@click.argument("input", cls=Inputs, metavar="INPUT...")
+@click.argument("input", cls=Inputs, required=True, metavar="INPUT...")
 @option(
     "-o",
     "--output",
@@ -237,8 +237,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, output: 
 
         print_config(ctx)
         return
-    if input is None:
-        raise click.MissingParameter(ctx=ctx, param=next(one for one in ctx.command.params if one.name == "input"))
+    assert input is not None
     options = options_from(values)
     if values["dry_run"]:
         from batcher.commands.preview import preview

@@ -23,7 +23,6 @@ from batcher.running.copies import Copies
 from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
-from batcher.running.explanation import explain
 from batcher.running.holds import Holds
 from batcher.running.journal import Journal
 from batcher.running.openfiles import open_files
@@ -285,7 +284,14 @@ class Run:
             self._flow = None
             await recorder.record_last(engine.take())
             self._take_stock(intake, scheduler, server, source.damage)
-        await explain(self.summary, scheduler, server)
+        await self._explain(scheduler, server)
+
+    async def _explain(self, scheduler: Scheduler, server: Contact) -> None:
+        """Say why a server ended the run as `batcher check` would say it."""
+        if self.summary.stop is not None or self.summary.refused:
+            from batcher.running.explanation import explain
+
+            await explain(self.summary, scheduler, server)
 
     def _accompany(self, helpers: TaskGroup, scheduler: Scheduler, source: Source, server: Contact) -> None:
         """Start what watches the run beside its work, until that is done."""
