@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
-    from batcher.view.progress import Snapshot
+    from batcher.view.snapshot import Snapshot
 
 AHEAD: Final = 2
 """Rows that are taken ahead of being sent, for each that may be in flight."""
@@ -72,6 +72,8 @@ class Work:
     pool: Pool | None = None
     """The limits that it shares with others."""
     summary: Summary = field(default_factory=lambda: Summary(started=now()))
+    base64: bool = False
+    """Vectors are asked for as bytes, where that can be asked for, and come as they are."""
     outlet: Outlet = field(default_factory=Outlet)
     """Where results are taken."""
     error: BaseException | None = None
@@ -107,7 +109,8 @@ class Work:
     def snapshot(self) -> Snapshot:
         """The state now, for whoever shows it."""
         scheduler = self._engine.scheduler if self._engine is not None else None
-        return snapshot_of(self.summary, scheduler, self.total, self.observer.redact)
+        flow = self._engine.exchanges.flow if self._engine is not None else None
+        return snapshot_of(self.summary, scheduler, self.total, self.observer.redact, flow)
 
     async def main(self) -> None:
         """Do it all."""
@@ -155,16 +158,14 @@ class Work:
                     names_duplicates=True,
                 )
                 jobs = intake.jobs(self._lines())
-                scheduler = scheduler_for(chosen, server, jobs, self._reject, pool=self.pool, wake=self._send)
-                engine = Engine(
-                    scheduler,
-                    exchanges_for(chosen, server),
-                    raw=chosen.raw,
-                    schema_retries=chosen.schema_retries,
-                    renew=server.renew,
+                scheduler = scheduler_for(
+                    chosen, server, jobs, self._reject, pool=self.pool, wake=self._send, base64=self.base64
                 )
+                engine = Engine.of(chosen, scheduler, exchanges_for(chosen, server), server.renew)
                 intake.rest = engine.waker()
-                self._feed = feed_of(self.rows, engine.waker(), lambda: AHEAD * scheduler.allowed * chosen.pack)
+                self._feed = feed_of(
+                    self.rows, engine.waker(), lambda: AHEAD * scheduler.allowed * scheduler.packs.most
+                )
                 self.rows = None  # it is the feed's to let go
                 self._engine = engine
                 self.summary.started = now()

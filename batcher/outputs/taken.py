@@ -17,8 +17,8 @@ from batcher import codec
 from batcher.failures import LineError
 from batcher.inputs.formats.columnar import Record
 from batcher.inputs.formats.jsonl import known_by, read_row, refused
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.identity import derived_id, own_id
-from batcher.inputs.rows import values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AbstractSet

@@ -18,6 +18,7 @@ from batcher.failures import BatcherError, Exit, LockedError, OutputError, Usage
 from batcher.figures import span
 from batcher.ledger import neighbours
 from batcher.ledger.errors import ErrorsFile
+from batcher.ledger.holder import holder
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.names import (
     errors_path,
@@ -27,13 +28,16 @@ from batcher.ledger.names import (
     state_path,
     superseded_path,
     table_results_path,
+    vectors_path,
 )
 from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
 from batcher.opening import open_regular
+from batcher.outputs.arrays import ids_path
 from batcher.outputs.export import SQLITE, Export, export, table_of
 from batcher.running.apart import check_table, check_vectors, keep_apart
+from batcher.running.vectors import check_wish, open_store, write_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from batcher.inputs.source import Source
     from batcher.ledger.ledger import AnyLedger
     from batcher.options import Options
+    from batcher.outputs.store import Store
     from batcher.outputs.taken import Taken
     from batcher.view.summary import Summary
 
@@ -66,6 +71,8 @@ class Destination:
     """Which job stands where in the input, if that will be asked for."""
     emptied: Callable[[], object] = field(default=bool, init=False)
     """Called when the results that `--overwrite` replaces are gone."""
+    store: Store | None = field(default=None, init=False)
+    """Where vectors go, if not on the lines."""
     _ledger: Ledger | None = field(default=None, init=False)
     _errors: ErrorsFile | None = field(default=None, init=False)
     _publication: Publication | None = field(default=None, init=False)
@@ -102,9 +109,9 @@ class Destination:
                     ledger = await to_thread.run_sync(self.open, source, opened)
                     stack.push(opened.pop_all())
                     return ledger
-            except LockedError:
+            except LockedError as error:
                 if now() >= deadline:
-                    raise
+                    raise self._locked(error) from error
             if not said:
                 said = True
                 self.note(f"waiting up to {span(wait)} for another run on {self.output} to end")
@@ -114,10 +121,7 @@ class Destination:
         """Open the ledger until the stack is left. Raises UsageError (2), and what `Ledger.open` raises."""
         keep_apart(self.files(), self.errors_path, self.table, source)
         if self.output is None:
-            if self.options.ordered or self.options.atomic:
-                raise UsageError("--ordered and --atomic need a results file: name one with -o FILE")
-            if self.options.dedupe:
-                raise UsageError("--dedupe reads answers back from a results file: name one with -o FILE")
+            self._check_stream()
             return StreamLedger()
         if self.table is not None:
             check_table(self.table, self.output, overwrite=self.options.overwrite)
@@ -129,14 +133,22 @@ class Destination:
             fingerprint=None if self.options.ordered or self.options.dedupe else source.fingerprint,
             checkpoint=check_cancelled,
         )
+        if self.options.vectors is not None:
+            check_wish(self.options.vectors, self.options)
         neighbours.check(self.output)
+        stack.callback(self._close_store)  # after the results, which it is synced before
+        is_new = not os.path.lexists(self.output)
         ledger = self._open_part(opener, self.output, stack) if self.options.atomic else opener(self.output)
         self._ledger = ledger
         ledger.emptied = self._begin_anew
         stack.callback(ledger.close)
+        if is_new and not self.options.atomic:
+            stack.callback(_leave_nothing, ledger)
         neighbours.check(self.output)  # another run may have begun meanwhile
         if ledger.repaired:
             self.note(str(ledger.repaired))
+        if self.options.vectors is not None:
+            self._open_store(ledger)
         if not self.options.overwrite:
             check_vectors(ledger, self.options.embedding_format)
         if self.options.ordered:
@@ -144,6 +156,21 @@ class Destination:
         if not self.options.atomic and part_path(ledger.path).exists():
             self.note(f"{part_path(self.output)} is what an --atomic run left; this run does not look into it")
         return ledger
+
+    def _locked(self, error: LockedError) -> LockedError:
+        """The refusal, with who has the file."""
+        who = holder(self.path) if self.path is not None else ""
+        words, mark, rest = str(error).partition(";")
+        return LockedError(f"{words} ({who}){mark}{rest}") if who else error
+
+    def _check_stream(self) -> None:
+        """Raise UsageError for what standard output cannot do."""
+        if self.options.ordered or self.options.atomic:
+            raise UsageError("--ordered and --atomic need a results file: name one with -o FILE")
+        if self.options.vectors is not None:
+            raise UsageError("--vectors needs a results file: name one with -o FILE, or leave -o out")
+        if self.options.dedupe:
+            raise UsageError("--dedupe reads answers back from a results file: name one with -o FILE")
 
     def open_errors(self, stack: ExitStack) -> ErrorsFile | None:
         """Open the errors file, if there is one to be, until the stack is left. Raises as `ErrorsFile` does."""
@@ -194,6 +221,7 @@ class Destination:
             guard=options.formula_guard,
             table=options.table,
             fields=fields,
+            store=self.store,
         )
         errors = self.errors_path
         try:
@@ -209,7 +237,22 @@ class Destination:
                 f"{error}; the results are safe in {self.path}: batcher export makes a table of them"
             )
 
+    def write_vectors(self, taken: Taken | None, summary: Summary) -> None:
+        """Make the array of what is there, if one was asked for; what goes wrong is noted in the sums."""
+        if self.options.vectors is not None and self.store is not None and self._ledger is not None:
+            summary.unwritten += write_vectors(self.options.vectors, self.store, self._ledger, taken)
+
+    def _open_store(self, ledger: Ledger) -> None:
+        self.store = open_store(ledger, self.options, self.note)
+
+    def _close_store(self) -> None:
+        if self.store is not None:
+            self.store.close()
+
     def _begin_anew(self) -> None:
+        if self.store is not None:
+            self.store.empty()
+            self.store.dtype = self.options.vectors_dtype
         if self._errors is not None:
             with suppress(OutputError):  # `finish` tries again, and tells
                 self._errors.begin_anew()
@@ -236,6 +279,10 @@ class Destination:
             named[quarantine_path(self.output)] = "the quarantine"
             named[superseded_path(self.output)] = "the file of superseded results"
             named[part_path(self.output)] = "what an --atomic run works on"
+            named[vectors_path(self.output)] = "the store of vectors"
+        if self.options.vectors is not None:
+            named[self.options.vectors] = "the array of vectors"
+            named[ids_path(self.options.vectors)] = "the ids of its rows"
         if self.table is not None:
             named[Path(self.table.removeprefix(SQLITE))] = "the table"
         return named
@@ -245,3 +292,9 @@ class Destination:
         stack.callback(publication.close)
         self.path = part_path(output)
         return publication.open(opener, overwrite=self.options.overwrite)
+
+
+def _leave_nothing(ledger: Ledger) -> None:
+    """Take away a results file that a start which failed has made; beside one that is meant stands its state."""
+    if not os.path.lexists(state_path(ledger.path)):
+        ledger.withdraw()

@@ -1,4 +1,4 @@
-"""Says what is wrong with what a server answers when it is asked what it is, and what to try."""
+"""Says what is wrong with a server, its key or its models, and what to try: the same for every command."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batcher.model import Endpoint
+    from batcher.servers.catalogue import About
 
 LONGEST_WORDS = 300
 """Cells of a server's own words in a message."""
+
+MODELS_NAMED = 8
+"""Models of a server that a sentence names."""
 
 AWAY = frozenset({429, 502, 503, 504})
 """Statuses by which a proxy says that the server is not there, or a server that it is still loading."""
@@ -60,17 +64,31 @@ def away(url: str, answer: Answer) -> AttemptError:
 
 
 def refused(endpoint: Endpoint, answer: Answer) -> AccountError:
+    return AccountError(key_refused(endpoint, f"{answer.status}{_words(answer)}"))
+
+
+def key_refused(endpoint: Endpoint, said: str) -> str:
+    """Who does not let us in; `said` is what it answers: `401 (no such key)`."""
     variable = "OLLAMA_API_KEY" if endpoint.api is Api.NATIVE else "OPENAI_API_KEY"
-    said = f"answers {answer.status}{_words(answer)}"
     if any(name.lower() in KEY_HEADERS for name in endpoint.headers):
-        return AccountError(
-            f"{endpoint.root} refuses the key: it {said}. Check that the key is for this server, still valid and "
-            f"allowed to do this; it comes from --api-key-env, --api-key-file, --header-env or {variable}"
+        return (
+            f"{endpoint.root} refuses the key: it answers {said}. Check that the key is for this server, still valid "
+            f"and allowed to do this; it comes from --api-key-env, --api-key-file, --header-env or {variable}"
         )
-    return AccountError(
-        f"{endpoint.root} wants a key and none was sent: it {said}. Set {variable}, or say where the key is with "
-        "--api-key-env, --api-key-file or --header-env"
+    return (
+        f"{endpoint.root} wants a key and none was sent: it answers {said}. Set {variable}, or say where the key is "
+        "with --api-key-env, --api-key-file or --header-env"
     )
+
+
+def model_missing(name: str, near: str | None, about: About, where: str = "the server") -> str:
+    """A model that a server does not have: what it has, and what may have been meant."""
+    names = [model.name for model in about.models]
+    more = f" and {len(names) - MODELS_NAMED} more" if len(names) > MODELS_NAMED else ""
+    there = ", ".join(names[:MODELS_NAMED]) + more if names else "no models"
+    meant = f"; did you mean {near}?" if near else "."
+    pull = f", or: ollama pull {name}" if about.kind == catalogue.OLLAMA else ""
+    return f"{name} is not on {where}, which has {there}{meant} Use -m or --alias {name}=MODEL{pull}"
 
 
 def not_an_api(endpoint: Endpoint, url: str, answer: Answer) -> ConfigError:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
+    from batcher.inputs.formats.rows import Data
     from batcher.inputs.identity import Ids
-    from batcher.inputs.rows import Data
     from batcher.model import Job
     from batcher.outcome import Result
 

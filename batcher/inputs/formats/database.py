@@ -6,6 +6,7 @@ rows are set aside as lines of JSON, and it is these that are read, as often as 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -30,6 +31,18 @@ if TYPE_CHECKING:
 
 _MANY: Final = 1000
 _ALLOWED: Final = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+_NO_FAULT_OF_ITS: Final = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PROTOCOL,
+}
+"""What a database says that another query would hear as well."""
 _REFUSED: Final = "\0refused"
 """The key of a row that could not be set aside: what was wrong with it."""
 
@@ -53,7 +66,7 @@ def query(path: Path, sql: str) -> tuple[BinaryIO, str]:
 
 
 def _lines(path: Path, sql: str) -> Iterator[bytes]:
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - false for a name that is too long, too
         raise InputError(f"sqlite:{path}: there is no such file; the current directory is {Path.cwd()}")
     try:
         check_sides(path)
@@ -66,7 +79,7 @@ def _lines(path: Path, sql: str) -> Iterator[bytes]:
         try:
             cursor = database.execute(sql)
         except (sqlite3.Error, sqlite3.Warning) as error:
-            if "file is not a database" in str(error) or "unable to open" in str(error):
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _NO_FAULT_OF_ITS:
                 raise
             raise UsageError(f"--sql: {error}; it is one SELECT, and nothing is written") from error
         if cursor.description is None:
