@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from batcher.api.arguments import Chosen, MapOptions, streamed
+from batcher.api.arguments import Chosen, streamed
 from batcher.api.frames import Frame, is_frame, rows_of
 from batcher.api.hosting import Host, on_asyncio
 from batcher.api.rows import Reader, refuse_one
 from batcher.api.schemas import Schema
 from batcher.api.watching import check
+from batcher.api.wording import in_programs, reword
 from batcher.api.work import Work
 from batcher.failures import BatcherError, InputError
 from batcher.running.wiring import recipe_of
@@ -35,10 +35,6 @@ Rows: TypeAlias = "Iterable[R] | AsyncIterable[R] | Frame"
 """Rows: texts or mappings, in any iterable, also an asynchronous one; or a frame that speaks Arrow."""
 
 
-_FLAG: Final = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: (rerun|keep)\b)?")
-"""An option as the command has it, and those of its values that messages recommend."""
-
-
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Makes the work of calls. Those of a `Client` have its options, its way to the servers and its limits."""
@@ -54,6 +50,7 @@ class Caller:
             values["prompt"] = prompt
         return values if schema is None else schema.put(values)
 
+    @in_programs()
     def work(
         self,
         rows: Rows[Any],
@@ -123,20 +120,8 @@ def with_results(error: BaseException, results: Any, work: Work | None = None) -
         found.__cause__, error = error, found
     if isinstance(error, BatcherError):
         error.results = results
-        error.args = tuple(in_python(one) if isinstance(one, str) else one for one in error.args)
+        reword(error)
     return error
-
-
-def in_python(words: str) -> str:
-    """Name options as programs do: `--on-change rerun` is `on_change="rerun"`."""
-    return _FLAG.sub(_renamed, words)
-
-
-def _renamed(match: re.Match[str]) -> str:
-    name = match[1].replace("-", "_")
-    if name not in MapOptions.__annotations__:
-        return match[0]
-    return f'{name}="{match[2]}"' if match[2] else name
 
 
 def _place(result: Result[Any, Any]) -> int:

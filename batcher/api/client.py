@@ -14,6 +14,7 @@ from batcher.api.calls import Caller, reaching
 from batcher.api.hosting import Host, on_asyncio
 from batcher.api.maps import mapped, ran
 from batcher.api.stream import Stream
+from batcher.api.wording import in_programs, reword
 from batcher.failures import UsageError, ungrouped
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import Pool
@@ -52,6 +53,7 @@ class _Held:
         except asyncio.CancelledError:
             self._error = None
         except BaseException as error:  # noqa: BLE001 - it is raised where the servers are waited for
+            reword(error)
             self._error = error
         finally:
             self._begun.set()
@@ -88,7 +90,8 @@ class Client:
             values["api_key"] = api_key
         if headers:
             values["headers"] = headers
-        self._chosen = Chosen.of(values)
+        with in_programs():
+            self._chosen = Chosen.of(values)
         self._values = values
         self._host: Host | None = None
         self._held: _Held | None = None

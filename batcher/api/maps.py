@@ -17,6 +17,7 @@ from batcher.api.kept import Given, read_back, source_of
 from batcher.api.rows import refuse_one
 from batcher.api.schemas import Schema
 from batcher.api.watching import check, watching
+from batcher.api.wording import in_programs, reword_sums
 from batcher.failures import BatcherError, InputError
 from batcher.running.runner import Run
 from batcher.running.standing import error_of_stop
@@ -43,28 +44,31 @@ async def mapped(
 ) -> list[Result[Any, Any]]:
     """What `amap` gives."""
     on_asyncio("batcher.amap")
-    if output is None:
-        work = caller.work(rows, options, what="map", prompt=prompt, schema=schema, progress=progress)
-        return await collected(work)
-    refuse_one(rows)
-    check(progress)
-    made = None if schema is None else Schema(schema)
-    chosen = Chosen.of(caller.asking(options, prompt, made))
-    part = Given(await _all_of(rows), reader_for(chosen.options, is_columns=is_frame(rows)))
-    with watching(progress) as observer:
-        run = Run("rows", Path(output), chosen.options, chosen.environ, observer)
-        run.opened = source_of(part, chosen.options.repeat)
-        run.reach, run.pool = caller.reach or reaching(chosen), caller.pool
-        error: BatcherError | None = None
-        try:
-            error = error_of_stop(await run.run())
-        except BatcherError as stopped:
-            error = stopped
-        read = partial(read_back, part, chosen, run.destination.path or Path(output), run.destination.errors_path, made)
-        results = await anyio.to_thread.run_sync(read)
-    if error is not None:
-        raise with_results(error, results)
-    return results
+    with in_programs():
+        if output is None:
+            work = caller.work(rows, options, what="map", prompt=prompt, schema=schema, progress=progress)
+            return await collected(work)
+        refuse_one(rows)
+        check(progress)
+        made = None if schema is None else Schema(schema)
+        chosen = Chosen.of(caller.asking(options, prompt, made))
+        part = Given(await _all_of(rows), reader_for(chosen.options, is_columns=is_frame(rows)))
+        with watching(progress) as observer:
+            run = Run("rows", Path(output), chosen.options, chosen.environ, observer)
+            run.opened = source_of(part, chosen.options.repeat)
+            run.reach, run.pool = caller.reach or reaching(chosen), caller.pool
+            error: BatcherError | None = None
+            try:
+                error = error_of_stop(await run.run())
+            except BatcherError as stopped:
+                error = stopped
+            read = partial(
+                read_back, part, chosen, run.destination.path or Path(output), run.destination.errors_path, made
+            )
+            results = await anyio.to_thread.run_sync(read)
+        if error is not None:
+            raise with_results(error, results)
+        return results
 
 
 async def ran(
@@ -76,13 +80,16 @@ async def ran(
 ) -> Summary:
     """What `arun` gives."""
     on_asyncio("batcher.arun")
-    check(progress)
-    names = (inputs,) if isinstance(inputs, str | os.PathLike) else tuple(inputs)
-    chosen = Chosen.of(caller.asking(options, None, None))
-    with watching(progress) as observer:
-        run = Run(tuple(os.fspath(one) for one in names), Path(output), chosen.options, chosen.environ, observer)
-        run.reach, run.pool = caller.reach, caller.pool
-        return await run.run()
+    with in_programs():
+        check(progress)
+        names = (inputs,) if isinstance(inputs, str | os.PathLike) else tuple(inputs)
+        chosen = Chosen.of(caller.asking(options, None, None))
+        with watching(progress) as observer:
+            run = Run(tuple(os.fspath(one) for one in names), Path(output), chosen.options, chosen.environ, observer)
+            run.reach, run.pool = caller.reach, caller.pool
+            summary = await run.run()
+    reword_sums(summary)
+    return summary
 
 
 async def _all_of(rows: Any) -> list[Any]:

@@ -20,6 +20,7 @@ from batcher.api.feed import feed_of, is_cancelled, let_go
 from batcher.api.outlet import Outlet
 from batcher.api.result import given
 from batcher.api.watching import watching
+from batcher.api.wording import reword, reword_sums
 from batcher.failures import ungrouped
 from batcher.inputs.done import DoneIds
 from batcher.inputs.intake import Intake
@@ -124,6 +125,7 @@ class Work:
                 isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1 and error is not self.source_error
             ):
                 error = error.exceptions[0]
+            reword(error)
             self.error = error
         finally:
             rows, self.rows = self.rows, None
@@ -175,6 +177,7 @@ class Work:
                     self._deliver(engine.take())
                     take_stock(self.summary, scheduler, intake, server.redactor.text)
                     self.summary.unread = not scheduler.exhausted
+                    reword_sums(self.summary)
                     await self._feed.close()
                 self._complain()
 
@@ -221,21 +224,22 @@ class Work:
 
     def _deliver(self, batch: list[Finished]) -> None:
         for finished in batch:
-            self.summary.add(finished)
             self._put(finished)
+            self.summary.add(finished)
         self._heed()
 
     def _reject(self, finished: Finished) -> None:
         """Hand on what nothing was sent for."""
+        self._put(finished, self.reader.row)
         if finished.failure is None or finished.failure.code != "repeated":
             self.summary.add(finished)
-        self._put(finished, self.reader.row)
         self._heed()
 
     def _put(self, finished: Finished, row: Any = None) -> None:
         redactor = self._server.redactor if self._server is not None else None
+        result = given(finished, redactor, self.schema, row)  # from here on no key is in it
         self.observer.finished(finished)
-        self.outlet.put(given(finished, redactor, self.schema, row))
+        self.outlet.put(result)
 
     def _heed(self) -> None:
         summary = self.summary
