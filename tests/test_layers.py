@@ -95,6 +95,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "arrays": {"calls", "hosting", "result", "watching"},
         "calls": {"arguments", "frames", "hosting", "result", "rows", "schemas", "watching", "wording", "work"},
         "client": {"arguments", "arrays", "calls", "hosting", "maps", "result", "stream", "watching", "wording"},
+        "deadline": set(),
         "feed": set(),
         "frames": set(),
         "functions": {"arguments", "arrays", "calls", "maps", "result", "stream", "watching"},
@@ -109,7 +110,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "unsaid": set(),
         "watching": set(),
         "wording": {"arguments"},
-        "work": {"arguments", "feed", "outlet", "result", "rows", "schemas", "watching", "wording"},
+        "work": {
+            "arguments", "deadline", "feed", "hosting", "outlet", "result", "rows", "schemas", "watching", "wording",
+        },
     },
     "commands": {
         "__init__": set(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from batcher.api.calls import with_results
-from batcher.api.hosting import Host, on_asyncio
+from batcher.api.hosting import on_asyncio
 from batcher.failures import BatcherError, ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def embedded(
     work = caller.work(rows, values, what="embed", progress=progress, column="input")
     array: Array = numpy.empty((0, 0), dtype)
     failed: list[Result[Any, Any]] = []
-    host = Host(work.main())
+    work.begin()
     try:
         while (result := await work.outlet.take()) is not None:
             vector = result.vector
@@ -60,7 +60,7 @@ async def embedded(
                 array = numpy.full((len(rows), len(vector)), numpy.nan, dtype)
             array[result.seq] = vector
     finally:
-        await host.close()
+        await work.close()
     if not array.size and len(rows):
         array = numpy.full((len(rows), 0), numpy.nan, dtype)
     error = work.error

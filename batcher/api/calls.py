@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from batcher.api.arguments import Chosen, streamed
 from batcher.api.frames import Frame, is_frame, rows_of
-from batcher.api.hosting import Host, on_asyncio
+from batcher.api.hosting import on_asyncio
 from batcher.api.rows import Reader, refuse_one
 from batcher.api.schemas import Schema
 from batcher.api.watching import check
@@ -100,12 +100,12 @@ async def collected(work: Work) -> list[Result[Any, Any]]:
     """
     on_asyncio("batcher.amap")
     results: list[Result[Any, Any]] = []
-    host = Host(work.main())
+    work.begin()
     try:
         while (result := await work.outlet.take()) is not None:
             results.append(result)
     finally:
-        await host.close()
+        await work.close()
     results.sort(key=_place)
     ordered = _with_repeats(results) if work.summary.duplicates else results
     if work.error is not None:

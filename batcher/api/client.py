@@ -40,6 +40,7 @@ class _Held:
 
     def __init__(self, chosen: Chosen) -> None:
         self._reach = reaching(chosen)
+        self._loop = asyncio.get_running_loop()
         self._begun = asyncio.Event()
         self._contact: Contact | None = None
         self._error: BaseException | None = None
@@ -59,6 +60,9 @@ class _Held:
             self._begun.set()
 
     async def begun(self) -> Contact:
+        """The servers. Raises what was wrong with them, and UsageError on another loop than theirs."""
+        if self._loop is not asyncio.get_running_loop():
+            raise UsageError("a Client is used on the loop on which it was entered, and this is another")
         await self._begun.wait()
         if self._error is not None:
             raise self._error

@@ -19,7 +19,7 @@ class Host:
     """A task that ends when it is closed, or when nobody holds `owner` any more, if it has one. It raises nothing."""
 
     def __init__(self, main: Coroutine[Any, Any, None], owner: object = None) -> None:
-        loop = asyncio.get_running_loop()
+        self.loop = loop = asyncio.get_running_loop()
         self.task = loop.create_task(main, name="batcher")
         self._let_go: weakref.finalize[..., Any] | None = None
         if owner is not None:
@@ -27,9 +27,15 @@ class Host:
             self._let_go.atexit = False
 
     async def close(self) -> None:
-        """Cancel it, and wait until it has ended, also if the wait is cancelled: that is raised then."""
+        """Cancel it, and wait until it has ended, also if the wait is cancelled: that is raised then.
+
+        On another loop nobody can wait for it: it is asked to end.
+        """
         if self._let_go is not None:
             self._let_go.detach()
+        if self.loop is not asyncio.get_running_loop():
+            _let_go(self.loop, self.task)
+            return
         self.task.cancel()
         cancelled: asyncio.CancelledError | None = None
         while not self.task.done():

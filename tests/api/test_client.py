@@ -150,6 +150,15 @@ async def test_it_is_used_inside_its_block(sim: BackgroundSimulator) -> None:
     await is_alone()
 
 
+async def test_it_is_used_on_its_loop() -> None:
+    """Its connections are of no use to another, where a call would wait for ever."""
+    async with batcher.Client() as client:
+        with pytest.raises(UsageError, match="the loop on which it was entered"):
+            await asyncio.to_thread(lambda: asyncio.run(client.amap(["x"])))
+        assert [result.ok for result in await client.amap(["x"])] == [True]
+    await is_alone()
+
+
 async def test_a_server_that_is_away_is_told_at_once() -> None:
     """Entering says so, and leaves nothing."""
     with pytest.raises(UnavailableError):
