@@ -16,6 +16,7 @@ from batcher.api.wording import in_programs, reword
 from batcher.api.work import Work
 from batcher.failures import BatcherError, InputError
 from batcher.running.wiring import recipe_of
+from batcher.servers.contact import load
 from batcher.servers.described import reached
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     Reach: TypeAlias = Callable[[Observer], AbstractAsyncContextManager[Contact]]
 
+load()  # a first call in a web server's handler would hold up all the others
 Rows: TypeAlias = "Iterable[R] | AsyncIterable[R] | Frame"
 """Rows: texts or mappings, in any iterable, also an asynchronous one; or a frame that speaks Arrow."""
 

@@ -211,6 +211,28 @@ async def test_ctrl_c_in_a_source_is_ctrl_c() -> None:
         await all_of(agen_of(asyncio.CancelledError))
 
 
+class Odd:
+    """An iterator that ends as an asynchronous one does."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self._error = error
+
+    def __iter__(self) -> Odd:
+        return self
+
+    def __next__(self) -> str:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [StopAsyncIteration, GeneratorExit])
+async def test_what_would_end_a_loop_in_silence_is_told(error: type[BaseException]) -> None:
+    """As Python has it for generators: who iterates over the results must not take it for their end."""
+    with pytest.raises(RuntimeError, match=error.__name__):
+        await all_of(Odd(error))
+    with pytest.raises(BatcherError, match=error.__name__):
+        await batcher.amap(Odd(error))
+
+
 async def test_a_group_of_the_sources_own_stays_one() -> None:
     """What the library wraps it unwraps, and nothing else."""
 
