@@ -37,7 +37,7 @@ async def embedded(
 ) -> Array:
     """What `aembed` gives."""
     numpy = _numpy()
-    on_asyncio("batcher.aembed")
+    on_asyncio("batcher.aembed", "embed(texts, ...)")
     if dtype not in KINDS:
         raise UsageError(f"dtype is {', '.join(KINDS[:-1])} or {KINDS[-1]}, not {dtype!r}")
     if on_error not in ("raise", "nan"):

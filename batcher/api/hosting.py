@@ -54,12 +54,12 @@ def _let_go(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
         loop.call_soon_threadsafe(task.cancel)
 
 
-def on_asyncio(what: str) -> None:
+def on_asyncio(what: str, instead: str = "map(rows, ...)") -> None:
     """Raise UsageError unless asyncio's loop runs here: aiohttp knows no other."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         raise UsageError(
-            f"{what} works on asyncio, and none runs here; without a loop, and under trio, there is batcher.map: "
-            "trio.to_thread.run_sync(lambda: batcher.map(rows, ...))"
+            f"{what} works on asyncio, and none runs here; without a loop there is batcher.{instead}, and under trio "
+            f"trio.to_thread.run_sync(lambda: batcher.{instead})"
         ) from None

@@ -79,7 +79,7 @@ async def ran(
     progress: Watching,
 ) -> Summary:
     """What `arun` gives."""
-    on_asyncio("batcher.arun")
+    on_asyncio("batcher.arun", "run(input, output, ...)")
     with in_programs():
         check(progress)
         names = (inputs,) if isinstance(inputs, str | os.PathLike) else tuple(inputs)

@@ -11,9 +11,12 @@ to be kept beside the jobs in flight, and nothing that could be left behind.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
+from enum import Enum
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
+from uuid import UUID
 
 import orjson
 
@@ -117,6 +120,8 @@ class Reader:
             value: Any = row.get(name)
             if hasattr(value, "dtype"):  # a number of numpy
                 value = value.tolist()
+            if isinstance(value, UUID):
+                value = str(value)
             if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
                 return codec.whole_text(str(value))
         return None
@@ -126,6 +131,7 @@ def _plain(value: Any, where: str, depth: int) -> Json:
     """A value as JSON has it. Raises LineError, which says where it stands."""
     if depth > _DEPTH:
         raise LineError("input_invalid", f"it nests deeper than {_DEPTH} levels")
+    value = _opened(value)
     if isinstance(value, str):
         return _text(value, where)
     if isinstance(value, Mapping):
@@ -133,8 +139,6 @@ def _plain(value: Any, where: str, depth: int) -> Json:
                 for key, item in value.items()}  # fmt: skip
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{place}]", depth + 1) for place, item in enumerate(value)]
-    if hasattr(value, "dtype") and hasattr(value, "tolist"):
-        return _plain(value.tolist(), where, depth + 1)
     for kind, change in _ALSO.items():
         if isinstance(value, kind):
             return change(value)
@@ -142,6 +146,17 @@ def _plain(value: Any, where: str, depth: int) -> Json:
         return plain(value)
     except LineError:
         raise LineError("input_invalid", f"{where or 'it'} is {_name(value)}, which JSON does not have") from None
+
+
+def _opened(value: Any) -> Any:
+    """What stands in the place of a value that holds another, as orjson has it."""
+    if isinstance(value, Enum):  # before what it may be beside: a text, a number
+        return _opened(value.value)
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return value.tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: getattr(value, one.name) for one in fields(value)}
+    return value
 
 
 def _text(value: str, where: str) -> str:
@@ -164,8 +179,9 @@ _ALSO: Final[dict[type, Callable[[Any], Json]]] = {
     datetime: lambda value: value.isoformat() if value == value else None,  # noqa: PLR0124 - not a time, of pandas
     date: lambda value: value.isoformat(),
     time: lambda value: value.isoformat(),
+    UUID: str,
 }
-"""Kinds whose descendants count as they do; the rest is `inputs.formats.values`'."""
+"""Kinds whose descendants count as they do, as orjson has them; the rest is `inputs.formats.values`'."""
 
 
 def _name(value: Any) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import enum
 from collections import UserDict
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -108,6 +111,39 @@ async def test_values_are_what_they_are_in_tables(value: Any, asked: str) -> Non
     line = Reader("text").line({"v": value}, 0)
     assert line.data is not None
     assert parse_job(line.data, 0, defaults).content == f"<{asked}>"
+
+
+class Mark(str, enum.Enum):  # noqa: UP042 - those of Python 3.10 are such, and str() of them is another text
+    GOOD = "good"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    of: list[Mark]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (UUID("12345678123456781234567812345678"), "12345678-1234-5678-1234-567812345678"),
+        (Mark.GOOD, "good"),
+        (Level.LOW, 1),
+        (Point(1, [Mark.GOOD]), {"x": 1, "of": ["good"]}),
+    ],
+)
+async def test_what_a_value_is_does_not_depend_on_those_beside_it(value: Any, told: Any) -> None:
+    """Where one of the row is none that the quick way knows, the others are what they were."""
+    for beside in ({}, {"price": Decimal("1.5")}, {"big": 2**70}):
+        [result] = await all_of([{"id": "a", "prompt": "Hi", "meta": {"v": value, **beside}}])
+        assert result.ok, result.failure
+        assert result.meta["v"] == told
+    [failed] = await all_of([{"id": UUID(int=1), "prompt": object()}])
+    assert failed.id == str(UUID(int=1))
 
 
 async def test_ids_keep_their_type_in_the_row() -> None:
