@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import weakref
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
+
+import anyio
 
 from batcher.api.arguments import SERVER, Chosen
 from batcher.api.arrays import embedded
@@ -15,7 +16,7 @@ from batcher.api.hosting import Host, on_asyncio
 from batcher.api.maps import mapped, ran
 from batcher.api.stream import Stream
 from batcher.api.wording import in_programs, reword
-from batcher.failures import UsageError, ungrouped
+from batcher.failures import BatcherError, UsageError, ungrouped
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import Pool
 from batcher.view.observer import Silent
@@ -43,6 +44,8 @@ class _Held:
         self._loop = asyncio.get_running_loop()
         self._begun = asyncio.Event()
         self._contact: Contact | None = None
+        self._calls: set[anyio.CancelScope] = set()
+        """Those that are at work."""
         self._error: BaseException | None = None
 
     async def main(self) -> None:
@@ -69,6 +72,27 @@ class _Held:
         assert self._contact is not None
         return self._contact
 
+    @asynccontextmanager
+    async def lent(self, _observer: Observer) -> AsyncIterator[Contact]:
+        """The servers, which stay open at the end of a call. Raises as `begun`, and BatcherError if they do not."""
+        server = await self.begun()
+        with anyio.CancelScope() as call:
+            self._calls.add(call)
+            try:
+                yield server
+            finally:
+                self._calls.discard(call)
+        if call.cancelled_caught:
+            raise BatcherError("the Client was left before all was done")
+
+    async def part(self) -> None:
+        """Break off the calls that are at work, and wait until they have ended."""
+        with anyio.CancelScope(shield=True):
+            while self._calls and self._loop is asyncio.get_running_loop():
+                for call in self._calls:
+                    call.cancel()
+                await anyio.sleep(0.001)  # each has its own files to close
+
 
 class Client:
     """Servers, keys, connections and learnt limits, for several calls at once and one after the other.
@@ -79,7 +103,7 @@ class Client:
     `options` are those of all its calls; which server, keys, `concurrency`, `rpm` and `tpm` are said here alone, and
     hold for all calls together: each gets what is free, by turns with others that want to send. Everything else may be
     said anew by a call. Neither `repr` nor errors show a key. It belongs to the loop on which it was entered;
-    leaving it ends the streams that are still open.
+    leaving it ends the streams that are still open, and other calls with a BatcherError that carries what they have.
     """
 
     def __init__(
@@ -114,7 +138,7 @@ class Client:
         except BaseException:
             await self.aclose()
             raise
-        self._caller = Caller(self._values, partial(_lent, held), Pool())
+        self._caller = Caller(self._values, held.lent, Pool())
         return self
 
     async def __aexit__(
@@ -128,6 +152,8 @@ class Client:
         try:
             for stream in list(self._streams):
                 await stream.aclose()
+            if self._held is not None:
+                await self._held.part()
         finally:
             if self._host is not None:
                 await self._host.close()
@@ -195,9 +221,3 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client {', '.join(self._chosen.options.base_url) or 'of the environment'}>"
-
-
-@asynccontextmanager
-async def _lent(held: _Held, _observer: Observer) -> AsyncIterator[Contact]:
-    """The servers, which stay open at the end of a call."""
-    yield await held.begun()
