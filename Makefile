@@ -94,7 +94,7 @@ bench-peers: $(VENV)/.ready $(PEERS)/.ready  ## what a job and a record cost oth
 	$(BIN)/python tests/bench/peers/run.py --python $(PEERS)/bin/python $(ARGS)
 
 .PHONY: torture
-torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, take the server away, meet every fault; with numbers
+torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, take the server away, exchange names, meet every fault; with numbers
 	$(BIN)/python tests/torture/run.py $(ARGS)
 
 .PHONY: fuzz

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import floor, inf, isfinite, log10
 from typing import ClassVar, Final
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
@@ -46,6 +46,15 @@ def span(s: float) -> str:
 def rate(per_second: float) -> str:
     """Write a rate with three digits, whole from 100 on: `0.25`, `6.52`, `812`, `12,400`."""
     return _three(per_second)
+
+
+def money(amount: float) -> str:
+    """Write an amount with two digits that mean something, and at least whole hundredths from 1 on."""
+    if amount >= 100:
+        return f"{amount:,.0f}"
+    if amount >= 1 or not amount:
+        return f"{amount:.2f}"
+    return f"{amount:.{1 - floor(log10(amount))}f}"
 
 
 def _three(x: float) -> str:

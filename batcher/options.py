@@ -40,7 +40,7 @@ _LEAST: Final = {
 _RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]] = (
     (("rpm", "tpm"), lambda value: 0 < value < math.inf, "be more than 0 a minute"),
     (("min_speed",), lambda value: 0 <= value < math.inf, "not be less than 0 tokens a second"),
-    (("price_in", "price_cached", "price_out"), lambda value: 0 <= value < math.inf, "not be less than 0"),
+    (("price_in", "price_cached", "price_out", "max_cost"), lambda value: 0 <= value < math.inf, "not be less than 0"),
     (
         ("connect_timeout", "first_token_timeout", "idle_timeout", "timeout"),
         lambda value: value > 0,
@@ -51,7 +51,7 @@ _RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]]
 """Which options must be in which range, NaN in none; and how to say so."""
 _KEEP_ALIVE = re.compile(r"|-1|0|(?:\d+(?:\.\d+)?(?:ms|s|m|h))+|\d+")
 
-PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "price_file"})
+PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "price_file", "metrics_file"})
 
 
 DURATIONS: Final = frozenset(
@@ -93,7 +93,8 @@ class Options:
     second, 0 for none; `runaway` is whether an answer that only repeats itself is "cut" off or "keep"s coming;
     `keep_alive` is Ollama's ("" leaves it to the server). `errors` defaults to a file beside the results, `max_wait` to
     15 s before the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say
-    otherwise. `price_in`, `price_cached` and `price_out` are those of a million tokens, for `estimate`. `input_format`,
+    otherwise. `price_in`, `price_cached` and `price_out` are those of a million tokens; `max_cost` is
+    what the answers of a run may cost by them. `input_format`,
     `encoding` (of text) and `sql` (for a database) say how inputs are read. `keep` names the columns of the input that
     a table has, None for all; `table` is the one of a database; `formula_guard` keeps spreadsheets from running cells.
     `schema` is what answers have to fit: JSON, the path of a file with it, or a class with `model_json_schema`; with
@@ -163,6 +164,7 @@ class Options:
     grace: float = 20.0
     max_duration: float | None = None
     max_errors: MaxErrors | None = None
+    max_cost: float | None = None
 
     # what to write
     errors: Path | None = None
@@ -180,6 +182,7 @@ class Options:
     table: str = "answers"
     formula_guard: bool = True
     fail_on: frozenset[str] = frozenset()
+    metrics_file: Path | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -187,7 +190,8 @@ class Options:
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
         if unknown := sorted(self.fail_on - FLAGS.keys()):
-            raise UsageError(f"fail_on does not know {', '.join(unknown)}; it knows {', '.join(FLAGS)}")
+            meant = nearest(unknown[0], FLAGS)
+            raise UsageError(f"fail_on does not know {', '.join(unknown)}{meant}; it knows {', '.join(FLAGS)}")
         if not _KEEP_ALIVE.fullmatch(self.keep_alive):
             raise UsageError(
                 "keep_alive is a duration such as 30m, -1 for ever, 0 for not at all, or empty for the server's own, "
@@ -197,6 +201,8 @@ class Options:
             raise UsageError("schema says what the JSON is to be, and json that it may be any: say one of the two")
         if self.sample is not None and self.estimate is not None:
             raise UsageError("sample and estimate both draw rows: say one of the two")
+        if self.max_cost is not None and (self.price_in, self.price_out, self.price_file) == (None, None, None):
+            raise UsageError("max_cost needs prices: say price_in and price_out, or price_file")
         if self.local and self.base_url:
             raise UsageError("local starts a server and base_url names one: say one of the two")
 

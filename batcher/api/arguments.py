@@ -76,6 +76,10 @@ class AskOptions(TypedDict, total=False):
     shard: str | Shard | None
     done_from: PathLike | Iterable[PathLike]
     repeat: int
+    price_in: float | None
+    price_cached: float | None
+    price_out: float | None
+    price_file: PathLike | None
     retries: int
     first_token_timeout: Duration
     idle_timeout: Duration
@@ -86,6 +90,7 @@ class AskOptions(TypedDict, total=False):
     grace: Duration
     max_duration: Duration | None
     max_errors: int | str | MaxErrors | None
+    max_cost: float | None
     raw: bool
     fail_on: Iterable[str]
 
@@ -96,10 +101,6 @@ class FileOptions(TypedDict, total=False):
     sample: int | None
     dedupe: bool | None
     estimate: int | None
-    price_in: float | None
-    price_cached: float | None
-    price_out: float | None
-    price_file: PathLike | None
     errors: PathLike | None
     overwrite: bool
     on_change: Literal["error", "rerun", "keep"]
@@ -113,6 +114,7 @@ class FileOptions(TypedDict, total=False):
     table: str
     formula_guard: bool
     embedding_format: Literal["float", "base64"]
+    metrics_file: PathLike | None
 
 
 class ClientOptions(ServerOptions, AskOptions, FileOptions, total=False):

@@ -29,9 +29,10 @@ from batcher.running.engine import Engine
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import leave
 from batcher.running.standing import error_of_stop, show, snapshot_of, take_stock
-from batcher.running.stops import stop_when_gone, too_many
+from batcher.running.stops import stop_when_gone, too_much
 from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for, selection_of
 from batcher.view.observer import Silent
+from batcher.view.prices import prices_of
 from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
-    from batcher.view.progress import Snapshot
+    from batcher.view.snapshot import Snapshot
 
 AHEAD: Final = 2
 """Rows that are taken ahead of being sent, for each that may be in flight."""
@@ -90,6 +91,8 @@ class Work:
 
     def __post_init__(self) -> None:
         self.outlet.emptied = self._go_on
+        said = self.chosen.options
+        self.summary.prices = prices_of(said.price_in, said.price_cached, said.price_out, said.price_file)
 
     def begin(self, owner: object = None) -> None:
         """Have it done beside the caller, until it is closed or nobody holds the owner."""
@@ -128,7 +131,8 @@ class Work:
     def snapshot(self) -> Snapshot:
         """The state now, for whoever shows it."""
         scheduler = self._engine.scheduler if self._engine is not None else None
-        return snapshot_of(self.summary, scheduler, self.total, self.observer.redact)
+        flow = self._engine.exchanges.flow if self._engine is not None else None
+        return snapshot_of(self.summary, scheduler, self.total, self.observer.redact, flow)
 
     async def _main(self) -> None:
         """Do it all."""
@@ -261,8 +265,7 @@ class Work:
         self.outlet.put(result)
 
     def _heed(self) -> None:
-        summary = self.summary
-        why = too_many(self.chosen.options, summary.failed, summary.ok + summary.failed)
+        why = too_much(self.chosen.options, self.summary)
         if why is not None and self._engine is not None and not self._engine.scheduler.stopped:
             self._engine.stop(why)
 

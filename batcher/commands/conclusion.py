@@ -39,7 +39,7 @@ def conclude(
     summary: Summary, results: Path | str | None, errors: Path | None, *, quiet: bool, summary_json: Path | None
 ) -> None:
     """Show the sums and end the process with the code that they mean, or by the signal that ended the run."""
-    from batcher.commands.console import say, tell
+    from batcher.commands.console import say, tell_sums
     from batcher.running.signals import die_of
 
     code = summary.exit_code()
@@ -50,7 +50,7 @@ def conclude(
             summary.unwritten.append(str(error))
             code = summary.exit_code()
     if not quiet:
-        tell(summary.render(results or "stdout", errors))
+        tell_sums(summary.render(results or "stdout", errors), summary.to_dict)
     elif code is not Exit.OK:
         say(f"{results or 'stdout'}: {summary.one_line(errors)}")
     if summary.signal is not None:

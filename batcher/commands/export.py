@@ -12,6 +12,7 @@ import click
 
 from batcher.commands.console import say
 from batcher.commands.earlier import as_the_run, chosen, inputs_of, open_to_read, reading_of
+from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, notes_of, option, options_from, request_options
 from batcher.failures import UsageError
 from batcher.figures import count
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
     from batcher.ledger.state import State
     from batcher.options import Options
     from batcher.outputs.export import Written
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.taken import Taken
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("export")
+@click.command("export", cls=Grouped)
 @click.argument("results", type=click.Path(path_type=Path), metavar="RESULTS")
 @option("--input", "inputs", multiple=True, metavar="INPUT", help="The input (default: that of the last run).")
 @option("-o", "--output", required=True, metavar="OUT", help="The file to make; sqlite:FILE for a table in a database.")
@@ -151,7 +152,7 @@ def _is_there(name: str) -> bool:
 
 def _taken(stack: ExitStack, inputs: tuple[str, ...], options: Options, state: State | None) -> Taken:
     """What the run took of its input, ready to be read."""
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.taken import Taken
     from batcher.running.wiring import source_for
 
     fallback = reading_of(state.input) if state is not None else None

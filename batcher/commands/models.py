@@ -9,6 +9,7 @@ import anyio
 import click
 
 from batcher.commands.console import print_json, say
+from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, option, options_from, server_options
 from batcher.failures import UnavailableError
 from batcher.redaction import printable
@@ -23,12 +24,18 @@ if TYPE_CHECKING:
     from batcher.servers.catalogue import About, ModelInfo
 
 
-@click.command("models")
+@click.command("models", cls=Grouped)
 @server_options
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
-    """List the models that the servers offer: size, context, capabilities."""
+    """List the models that the servers offer: size, context, capabilities.
+
+    \b
+    Examples:
+      batcher models
+      batcher models --base-url https://api.openai.com/v1 --json
+    """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     found = anyio.run(ask, options_from(values), environ_of(ctx))
     if as_json:
         models = [{"server": root, **asdict(model)} for root, about in found.items() for model in _listed(about)]

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from batcher.commands.conclusion import check_summary, conclude, end_quietly
+from batcher.commands.grouped import Grouped
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, server_options
 from batcher.commands.values import Duration, KeyValue, Parsed
 from batcher.failures import FLAGS, LockedError, UsageError
 from batcher.figures import Concurrency, MaxErrors, amount
 
+if TYPE_CHECKING:
+    from batcher.options import Options
+
 _FILE = click.Path(path_type=Path)
+STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Names of standard output, which is written to as it is."""
 
 
-@click.command("run")
-@click.argument("input", cls=Inputs, required=True, metavar="INPUT...")
+@click.command("run", cls=Grouped)
+@click.argument("input", cls=Inputs, metavar="INPUT...")
 @option(
     "-o",
     "--output",
@@ -53,7 +59,7 @@ _FILE = click.Path(path_type=Path)
     metavar="N",
     help="Run N rows, drawn by --seed, keep their results, and say what the rest will take.",
 )
-@option("--price-in", type=click.FloatRange(0), metavar="N", help="Of a million tokens in, for --estimate.")
+@option("--price-in", type=click.FloatRange(0), metavar="N", help="What a million tokens in cost.")
 @option("--price-cached", type=click.FloatRange(0), metavar="N", help="Of those that the server had cached.")
 @option("--price-out", type=click.FloatRange(0), metavar="N", help="Of a million tokens out.")
 @option("--price-file", type=_FILE, metavar="FILE.toml", help="The same by model: [gpt-4o-mini] with in = and out =.")
@@ -63,6 +69,7 @@ _FILE = click.Path(path_type=Path)
     help="Ask equal requests once and answer all with it (default: embeddings alone).",
 )
 @option("--dry-run", is_flag=True, help="Show the first requests and send nothing.")
+@option("--print-config", is_flag=True, help="Show what each option is and who said so, and do nothing.")
 @server_options
 @option(
     "-c",
@@ -147,12 +154,33 @@ _FILE = click.Path(path_type=Path)
     metavar="N|P%",
     help="Stop when more jobs than this, or (from 100 jobs on) more than this share, have failed; exit code 4.",
 )
-@option("--progress/--no-progress", default=None, help="A live line (default: when stderr is a terminal).")
+@option(
+    "--max-cost",
+    type=click.FloatRange(0),
+    metavar="N",
+    help="Stop when the answers of this run have cost this, by the prices that are said; exit code 4.",
+)
+@option("--progress/--no-progress", default=None, help="A live display (default: when stderr is a terminal).")
+@option(
+    "--stats",
+    type=Duration(),
+    default="1m",
+    show_default=True,
+    help="Say so often how far it is, where there is no live display; 0 never.",
+)
+@option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What is said on stderr: sentences, or a JSON object a line.",
+)
+@option("--metrics-file", type=_FILE, help="Keep numbers of the run in this file, as Prometheus reads them.")
 @option("--summary-json", type=_FILE, help="Write the summary to this file as JSON.")
 @option("-q", "--quiet", is_flag=True, help="Say nothing unless something went wrong.")
 @option("-v", "--verbose", is_flag=True, help="Show each answer as it comes.")
 @click.pass_context
-def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | None, **values: Any) -> None:  # noqa: A002 - the argument's name
+def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, output: str | None, **values: Any) -> None:  # noqa: A002 - the argument's name
     """Run the jobs in INPUT and write their results.
 
     INPUT is a file of JSONL, JSON, CSV, TSV, text, Excel, Parquet or Arrow, also packed (.gz .bz2 .xz .zst); a
@@ -168,33 +196,49 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
       cat jobs/hello.jsonl | batcher run - --local -o - | jq -r .text
       batcher run --config jobs/nightly.toml
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
-    from batcher.commands.console import Console, occupy
+    from batcher.commands.console import occupy
     from batcher.running.signals import harden
 
     occupy()
     harden()
+    if values["print_config"]:
+        from batcher.commands.settings import print_config
+
+        print_config(ctx)
+        return
+    if input is None:
+        raise click.MissingParameter(ctx=ctx, param=next(one for one in ctx.command.params if one.name == "input"))
     options = options_from(values)
-    results = _results_path(input, output)
     if values["dry_run"]:
         from batcher.commands.preview import preview
 
         preview(input, options, environ_of(ctx))
         return
+    _run(ctx, input, output, options, values)
+
+
+def _run(
+    ctx: click.Context, inputs: str | tuple[str, ...], output: str | None, options: Options, values: dict[str, Any]
+) -> None:
+    """Make the run, and end the process as it ends."""
+    from batcher.commands.console import Console, Log
     from batcher.running.loops import on_loop
     from batcher.running.runner import Run
 
+    results = _results_path(inputs, output)
     progress = values["progress"]
     if progress is None and results is None and sys.stdout.isatty():
         progress = False  # the results are what the terminal shows
-    with Console(quiet=values["quiet"], verbose=values["verbose"], progress=progress) as console:
+    log = Log(as_json=values["log_format"] == "json", every=values["stats"])
+    with Console(quiet=values["quiet"], verbose=values["verbose"], progress=progress, log=log) as console:
         for note in notes_of(ctx):
             console.note(note)
         if output is None:
             console.note(f"results go to {results}")
         typed = output is not None
-        run = Run(input, results, options, environ_of(ctx), console, handle_signals=True, typed=typed)
+        run = Run(inputs, results, options, environ_of(ctx), console, handle_signals=True, typed=typed)
         if values["summary_json"] is not None:
-            check_summary(values["summary_json"], input, run.destination)
+            check_summary(values["summary_json"], inputs, run.destination)
         try:
             _calm_the_collector()
             summary = on_loop(run.run)
@@ -232,7 +276,7 @@ def _results_path(inputs: str | tuple[str, ...], output: str | None) -> Path | N
     from batcher.inputs.parts import is_pattern
 
     input_name = inputs if isinstance(inputs, str) else ""
-    if output == "-":
+    if output in STDOUT:
         return None
     if output is not None:
         return Path(output)

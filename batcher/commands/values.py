@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +85,13 @@ class LocalModel(click.ParamType[bool | Path]):
 
 
 def _is_gguf(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"GGUF"
+    from batcher.opening import open_regular
+
+    try:
+        with os.fdopen(open_regular(path, follow=True), "rb") as file:
+            return file.read(4) == b"GGUF"
+    except OSError:
+        return False
 
 
 def setting(text: str) -> tuple[str, Json]:

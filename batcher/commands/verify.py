@@ -13,6 +13,7 @@ import click
 
 from batcher.commands.console import print_json, say
 from batcher.commands.earlier import as_the_run, chosen, open_to_read, reading_of
+from batcher.commands.grouped import Grouped
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, request_options
 from batcher.commands.values import KeyValue
 from batcher.failures import Exit, InputError
@@ -40,7 +41,7 @@ OF_THE_INPUT: Final = ("missing", "pending", "failed", "changed")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("verify")
+@click.command("verify", cls=Grouped)
 @click.argument("input", cls=Inputs, required=True, metavar="INPUT...")
 @click.argument("results", type=click.Path(path_type=Path), metavar="RESULTS")
 @option("--errors", type=_FILE, help="The errors file (default: beside the results, RESULTS.errors.jsonl).")
@@ -64,8 +65,13 @@ def command(
     file beside RESULTS; where that is gone, or something else is meant, say it again. Reads alone, also while a run is
     writing.
 
+    \b
+    Examples:
+      batcher verify jobs/hello.jsonl answers.jsonl
+      batcher verify reviews.csv labels.jsonl --json
+
     Exit codes: 0 it has, 3 it has not, 65 INPUT cannot be read, 73 RESULTS cannot be read.
-    """
+    """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     options = options_from(values)
     for note in notes_of(ctx):
         say(note)

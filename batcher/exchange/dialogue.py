@@ -69,7 +69,7 @@ def goes_on(call: Call, attempt: Attempt, retries: int) -> bool:
         dialogue.asked_again += 1
         example = job.fits.example if dialogue.tries > 1 else ""
         if 0 < len(example) <= SCHEMA:
-            call.body = _shown(job, call, dialogue.content, example)
+            call.body = _shown(job, call, dialogue.content, example, completion.mismatch or "")
         else:
             words = _correction(completion.mismatch or "", job.fits)
             call.body = _corrected(job, call, dialogue.content, completion.first.text[:QUOTED], words)
@@ -141,17 +141,19 @@ def _corrected(job: Job, call: Call, content: Json, answer: str, words: str) -> 
     return _encoded(replace(job, images=()), call, [*_pinned(beginning, images), *turns])
 
 
-def _shown(job: Job, call: Call, content: Json, example: str) -> bytes:
-    """The body that asks a turn again as if the form of its answer had been talked about before.
+def _shown(job: Job, call: Call, content: Json, example: str, fault: str) -> bytes:
+    """The body that asks a turn again as if the form of its answer had been talked about before, and what was wrong.
 
-    A small model goes on as the conversation went: it answers wrongly behind a wrong answer, whatever it is told.
+    A small model goes on as the conversation went: it answers wrongly behind a wrong answer, whatever it is told, and
+    repeats words about an answer that stand last.
     """
+    wanted = f"An answer of yours could not be used: {fault}. {_FORM}"
     if call.path in TEXTUAL:
-        return _encoded(job, call, f"{_FORM}\n\n{example}\n\n{content}\n\n{_IN_FORM}")
+        return _encoded(job, call, f"{wanted}\n\n{example}\n\n{content}\n\n{_IN_FORM}")
     beginning, images = _conversation(content, job.images if not _is_later(call) else ())
     messages = _pinned(beginning, images)
     last = max((place for place, one in enumerate(messages) if one.get("role") == "user"), default=len(messages))
-    form = [{"role": "user", "content": _FORM}, {"role": "assistant", "content": example}]
+    form = [{"role": "user", "content": wanted}, {"role": "assistant", "content": example}]
     question = messages[last : last + 1]
     asked = [{**one, "content": _with(one.get("content"), _IN_FORM)} for one in question]
     return _encoded(replace(job, images=()), call, [*messages[:last], *form, *asked, *messages[last + 1 :]])

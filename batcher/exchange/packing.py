@@ -16,7 +16,7 @@ from batcher.wire.dialects import DIALECTS, call_for, path_for
 from batcher.wire.dialects.vectors import inputs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from batcher.model import Api, Endpoint
     from batcher.outcome import Attempt
@@ -33,11 +33,13 @@ def calls(
     None in `jobs` means that nothing has arrived yet; packs that are filling leave at once then, rather than wait.
     A job that its endpoint cannot express goes to `reject`.
     """
-    filling: dict[bytes, list[Job]] = {}
+    filling: dict[Hashable, list[Job]] = {}
+    inputs: dict[Hashable, int] = {}
     for job in jobs:
         if job is None:
             yield from _encoded(filling.values(), api, reject)
             filling.clear()
+            inputs.clear()
             yield None
         elif size < 2 or job.kind is not Kind.EMBED or job.body is not None:
             try:
@@ -48,11 +50,11 @@ def calls(
                 yield call
         else:
             key = _key(job, api)
-            pack = filling.setdefault(key, [])
-            pack.append(job)
-            is_full = sum(len(inputs_of(one)) for one in pack) >= size
-            if is_full or len(filling) > OPEN_PACKS:
-                oldest = key if is_full else next(iter(filling))
+            filling.setdefault(key, []).append(job)
+            count = inputs[key] = inputs.get(key, 0) + len(inputs_of(job))
+            if count >= size or len(filling) > OPEN_PACKS:
+                oldest = key if count >= size else next(iter(filling))
+                del inputs[oldest]
                 yield from _encoded([filling.pop(oldest)], api, reject)
     yield from _encoded(filling.values(), api, reject)
 
@@ -113,8 +115,10 @@ def _encoded(packs: Iterable[list[Job]], api: Api, reject: Callable[[Job, LineEr
                 yield from _encoded([[job] for job in pack], api, reject)
 
 
-def _key(job: Job, api: Api) -> bytes:
+def _key(job: Job, api: Api) -> Hashable:
     """Jobs with equal keys may share a call."""
+    if not (job.params or job.options or job.extra):  # nearly every one
+        return path_for(job, api), job.model
     return codec.dumps(
         (path_for(job, api), job.model, dict(job.params), dict(job.options), dict(job.extra)),
         option=orjson.OPT_SORT_KEYS,

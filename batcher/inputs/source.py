@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from batcher.failures import InputError
@@ -99,7 +100,7 @@ class Source:
             return self._of_one(self._parts[0])
         return self._of_all()
 
-    def count(self, checkpoint: Callable[[], object]) -> int:
+    def count(self, checkpoint: Callable[[], object], at_most: int | None = None) -> int:
         """Count the lines of files; `checkpoint` is called now and then, and what it raises ends the counting.
 
         Others may read the lines meanwhile.
@@ -110,7 +111,8 @@ class Source:
             if threading.get_ident() == here:  # Arrow reads in threads of its own, in which nobody may be asked
                 checkpoint()
 
-        return sum(1 for part in self._parts for _ in part.rows(0, asked_here))
+        rows = (1 for part in self._parts for _ in part.rows(0, asked_here))
+        return sum(rows if at_most is None else islice(rows, at_most))
 
     def place(self, seq: int) -> Place:
         """Where a row that was read stands."""
@@ -125,8 +127,9 @@ class Source:
             part.close()
 
     def _of_one(self, part: Part) -> Iterator[Line]:
-        rows, begun = part.rows(0), False
+        begun = False
         try:
+            rows = part.rows(0)
             for line in rows:
                 begun = True
                 yield line

@@ -11,6 +11,7 @@ would be ahead of the results or behind them.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeAlias
 
 from batcher.failures import OutputIOError
@@ -243,6 +244,18 @@ class Ledger:
                 self.sync()
         finally:
             fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def withdraw(self) -> None:
+        """Take the file away if nothing is in it, and close it: of a run that could not start nothing stays.
+
+        It is gone before its lock is, and who waits for that looks whether it is still there.
+        """
+        if self._fd < 0 or os.fstat(self._fd).st_size or not disk.is_at(self._fd, self.path):
+            return
+        with suppress(OSError):
+            self.path.unlink()
+            self._fd, fd = -1, self._fd
             os.close(fd)
 
     def __enter__(self) -> Self:

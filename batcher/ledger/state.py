@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from batcher.model import Json
 
 VERSION: Final = 1
-EVERY: Final = 30.0
+EVERY: Final = 10.0
 """Seconds between two writings."""
 
 
@@ -72,6 +72,8 @@ class State:
     """By which unchanged rows are known again in an input that has changed (`inputs.blocks`)."""
     batcher: str = field(default_factory=program)
     """The version that wrote this; another one may make other requests of the same lines."""
+    report: dict[str, Json] = field(default_factory=dict)
+    """Who runs it, since when, how far it is and what it waits for; what happened on the way (`running.journal`)."""
     sync_failed: bool = False
     """The disk refused what follows on `synced`: it may be read back today and be gone tomorrow."""
     version: int = VERSION
@@ -148,6 +150,8 @@ def _state(record: Mapping[str, Json]) -> State:
             raise TypeError(f"{name} is not what it should be")
     if not isinstance(record.get("selection", {}), dict):
         raise TypeError("selection is not what it should be")
+    if not isinstance(record.get("report", {}), dict):
+        raise TypeError("report is not what it should be")
     blocks = record.get("blocks", [])
     if not all([type(value) for value in block] == [int, int, int] for block in blocks):
         raise TypeError("blocks are not what they should be")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.failures import ConfigError, OutputError, OutputIOError, UsageError
+from batcher.inputs.formats.sidefiles import check_sides
 from batcher.ledger import disk
 from batcher.ledger.names import errors_path
 from batcher.ledger.neighbours import holds_results
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from batcher.inputs.formats.defaults import Defaults
-    from batcher.outputs.joining import Chunk, Taken
+    from batcher.outputs.joining import Chunk
+    from batcher.outputs.taken import Taken
 
 EXTENSIONS: Final = {
     ".csv": "csv",
@@ -43,6 +45,7 @@ EXTENSIONS: Final = {
 TABLES: Final = ("csv", "tsv", "json", "jsonl", "parquet", "arrow")
 FORMATS: Final = (*TABLES, "openai-batch", "messages")
 SQLITE: Final = "sqlite:"
+SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _TYPED: Final = frozenset({"parquet", "arrow"})
 
 
@@ -55,6 +58,19 @@ def check_format(form: str) -> None:
     """Raise ConfigError (78) if the library that writes a format is not there."""
     if form in _TYPED and find_spec("pyarrow") is None:
         raise ConfigError(f"a {form} table: pyarrow is not installed; pip install 'batcher[data]'")
+
+
+def check_database(path: Path) -> None:
+    """Raise OutputError (73) for what is no SQLite database, or has beside it what is not to be opened with it."""
+    try:
+        check_sides(path)
+        with os.fdopen(open_regular(path, follow=True), "rb") as file:
+            if (head := file.read(len(SQLITE_MAGIC))) and head != SQLITE_MAGIC:
+                raise OutputError(f"{path}: is no SQLite database; name another -o")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"{error.filename}: {error.strerror}; name another -o") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +140,7 @@ def _export(what: Export, places: Places, taken: Taken | None, checkpoint: Calla
             from batcher.outputs.database import upsert
 
             path = Path(what.output.removeprefix(SQLITE))
+            check_database(path)
             return Written(upsert(path, what.table, chunks(), columns))
         path = real(Path(what.output), follow=True)
         if holds_results(path):

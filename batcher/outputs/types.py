@@ -44,7 +44,7 @@ class Seen:
         self._kinds |= kinds
         if int in kinds:
             whole = [value for value in values if type(value) is int]
-            self._least, self._most = min(self._least, *whole), max(self._most, *whole)
+            self._least, self._most = min([self._least, *whole]), max([self._most, *whole])
         if len(kinds) == 1 and kinds <= NESTED and not self._is_vector and not self._is_text:
             kind = _nested(values)
             self._nested = kind if self._nested is None else _merged(self._nested, kind)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 CRASHES: Final = frozenset({"server_crash", "out_of_memory", "disconnected", "cut", "truncated"})
 """Codes of failures that a dying server gives to whatever is in flight."""
+NOBODY: Final = frozenset({"disconnected", "http_502", "http_521", "http_522", "http_523"})
+"""Codes of failures where somebody takes connections behind whom nobody may be: a proxy, a port of a container (nginx
+answers 502; Cloudflare 521 to 523, developers.cloudflare.com, "Cloudflare 5xx errors")."""
 AT_ONCE: Final = 1.0
 """Seconds within which failures belong to one breakdown."""
 LEAST: Final = 2

@@ -18,6 +18,9 @@ FIRST_COOLDOWN: Final = 0.5
 HUNG_UP_CAP: Final = (1.0, 4.0)
 """The longest time between two probes where somebody takes connections, before anything was ever heard and after: it
 may have been for the probe's own sake."""
+LAST_S: Final = 300.0
+"""Seconds for which a server is waited for that hangs up on the last few: a restart takes less, as a rule, and should
+they all be at fault themselves, an hour would be lost on them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,9 +89,9 @@ class Breaker:
         self.held_until = max(self.held_until, until)
         self._probes = min(self._probes + 1, 30)
 
-    def gives_up(self, now: float) -> bool:
-        """Whether the server has been down longer than the run is willing to wait."""
-        return self.is_down and now >= self._gives_up_at
+    def gives_up(self, now: float, within: float = math.inf) -> bool:
+        """Whether the server has been down longer than the run is willing to wait, or than so many seconds."""
+        return self.down_since is not None and now >= min(self._gives_up_at, self.down_since + within)
 
     @property
     def _gives_up_at(self) -> float:

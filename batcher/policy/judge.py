@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import Exit, Failure, FailureClass, Scope
 from batcher.policy import history
 from batcher.policy.backlog import size_of
-from batcher.policy.breakdown import CRASHES
+from batcher.policy.breakdown import CRASHES, NOBODY
+from batcher.policy.breaker import LAST_S
 from batcher.policy.evidence import ITS_OWN, Fault
-from batcher.policy.lastlook import LEAST_S, ROOM
+from batcher.policy.lastlook import ROOM
 from batcher.policy.quota import RETRY, THROTTLED
 from batcher.policy.setback import Setback
 from batcher.policy.suspects import convicted
+from batcher.policy.witnesses import Witnesses
 
 if TYPE_CHECKING:
     import random
@@ -61,13 +63,15 @@ class Judge:
     is_stopped: bool = False
     is_proven: bool = False
     """There are results for these settings already: jobs that fail alike do so for themselves."""
-    refused: set[Call] = field(default_factory=set)
-    """Calls that wait and were refused for good, where it is not clear yet whether that is meant for all."""
+    witnesses: Witnesses = field(init=False)
     _alike: tuple[str, int] | None = ("", 0)
     _short_since: float | None = None
     """Since when this machine has lacked something, with nothing served in between."""
     _failing_since: float | None = None
     """Since when answers fail, in whatever way, and none has ever been served; infinity: one has."""
+
+    def __post_init__(self) -> None:
+        self.witnesses = Witnesses(self.dispatch, self.in_flight)
 
     def served(self) -> None:
         """Something was served."""
@@ -80,27 +84,28 @@ class Judge:
         assert failure is not None
         if failure.code == "disconnected" and not call.resent and not lane.breaker.is_down:
             # a keep-alive connection that the server closed as it was reused: nobody's fault, and no attempt
-            self._odd_since(lane, call, now)
+            self.witnesses.odd_since(lane, call, now)
             if lane.lonely is not call:
-                self.dispatch.broke_down(lane, call, now, is_free=True)
+                self.dispatch.inquest.broke_down(lane, call, now, is_free=True)
             history.came_back(call)
             history.resent(call)
             lane.tells_nothing(call)
             return self.park(call, now, now)
         setback = Setback(call, failure, sent, now)
-        if failure.code == "disconnected":
-            setback.odd_since = self._odd_since(lane, call, now)
+        if failure.code in NOBODY:
+            setback.odd_since = self.witnesses.odd_since(lane, call, now)
+            setback.is_left = not setback.is_odd and self.witnesses.is_left(lane, call, now)
         if failure.code in CRASHES:
             setback.is_alone = lane.solitary is call
             if lane.lonely is not call:
-                setback.breakdown = self.dispatch.broke_down(lane, call, now)
+                setback.breakdown = self.dispatch.inquest.broke_down(lane, call, now)
         if setback.is_collective or (failure.code in CRASHES and lane.breaker.went_down_since(sent)):
             setback.fault = Fault.SERVER
             lane.breaks_down(setback, self.rng)
         else:
             lane.failed(setback, self.dispatch.retry, self.rng)
         history.came_back(call)
-        if setback.is_alone and self.dispatch.broke_down_alone(call):
+        if setback.is_alone and not setback.is_left and self.dispatch.inquest.broke_down_alone(call):
             attempt.failure = convicted(failure)
             return self._fail(call, attempt.failure)
         return self._judged(lane, setback)
@@ -127,7 +132,7 @@ class Judge:
         """The call waits for nothing of what it was known for."""
         self.dispatch.suspects.forget(call)
         self.dispatch.look.leaves(call)
-        self.refused.discard(call)
+        self.witnesses.refused.discard(call)
 
     def _judged(self, lane: Lane, setback: Setback) -> Verdict:
         """By class, by whom it was meant for, by whose fault it is: in this order."""
@@ -138,7 +143,7 @@ class Judge:
             return Verdict.PENDING
         if failure.kind is FailureClass.LOCAL:
             return self._wait_for_room(call, failure, now)
-        if failure.kind is FailureClass.FATAL and self._is_meant_for_all(lane, call):
+        if failure.kind is FailureClass.FATAL and self.witnesses.is_meant_for_all(lane, call):
             return self._refuse(lane, call, failure, now)
         is_of_all = failure.kind is FailureClass.TRANSIENT or (
             failure.kind is FailureClass.FATAL and failure.scope is Scope.ENDPOINT
@@ -158,21 +163,6 @@ class Judge:
             return self._wait_as_told(lane, setback)
         return self._try_again(lane, setback)
 
-    def _odd_since(self, lane: Lane, call: Call, now: float) -> float:
-        """A server hung up on the call. Say since when it does so and serves others, if it now does so to all.
-
-        That is asked where nobody is left who was never sent: the last ones would be waited with for as long as a
-        server may be away, though it was there when it hung up on them before.
-        """
-        suspects, root = self.dispatch.suspects, lane.endpoint.root
-        if not lane.breaker.is_down and not lane.service(call).is_held:
-            suspects.hung_up(call, root, lane.served_until, now)
-            return math.inf
-        since = suspects.outlived(call, root, lane.served_until)
-        if since < math.inf:
-            self.dispatch.backlog.peek()
-        return math.inf if self._brings_evidence() else since
-
     def _is_hopeless(self, lane: Lane, now: float) -> bool:
         """Whether nothing was ever served for so long that it matters no more in which ways the servers fail."""
         if self._failing_since is None:
@@ -185,7 +175,7 @@ class Judge:
         if setback.fault is Fault.SERVER:
             return self.park(call, now, now, THROTTLED)
         is_too_long = (hint or 0.0) > lane.breaker.patience
-        if self._is_held_against(lane, setback):
+        if self.witnesses.is_held_against(lane, setback):
             history.refused(call)
             if is_too_long or not retry.allows(call.refused):
                 return Verdict.SPLIT if len(call.jobs) > 1 else self.put_off(call)
@@ -202,18 +192,18 @@ class Judge:
         is_outage = setback.fault is Fault.SERVER
         if is_outage:
             if failure.kind is FailureClass.FATAL:
-                self.refused.add(call)
+                self.witnesses.refused.add(call)
         elif setback.breakdown is not None:
-            self.dispatch.accuse(call, setback.breakdown)
-        elif failure.code in ITS_OWN or self._is_held_against(lane, setback):
+            self.dispatch.inquest.accuse(call, setback.breakdown)
+        elif failure.code in ITS_OWN or self.witnesses.is_held_against(lane, setback):
             if retry.allows(call.counted):  # one that it was too soon to fail has paid all
                 history.counted(call)
         elif failure.kind is FailureClass.FATAL:
-            self.refused.add(call)
+            self.witnesses.refused.add(call)
         suspects = self.dispatch.suspects
         if len(call.jobs) > 1 and (call.counted > 1 or suspects.suspects(call, is_out_of_attempts=False)):
             return Verdict.SPLIT
-        if not (is_outage or retry.allows(call.counted) or self._is_too_soon(setback)):
+        if not (is_outage or retry.allows(call.counted) or self.witnesses.is_too_soon(setback)):
             return self._fail(call, failure)
         if is_outage:  # its gate, or the breaker, says when
             return self.park(call, now, now, 0.0 if setback.is_collective else RETRY)
@@ -222,56 +212,6 @@ class Judge:
         delay = max(retry.delay(max(1, times), self.rng), min(failure.retry_after or 0.0, retry.cap))
         return self.park(call, now, now + delay, RETRY)
 
-    def _is_held_against(self, lane: Lane, setback: Setback) -> bool:
-        """Whether a failure that is not the server's counts against the call: where others are served, it does.
-
-        What little one server was asked for, others may have been. Where nothing more comes that could tell, it counts
-        if anything at all was served. Else a refusal counts only where the evidence speaks for neither, or is little.
-        """
-        if setback.fault is Fault.CALL or self._is_served(setback.call):
-            return True
-        services = [lane.service(setback.call) for lane in self.dispatch.live]
-        if not self._brings_evidence() and any(one.ever_served for one in services):
-            return True
-        if not lane.service(setback.call).evidence.is_little:
-            return False
-        if setback.failure.kind is FailureClass.FATAL:
-            return any(one.ever_served for one in services)
-        return setback.failure.kind is not FailureClass.THROTTLE
-
-    def _is_too_soon(self, setback: Setback) -> bool:
-        """Whether nobody was ever served of what the call asks for, and others may tell yet whose fault that is."""
-        call, backlog = setback.call, self.dispatch.backlog
-        if setback.is_odd:
-            return setback.now - setback.odd_since < LEAST_S
-        if setback.failure.code in ITS_OWN or any(lane.service(call).ever_served for lane in self.dispatch.live):
-            return False
-        backlog.peek()
-        return self._brings_evidence()
-
-    def _is_served(self, call: Call) -> bool:
-        """Whether some server serves most of what asks for the same."""
-        return any(lane.service(call).evidence.fault() is Fault.CALL for lane in self.dispatch.live)
-
-    def _brings_evidence(self) -> bool:
-        """Whether there are calls still that were never sent, or may be."""
-        return self.dispatch.backlog.may_bring_more or self.dispatch.backlog.has_new
-
-    def _is_meant_for_all(self, lane: Lane, call: Call) -> bool:
-        """Whether a refusal for good holds for others than the call: nearly all get it, or there is nobody else."""
-        if lane.service(call).evidence.is_refusal_of_all:
-            return True
-        is_served = any(one.service(call).ever_served for one in self.dispatch.live)
-        return not is_served and not self._is_anybody_else(call)
-
-    def _is_anybody_else(self, call: Call) -> bool:
-        """Whether anything else is in flight, or waits, that was not refused for good as well."""
-        if self.in_flight:
-            return True
-        backlog = self.dispatch.backlog
-        backlog.peek()
-        return backlog.may_bring_more or backlog.has_new or self.dispatch.parked > len(self.refused - {call})
-
     def _gives_up(self, lane: Lane, setback: Setback) -> bool:
         """Whether all servers have been away, or have failed what the call asks for, for longer than patience.
 
@@ -279,23 +219,24 @@ class Judge:
         """
         call, now, live = setback.call, setback.now, self.dispatch.live
         if setback.failure.kind is FailureClass.CONNECTION:
-            if all(one.breaker.gives_up(now) or one.lacks(call) for one in live):
+            within = LAST_S if setback.is_left else math.inf
+            if all(one.breaker.gives_up(now, within) or one.offer.lacks(call) for one in live):
                 self.stop(_out_of_patience(setback.failure, lane.breaker.patience))
             return self.is_stopped
-        mine = lane.service(call)
+        mine = lane.offer.service(call)
         is_open = not mine.is_held
         is_open |= mine.evidence.is_little if setback.failure.kind is FailureClass.THROTTLE else mine.is_unproven
-        if not lane.gives_up(call, now) or (is_open and self._brings_evidence()):
+        if not lane.gives_up(call, now) or (is_open and self.witnesses.bring_evidence()):
             return False
         why = _out_of_patience(setback.failure, lane.breaker.patience)
         for one in live:
             if not one.gives_up(call, now):
-                if one.service(call).is_unknown:  # nobody has asked there, as this one is preferred
-                    lane.gives_out(call, why)
+                if one.offer.service(call).is_unknown:  # nobody has asked there, as this one is preferred
+                    lane.offer.gives_out(call, why)
                 return False
-        if any(one.has_others(one.service(call), now) for one in live):
+        if any(one.offer.has_others(one.offer.service(call), now) for one in live):
             for one in live:
-                one.gives_out(call, why)
+                one.offer.gives_out(call, why)
             self.clear()
         else:
             self.stop(why)

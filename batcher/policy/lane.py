@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import Exit, Failure, FailureClass, Scope
 from batcher.model import Api
 from batcher.policy import history
+from batcher.policy.breakdown import NOBODY
 from batcher.policy.breaker import Breaker
 from batcher.policy.evidence import Fault
+from batcher.policy.loading import Loading
+from batcher.policy.offer import Offer
 from batcher.policy.pace.pacing import Pacing
-from batcher.policy.service import Service
 
 if TYPE_CHECKING:
     import random
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from batcher.model import Call, Endpoint
     from batcher.outcome import Attempt
     from batcher.policy.breakdown import Breakdown
-    from batcher.policy.limit.concurrency import Limit
+    from batcher.policy.limit.fixed import Limit
     from batcher.policy.retry import RetryPolicy
     from batcher.policy.setback import Setback
 
@@ -32,8 +34,6 @@ FRESH: Final = 2
 """New calls that go alone for each that waits."""
 SHARED: Final = 2.0
 """How many times as long as one suspect was alone all others go before the next one is."""
-REST: Final = 5.0
-"""Seconds with nothing in flight after which a model may have gone, or been told by another client to go soon."""
 SPREAD: Final = (0.8, 1.2)
 """Factors on the time to a probe, so that many runs do not probe one server in step."""
 
@@ -43,9 +43,7 @@ class Lane:
     """A server with its limit, breaker and pacing, and what it is asked for: models behind paths.
 
     On Ollama a lane keeps to one group of calls, those that want the same model loaded in the same way. The first call
-    of a group goes when nothing of another is in flight, and alone until it has an answer: the model is loaded once and
-    not under a crowd. It says how long the model is to stay (`keep_alive`), and so does the first call after a rest;
-    said with any other, that would keep the model from making way for one that another client waits for.
+    of a group goes when nothing of another is in flight.
     """
 
     endpoint: Endpoint
@@ -58,10 +56,12 @@ class Lane:
     """How many of those in flight are not sent for the first time."""
     fresh: int = FRESH
     """How many were sent there since the last that was not sent for the first time."""
-    group: str | None = None
-    """What the server has loaded, or is loading."""
-    is_draining: bool = False
-    """Another group is to be loaded: nothing more of this one goes until what is in flight has ended."""
+    offer: Offer = field(init=False)
+    """What it is asked for."""
+    is_sticky: bool = field(init=False)
+    """Another model, or other load options, cost a load."""
+    loading: Loading = field(default_factory=Loading)
+    """What is loaded, where it is sticky."""
     solitary: Call | None = None
     """A call that is in flight alone: a suspect."""
     was_suspect: bool = False
@@ -86,20 +86,11 @@ class Lane:
     """How many were sent there."""
     throttles: int = 0
     """How many of them it answered with: wait."""
-    services: dict[tuple[str | None, str], Service] = field(default_factory=dict)
-    """By model and path."""
-    missing_paths: dict[str, Failure] = field(default_factory=dict)
-    is_partial: bool = False
-    """There is something that it lacks."""
-    _last: tuple[str | None, str, Service] | None = None
-    """The service that was asked for last: calls of one follow each other."""
-    _loaded: bool = False
-    _loader: Call | None = None
-    _is_told: bool = False
-    """The server knows how long what it loads for us is to stay (`keep_alive`)."""
-    _rests_since: float = math.inf
-    """Since when nothing has been in flight, if nothing is."""
     _ramp: int | None = None
+
+    def __post_init__(self) -> None:
+        self.offer = Offer(self.breaker.patience, self.breaker.first_patience)
+        self.is_sticky = self.endpoint.api is Api.NATIVE
 
     @property
     def allowed(self) -> int:
@@ -119,41 +110,28 @@ class Lane:
         bring evidence, and one that waits may be what always fails.
         """
         allowed = self.allowed
-        if self.is_draining:
+        if self.loading.is_draining:
             return False
         if allowed == 1 or not self.in_flight:
             return self.fresh >= (1 if allowed == 1 else FRESH)
         return 2 * self.again < allowed
 
-    @property
-    def is_held(self) -> bool:
-        """Whether anything that it is asked for is held."""
-        return any(service.is_held for service in self.services.values())
-
-    @property
-    def is_sticky(self) -> bool:
-        """Whether another model, or other load options, cost a load."""
-        return self.endpoint.api is Api.NATIVE
-
     def opens(self) -> float:
         """The time before which nothing may be sent; infinity: not before something ends."""
-        if self._loader is not None or self.solitary is not None or len(self.in_flight) >= self.allowed:
+        if len(self.in_flight) >= self.allowed or self.loading.loader is not None or self.solitary is not None:
             return math.inf
         return self.breaker.opens()
 
     @property
     def is_waiting(self) -> bool:
         """Whether nothing is served there for now: it is away, or all that it is asked for is held."""
-        if self.breaker.is_down:
-            return True
-        asked = [service for service in self.services.values() if service.lacking is None]
-        return any(one.is_held for one in asked) and all(one.is_held or one.is_unknown for one in asked)
+        return self.breaker.is_down or self.offer.is_waiting
 
     def held_until(self, now: float) -> float:
         """Until when all of it is held; `now`, or before, if it is not, or a probe is out."""
         until = self.breaker.opens()
         if self.is_waiting and not self.breaker.is_down:
-            until = max(until, min(service.opens() for service in self.services.values() if service.is_held))
+            until = max(until, self.offer.opens())
         return until if until < math.inf else now
 
     def suits(self, call: Call) -> bool:
@@ -161,71 +139,38 @@ class Lane:
 
         What is still in flight there may yet keep its model loaded.
         """
-        if not self.is_sticky or self.group is None or self.group == call.group:
+        group = self.loading.group
+        if group == call.group or group is None or not self.is_sticky:
             return True
         return self.breaker.is_down and not self.in_flight
 
-    def service(self, call: Call) -> Service:
-        """What the call asks for."""
-        last = self._last
-        if last is not None and last[1] == call.path and last[0] == call.model:
-            return last[2]
-        key = (call.model, call.path)
-        service = self.services.get(key)
-        if service is None:
-            service = Service(self.breaker.patience, self.breaker.first_patience)
-            self.services[key] = service
-        self._last = (call.model, call.path, service)
-        return service
-
-    def lacks(self, call: Call) -> bool:
-        """Whether the server does not have what the call asks for."""
-        return self.is_partial and (self.service(call).lacking is not None or call.path in self.missing_paths)
-
-    def serves_others(self, service: Service) -> bool:
-        """Whether it has served something else since this one fails."""
-        return any(
-            one is not service and one.ever_served and one.served_at >= service.since for one in self.services.values()
-        )
-
-    def has_others(self, service: Service, now: float) -> bool:
-        """Whether it is asked for something else that is not given up."""
-        return any(
-            one is not service and one.lacking is None and not one.gives_up(now) for one in self.services.values()
-        )
-
     def gives_up(self, call: Call, now: float) -> bool:
         """Whether the server has been away, or has failed what the call asks for, for too long."""
-        service = self.service(call)
+        service = self.offer.service(call)
         return (
             self.breaker.gives_up(now)
-            or self.lacks(call)
-            or (service.gives_up(now) and not any(self.service(other) is service for other in self.in_flight))
+            or self.offer.lacks(call)
+            or (service.gives_up(now) and not any(self.offer.service(other) is service for other in self.in_flight))
         )
 
     def sends(self, call: Call, now: float) -> None:
-        if self.breaker.is_down and self._ramp is None:
-            self._ramp = max(1, self.limit.allowed // SLOW_START)
+        if self.breaker.down_since is not None:
+            self.breaker.probe = call
+            if self._ramp is None:
+                self._ramp = max(1, self.limit.allowed // SLOW_START)
         if self.is_sticky:
-            self.is_draining = False
-            if self.group != call.group:
-                self.group, self._loaded, self._is_told = call.group, False, False
-            if not self._loaded:
-                self._loader = call
-            if not self.in_flight or call.loads:
-                is_rested = not self._is_told or now - self._rests_since >= REST
-                history.loads(call, may_load=is_rested and not self.in_flight)
-                self._is_told |= call.loads
+            self.loading.sends(call, now, is_idle=not self.in_flight)
         self.lonely = None if self.in_flight else call
         self.was_suspect = self.solitary is call
         self.in_flight[call] = now
         self.requests += 1
-        self.fresh = self.fresh + 1 if call.sent == 0 else 0
-        self.again += call.sent > 0
-        self.breaker.sent(call)
-        service = self.service(call)
-        if service.is_held:
-            service.sends(call, now)
+        if call.sent:
+            self.fresh = 0
+            self.again += 1
+        else:
+            self.fresh += 1
+        if self.offer.is_troubled:
+            self.offer.service(call).sends(call, now)
         self.pacing.take(call, now)
         history.sent(call, self.endpoint.root)
 
@@ -241,9 +186,11 @@ class Lane:
         """The first content has arrived: what was asked is loaded."""
         sent = self.in_flight[call]
         self.breaker.answered()
-        self.service(call).heard(sent)
+        if self.offer.is_troubled:
+            self.offer.service(call).heard(sent)
         self.limit.answering(now - sent, len(call.body), len(self.in_flight), now)
-        self._has_loaded(call)
+        if self.is_sticky and not self.loading.is_loaded:
+            self.loading.answers(call)
         if self._ramp is not None:
             self._climb(self._ramp)
 
@@ -251,27 +198,29 @@ class Lane:
         """An attempt has ended, in whichever way. Return when the call was sent."""
         self.limit.finished(attempt, len(self.in_flight), now)
         self.pacing.settle(call, attempt, now)
-        self.again -= call.sent > 0
-        if self._loader is call:
-            self._loader = None
-            if attempt.failure is not None and attempt.failure.status is not None:
-                self._is_told = False  # an answer that refuses: nothing may have been loaded
+        if call.sent:
+            self.again -= 1
         sent = self.in_flight.pop(call)
-        if not self.in_flight:
-            self._rests_since = now
+        if self.is_sticky:
+            if self.loading.loader is call:
+                self.loading.lands(attempt)
+            if not self.in_flight:
+                self.loading.rests(now)
         return sent
 
-    def frees(self, call: Call, sent: float, now: float) -> None:
-        """What becomes of the call is decided: if it was to be alone, others may go again, and for longer than it."""
-        if self.solitary is call:
-            self.solitary = None
-            self.shared_until = now + SHARED * (now - sent)
+    def frees(self, sent: float, now: float) -> None:
+        """What becomes of the call that was to be alone is decided: others may go again, and for longer than it."""
+        self.solitary = None
+        self.shared_until = now + SHARED * (now - sent)
 
     def served(self, call: Call, sent: float, now: float) -> None:
         """The server did what was asked."""
         self.breaker.answered()
-        self.service(call).served(sent, is_first=not call.sent)
-        self._has_loaded(call)
+        self.offer.service(call).served(sent, is_first=not call.sent)
+        if self.offer.is_troubled:
+            self.offer.recovers()
+        if self.is_sticky and not self.loading.is_loaded:
+            self.loading.answers(call)
         self.trouble = None
         self.served_until = now
         if self._ramp is not None:
@@ -279,7 +228,7 @@ class Lane:
 
     def failed(self, setback: Setback, retry: RetryPolicy, rng: random.Random) -> None:
         """Take in what a failure says about the server, and say whose fault it is and what that makes of it."""
-        call, failure, service = setback.call, setback.failure, self.service(setback.call)
+        call, failure, service = setback.call, setback.failure, self.offer.service(setback.call)
         if failure.code == "not_an_llm" and not service.ever_served:  # a web page is what others than servers say
             setback.failure = replace(failure, kind=FailureClass.FATAL, exit=Exit.CONFIG)
         if setback.is_odd:
@@ -287,7 +236,8 @@ class Lane:
             setback.fault = Fault.CALL
             return
         setback.fault = service.failed(setback, retry, rng)
-        if failure.code == "disconnected" and self._is_gone(setback):
+        self.offer.is_troubled = True
+        if setback.is_left or (failure.code == "disconnected" and self._is_gone(setback)):
             setback.failure = replace(failure, kind=FailureClass.CONNECTION)
             service.acquit()
         self._looks_at(setback, rng)
@@ -298,7 +248,7 @@ class Lane:
             if setback.fault is Fault.SERVER and is_certain and not self.pacing.paces(call):
                 self.limit.throttled(setback.now)
         if self.breaker.is_down:
-            self._loaded = self._is_told = False  # it may have to start anew
+            self.loading.forgets()  # it may have to start anew
         if setback.fault is Fault.SERVER or self.breaker.is_down:
             self.trouble = setback.failure
 
@@ -311,8 +261,8 @@ class Lane:
         call = setback.call
         match setback.failure.kind:
             case FailureClass.CONNECTION:
-                is_hung_up = setback.failure.code == "disconnected"
-                self._goes_down(setback.now)
+                is_hung_up = setback.failure.code in NOBODY
+                self.offer.goes_down(setback.now)
                 self.breaker.unreachable(call, setback.now, rng.uniform(*SPREAD), is_hung_up=is_hung_up)
             case FailureClass.LOCAL:
                 self.breaker.unanswered(call)
@@ -325,64 +275,27 @@ class Lane:
 
     def breaks_down(self, setback: Setback, rng: random.Random) -> None:
         """It has died under all that were in flight: that is no evidence of how it serves any of them."""
-        if any(service.ever_served for service in self.services.values()):  # else it may never have done otherwise
-            self._goes_down(setback.now)
-        self.acquits()
-        self.service(setback.call).ends(setback.call)
+        if self.offer.ever_served:  # else it may never have done otherwise
+            self.offer.goes_down(setback.now)
+        self.offer.acquits()
+        self.offer.service(setback.call).ends(setback.call)
         self.breaker.unreachable(setback.call, setback.now, rng.uniform(*SPREAD))
-        self._loaded = self._is_told = False
+        self.loading.forgets()
         self.trouble = setback.failure
-
-    def _goes_down(self, now: float) -> None:
-        for service in self.services.values():
-            service.goes_down(now)
 
     def tells_nothing(self, call: Call) -> None:
         """An attempt ended that is no evidence of anything."""
-        self.service(call).ends(call)
+        self.offer.service(call).ends(call)
         self.breaker.unanswered(call)
-
-    def acquits(self) -> None:
-        """Whatever was held may go."""
-        for service in self.services.values():
-            service.acquit()
 
     def refuses(self, call: Call, failure: Failure) -> None:
         """The server will not serve: at all, or not this model behind this path."""
-        service = self.service(call)
-        if failure.scope is Scope.ENDPOINT and not self.serves_others(service):
+        if failure.scope is Scope.ENDPOINT and not self.offer.serves_others(self.offer.service(call)):
             self.out = failure
-        elif failure.scope is Scope.PATH and not any(
-            one.ever_served for (_, path), one in self.services.items() if path == call.path
-        ):
-            self.missing_paths.setdefault(call.path, failure)
+            self.offer.is_partial = True
         else:
-            service.lacking = failure
-        self.is_partial = True
-
-    def gives_out(self, call: Call, failure: Failure) -> None:
-        """What the call asks for has failed there for too long."""
-        self.service(call).lacking = failure
-        self.is_partial = True
-
-    @property
-    def refused(self) -> dict[tuple[Scope, str], Failure]:
-        """Models and paths that the server does not have, or has failed for too long."""
-        paths = {(Scope.PATH, path): why for path, why in self.missing_paths.items()}
-        models = {
-            (Scope.MODEL_ON_PATH, f"{model or ''} at {path}")
-            if service.lacking.scope is Scope.MODEL_ON_PATH
-            else (Scope.MODEL, model or ""): service.lacking
-            for (model, path), service in self.services.items()
-            if service.lacking is not None
-        }
-        return {**paths, **models}
+            self.offer.refuses(call, failure)
 
     def _climb(self, ramp: int) -> None:
         """After an outage: one call more."""
         self._ramp = ramp + 1 if ramp + 1 < self.limit.allowed else None
-
-    def _has_loaded(self, call: Call) -> None:
-        if self.group == call.group:
-            self._loaded = True
-            self._loader = None

@@ -99,7 +99,7 @@ class Scheduler:
 
     def next(self, now: float) -> Step:
         """Say what a free worker does now."""
-        if self.stopped:
+        if self._judge.is_stopped:
             return Done()
         if self.held:
             return Wait(math.inf)
@@ -112,7 +112,11 @@ class Scheduler:
             self._in_flight[call] = lane
             return Send(call, lane.endpoint)
         if self._in_flight or self.look.waiting or self.suspects.line or not self.backlog.is_empty:
-            return Wait(min(self._dispatch.later, self.look.opens) if self.look.is_on else self._dispatch.later)
+            return Wait(
+                min(self._dispatch.openings.later, self.look.opens)
+                if self.look.is_on
+                else self._dispatch.openings.later
+            )
         return Done()
 
     def stop(self, failure: Failure | None = None) -> None:
@@ -144,7 +148,8 @@ class Scheduler:
         lane = self._in_flight[call]
         sent = lane.lands(call, attempt, now)
         self._has_served(lane, call, sent, now)
-        lane.frees(call, sent, now)
+        if lane.solitary is call:
+            lane.frees(sent, now)
         lane.sends(call, now)
         return lane.endpoint
 
@@ -153,7 +158,8 @@ class Scheduler:
         lane = self._in_flight.pop(call)
         sent = lane.lands(call, attempt, now)
         self._has_served(lane, call, sent, now)
-        lane.frees(call, sent, now)
+        if lane.solitary is call:
+            lane.frees(sent, now)
         self._give_back(call)
 
     def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
@@ -167,10 +173,11 @@ class Scheduler:
             self.quota.lose(call)
             verdict = self._judge.failed(lane, call, attempt, sent, now)
         if lane.breakdowns:
-            self._dispatch.lands(lane, call, is_answered=is_answered(attempt.failure))
-        lane.frees(call, sent, now)
-        if verdict is not Verdict.PARKED:
-            self._judge.forget(call)
+            self._dispatch.inquest.lands(lane, call, is_answered=is_answered(attempt.failure))
+        if lane.solitary is call:
+            lane.frees(sent, now)
+        if verdict is not Verdict.PARKED and (attempt.failure is not None or call.sent > 1 or call.resent):
+            self._judge.forget(call)  # else it was never known for anything
         if verdict is Verdict.PENDING:
             self._give_back(call)
         return verdict
@@ -196,7 +203,8 @@ class Scheduler:
         history.came_back(call)
         history.sent_for_nothing(call)
         lane.tells_nothing(call)
-        lane.frees(call, sent, now)
+        if lane.solitary is call:
+            lane.frees(sent, now)
         verdict = self._judge.park(call, now, now)
         if verdict is Verdict.PENDING:
             self._judge.forget(call)
@@ -225,7 +233,11 @@ class Scheduler:
     def refused(self) -> dict[tuple[Scope, str], Failure]:
         """Models and paths that no server has."""
         first, *others = self._dispatch.live or self.lanes
-        return {what: why for what, why in first.refused.items() if all(what in other.refused for other in others)}
+        return {
+            what: why
+            for what, why in first.offer.refused.items()
+            if all(what in other.offer.refused for other in others)
+        }
 
     def waits_for(self) -> str:
         """Say what holds everything up, if something does, or which servers the run goes on without."""
@@ -249,7 +261,7 @@ class Scheduler:
         if look.is_round_over:
             return False
         for lane in self.lanes:
-            lane.acquits()
+            lane.offer.acquits()
         return True
 
     def _clear(self, drop: Callable[[Call], bool]) -> None:
@@ -269,7 +281,7 @@ class Scheduler:
 
     def _give_back(self, call: Call) -> bool:
         self._judge.forget(call)
-        self._dispatch.forget(call)
+        self._dispatch.openings.forget(call)
         self.pending += len(call.jobs)
         self.given_back(call)
         return True

@@ -41,6 +41,8 @@ class Service:
     """The server fails whatever it is asked."""
     since: float = math.inf
     """When the first call was sent that failed, with none sent since going well; infinity: it does not fail."""
+    is_calm: bool = False
+    """One that is served changes nothing: nearly always all of them were."""
     served_at: float = -math.inf
     """When a call was sent that it served lately; minus infinity: it never did."""
     probe: Call | None = None
@@ -84,9 +86,10 @@ class Service:
         return max(self._held_until, self._asked_at + ASKING) if self._refuses else math.inf
 
     def sends(self, call: Call, now: float) -> None:
-        """What is held is asked for."""
-        self.probe = call
-        self._asked_at = now
+        """It is asked for: what is held, to see whether it is over."""
+        if self.is_held:
+            self.probe = call
+            self._asked_at = now
 
     def heard(self, sent: float) -> None:
         """An answer to a call of then has begun. That is proof unless it is answers that break off."""
@@ -96,7 +99,7 @@ class Service:
     def served(self, sent: float, *, is_first: bool) -> None:
         """A call of then was served."""
         self.served_at = sent
-        if sent >= self.since or self.is_held or self.evidence.is_open:
+        if not self.is_calm:
             self._went_well(sent, is_first=is_first)
 
     def failed(self, setback: Setback, retry: RetryPolicy, rng: random.Random) -> Fault:
@@ -110,6 +113,7 @@ class Service:
         if ending is Ending.NOTHING:
             return Fault.OPEN
         self.trouble = failure
+        self.is_calm = False
         self.since = min(self.since, setback.sent)
         if not call.sent:
             self.evidence.fails(ending)
@@ -213,6 +217,7 @@ class Service:
         if is_first and not self.is_held:
             self.evidence.served()
             self._broken = 0
+        self.is_calm = not self.is_held and self.since == math.inf and not self.evidence.is_open
 
     def _relents(self) -> None:
         """A call that was sent since others failed went well."""

@@ -30,6 +30,9 @@ class Setback:
     odd_since: float = math.inf
     """When the server hung up on it and lived on, if it does so again now, and nobody is left who could tell more."""
 
+    is_left: bool = False
+    """The server hangs up on all that is left of the input, several, and has served nobody since."""
+
     @property
     def is_odd(self) -> bool:
         """Whether it would be hung up on by a server that is well, too."""

@@ -123,6 +123,10 @@ class Suspects:
         root, when = self._hung_up.get(call, ("", math.inf))
         return when if root == server and when < served else math.inf
 
+    def left(self, server: str, served: float) -> int:
+        """How many of those that wait this server has hung up on since it served anybody."""
+        return sum(root == server and when >= served for root, when in self._hung_up.values())
+
     def forget(self, call: Call) -> None:
         """The call has met its fate."""
         if self._hung_up:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from batcher.failures import OutputError, UsageError
 from batcher.inputs.parts import identity_of
 from batcher.ledger.neighbours import holds_results
 from batcher.ledger.vectors import form_of
-from batcher.outputs.export import SQLITE, check_format, table_of
+from batcher.outputs.export import SQLITE, check_database, check_format, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batcher.inputs.source import Source
     from batcher.ledger.ledger import Ledger
-
-SQLITE_MAGIC: Final = b"SQLite format 3\0"
 
 
 def keep_apart(files: Mapping[Path, str], errors: Path | None, table: str | None, source: Source) -> None:
@@ -40,14 +38,13 @@ def check_table(table: str, results: Path, *, overwrite: bool) -> None:
     assert form is not None
     check_format(form)
     path = Path(table.removeprefix(SQLITE))
+    if form == "sqlite":
+        check_database(path)
     if not os.path.lexists(path):
         return
     if not path.is_file():
         raise OutputError(f"{path}: is no regular file; name another -o")
     if form == "sqlite":
-        with path.open("rb") as file:
-            if (head := file.read(len(SQLITE_MAGIC))) and head != SQLITE_MAGIC:
-                raise OutputError(f"{path}: is no SQLite database; name another -o")
         return
     if holds_results(path):
         raise OutputError(f"{path}: holds results of batcher, and a table would take its place; name another -o")

@@ -18,6 +18,7 @@ from batcher.failures import BatcherError, Exit, LockedError, OutputError, Usage
 from batcher.figures import span
 from batcher.ledger import neighbours
 from batcher.ledger.errors import ErrorsFile
+from batcher.ledger.holder import holder
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.names import (
     errors_path,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from batcher.inputs.source import Source
     from batcher.ledger.ledger import AnyLedger
     from batcher.options import Options
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.taken import Taken
     from batcher.view.summary import Summary
 
 
@@ -102,9 +103,9 @@ class Destination:
                     ledger = await to_thread.run_sync(self.open, source, opened)
                     stack.push(opened.pop_all())
                     return ledger
-            except LockedError:
+            except LockedError as error:
                 if now() >= deadline:
-                    raise
+                    raise self._locked(error) from error
             if not said:
                 said = True
                 self.note(f"waiting up to {span(wait)} for another run on {self.output} to end")
@@ -130,10 +131,13 @@ class Destination:
             checkpoint=check_cancelled,
         )
         neighbours.check(self.output)
+        is_new = not os.path.lexists(self.output)
         ledger = self._open_part(opener, self.output, stack) if self.options.atomic else opener(self.output)
         self._ledger = ledger
         ledger.emptied = self._begin_anew
         stack.callback(ledger.close)
+        if is_new and not self.options.atomic:
+            stack.callback(_leave_nothing, ledger)
         neighbours.check(self.output)  # another run may have begun meanwhile
         if ledger.repaired:
             self.note(str(ledger.repaired))
@@ -144,6 +148,12 @@ class Destination:
         if not self.options.atomic and part_path(ledger.path).exists():
             self.note(f"{part_path(self.output)} is what an --atomic run left; this run does not look into it")
         return ledger
+
+    def _locked(self, error: LockedError) -> LockedError:
+        """The refusal, with who has the file."""
+        who = holder(self.path) if self.path is not None else ""
+        words, mark, rest = str(error).partition(";")
+        return LockedError(f"{words} ({who}){mark}{rest}") if who else error
 
     def open_errors(self, stack: ExitStack) -> ErrorsFile | None:
         """Open the errors file, if there is one to be, until the stack is left. Raises as `ErrorsFile` does."""
@@ -245,3 +255,9 @@ class Destination:
         stack.callback(publication.close)
         self.path = part_path(output)
         return publication.open(opener, overwrite=self.options.overwrite)
+
+
+def _leave_nothing(ledger: Ledger) -> None:
+    """Take away a results file that a start which failed has made; beside one that is meant stands its state."""
+    if not os.path.lexists(state_path(ledger.path)):
+        ledger.withdraw()

@@ -118,13 +118,24 @@ class Engine:
             self._fill()
 
     def waker(self) -> Callable[[], None]:
-        """Return a function that any thread may call when something has arrived to be sent."""
+        """Return a function that any thread may call when something has arrived to be sent.
+
+        One turn is on its way at most: whoever reads ahead calls for each line, and a turn takes thousands of them.
+        """
         loop, context = asyncio.get_running_loop(), copy_context()
+        waiting: list[None] = []
+
+        def turn() -> None:
+            waiting.clear()
+            self._fill()
 
         def wake() -> None:
+            if waiting:
+                return
+            waiting.append(None)
             with suppress(RuntimeError):  # the run is over and its loop closed
                 # in the context of the run: where sniffio is installed, anyio knows by it that a loop runs at all
-                loop.call_soon_threadsafe(self._fill, context=context)
+                loop.call_soon_threadsafe(turn, context=context)
 
         return wake
 

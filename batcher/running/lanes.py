@@ -11,7 +11,8 @@ from batcher.figures import AUTO, Concurrency
 from batcher.model import Api
 from batcher.policy.breaker import Breaker
 from batcher.policy.lane import Lane
-from batcher.policy.limit.concurrency import START, AdaptiveLimit, FixedLimit
+from batcher.policy.limit.concurrency import START, AdaptiveLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.pace.estimate import counts_in_full
 from batcher.policy.pace.pacing import Pacing
 from batcher.running.openfiles import raise_to
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from batcher.model import Endpoint
     from batcher.options import Options
-    from batcher.policy.limit.concurrency import Limit
+    from batcher.policy.limit.fixed import Limit
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from anyio import to_thread
 from anyio.from_thread import check_cancelled
@@ -35,6 +35,21 @@ if TYPE_CHECKING:
 
 COUNTED: Final = 4 << 20
 """Bytes of an input whose rows are counted before the run begins; those of a larger one meanwhile, if at all."""
+FEW: Final = 10_000
+"""The first rows, if they are the whole job, that are counted before it begins whatever the size of the input."""
+
+
+class Jobs(NamedTuple):
+    """How many jobs there are at most: in what is taken of an input, and of these in the share of this run."""
+
+    whole: int
+    share: int
+    is_about: bool = False
+    """The share was not counted by ids: it is what may be expected of it."""
+
+    def most(self, limit_new: int | None, skipped: int) -> int:
+        """How many of the share are done when the run ends, those included that were done before it."""
+        return self.share if limit_new is None else min(self.share, skipped + limit_new)
 
 
 def intake_for(
@@ -78,7 +93,7 @@ async def prepare(
     *,
     options: Options,
     observer: Observer,
-) -> int | None:
+) -> Jobs | None:
     """Have all that is done told apart, and the state written; returns how many jobs a small input has.
 
     Raises BatcherError where the run cannot go on from the results as they are.
@@ -106,10 +121,12 @@ async def prepare(
         selection=said_selection(options),
         blocks=blocks,
     )
-    if not source.is_regular or source.size is None or source.size > COUNTED:
+    if not source.is_regular or source.size is None:
+        return None
+    if source.size > COUNTED and (options.limit is None or options.limit > FEW):
         return None
     try:
-        return await to_thread.run_sync(jobs_of, source, options, check_cancelled)
+        return await to_thread.run_sync(partial(jobs_of, source, options, check_cancelled, intake=intake))
     except InputError:  # whoever reads the jobs says so
         return None
 
@@ -127,17 +144,31 @@ def _same_part(shard: Shard, ledger: AnyLedger) -> None:
         )
 
 
-def jobs_of(source: Source, options: Options, checkpoint: Callable[[], object]) -> int:
-    """Count the jobs that there are at most in what is taken of an input."""
-    rows, selection = rows_of(source, options, checkpoint), selection_of(options)
-    return rows if selection is None else selection.count_of(rows)
+def jobs_of(
+    source: Source, options: Options, checkpoint: Callable[[], object], *, intake: Intake | None = None
+) -> Jobs:
+    """Count the jobs that there are at most in what is taken of an input.
 
-
-def rows_of(source: Source, options: Options, checkpoint: Callable[[], object]) -> int:
-    """Count the rows of an input, as far as it is taken."""
-    return min(source.count(checkpoint), options.limit or sys.maxsize)
+    With `intake` those of a shard are told by their ids, if only rows are to be read for that, and no files.
+    """
+    rows, selection = source.count(checkpoint, options.limit), selection_of(options)
+    if selection is None:
+        return Jobs(rows, rows)
+    whole = selection.count_of(rows)
+    if selection.shard is None and not selection.done_from:
+        return Jobs(whole, whole)
+    if intake is None or intake.selection is None or not source.size:
+        return Jobs(whole, _expected(whole, selection.shard), is_about=True)
+    lines = islice(source.all_lines(), options.limit)
+    # of what is done elsewhere some may have been of another request
+    return Jobs(whole, intake.selection.share_of(lines, intake.defaults), is_about=bool(selection.done_from))
 
 
 def left_of(source: Source, options: Options, ledger: AnyLedger, checkpoint: Callable[[], object]) -> int:
-    """Count the jobs of an input that have no result."""
-    return max(0, rows_of(source, options, checkpoint) * options.repeat - len(ledger))
+    """Count the jobs of an input that have no result; of a shard, those that are to be expected."""
+    whole = source.count(checkpoint, options.limit) * options.repeat
+    return max(0, _expected(whole, options.shard) - len(ledger))
+
+
+def _expected(whole: int, shard: Shard | None) -> int:
+    return whole if shard is None else -(-whole // shard.of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,20 +18,23 @@ from batcher.failures import BatcherError, Exit, Failure, FailureClass, InputErr
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.ledger.writer import Writer
 from batcher.outputs.columns import fields_of
-from batcher.running.announcement import announced
+from batcher.running.announcement import Share, announced
 from batcher.running.copies import Copies
 from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
+from batcher.running.explanation import explain
 from batcher.running.holds import Holds
+from batcher.running.journal import Journal
 from batcher.running.openfiles import open_files
-from batcher.running.preparation import intake_for, jobs_of, left_of, prepare
+from batcher.running.preparation import Jobs, intake_for, jobs_of, left_of, prepare
 from batcher.running.recorder import Recorder
+from batcher.running.reports import Reports
 from batcher.running.sharing import leave
 from batcher.running.signals import Signals
 from batcher.running.standing import show, snapshot_of, take_stock
 from batcher.running.statekeeper import StateKeeper
-from batcher.running.stops import stop_when_gone, too_many
+from batcher.running.stops import stop_when_gone, too_much
 from batcher.running.wiring import (
     exchanges_for,
     fits_of,
@@ -51,6 +55,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from anyio.abc import TaskGroup
+
+    from batcher.exchange.seam import Flow
     from batcher.inputs.intake import Intake
     from batcher.inputs.source import Source
     from batcher.ledger.errors import ErrorsFile
@@ -62,7 +69,7 @@ if TYPE_CHECKING:
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
-    from batcher.view.progress import Snapshot
+    from batcher.view.snapshot import Snapshot
 
 
 @dataclass(slots=True)
@@ -85,21 +92,19 @@ class Run:
     """The limits that it shares with other runs."""
     summary: Summary = field(init=False)
     scheduler: Scheduler | None = None
-    total: int | None = None
-    """Lines of the input, where they could be counted."""
+    jobs: Jobs | None = None
+    """How many there are, where they could be counted."""
+    intake: Intake | None = None
     destination: Destination = field(init=False)
     _state: StateKeeper = field(init=False)
+    _flow: Callable[[], Flow] | None = field(default=None, init=False)
+    _reports: Reports = field(init=False)
     _estimate: Estimate | None = field(default=None, init=False)
     _mismatched: bool = field(default=False, init=False)
     """An answer did not fit, and that was said."""
 
     def __post_init__(self) -> None:
         self.destination = Destination(self.output, self.options, self.observer.note, self.typed)
-        if self.options.estimate is not None:
-            said = self.options
-            self._estimate = Estimate(
-                prices=prices_of(said.price_in, said.price_cached, said.price_out, said.price_file)
-            )
 
     async def run(self) -> Summary:
         """Do it and return the sums.
@@ -107,7 +112,12 @@ class Run:
         Raises BatcherError when the run cannot start or its results cannot be kept. A run that stops early returns:
         the summary's `stop` says why, `signal` which signal ended it.
         """
+        prices = self.options
         self.summary = Summary(started=now())
+        self.summary.prices = prices_of(prices.price_in, prices.price_cached, prices.price_out, prices.price_file)
+        if self.options.estimate is not None:
+            self._estimate = Estimate(prices=self.summary.prices)
+        self._reports = Reports(self.snapshot, Journal())
         recipe_of(self.options)  # a template that is wrong is told before there is a file, and so is a schema
         fits_of(self.options)
         with ungrouped(), open_files(), ExitStack() as stack:
@@ -119,6 +129,7 @@ class Run:
             stack.callback(source.close)
             ledger: AnyLedger | None = None
             self._state = stack.enter_context(StateKeeper(self.summary, self.observer.note))
+            self._state.report = self._reports.for_state
             async with self._interruptible() as signals:
                 ledger = await self.destination.open_when_free(source, stack)
                 stack.callback(self._write_table, source)
@@ -130,6 +141,8 @@ class Run:
             if ledger is not None:
                 self.destination.finish(ledger, self.summary)
         self.summary.finished = now()
+        if self.options.metrics_file is not None:
+            self._reports.last_metrics(self.options.metrics_file, self.summary)
         return self.summary
 
     def _write_table(self, source: Source) -> None:
@@ -147,7 +160,10 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """The state of the run now, for whoever shows it."""
-        return snapshot_of(self.summary, self.scheduler, self.total, self.observer.redact)
+        if self.intake is not None:
+            self.summary.skipped = self.intake.skipped
+        total = None if self.jobs is None else self.jobs.most(self.options.limit_new, self.summary.skipped)
+        return snapshot_of(self.summary, self.scheduler, total, self.observer.redact, self._flow)
 
     @asynccontextmanager
     async def _interruptible(self) -> AsyncIterator[Signals]:
@@ -201,7 +217,7 @@ class Run:
         )
 
         self.observer.redact = server.redactor.text
-        intake = intake_for(
+        intake = self.intake = intake_for(
             self.options,
             self.environ,
             server,
@@ -214,7 +230,7 @@ class Run:
         copies = recorder.copies = Copies.of(ledger, wanted=self.options.dedupe, repeat=self.options.repeat)
         if self.options.dedupe:  # else no results of earlier runs are looked at for it
             intake.met = copies.met
-        self.total = await prepare(
+        self.jobs = await prepare(
             intake, source, ledger, server, self._state, options=self.options, observer=self.observer
         )
         await to_thread.run_sync(copies.find)
@@ -229,9 +245,10 @@ class Run:
         scheduler.proven = len(ledger) > 0
         if source.is_regular:
             scheduler.look.reread = reread(self.options, server, lambda wanted: intake.again(source.lines(), wanted))
+        exchanges = exchanges_for(self.options, server)
         engine = Engine(
             scheduler,
-            exchanges_for(self.options, server),
+            exchanges,
             raw=self.options.raw,
             schema_retries=self.options.schema_retries,
             renew=server.renew,
@@ -240,24 +257,21 @@ class Run:
         copies.due, scheduler.given_back = engine.poke, copies.left
         scheduler.backlog.is_blocked = lambda: copies.is_blocked
         writer.hold, writer.release = engine.hold, engine.release
-        holds = Holds(self.observer.note, self.summary)
         self.summary.started = now()  # speeds are those of the work, not of the start
+        self.summary.work.cpu = -time.process_time()
         try:
             # the engine is left first: after an error nobody goes on sending while the helpers end
             async with anyio.create_task_group() as helpers, engine:
-                signals.drain = engine.stop
+                signals.drain, self._flow = engine.stop, exchanges.flow
                 helpers.start_soon(writer.watch)
-                helpers.start_soon(show, self.observer, self.snapshot, lambda: holds.look(scheduler, now()))
-                helpers.start_soon(self._state.keep_now_and_then)
-                if source.is_regular and self.total is None and self.observer.wants_total:
-                    helpers.start_soon(self._count, source)
+                self._accompany(helpers, scheduler, source, server)
                 if server.gone is not None:
                     helpers.start_soon(stop_when_gone, server.gone, engine.stop)
                 async for batch in engine.batches():
                     await recorder.record(batch)
                     batch.clear()  # nobody holds an answer while the next one is waited for
                     await recorder.record_copies()
-                    if why := too_many(self.options, self.summary.failed, self.summary.ok + self.summary.failed):
+                    if why := too_much(self.options, self.summary):
                         engine.stop(why)
                 await recorder.record_copies()
                 helpers.cancel_scope.cancel()
@@ -267,23 +281,47 @@ class Run:
                 self.observer.note(self._estimate.words(left, now() - self.summary.started, allowed))
         finally:
             leave(scheduler.lanes)
+            self.summary.work.cpu += time.process_time()
+            self.summary.work.disk = writer.waited
+            self._flow = None
             await recorder.record_last(engine.take())
             self._take_stock(intake, scheduler, server, source.damage)
+        await explain(self.summary, scheduler, server)
+
+    def _accompany(self, helpers: TaskGroup, scheduler: Scheduler, source: Source, server: Contact) -> None:
+        """Start what watches the run beside its work, until that is done."""
+        observer, journal = self.observer, self._reports.journal
+        holds, journal.redact = Holds(observer.note, self.summary), server.redactor.text
+
+        def look() -> None:
+            holds.look(scheduler, now())
+            journal.look(scheduler, self.summary, now())
+
+        helpers.start_soon(show, observer, self.snapshot, look)
+        helpers.start_soon(self._state.keep_now_and_then)
+        if self.options.metrics_file is not None:
+            helpers.start_soon(self._reports.keep_metrics, self.options.metrics_file, self.summary, observer.note)
+        if source.is_regular and self.jobs is None and observer.wants_total:
+            helpers.start_soon(self._count, source)
 
     def _jobs(self, intake: Intake, source: Source, server: Contact) -> Iterator[Job | None]:
         """The jobs that are to do, with what there is to say of them."""
         api, note = server.endpoint.api, self.observer.note
         jobs = said(intake.jobs(source.lines() if intake.remaining is None else intake.remaining), server, note)
-        return announced(jobs, api, intake.defaults, note=note, total=self.total, place=source.place)
+        share = Share(self.jobs, self.options.shard, self.options.limit_new)
+        return announced(jobs, api, intake.defaults, note=note, share=share, place=source.place)
 
     def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact, damage: list[str]) -> None:
         """Note in the summary what no single result tells."""
         summary = self.summary
-        take_stock(summary, scheduler, intake, server.redactor.text)
+        total = None if self.jobs is None else self.jobs.share
+        take_stock(summary, scheduler, intake, server.redactor.text, total=total, slots=server.slots)
         if damage and summary.stop is None:
             summary.stop = Failure(FailureClass.PERMANENT, "input_damaged", "; ".join(damage), exit=Exit.INPUT)
         if warning := unknown_keys_warning(intake.defaults.unknown_keys):
             self.observer.note(warning)
+        for doubt in intake.defaults.unused_aliases() if scheduler.exhausted else ():
+            self.observer.note(doubt)
 
     def _finished(self, result: Result) -> None:
         self.observer.finished(result)
@@ -297,4 +335,4 @@ class Run:
     async def _count(self, source: Source) -> None:
         """Find out how many jobs there are to come, beside the work: a large input takes a while to be read."""
         with suppress(InputError):  # whoever reads the jobs says so
-            self.total = await to_thread.run_sync(jobs_of, source, self.options, check_cancelled)
+            self.jobs = await to_thread.run_sync(jobs_of, source, self.options, check_cancelled)

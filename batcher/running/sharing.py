@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from batcher.model import Endpoint
     from batcher.outcome import Attempt
     from batcher.policy.breaker import Breaker
-    from batcher.policy.limit.concurrency import Limit
+    from batcher.policy.limit.fixed import Limit
     from batcher.policy.pace.pacing import Pacing
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 from anyio import to_thread
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from batcher.view.summary import Summary
 
 
+SOON: Final = 1.0
+
+
 class StateKeeper:
     """The state of one run. Nothing is written before `begin`: a run that is refused leaves the last one's state.
 
@@ -36,6 +39,8 @@ class StateKeeper:
         self._input: dict[str, Json] = {}
         self._selection: dict[str, Json] = {}
         self._clean: Callable[[Json], Json] | None = None
+        self.report: Callable[[int], dict[str, Json]] | None = None
+        """Gives what is to be said of the run, as of an end of the results file."""
         self._seal: Callable[[], Seal | None] = lambda: None
         self._blocks: Callable[[], Sequence[Sequence[int]]] = tuple
 
@@ -81,15 +86,18 @@ class StateKeeper:
             synced=ledger.synced,
             seal=self._seal(),
             blocks=[*self._blocks()],
+            report=self.report(ledger.end) if self.report is not None else {},
             sync_failed=status is not Status.RUNNING and ledger.synced < ledger.end,
         )
         self._tell(write(state_path(ledger.path), state, self._clean))
 
     async def keep_now_and_then(self) -> None:
-        """Write it until cancelled."""
+        """Write it until cancelled: soon, when it is known how much there is to do, and then from time to time."""
+        wait = SOON
         while True:
-            await anyio.sleep(EVERY)
+            await anyio.sleep(wait)
             await to_thread.run_sync(self.keep)
+            wait = EVERY
 
     def __enter__(self) -> Self:
         return self

@@ -21,7 +21,7 @@ from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template
 from batcher.model import Api
 from batcher.outcome import Result
-from batcher.outputs.joining import Taken
+from batcher.outputs.taken import Taken
 from batcher.policy.backlog import STRETCH, Backlog
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy

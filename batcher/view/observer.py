@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batcher.outcome import Result
-    from batcher.view.progress import Snapshot
+    from batcher.view.snapshot import Snapshot
 
 
 class Observer(Protocol):

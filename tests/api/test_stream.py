@@ -237,6 +237,18 @@ async def test_results_hold_no_key(monkeypatch: pytest.MonkeyPatch, *, stream: b
 
 
 @pytest.mark.anyio
+async def test_a_stream_ends_when_its_answers_have_cost_enough() -> None:
+    """`max_cost` holds for streams as well, which say what they cost."""
+    async with batcher.stream(prompts(names(50)), concurrency=1, price_in=1e6, price_out=1e6, max_cost=40) as results:
+        with pytest.raises(BatcherError, match=r"^max_cost=40: the answers of this run have cost "):
+            async for _ in results:
+                pass
+    assert results.summary.cost is not None
+    assert results.summary.cost >= 40
+    assert results.summary.ok < 50
+
+
+@pytest.mark.anyio
 async def test_a_stream_ends_when_its_time_is_over(sim: BackgroundSimulator) -> None:
     """What is in flight is finished, nothing more is sent, and the reason is raised after the results."""
     found: list[str] = []

@@ -21,8 +21,8 @@ ROOT = Path(batcher.__file__).parent
 EDGES = ("commands", "simulator", "cli.py", "wording.py", "servers/local.py")
 """Where texts are those of the command or of the embedded server, or tell of this."""
 FLAG = re.compile(r"(?<![\w/-])(?:--[a-z]+(?:-[a-z]+)*|-[cmo](?![\w-]))")
-OTHER = {"--no-deps", "--input"}
-"""What pip is told, and `batcher export`, which has no function."""
+OTHER = {"--no-deps", "--input", "--parallel", "--max-num-seqs"}
+"""What pip and servers are told, and `batcher export`, which has no function."""
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs 
 from support.virtualload import first_p95, play
 from support.virtualscenes import OTHERS, SHORT, TARGETS
 
-from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
+from batcher.policy.limit.concurrency import AdaptiveLimit
+from batcher.policy.limit.fixed import FixedLimit
 
 if TYPE_CHECKING:
     from support.virtualload import Load

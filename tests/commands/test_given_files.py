@@ -26,6 +26,8 @@ OPTIONS: dict[str, tuple[str, bytes]] = {
     "--prompt": ("@{}", b"@Say {{ text }}"),
     "--system": ("@{}", b"Be brief."),
     "--messages": ("@{}", b'[{"role":"user","content":"{{ text }}"}]'),
+    "--schema": ("{}", b'{"type":"object"}'),
+    "--price-file": ("{}", b"[simulator]\nin = 1\n"),
     "--done-from": ("{}", b'{"id":"b","seq":1,"hash":"0123456789abcdef","text":"x"}\n'),
 }
 """How each of them names its file, and what may stand there."""
@@ -42,7 +44,8 @@ def arguments(sim: Simulator, option: str, path: Path | str) -> list[str]:
     asks = [] if option in ("--prompt", "--messages") else ["--prompt", "{{ text }}"]
     value = OPTIONS[option][0].format(path)
     server = ["--base-url", sim.url, "-m", "simulator", "-o", "results.jsonl", "--no-progress"]
-    return ["run", "rows.jsonl", *server, *asks, option, value]
+    more = {"--price-file": ["--estimate", "1"], "--schema": ["--param", "x-answer=1"]}.get(option, [])
+    return ["run", "rows.jsonl", *server, *asks, *more, option, value]
 
 
 @contextmanager

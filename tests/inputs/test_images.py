@@ -94,6 +94,7 @@ def traps(tmp_path: Path) -> Path:
     [
         ("missing.png", "image_missing"),
         ("nul\0.png", "image_missing"),
+        ("bm8gaW1hZ2U=", "image_missing"),
         ("x" * 300, "image_missing"),
         ("loop.png", "image_missing"),
         ("directory", "image_not_file"),
@@ -118,6 +119,15 @@ def test_images_refused(image: str, code: str, traps: Path) -> None:
     if not image.startswith("data:"):
         part = {"type": "image_url", "image_url": {"url": image}}
         assert refusal(messages=[{"role": "user", "content": [part]}], defaults=defaults).code == code
+
+
+def test_images_on_the_web_are_for_servers() -> None:
+    """Those of parts are passed on, as `/v1` has it; nothing is fetched here."""
+    url = "https://localhost/a.png"
+    assert refusal(prompt="hi", images=[url]).code == "image_url"
+    assert refusal(prompt="hi", images=[""]).message.endswith("an empty text")
+    part = {"type": "image_url", "image_url": {"url": url}}
+    assert job_of(messages=[{"role": "user", "content": [part]}]).content[0]["content"] == [part]
 
 
 def test_too_large_base64_is_refused() -> None:

@@ -15,7 +15,7 @@ from support.datasets import delimited, jsonl, table
 
 from batcher.failures import InputError
 from batcher.inputs import steady
-from batcher.inputs.rows import values_of
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.source import Source
 
 if TYPE_CHECKING:

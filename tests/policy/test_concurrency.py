@@ -6,7 +6,8 @@ import pytest
 
 from batcher.failures import Failure, FailureClass
 from batcher.outcome import Attempt, Completion, ServerTimes, Timing, Usage
-from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
+from batcher.policy.limit.concurrency import AdaptiveLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.limit.plateau import Plateau
 from batcher.policy.limit.queueing import QueueGuard
 

@@ -89,7 +89,7 @@ def test_retries_do_not_vote() -> None:
     for _ in range(9):
         one = run.send_when_due()
         run.end(one, SICK if one is first else None)
-    evidence = run.lane.service(first).evidence
+    evidence = run.lane.offer.service(first).evidence
     assert evidence.failed.bit_count() == 1
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.untold import Alone, AnySpan, AtOnce, ByLot, EachMinute, Filling, Meeting, NeverThese, Scheduled, Traffic
 
-from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
+from batcher.policy.limit.concurrency import AdaptiveLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.pace.granted import Granted, Sent
 from batcher.policy.pace.pacing import Pacing
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from support.untold import Server
 
-    from batcher.policy.limit.concurrency import Limit
+    from batcher.policy.limit.fixed import Limit
 
 LIMITS: dict[str, Callable[[], Limit]] = {
     "auto": lambda: AdaptiveLimit(start=8),

@@ -31,7 +31,7 @@ from support.virtualworld import Box, World
 
 from batcher.failures import Exit
 from batcher.policy.judge import Verdict
-from batcher.policy.lane import REST
+from batcher.policy.loading import REST
 from batcher.policy.pace.pacing import Pacing
 from batcher.policy.scheduler import Done, Send, Wait
 
@@ -402,7 +402,7 @@ def test_nothing_is_kept_of_calls_that_waited_for_their_turn() -> None:
 
     run = Run.of(iter(work), HOSTED, OTHER, limit=4, rpm=600.0).drain(fate)
     assert len(failed) == 400
-    assert not run.scheduler._dispatch._paced
+    assert not run.scheduler._dispatch.openings.paced
 
 
 def test_calls_are_made_a_stretch_at_a_time() -> None:

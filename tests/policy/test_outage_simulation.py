@@ -13,7 +13,8 @@ from support.virtualscenes import FAR, PLAIN, TOLD, WHOLE, batch, slots
 from support.virtualserver import Hosted
 from support.virtualworld import Box, World
 
-from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
+from batcher.policy.limit.concurrency import AdaptiveLimit
+from batcher.policy.limit.fixed import FixedLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from support.virtualdoor import Spans
     from support.virtualserver import Clock, Server
 
-    from batcher.policy.limit.concurrency import Limit
+    from batcher.policy.limit.fixed import Limit
 
 BACK = 0.9
 """The part of the undisturbed rate of answers that counts as recovered."""

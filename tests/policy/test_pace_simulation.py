@@ -11,7 +11,8 @@ import pytest
 from support.virtualload import Load, first_p95, play
 from support.virtualscenes import OTHERS, SHORT, TARGETS
 
-from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
+from batcher.policy.limit.concurrency import AdaptiveLimit
+from batcher.policy.limit.fixed import FixedLimit
 
 if TYPE_CHECKING:
     from support.virtualscenes import Scene

@@ -87,12 +87,12 @@ class World:
         """What is true of whatever is sent."""
         lane = next(lane for lane in self.run.scheduler.lanes if lane.endpoint is step.endpoint)
         assert lane.out is None
-        assert not lane.lacks(step.call)
+        assert not lane.offer.lacks(step.call)
         assert len(lane.in_flight) <= lane.limit.allowed
         assert lane.solitary in (None, step.call)
         assert len(lane.in_flight) == 1 or lane.solitary is None
         if lane.is_sticky:
-            assert lane.group == step.call.group
+            assert lane.loading.group == step.call.group
 
     def _advance(self, until: float) -> None:
         """Let time pass to whatever is next: the end of a call, or what the scheduler waits for."""

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import sqlite3
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.timeout(600)]
 
 SECTION = (PROJECT / "README.md").read_text().split("\n## Datasets\n", 1)[1].split("\n## ", 1)[0]
 RECIPES = [shlex.split(line) for line in re.findall(r"^batcher (run .*)$", SECTION, re.MULTILINE)]
@@ -47,20 +48,21 @@ def test_the_recipes_run_one_after_the_other(url: str, tmp_path: Path) -> None:
         database.executemany("INSERT INTO notes (body) VALUES (?)", [("one",), ("two",), ("one",)])
     database.close()
     classify, translate, judge, name_them, embed = (here(recipe, url) for recipe in RECIPES)
-    assert desk.run(*classify).code == 0
+    run = partial(desk.run, patience=120)  # the model's speed is that of the machine
+    assert run(*classify).code == 0
     labels = desk.lines("labels.jsonl")
     assert [len(labels), all(line["id"].startswith("h:") for line in labels)] == [4, True]
-    assert desk.run("verify", "jobs/reviews.csv", "labels.jsonl").code == 0
-    assert desk.run(*translate).code == 0
+    assert run("verify", "jobs/reviews.csv", "labels.jsonl").code == 0
+    assert run(*translate).code == 0
     translated = {line["id"]: line for line in desk.lines("translated.jsonl")}
     assert set(translated) == {"greet.1", "greet.2", "greet.3", "bye.1"}
     assert {translated["greet.1"].get("copy_of"), translated["greet.3"].get("copy_of")} & {"greet.1", "greet.3"}
-    assert desk.run(*judge).code == 0
+    assert run(*judge).code == 0
     assert desk.ids("judged.jsonl") == desk.ids("labels.jsonl")
-    assert desk.run(*name_them).code == 0
+    assert run(*name_them).code == 0
     assert {line["id"].rpartition("/")[2] for line in desk.lines("titles.jsonl")} == {"ants.md", "bees.md"}
     nightly = [word if word != "500" else "2" for word in embed]
-    assert [desk.run(*nightly).code for _ in range(2)] == [4, 0]
+    assert [run(*nightly).code for _ in range(2)] == [4, 0]
     vectors = {line["id"]: line for line in desk.lines("vectors.jsonl")}
     assert set(vectors) == {"1", "2", "3"}
     assert vectors["1"]["embedding"] == pytest.approx(vectors["3"]["embedding"], abs=1e-3)

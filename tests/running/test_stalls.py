@@ -140,9 +140,9 @@ def test_the_first_request_does_not_wait_for_the_count(tmp_path: Path, monkeypat
     watching = Watching()
     original = Source.count
 
-    def count(source: Source, checkpoint: Callable[[], object]) -> int:
+    def count(source: Source, checkpoint: Callable[[], object], at_most: int | None = None) -> int:
         assert watching.answered.wait(20)
-        return original(source, checkpoint)
+        return original(source, checkpoint, at_most)
 
     monkeypatch.setattr(Source, "count", count)
     monkeypatch.setattr("batcher.running.preparation.COUNTED", 0)  # one that takes no time is counted before
@@ -152,7 +152,7 @@ def test_the_first_request_does_not_wait_for_the_count(tmp_path: Path, monkeypat
         options = Options.of({"base_url": (sim.url,), "model": "simulator", "concurrency": "1"})
         run = Run(str(path), tmp_path / "results.jsonl", options, {}, watching)
         summary = anyio.run(run.run)
-    assert (summary.ok, run.total) == (300, 300)
+    assert (summary.ok, run.jobs) == (300, (300, 300, False))
 
 
 def test_verify_beside_runs_that_start(desk: Desk) -> None:

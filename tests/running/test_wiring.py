@@ -11,7 +11,8 @@ from batcher.failures import AttemptError, ConfigError, Failure, FailureClass
 from batcher.figures import AUTO, Concurrency
 from batcher.model import Api, Endpoint
 from batcher.options import Options
-from batcher.policy.limit.concurrency import AdaptiveLimit, FixedLimit
+from batcher.policy.limit.concurrency import AdaptiveLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.redaction import Redactor
 from batcher.running.lanes import SPARE_FILES, concurrency_for, limit_for
 from batcher.servers.contact import LOCAL_SLOTS, Contact, _slots

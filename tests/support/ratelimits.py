@@ -19,7 +19,7 @@ from batcher.policy.backlog import Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.judge import Verdict
 from batcher.policy.lane import Lane
-from batcher.policy.limit.concurrency import FixedLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler, Send, Wait

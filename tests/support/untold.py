@@ -29,7 +29,7 @@ from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Done, Scheduler, Send
 
 if TYPE_CHECKING:
-    from batcher.policy.limit.concurrency import Limit
+    from batcher.policy.limit.fixed import Limit
     from batcher.policy.pace.pacing import Pacing
 
 MINUTE = 60.0

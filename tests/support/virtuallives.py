@@ -36,7 +36,7 @@ from batcher.model import Api
 from batcher.outcome import Attempt, Completion, Timing, Usage
 from batcher.policy.judge import Verdict
 from batcher.policy.lastlook import ROOM
-from batcher.policy.limit.concurrency import FixedLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.scheduler import Done, Send
 
 if TYPE_CHECKING:
@@ -352,10 +352,12 @@ def _check_counters(played: Played) -> None:
         "in flight there": sum(len(lane.in_flight) for lane in scheduler.lanes),
         "suspects": len(suspects.line) + len(suspects._together) + len(suspects._alone) + len(suspects._met),
         "suspected once": len(suspects._acquitted) + len(suspects._hung_up),
-        "refused": len(scheduler._judge.refused),
+        "refused": len(scheduler._judge.witnesses.refused),
         "paid": len(scheduler.quota._paid),
-        "paced": len(scheduler._dispatch._paced),
+        "paced": len(scheduler._dispatch.openings.paced),
         "of the round": len(look._sent),
-        "probes": sum(service.probe is not None for lane in scheduler.lanes for service in lane.services.values()),
+        "probes": sum(
+            service.probe is not None for lane in scheduler.lanes for service in lane.offer.services.values()
+        ),
     }
     assert not any(left.values()), left

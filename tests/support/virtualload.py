@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from support.virtualserver import Server
 
     from batcher.failures import Failure
-    from batcher.policy.limit.concurrency import Limit
+    from batcher.policy.limit.fixed import Limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from batcher.outcome import Attempt, Timing
 from batcher.policy.backlog import WINDOW, Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.lane import Lane
-from batcher.policy.limit.concurrency import FixedLimit
+from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.pace.pacing import Pacing
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy

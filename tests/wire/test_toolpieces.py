@@ -89,7 +89,7 @@ def test_many_calls_cost_what_they_are() -> None:
 @pytest.mark.parametrize(
     "piece",
     [
-        *({"function": "f"}, {"index": "0", "function": {}}, {"id": [1], "function": {}}, {"index": 1.5}),
+        *({"function": "f"}, {"index": "zero", "function": {}}, {"id": [1], "function": {}}, {"index": 1.5}),
         {"index": 0, "functiom": {"name": "f"}},
         {"index": 0, "function": {"name": "f", "argumints": "{}"}},
     ],

@@ -6,7 +6,9 @@ Files that are opened are regular and below the root, whatever links lie there. 
 from __future__ import annotations
 
 import glob
+import io
 import os
+import re
 import stat
 from base64 import b64encode
 from fnmatch import fnmatch
@@ -15,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import InputError, LineError
-from batcher.inputs.formats.encodings import decoded
+from batcher.inputs.compression import EXTENSIONS, unpacked
+from batcher.inputs.formats.encodings import Recoded, decoded
 from batcher.inputs.formats.images import IMAGE_LIMIT
-from batcher.inputs.formats.lines import LINE_LIMIT, Line
+from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, Line
 from batcher.media import HEAD, media_type
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from batcher.inputs.formats.reading import Rows
     from batcher.model import Json
 
+_IMAGE: Final = re.compile(r"\.(?:png|jpe?g|gif|webp|bmp|tiff?|heic|avif|ico)$", re.IGNORECASE)
 _BOM: Final = "\ufeff"
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -94,20 +98,30 @@ def _mark(root: Path, name: str) -> bytes:
     return os.fsencode(name) + f"\0{status.st_size}\0{times}\0{status.st_ino}\0".encode()
 
 
-def read_files(root: Path, names: list[str], first: int) -> Rows:
+def read_files(root: Path, names: list[str], first: int, encoding: str | None = None) -> Rows:
     """A row for each file."""
     for seq, name in enumerate(names, first):
-        yield Line(seq, 0, FileRow(root, name))
+        yield Line(seq, 0, FileRow(root, name, encoding))
     return first + len(names)
+
+
+def _no_text(path: str, data: bytes) -> tuple[str, str] | None:
+    """(code, what is wrong with it), of a file that is plainly no text."""
+    if _IMAGE.search(path):
+        return "image_type", "is no PNG, JPEG, WebP or GIF; convert it first"
+    foreign = next((what for mark, what in FOREIGN_MARKS.items() if data.startswith(mark)), None)
+    if foreign is not None and not foreign.startswith("UTF-"):
+        return "file_no_text", f"is {foreign}"
+    return None
 
 
 class FileRow:
     """A file, opened when it is asked for. See `rows.Row`."""
 
-    __slots__ = ("_name", "_root")
+    __slots__ = ("_encoding", "_name", "_root")
 
-    def __init__(self, root: Path, name: str) -> None:
-        self._root, self._name = root, name
+    def __init__(self, root: Path, name: str, encoding: str | None = None) -> None:
+        self._root, self._name, self._encoding = root, name, encoding
 
     def values(self) -> dict[str, Json]:
         """`id` and `path`, and `text`, or `images` with the file's bytes as base64."""
@@ -117,6 +131,10 @@ class FileRow:
             if len(data) > IMAGE_LIMIT:
                 raise self._error("image_too_large", f"is an image of more than {IMAGE_LIMIT >> 20} MiB; scale it down")
             return {"id": path, "path": path, "images": [b64encode(data).decode()]}
+        if (what := _no_text(path, data)) is not None:
+            raise self._error(*what)
+        if self._encoding is not None:
+            data = Recoded(io.BytesIO(data), self._encoding).read()
         try:
             text = decoded(data)
         except LineError as error:
@@ -156,6 +174,11 @@ class FileRow:
         except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise self._error("file_unreadable", f"cannot be read: {reason}") from error
+        if (packing := EXTENSIONS.get(Path(self._name).suffix.lower())) is not None:
+            try:
+                data = unpacked(data, packing, LINE_LIMIT + 1)
+            except InputError as error:
+                raise self._error("file_unreadable", f"cannot be read: {error}") from error
         if len(data) > LINE_LIMIT:
             raise self._error("line_too_large", f"is longer than {LINE_LIMIT >> 20} MiB")
         return data

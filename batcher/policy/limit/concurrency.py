@@ -1,4 +1,4 @@
-"""How many calls may be in flight to one server: a number that the user chose, or one that the answers teach. Pure.
+"""How many calls may be in flight to one server: a number that the answers teach. Pure.
 
 Growth      twofold a round of calls that were answered in time with the limit really used; +10 % after the first cut
 Throttle    to what was granted of what was in flight, to a half at most in 15 s
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from batcher.failures import FailureClass
 from batcher.policy.limit.plateau import APART, Plateau
@@ -63,53 +63,6 @@ TIMEOUTS: Final = 3
 """First tokens that never came, with no success between, to halve the limit."""
 WORTH_TELLING: Final = 0.05
 """Seconds of waiting from which on it is told: less may be the way there, or this machine's other work."""
-
-
-class Limit(Protocol):
-    """What the scheduler asks before it sends, and tells of what came back."""
-
-    @property
-    def allowed(self) -> int:
-        """How many may be in flight now."""
-
-    @property
-    def most(self) -> int:
-        """How many may ever be in flight."""
-
-    def answering(self, waited: float, size: int, in_flight: int, now: float) -> None:
-        """First content of a streamed call came, `waited` seconds after it was sent; its body has `size` bytes."""
-
-    def finished(self, attempt: Attempt, in_flight: int, now: float) -> None:
-        """An attempt ended, with `in_flight` calls on the way just before, itself included."""
-
-    def throttled(self, now: float) -> None:
-        """The server said wait, and meant all."""
-
-    def settled(self) -> str:
-        """Where the limit settled, and why if that was measured, for the summary."""
-
-
-@dataclass(frozen=True, slots=True)
-class FixedLimit:
-    """The simplest limit: a number that the user chose."""
-
-    allowed: int
-
-    @property
-    def most(self) -> int:
-        return self.allowed
-
-    def answering(self, waited: float, size: int, in_flight: int, now: float) -> None:
-        pass
-
-    def finished(self, attempt: Attempt, in_flight: int, now: float) -> None:
-        pass
-
-    def throttled(self, now: float) -> None:
-        pass
-
-    def settled(self) -> str:
-        return f"{self.allowed} in flight, as asked for"
 
 
 @dataclass(slots=True)

@@ -66,6 +66,12 @@ class Bucket:
         return self.limit < math.inf or self.statement is not None
 
     @property
+    def a_minute(self) -> float:
+        """How much a minute it gives at most, as far as that is known."""
+        said = self.statement.limit if self.statement is not None else math.inf
+        return min(self.limit, said, self.learnt * MINUTE)
+
+    @property
     def _top(self) -> float:
         if self.rate == math.inf:
             return 0.0

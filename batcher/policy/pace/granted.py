@@ -127,7 +127,7 @@ class Granted:
             self.refusing = sent.at
         elif self.refusing is None:
             self.refusing = sent.at
-        self._row += 1
+        self._row += not sent.is_retry
         self._again[1] += sent.is_retry
         self.grants.take_back(sent.number)
         if sent.number > self._start.sent:

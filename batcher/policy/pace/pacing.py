@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from batcher.failures import FailureClass
 from batcher.outcome import NO_HINTS
 from batcher.policy.pace.bucket import Bucket
 from batcher.policy.pace.estimate import Estimator
 from batcher.policy.pace.granted import Granted, Sent
+from batcher.policy.pace.statement import MINUTE
 
 if TYPE_CHECKING:
     from batcher.failures import Failure
     from batcher.model import Call
-    from batcher.outcome import Attempt
+    from batcher.outcome import Attempt, Usage
 
 NOT_SENT: Final = (FailureClass.CONNECTION, FailureClass.LOCAL)
 LIMITED: Final = "rate_limited"
@@ -27,6 +28,14 @@ LIMITED: Final = "rate_limited"
 
 Reserved: TypeAlias = tuple[float, float, float, float]
 """When a call was sent, the tokens it was charged; requests and tokens that had been taken then, its own included."""
+
+
+class Kept(NamedTuple):
+    """Calls are kept back until then, by a limit of so many requests, or tokens, a minute."""
+
+    until: float
+    a_minute: float
+    is_tokens: bool
 
 
 @dataclass(slots=True)
@@ -45,23 +54,20 @@ class _Account:
     def is_told(self) -> bool:
         return self.requests.is_told or self.tokens.is_told
 
-    def charge(self, call: Call, attempt: Attempt, reserved: Reserved, now: float) -> None:
-        """Set right what was reserved by what was used."""
-        failure, completion, charged = attempt.failure, attempt.completion, reserved[1]
-        usage = completion.usage if completion is not None else None
-        if usage is not None:
-            grants = self.granted.grants
-            grants.tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
-            grants.answers += 1
-            if self.tokens.is_used or self.granted.by_tokens:  # else nobody ever asks for an estimate
-                self.estimator.learn(call, usage)
-                used = self.estimator.used(call, usage)
-                if used is not None:
-                    self.tokens.take(used - charged, now)
-        elif failure is not None and failure.kind in NOT_SENT:
+    def charge(self, call: Call, usage: Usage, charged: float, now: float) -> None:
+        """Set right what was reserved by what was used, where anybody asks for an estimate."""
+        self.estimator.learn(call, usage)
+        used = self.estimator.used(call, usage)
+        if used is not None:
+            self.tokens.take(used - charged, now)
+
+    def give_back(self, attempt: Attempt, charged: float, now: float) -> None:
+        """Give back what was reserved for an attempt that did not use it."""
+        failure = attempt.failure
+        if failure is not None and failure.kind in NOT_SENT:
             self.requests.take(-1.0, now)
             self.tokens.take(-charged, now)
-        elif failure is not None and failure.status is not None and completion is None and failure.code != LIMITED:
+        elif attempt.completion is None and failure is not None and failure.status and failure.code != LIMITED:
             self.tokens.take(-charged, now)
 
     def refused(self, failure: Failure, sent: Sent, now: float) -> None:
@@ -73,6 +79,15 @@ class _Account:
             until = now + (failure.retry_after or 0.0)
             self.granted.refused(sent, self.requests.taken, now, until, words=failure.message)
             self.learn(now)
+
+    def hear(self, attempt: Attempt, reserved: Reserved, now: float) -> None:
+        """Heed what the server said about itself; what an answer says may be as old as its request."""
+        sent, _, requests, tokens = reserved
+        at = sent if attempt.failure is None else now
+        if attempt.hints.requests is not None:
+            self.requests.hear(attempt.hints.requests, at, requests, now)
+        if attempt.hints.tokens is not None:
+            self.tokens.hear(attempt.hints.tokens, at, tokens, now)
 
     def learn(self, now: float) -> None:
         """Keep to what is granted, in the measure in which that shows."""
@@ -128,9 +143,17 @@ class Pacing:
         reserved = account.reserved.pop(call, None) if account is not None else None
         if account is None or reserved is None:
             return
-        sent, _, requests_taken, tokens_taken = reserved
-        failure = attempt.failure
-        account.charge(call, attempt, reserved, now)
+        sent, charged, requests_taken, _ = reserved
+        failure, completion = attempt.failure, attempt.completion
+        usage = completion.usage if completion is not None else None
+        if usage is not None:
+            grants = account.granted.grants
+            grants.tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+            grants.answers += 1
+            if account.tokens.is_used or account.granted.by_tokens:
+                account.charge(call, usage, charged, now)
+        elif failure is not None:
+            account.give_back(attempt, charged, now)
         if failure is None:
             if now >= account.granted.due or call.throttled:
                 account.granted.granted(sent, account.requests.taken, now, is_again=call.throttled > 0)
@@ -138,11 +161,27 @@ class Pacing:
         elif failure.code == LIMITED:
             account.refused(failure, Sent(sent, requests_taken, is_retry=call.sent > 0), now)
         if attempt.hints is not NO_HINTS:
-            at = sent if failure is None else now  # what an answer says may be as old as its request
-            if attempt.hints.requests is not None:
-                account.requests.hear(attempt.hints.requests, at, requests_taken, now)
-            if attempt.hints.tokens is not None:
-                account.tokens.hear(attempt.hints.tokens, at, tokens_taken, now)
+            account.hear(attempt, reserved, now)
+
+    def keeps(self, now: float) -> Kept | None:
+        """What keeps calls back now, if anything does: of several models, what does for the longest."""
+        found = None
+        for account in self._accounts.values():
+            cost = account.cost[1] if account.cost is not None else 0.0
+            for bucket, needed, is_tokens in ((account.requests, 1.0, False), (account.tokens, cost, True)):
+                if bucket.is_used and (opens := bucket.opens(needed, now)) > max(now, found.until if found else now):
+                    found = Kept(opens, bucket.a_minute, is_tokens)
+        return found
+
+    def most(self) -> tuple[float, float]:
+        """Requests and tokens a second that all models together are given at most, as far as that is known."""
+        accounts = self._accounts.values()
+        if not accounts:
+            return (self.rpm or math.inf) / MINUTE, (self.tpm or math.inf) / MINUTE
+        return (
+            sum(account.requests.a_minute for account in accounts) / MINUTE,
+            sum(account.tokens.a_minute for account in accounts) / MINUTE,
+        )
 
     def paces(self, call: Call) -> bool:
         """Whether a rate that was learnt from refusals holds the calls of this model."""

@@ -24,7 +24,7 @@ from batcher.wire.dialects.endings import (
     text_of,
     too_many,
 )
-from batcher.wire.dialects.envelope import RARE, take_envelope
+from batcher.wire.dialects.envelope import RARE, take_counts, take_envelope
 from batcher.wire.dialects.messages import to_openai
 from batcher.wire.dialects.parameters import openai_fields
 from batcher.wire.dialects.parts import logprobs_of, said_in, thought_in
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 
 STREAMS: Final = True
 PATH: Final = "/v1/chat/completions"
-THINKING: Final = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
+THINKING: Final = (
+    *("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"),
+    *("reasoning_text", "thinking"),
+)
 """Where servers put what the model thought; some send several, with the same text (OpenRouter, LiteLLM)."""
 
 BESIDE: Final = frozenset({"tool_calls", "function_call", "refusal", *THINKING})
@@ -114,6 +117,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     if "choices" not in record:
         check_keys(record, TOP_KEYS, "a record")
         endings.check_foreign(record, "choices")
+        endings.take_strange(record, completion)
     content = changed = False
     pieces = list_of(record.get("choices"), "choices")
     entries = len(pieces)
@@ -134,6 +138,8 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
         if delta.get("content") == "" and not completion.choices[index].texts:
             completion.choices[index].texts.append("")  # "" and null differ in the object that `rebuild` gives back
         _keep(piece, delta, index, completion)
+        if said.finish_reason is not None and "usage" in piece:  # Moonshot (earendil-works/pi#2017)
+            take_counts(piece["usage"], completion)
         changed = changed or said.finish_reason is not None or choice is None
     if changed:
         settle(completion)
@@ -176,7 +182,8 @@ def rebuild(completion: Completion) -> dict[str, Json]:
         return completion.whole
     tail = dict(completion.tail)
     kept = tail.pop("choices", {})
-    tail.pop("messages", None)
+    for key in ("messages", "strange"):
+        tail.pop(key, None)
     choices = [
         _choice(index, choice, *kept.get(index, ({}, {}))) for index, choice in sorted(completion.choices.items())
     ]
@@ -194,8 +201,8 @@ def _part(piece: dict[str, Json], index: int, completion: Completion) -> dict[st
         raise AttemptError(malformed(f"a choice that is no object with a delta: {shown(piece)}"))
     if not delta or not _says(delta):
         message = piece.get("message")
-        if message is None and type(piece.get("text")) is str:
-            message = {"content": piece["text"]}
+        if message is None and type(text := piece.get("text", delta and delta.get("text"))) is str:
+            message = {"content": text}
         if type(message) is dict and _says(message) and _is_news(message, piece, index, completion):
             completion.tail.setdefault("messages", set()).add(index)
             return message

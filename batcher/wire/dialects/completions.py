@@ -88,6 +88,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     if "choices" not in record:
         check_keys(record, TOP_KEYS, "a record")
         endings.check_foreign(record, "choices")
+        endings.take_strange(record, completion)
     content = False
     for place, piece in enumerate(list_of(record.get("choices"), "choices")):
         if type(piece) is not dict:
@@ -114,6 +115,7 @@ def rebuild(completion: Completion) -> dict[str, Json]:
         return completion.whole
     tail = dict(completion.tail)
     kept = tail.pop("choices", {})
+    tail.pop("strange", None)
     choices = [
         {**kept.get(index, {}), "text": choice.text, "finish_reason": choice.finish_reason, **_logprobs(choice)}
         for index, choice in sorted(completion.choices.items())

@@ -1,0 +1,106 @@
+"""What becomes of the last jobs of an input that a server hangs up on: nobody new is left to tell whose fault it is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from support.virtualrun import CUT, HOSTED, HUNG_UP, NATIVE, OTHER, SICK, Run, calls
+from support.virtualworld import Box, World
+
+from batcher.failures import Failure, FailureClass
+from batcher.policy.breaker import LAST_S
+from batcher.policy.judge import Verdict
+
+if TYPE_CHECKING:
+    import random
+
+    from batcher.model import Call, Endpoint
+
+GATEWAY = Failure(FailureClass.TRANSIENT, "http_502", "bad gateway", 502)
+JOBS, LIMIT, TAKES = 40, 8, 0.3
+BEGIN = (JOBS // LIMIT - 1) * TAKES - 0.01
+"""Just before the last of them are sent."""
+
+
+def _play(
+    failure: Failure,
+    until: float,
+    *servers: Endpoint,
+    begin: float = BEGIN,
+    limit: int = LIMIT,
+    bad: tuple[int, ...] = (),
+    retries: int = 4,
+) -> World:
+    """A server that fails all that is sent between two times so, and `bad` ones at any."""
+    servers = servers or (HOSTED,)
+    run = Run.of(calls(JOBS), *servers, limit=limit, retries=retries, stretch=4)
+
+    def fate(one: Call, _dice: random.Random) -> Failure | None:
+        return failure if one.jobs[0].seq in bad or begin <= run.now < until else None
+
+    boxes = [Box(servers[0], takes=TAKES, fate=fate), *(Box(other, takes=TAKES) for other in servers[1:])]
+    return World(run, *boxes).play()
+
+
+def _fates(world: World) -> dict[int, Verdict]:
+    return {one.jobs[0].seq: verdict for one, verdict in world.verdicts.items()}
+
+
+@pytest.mark.parametrize("server", [HOSTED, NATIVE], ids=lambda one: str(one.api))
+@pytest.mark.parametrize("failure", [HUNG_UP, GATEWAY], ids=lambda one: one.code)
+@pytest.mark.parametrize("away", [5.0, 60.0, 240.0])
+def test_a_server_that_is_restarted_behind_a_proxy_costs_the_last_ones_nothing(
+    failure: Failure, away: float, server: Endpoint
+) -> None:
+    """Connections are taken, and nobody is behind them: they wait, and are served when somebody is there again."""
+    world = _play(failure, BEGIN + away, server)
+    assert world.ended == JOBS
+    assert world.run.now <= BEGIN + away + 15.0
+
+
+@pytest.mark.parametrize("failure", [HUNG_UP, GATEWAY], ids=lambda one: one.code)
+def test_a_server_that_never_comes_back_is_waited_for_some_minutes(failure: Failure) -> None:
+    """Nobody is blamed: the run ends with what the server said, and the last ones stay pending."""
+    world = _play(failure, math.inf)
+    assert (world.ended, Verdict.FAILED in world.verdicts.values()) == (JOBS - LIMIT, False)
+    assert world.run.scheduler.pending == LIMIT
+    stop = world.run.scheduler.stop_failure
+    assert stop is not None
+    assert (stop.code, stop.exit) == (failure.code, 69)
+    assert LAST_S <= world.run.now <= LAST_S + 15.0
+    assert world.requests.total() <= JOBS + 3 * LIMIT + LAST_S / 3
+
+
+@pytest.mark.parametrize("failure", [HUNG_UP, GATEWAY], ids=lambda one: one.code)
+@pytest.mark.parametrize("bad", [(39,), (38, 39), (2, 7, 12, 17, 22, 27, 32, 37), (32, 33, 34, 35, 36, 37)])
+def test_those_that_others_are_served_after_have_their_error_lines(bad: tuple[int, ...], failure: Failure) -> None:
+    """The server was there when it hung up on them, however many they are."""
+    fates = _fates(_play(failure, -math.inf, bad=bad))
+    assert fates == {seq: Verdict.FAILED if seq in bad else Verdict.ENDED for seq in range(JOBS)}
+
+
+def test_two_are_too_few_to_say_that_a_server_is_gone() -> None:
+    fates = _fates(_play(HUNG_UP, math.inf, begin=(JOBS // 2 - 1) * TAKES - 0.01, limit=2))
+    assert [seq for seq, verdict in fates.items() if verdict is Verdict.FAILED] == [38, 39]
+
+
+def test_one_that_is_served_again_shows_whose_fault_it_was() -> None:
+    """Three of the last eight are hung up on each time, the server was away: five are served, three fail."""
+    fates = _fates(_play(HUNG_UP, BEGIN + 30.0, bad=(33, 35, 37)))
+    assert {seq for seq, verdict in fates.items() if verdict is Verdict.FAILED} == {33, 35, 37}
+
+
+def test_another_server_takes_what_one_hangs_up_on() -> None:
+    world = _play(HUNG_UP, math.inf, HOSTED, OTHER, begin=0.5)
+    assert world.ended == JOBS
+    assert world.run.now <= 10.0
+
+
+@pytest.mark.parametrize("failure", [SICK, CUT], ids=lambda one: one.code)
+def test_an_answer_that_fails_is_no_server_that_is_gone(failure: Failure) -> None:
+    """Somebody is there, and fails the last ones as often as they are asked: nothing tells that from their fault."""
+    world = _play(failure, math.inf)
+    assert Verdict.FAILED in world.verdicts.values()
+    assert world.run.now <= 60.0
