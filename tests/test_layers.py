@@ -106,7 +106,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "functions": {"arguments", "arrays", "calls", "maps", "result", "stream", "watching"},
         "hosting": set(),
         "kept": {"arguments", "result", "rows", "schemas"},
-        "maps": {"arguments", "calls", "frames", "hosting", "kept", "result", "rows", "schemas", "watching", "wording"},
+        "maps": {"arguments", "calls", "frames", "hosting", "kept", "result", "schemas", "watching", "wording"},
         "outlet": {"result"},
         "result": {"rows", "schemas", "unsaid", "wording"},
         "rows": set(),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from batcher.api.calls import with_results
+from batcher.api.calls import all_of, with_results
 from batcher.api.hosting import on_asyncio
 from batcher.failures import BatcherError, ConfigError, UsageError
+from batcher.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 PACK: Final = 16
 """Texts in one request, where nothing else is said."""
 KINDS: Final = ("float16", "float32", "float64")
+_NOT_HERE: Final = frozenset({"prompt", "messages", "repeat", "limit", "limit_new", "shard", "done_from"})
+"""Options that ask for something else, or of more rows or fewer."""
 
 
 async def embedded(
@@ -38,14 +41,9 @@ async def embedded(
     """What `aembed` gives."""
     numpy = _numpy()
     on_asyncio("batcher.aembed", "embed(texts, ...)")
-    if dtype not in KINDS:
-        raise UsageError(f"dtype is {', '.join(KINDS[:-1])} or {KINDS[-1]}, not {dtype!r}")
-    if on_error not in ("raise", "nan"):
-        raise UsageError(f"on_error is raise or nan, not {on_error!r}")
-    if options.get("repeat", 1) != 1:
-        raise UsageError("repeat would make more vectors than texts")
-    rows = texts if isinstance(texts, str) else list(texts)  # a single one is refused by `work`
-    values = {"pack": PACK, **options}
+    values = {"pack": PACK, **caller.values, **options}
+    _check(dtype, on_error, values)
+    rows = await all_of(texts)
     work = caller.work(rows, values, what="embed", progress=progress, column="input")
     array: Array = numpy.empty((0, 0), dtype)
     failed: list[Result[Any, Any]] = []
@@ -72,6 +70,17 @@ async def embedded(
     if error is not None:
         raise with_results(error, array, work)
     return array
+
+
+def _check(dtype: str, on_error: str, values: Mapping[str, Any]) -> None:
+    """Raise UsageError for what is asked of an array that none can be."""
+    if dtype not in KINDS:
+        raise UsageError(f"dtype is {', '.join(KINDS[:-1])} or {KINDS[-1]}, not {dtype!r}")
+    if on_error not in ("raise", "nan"):
+        raise UsageError(f"on_error is raise or nan, not {on_error!r}")
+    for name in sorted(_NOT_HERE & values.keys()):
+        if values[name] != getattr(Options(), name):
+            raise UsageError(f"{name} is not for embed, which gives one vector for each text")
 
 
 def _numpy() -> Any:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import anyio
+
 from batcher.api.arguments import Chosen, streamed
 from batcher.api.frames import Frame, is_frame, rows_of
 from batcher.api.hosting import on_asyncio
@@ -93,6 +95,19 @@ def reader_for(options: Options, column: str | None = None, *, is_columns: bool 
 def reaching(chosen: Chosen) -> Reach:
     """The way to the servers that options name."""
     return partial(reached, chosen.options, chosen.environ)
+
+
+async def all_of(rows: Any) -> list[Any]:
+    """All rows of a source. Raises UsageError for what is none, InputError from what it raises."""
+    refuse_one(rows)
+    try:
+        if hasattr(rows, "__aiter__"):
+            return [row async for row in rows]
+        if isinstance(rows, list | tuple):
+            return list(rows)
+        return await anyio.to_thread.run_sync(list, rows_of(rows) if is_frame(rows) else rows)
+    except Exception as error:
+        raise InputError(f"the rows ended early, with {type(error).__name__}: {error}; nothing was sent") from error
 
 
 async def collected(work: Work) -> list[Result[Any, Any]]:

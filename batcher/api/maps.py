@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from batcher.api.arguments import Chosen
-from batcher.api.calls import collected, reaching, reader_for, with_results
-from batcher.api.frames import is_frame, rows_of
+from batcher.api.calls import all_of, collected, reaching, reader_for, with_results
+from batcher.api.frames import is_frame
 from batcher.api.hosting import on_asyncio
 from batcher.api.kept import Given, read_back, source_of
-from batcher.api.rows import refuse_one
 from batcher.api.schemas import Schema
 from batcher.api.watching import check, watching
 from batcher.api.wording import in_programs, reword_sums
-from batcher.failures import BatcherError, InputError
+from batcher.failures import BatcherError
 from batcher.running.runner import Run
 from batcher.running.standing import error_of_stop
 
@@ -48,11 +47,10 @@ async def mapped(
         if output is None:
             work = caller.work(rows, options, what="map", prompt=prompt, schema=schema, progress=progress)
             return await collected(work)
-        refuse_one(rows)
         check(progress)
         made = None if schema is None else Schema(schema)
         chosen = Chosen.of(caller.asking(options, prompt, made))
-        part = Given(await _all_of(rows), reader_for(chosen.options, is_columns=is_frame(rows)))
+        part = Given(await all_of(rows), reader_for(chosen.options, is_columns=is_frame(rows)))
         with watching(progress) as observer:
             run = Run("rows", Path(output), chosen.options, chosen.environ, observer)
             run.opened = source_of(part, chosen.options.repeat)
@@ -90,15 +88,3 @@ async def ran(
             summary = await run.run()
     reword_sums(summary)
     return summary
-
-
-async def _all_of(rows: Any) -> list[Any]:
-    """All rows of a source. Raises InputError from what the source raises."""
-    try:
-        if hasattr(rows, "__aiter__"):
-            return [row async for row in rows]
-        if isinstance(rows, list | tuple):
-            return list(rows)
-        return await anyio.to_thread.run_sync(list, rows_of(rows) if is_frame(rows) else rows)
-    except Exception as error:
-        raise InputError(f"the rows ended early, with {type(error).__name__}: {error}; nothing was sent") from error

@@ -1,7 +1,8 @@
 """What rows of a program are: a text, a mapping, or what is wrong with it; each becomes a line as a job file has it.
 
     text       the column `text` where a template asks, the prompt itself where none does
-    mapping    a line of a job file, or the columns that templates name; numbers of numpy, dates, decimals as in tables
+    mapping    a line of a job file, or the columns that templates name; numbers of numpy, dates, decimals as in tables;
+               also rows of databases, named tuples and dataclasses, which name their columns too
     the rest   a row that fails, under its number and its id; also `None`, for a column may have holes
 
 A row rides through a run in the place of its job's `meta`, which nobody else looks at: with `Carried` there is nothing
@@ -110,6 +111,8 @@ class Reader:
             if not self._nulls:
                 return {name: value for name, value in row.items() if value is not None}
             return row if type(row) is dict else dict(row)
+        if (columns := _columns_of(row)) is not None:
+            return self._record(columns)
         raise LineError("input_invalid", f"a row is a text or a mapping, not {_name(row)}")
 
     def _ident(self, row: Any) -> str | None:
@@ -125,6 +128,16 @@ class Reader:
             if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
                 return codec.whole_text(str(value))
         return None
+
+
+def _columns_of(row: Any) -> dict[str, Any] | None:
+    """The columns of a row that is no mapping and names them: of a database's cursor, a named tuple, a dataclass."""
+    if hasattr(row, "keys") and hasattr(row, "__getitem__"):  # sqlite3.Row
+        return {name: row[name] for name in row.keys()}  # noqa: SIM118 - it is no mapping
+    if hasattr(row, "_asdict"):
+        return dict(row._asdict())
+    opened = _opened(row)
+    return opened if isinstance(opened, dict) else None
 
 
 def _plain(value: Any, where: str, depth: int) -> Json:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
+import sqlite3
 from collections import UserDict
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -27,7 +28,7 @@ from batcher.running.wiring import recipe_of
 from batcher.simulator import text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from batcher.simulator import BackgroundSimulator
 
@@ -119,6 +120,32 @@ class Mark(str, enum.Enum):  # noqa: UP042 - those of Python 3.10 are such, and 
 
 class Level(enum.IntEnum):
     LOW = 1
+
+
+class Told(NamedTuple):
+    id: int
+    prompt: str
+
+
+@dataclasses.dataclass
+class Asked:
+    id: int
+    prompt: str
+
+
+def of_a_database() -> Iterator[sqlite3.Row]:
+    connection = sqlite3.connect(":memory:")
+    connection.row_factory = sqlite3.Row
+    yield from connection.execute("SELECT 7 AS id, 'Hi' AS prompt")
+    connection.close()
+
+
+@pytest.mark.parametrize("rows", [lambda: [Told(7, "Hi")], lambda: [Asked(7, "Hi")], of_a_database])
+async def test_rows_that_name_their_columns_are_mappings(rows: Callable[[], Any]) -> None:
+    """As cursors give them, and as programs keep them; the row that comes back is the one that went in."""
+    [result] = await all_of(rows())
+    assert (result.ok, result.id) == (True, "7")
+    assert not isinstance(result.row, dict)
 
 
 @dataclasses.dataclass
