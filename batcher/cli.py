@@ -101,14 +101,18 @@ def _told(error: Exception) -> int | None:
 
     What errors are is imported when there is one: `--help` costs little more than click itself.
     """
-    from batcher.failures import BatcherError
+    from batcher.failures import BatcherError, Exit
 
-    if not isinstance(error, BatcherError):
+    if not isinstance(error, BatcherError | OSError):
         return None
     from batcher.commands.console import say
 
-    say(str(error), "error")
-    return error.exit
+    if isinstance(error, BatcherError):
+        say(str(error), "error")
+        return error.exit
+    # of a name that is typed: too long, in a directory that may not be looked into
+    say(f"{error.filename}: {error.strerror}" if error.filename else str(error), "error")
+    return Exit.IO
 
 
 def main() -> None:
@@ -124,9 +128,9 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except click.ClickException as error:
-        from batcher.redaction import printable
+        from batcher.redaction import sentence
 
-        click.echo(f"batcher: {printable(_one_line(error))}", err=True)
+        click.echo(f"batcher: {sentence(_one_line(error))}", err=True)
         code = error.exit_code
     except click.Abort:  # Ctrl-C where no run listens for it
         from batcher.running.signals import die_of

@@ -143,12 +143,12 @@ class ConfigError(BatcherError):
 
 @contextmanager
 def ungrouped() -> Iterator[None]:
-    """Let a BatcherError, or a BrokenPipeError, out of the groups in which task groups wrap what they raise."""
+    """Let a BatcherError, or an OSError, out of the groups in which task groups wrap what they raise."""
     try:
         yield
     except BaseExceptionGroup as group:
         for error in _leaves(group):
-            if isinstance(error, BatcherError | BrokenPipeError):
+            if isinstance(error, BatcherError | OSError):
                 raise error from error.__cause__
         raise
 

@@ -83,6 +83,14 @@ def amount(value: str | float) -> float:
     return float(match[1]) * _THOUSANDS[match[2]]
 
 
+def pack_size(value: str | int) -> int | None:
+    """Read `auto`, which is None, or a number. Raises ValueError, which repeats no text."""
+    text = str(value).strip().lower()
+    if text != "auto" and not (re.fullmatch(r"\d{1,6}", text) and int(text) > 0):
+        raise ValueError("must be auto, or a number of at least 1")
+    return None if text == "auto" else int(text)
+
+
 @dataclass(frozen=True, slots=True)
 class Concurrency:
     """How many requests may be in flight at one server: between `least` and `most`; fixed where they are equal."""

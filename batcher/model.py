@@ -133,3 +133,5 @@ class Call:
     loads: bool = False
     dialogue: Any = field(default=None, repr=False)
     """What was said so far, where several exchanges make one result (`exchange.dialogue`)."""
+    pieces: Any = field(default=None, repr=False)
+    """What is sent in the place of a text that was too long (`exchange.overflow`)."""

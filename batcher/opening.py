@@ -26,6 +26,8 @@ TAKEN: Final = 10.0
 """Seconds that whoever reads a pipe has for each piece of what it is given."""
 _OPENINGS: Final = 8
 """Times to open a file that gets another one in its place."""
+_PASSING: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+"""To go through a directory, which one may do, on Linux, in some that one may not read."""
 _TURN: Final = 100
 """Milliseconds after which one who waits for a pipe looks whether it still has to."""
 _KINDS: Final = {
@@ -74,6 +76,24 @@ def _open(path: Path, flags: int, *, follow: bool, dir_fd: int | None) -> int:
         if error.errno == errno.ENXIO:  # a FIFO without a reader, a socket
             raise _unfit(path, "is not a regular file") from None
         raise
+
+
+def open_below(base: Path, path: Path) -> int:
+    """Open a regular file below a directory, both as `real` gives them; a link that has come since is not followed.
+
+    Each directory on the way is opened in the one before it: what is one file by its name when it is looked at may be
+    another when it is opened, by any part of its name. Raises UnfitError and OSError.
+    """
+    *folders, name = path.relative_to(base).parts or (".",)
+    fd = os.open(base, _PASSING)
+    try:
+        for folder in folders:
+            inner = os.open(folder, _PASSING | os.O_NOFOLLOW, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        return open_regular(Path(name), dir_fd=fd)
+    finally:
+        os.close(fd)
 
 
 def open_directory(path: Path) -> int:
@@ -201,6 +221,14 @@ def write_given(path: Path, data: bytes) -> None:
 def real(path: Path, *, follow: bool) -> Path:
     """The path itself with the links in its directory resolved, and the one in its last name too with `follow`."""
     return Path(os.path.realpath(path)) if follow else Path(os.path.realpath(path.parent)) / path.name
+
+
+def is_directory(path: Path) -> bool:
+    """Whether a path that was typed is one; false, where `Path.is_dir` raises, for a name that is too long."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _whole(path: Path, file: BinaryIO, most: int) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from batcher.failures import FLAGS, UnknownOptionError, UsageError, nearest
-from batcher.figures import AUTO, Concurrency, MaxErrors, amount, duration
+from batcher.figures import AUTO, Concurrency, MaxErrors, amount, duration, pack_size
 from batcher.inputs.shard import Shard
 from batcher.model import Api
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _CHOICES: Final = {
     "embedding_format": ("float", "base64"),
+    "vectors_dtype": ("float32", "float16"),
+    "on_overflow": ("error", "truncate", "split"),
     "durability": ("off", "batch", "each"),
     "on_change": ("error", "rerun", "keep"),
     "runaway": ("cut", "keep"),
@@ -33,6 +35,7 @@ _LEAST: Final = {
     "slots": 1,
     "limit": 1,
     "limit_new": 1,
+    "dimensions": 1,
     "sample": 1,
     "repeat": 1,
     "estimate": 1,
@@ -51,7 +54,7 @@ _RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]]
 """Which options must be in which range, NaN in none; and how to say so."""
 _KEEP_ALIVE = re.compile(r"|-1|0|(?:\d+(?:\.\d+)?(?:ms|s|m|h))+|\d+")
 
-PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "price_file", "metrics_file"})
+PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "price_file", "metrics_file", "vectors"})
 
 
 DURATIONS: Final = frozenset(
@@ -91,14 +94,18 @@ class Options:
 
     `concurrency`, `rpm` (requests a minute) and `tpm` (tokens a minute) hold for each server. `min_speed` is tokens a
     second, 0 for none; `runaway` is whether an answer that only repeats itself is "cut" off or "keep"s coming;
-    `keep_alive` is Ollama's ("" leaves it to the server). `errors` defaults to a file beside the results, `max_wait` to
-    15 s before the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say
-    otherwise. `price_in`, `price_cached` and `price_out` are those of a million tokens; `max_cost` is
-    what the answers of a run may cost by them. `input_format`,
-    `encoding` (of text) and `sql` (for a database) say how inputs are read. `keep` names the columns of the input that
-    a table has, None for all; `table` is the one of a database; `formula_guard` keeps spreadsheets from running cells.
-    `schema` is what answers have to fit: JSON, the path of a file with it, or a class with `model_json_schema`; with
-    `json` any object does. What does not is asked again `schema_retries` times.
+    `keep_alive` is Ollama's ("" leaves it to the server). texts are cut into chunks of `chunk` tokens ("400t") or
+    characters ("2000c"), with an `overlap`. `prefix` goes before each text that is embedded, the server is asked for
+    `dimensions`, and `normalize` gives all vectors length 1; a text that is too long is an "error", or `on_overflow`
+    has it "truncate"d or "split". `vectors` is an array that is made at the end, of `vectors_dtype`. `errors` defaults
+    to a file beside the results, `max_wait` to 15 s before the server has ever answered and one hour after. `params`
+    and `option` apply to all jobs that do not say otherwise; `pack` embedding inputs go in one request, as many as are
+    found to be best if it is None or "auto". `price_in`, `price_cached` and `price_out` are those of a million tokens;
+    `max_cost` is what the answers of a run may cost by them. `input_format`, `encoding` (of text) and `sql` (for a
+    database) say how inputs are read. `keep` names the columns of the input that a table has, None for all; `table` is
+    the one of a database; `formula_guard` keeps spreadsheets from running cells. `schema` is what answers have to fit:
+    JSON, the path of a file with it, or a class with `model_json_schema`; with `json` any object does. What does not is
+    asked again `schema_retries` times.
     """
 
     # which server, and how to be let in
@@ -120,6 +127,11 @@ class Options:
     prompt: str | None = None
     messages: str | None = None
     embed: str | None = None
+    chunk: str | None = None
+    overlap: str | None = None
+    prefix: str = ""
+    dimensions: int | None = None
+    on_overflow: str = "error"
     system: str | None = None
     id_field: str | None = None
     model_field: str | None = None
@@ -130,7 +142,7 @@ class Options:
     json: bool = False
     schema_retries: int = 2
     stream: bool = True
-    pack: int = 1
+    pack: int | None = None
     limit: int | None = None
     limit_new: int | None = None
     sample: int | None = None
@@ -178,6 +190,9 @@ class Options:
     atomic: bool = False
     raw: bool = False
     embedding_format: str = "float"
+    vectors: Path | None = None
+    vectors_dtype: str = "float32"
+    normalize: bool = False
     keep: tuple[str, ...] | None = None
     table: str = "answers"
     formula_guard: bool = True
@@ -290,6 +305,7 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "rpm": amount,
     "tpm": amount,
     "keep_alive": str,
+    "pack": pack_size,
 }
 """Options that may be given as text or as a number, and how they are read."""
 _SEVERAL: Final[Mapping[str, Callable[[Any], Any]]] = {

@@ -232,6 +232,8 @@ class Result:
     """How often it was asked again, since an answer did not fit."""
     turns: Sequence[Completion] = ()
     """The answers to all turns, this one the last, where there are several."""
+    vector: tuple[int, int] | None = None
+    """(row, crc32) where its vector stands in a file of its own."""
     image: list[str] | None = None
     """Paths of image files written beside the results."""
 

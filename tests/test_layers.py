@@ -34,8 +34,13 @@ class Room(NamedTuple):
 # fmt: off
 ROOMS: dict[str, Room] = {
     "commands": Room(
-        may={TOP, "running", "exchange", "servers", "ledger", "view", "inputs", "outputs", "wire", "simulator"},
-        doors={"check", "completion", "console", "export", "models", "run", "simulate", "status", "verify"},
+        may={
+            TOP, "running", "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire",
+            "simulator",
+        },
+        doors={
+            "check", "completion", "console", "export", "models", "run", "simulate", "status", "verify",
+        },  # `cli` loads them by name
     ),
     "running": Room(
         may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
@@ -45,16 +50,15 @@ ROOMS: dict[str, Room] = {
         },
     ),
     "api": Room(
-        may={TOP, "running", "servers", "ledger", "view", "inputs"},
+        may={TOP, "running", "exchange", "servers", "ledger", "view", "inputs"},
         doors={"client", "functions", "result", "stream"},
     ),
-    "exchange": Room(may={"wire"}, doors={"dialogue", "packing", "seam", "timeouts", "workers"}),
+    "exchange": Room(may={"policy", "wire"}, doors={"dialogue", "overflow", "packing", "seam", "timeouts", "workers"}),
     "policy": Room(
         may=set(),
         doors={
             "backlog", "breaker", "holding", "judge", "lane", "lastlook", "limit.concurrency", "limit.fixed",
-            "pace.estimate",
-            "pace.pacing", "quota", "retry", "scheduler",
+            "pace.estimate", "pace.pacing", "packs", "quota", "retry", "scheduler",
         },
     ),
     "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "described", "diagnosis", "urls"}),
@@ -65,7 +69,9 @@ ROOMS: dict[str, Room] = {
             "recovery", "repair", "seal", "state", "stream", "vectors", "verification", "writer",
         },
     ),
-    "outputs": Room(may={"inputs", "ledger"}, doors={"columns", "export", "taken"}),
+    "outputs": Room(
+        may={"inputs", "ledger", "wire"}, doors={"arrays", "columns", "export", "numbers", "store", "taken"},
+    ),
     "view": Room(
         may=set(),
         doors={"bottleneck", "line", "metrics", "observer", "pace", "prices", "progress", "snapshot", "summary"},
@@ -73,7 +79,7 @@ ROOMS: dict[str, Room] = {
     "inputs": Room(
         may=set(),
         doors={
-            "blocks", "changes", "comparison", "compression", "done", "formats", "formats.columnar",
+            "blocks", "changes", "chunks", "comparison", "compression", "done", "formats", "formats.columnar",
             "formats.defaults", "formats.jsonl", "formats.objects", "formats.parameters", "formats.reading",
             "formats.rows", "formats.sidefiles", "formats.values", "identity", "intake", "lineset", "part", "parts",
             "recipe", "schemas",
@@ -83,8 +89,10 @@ ROOMS: dict[str, Room] = {
     "wire": Room(
         may=set(),
         doors={
-            "dialects", "dialects.endings", "dialects.loading", "dialects.ollama_v1", "dialects.parameters",
-            "dialects.reading", "dialects.toolpieces", "dialects.vectors", "hints", "rules", "transport", "words",
+            "dialects", "dialects.embeddings", "dialects.endings", "dialects.loading", "dialects.messages",
+            "dialects.ollama_v1",
+            "dialects.parameters", "dialects.reading", "dialects.toolpieces", "dialects.vectors", "hints", "rules",
+            "transport", "words",
         },
     ),
     "simulator": Room(may=set(), doors={"__init__", "settings"}),
@@ -148,6 +156,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialogue": {"answers"},
         "guard": {"timeouts"},
         "jsontext": set(),
+        "overflow": set(),
         "packing": {"answers", "dialogue"},
         "seam": set(),
         "timeouts": set(),
@@ -158,6 +167,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
         "blocks": {"formats", "formats.rows", "lineset"},
         "changes": set(),
+        "chunks": {"formats.jsonl", "formats.lines", "formats.reading", "formats.rows", "identity", "part", "recipe"},
         "comparison": {"done", "formats", "lineset", "selection"},
         "compression": {"formats.reading"},
         "done": set(),
@@ -232,7 +242,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "done", "formats", "formats.defaults", "formats.jsonl", "formats.rows", "identity", "lineset", "shard",
         },
         "shard": {"done"},
-        "source": {"formats", "formats.reading", "part", "parts", "pipe"},
+        "source": {"chunks", "formats", "formats.reading", "part", "parts", "pipe"},
         "steady": set(),
         "templates": {"expense", "sandbox"},
         "window": set(),
@@ -263,16 +273,23 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "outputs": {
         "__init__": set(),
+        "arrays": {"joining", "numbers", "places", "replacing", "store", "taken"},
         "chats": {"openaibatch"},
         "columnar": {"types"},
         "columns": {"joining"},
         "database": {"columns", "joining", "values"},
         "delimited": {"values"},
-        "export": {"chats", "columns", "database", "joining", "openaibatch", "places", "table", "taken"},
+        "export": {
+            "arrays", "chats", "columns", "database", "joining", "openaibatch", "places", "replacing", "store",
+            "table", "taken",
+        },
         "joining": {"places", "taken"},
+        "numbers": set(),
         "objects": set(),
         "openaibatch": set(),
         "places": set(),
+        "replacing": set(),
+        "store": {"numbers"},
         "table": {"columnar", "columns", "delimited", "joining", "objects"},
         "taken": set(),
         "types": {"values"},
@@ -315,10 +332,12 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "pace.pacing": {"pace.bucket", "pace.estimate", "pace.granted", "pace.statement"},
         "pace.statement": set(),
         "pace.turns": set(),
+        "packs": set(),
         "quota": set(),
         "retry": set(),
         "scheduler": {
-            "backlog", "breakdown", "dispatch", "history", "judge", "lane", "lastlook", "quota", "retry", "suspects",
+            "backlog", "breakdown", "dispatch", "history", "judge", "lane", "lastlook", "packs", "quota", "retry",
+            "suspects",
         },
         "service": {"breakdown", "evidence", "retry", "setback"},
         "setback": {"breakdown", "evidence"},
@@ -330,7 +349,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "announcement": {"preparation"},
         "apart": set(),
         "copies": {"requests"},
-        "destination": {"apart"},
+        "destination": {"apart", "vectors"},
         "engine": {"omissions"},
         "estimate": set(),
         "explanation": set(),
@@ -341,20 +360,21 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "omissions": set(),
         "openfiles": set(),
         "preparation": {"destination", "resumption", "statekeeper", "wiring"},
-        "recorder": {"copies"},
+        "recorder": {"copies", "vectors"},
         "reports": {"journal"},
         "requests": set(),
         "resumption": set(),
         "runner": {
             "announcement", "copies", "destination", "engine", "estimate", "explanation", "holds", "journal",
             "openfiles", "preparation", "recorder", "reports", "sharing", "signals", "standing", "statekeeper",
-            "stops", "wiring",
+            "stops", "vectors", "wiring",
         },
         "sharing": set(),
         "signals": set(),
         "standing": {"stops"},
         "statekeeper": set(),
         "stops": set(),
+        "vectors": set(),
         "wiring": {"lanes", "sharing"},
     },
     "servers": {
@@ -540,7 +560,7 @@ PURE = {
     *("codec", "failures", "figures", "media", "model", "outcome"),
     *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules", "wire.words"),
     *("exchange.answers", "exchange.budget", "exchange.dialogue", "exchange.guard", "exchange.jsontext"),
-    *("exchange.packing", "exchange.timeouts"),
+    *("exchange.overflow", "exchange.packing", "exchange.timeouts"),
 }
 """Rooms and modules that decide or understand, and do nothing."""
 

@@ -60,6 +60,10 @@ class AskOptions(TypedDict, total=False):
     endpoint: str | None
     messages: str | None
     embed: str | None
+    prefix: str
+    dimensions: int | None
+    on_overflow: Literal["error", "truncate", "split"]
+    normalize: bool
     system: str | None
     id_field: str | None
     model_field: str | None
@@ -69,7 +73,7 @@ class AskOptions(TypedDict, total=False):
     json: bool
     schema_retries: int
     stream: bool
-    pack: int
+    pack: int | Literal["auto"] | None
     limit: int | None
     limit_new: int | None
     seed: int
@@ -101,6 +105,7 @@ class FileOptions(TypedDict, total=False):
     sample: int | None
     dedupe: bool | None
     estimate: int | None
+    metrics_file: PathLike | None
     errors: PathLike | None
     overwrite: bool
     on_change: Literal["error", "rerun", "keep"]
@@ -114,7 +119,6 @@ class FileOptions(TypedDict, total=False):
     table: str
     formula_guard: bool
     embedding_format: Literal["float", "base64"]
-    metrics_file: PathLike | None
 
 
 class ClientOptions(ServerOptions, AskOptions, FileOptions, total=False):
@@ -137,10 +141,16 @@ class RunOptions(MapOptions, total=False):
     input_format: str | None
     encoding: str | None
     sql: str | None
+    chunk: str | None
+    overlap: str | None
+    vectors: PathLike | None
+    vectors_dtype: Literal["float32", "float16"]
 
 
 SERVER: Final = frozenset({*ServerOptions.__annotations__, *KeyOptions.__annotations__})
-NOT_STREAMED: Final = frozenset({*FileOptions.__annotations__, "input_format", "encoding", "sql"})
+NOT_STREAMED: Final = frozenset(
+    {*FileOptions.__annotations__, "input_format", "encoding", "sql", "chunk", "overlap", "vectors", "vectors_dtype"}
+)
 _KEY: Final = "api_key"
 
 

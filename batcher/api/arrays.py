@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = NDArray[np.floating[Any]]
 
-PACK: Final = 16
-"""Texts in one request, where nothing else is said."""
 KINDS: Final = ("float16", "float32", "float64")
 _NOT_HERE: Final = frozenset({"prompt", "messages", "repeat", "limit", "limit_new", "shard", "done_from"})
 """Options that ask for something else, or of more rows or fewer."""
@@ -41,19 +39,20 @@ async def embedded(
     """What `aembed` gives."""
     numpy = _numpy()
     on_asyncio("batcher.aembed", "embed(texts, ...)")
-    values = {"pack": PACK, **caller.values, **options}
-    _check(dtype, on_error, values)
+    _check(dtype, on_error, {**caller.values, **options})
     rows = await all_of(texts)
-    work = caller.work(rows, values, what="embed", progress=progress, column="input")
+    work = caller.work(rows, options, what="embed", progress=progress, column="input")
+    work.base64 = True
     array: Array = numpy.empty((0, 0), dtype)
     failed: list[Result[Any, Any]] = []
     work.begin()
     try:
         while (result := await work.outlet.take()) is not None:
-            vector = result.vector
-            if vector is None:
+            given = result.completion.vectors if result.completion is not None and result.ok else None
+            if given is None or len(given) != 1:
                 failed.append(result)
                 continue
+            vector = numpy.frombuffer(given[0], "<f4") if type(given[0]) is bytes else given[0]
             if not array.size:
                 array = numpy.full((len(rows), len(vector)), numpy.nan, dtype)
             array[result.seq] = vector

@@ -17,7 +17,7 @@ from batcher.api.kept import Given, read_back, source_of
 from batcher.api.schemas import Schema
 from batcher.api.watching import check, watching
 from batcher.api.wording import in_programs, reword_sums
-from batcher.failures import BatcherError
+from batcher.failures import BatcherError, UsageError
 from batcher.running.runner import Run
 from batcher.running.standing import error_of_stop
 
@@ -50,6 +50,11 @@ async def mapped(
         check(progress)
         made = None if schema is None else Schema(schema)
         chosen = Chosen.of(caller.asking(options, prompt, made))
+        for name in ("vectors", "chunk", "overlap"):
+            if getattr(chosen.options, name) is not None:
+                raise UsageError(
+                    f"{name} is about files, and map gives a result for each row: use run, or leave it out"
+                )
         part = Given(await all_of(rows), reader_for(chosen.options, is_columns=is_frame(rows)))
         with watching(progress) as observer:
             run = Run("rows", Path(output), chosen.options, chosen.environ, observer)

@@ -73,6 +73,8 @@ class Work:
     pool: Pool | None = None
     """The limits that it shares with others."""
     summary: Summary = field(default_factory=lambda: Summary(started=now()))
+    base64: bool = False
+    """Vectors are asked for as bytes, where that can be asked for, and come as they are."""
     outlet: Outlet = field(default_factory=Outlet)
     """Where results are taken."""
     error: BaseException | None = None
@@ -189,16 +191,14 @@ class Work:
                     names_duplicates=True,
                 )
                 jobs = intake.jobs(self._lines())
-                scheduler = scheduler_for(chosen, server, jobs, self._reject, pool=self.pool, wake=self._send)
-                engine = Engine(
-                    scheduler,
-                    exchanges_for(chosen, server),
-                    raw=chosen.raw,
-                    schema_retries=chosen.schema_retries,
-                    renew=server.renew,
+                scheduler = scheduler_for(
+                    chosen, server, jobs, self._reject, pool=self.pool, wake=self._send, base64=self.base64
                 )
+                engine = Engine.of(chosen, scheduler, exchanges_for(chosen, server), server.renew)
                 intake.rest = engine.waker()
-                self._feed = feed_of(self.rows, engine.waker(), lambda: AHEAD * scheduler.allowed * chosen.pack)
+                self._feed = feed_of(
+                    self.rows, engine.waker(), lambda: AHEAD * scheduler.allowed * scheduler.packs.most
+                )
                 self.rows = None  # it is the feed's to let go
                 self._engine = engine
                 self.summary.started = now()

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from batcher.commands.console import print_json
+from batcher.commands.console import answer, print_json
 from batcher.commands.grouped import Grouped
 from batcher.commands.options import Inputs, environ_of, option, options_from, server_options
 from batcher.failures import Exit, UnavailableError
 from batcher.figures import count
 from batcher.model import Api
-from batcher.redaction import printable
 from batcher.servers.diagnosis import model_missing
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, *, as_js
         print_json(as_dict(findings))
     else:
         for line in screen(input, findings):
-            click.echo(line)
+            answer(line)
     ctx.exit(findings.exit)
 
 
@@ -147,7 +146,7 @@ def screen(inputs: str | tuple[str, ...] | None, findings: Findings) -> list[str
     for found in findings.servers:
         lines += _lines_of_lacks(found, found.server if several else "the server")
     lines.append("ready" if findings.exit is Exit.OK else f"not ready (exit code {int(findings.exit)})")
-    return [printable(line) for line in lines]
+    return lines
 
 
 def _server_lines(found: Found, source: str) -> list[str]:

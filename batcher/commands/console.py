@@ -16,7 +16,7 @@ import click
 import orjson
 
 from batcher.figures import count
-from batcher.redaction import printable
+from batcher.redaction import printable, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,10 +64,15 @@ def say(message: str, event: str = "note", **fields: Any) -> None:
     """Write a sentence to stderr, without anything in it that a terminal would obey; or an event with its fields."""
     if _STDERR.as_json:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        tell(_escaped({"at": at, "event": event, "message": printable(message), **fields}))
+        tell(_escaped({"at": at, "event": event, "message": sentence(message), **fields}))
         return
     for line in message.splitlines():
-        tell(f"batcher: {printable(line)}")
+        tell(f"batcher: {sentence(line)}")
+
+
+def answer(line: str) -> None:
+    """Write a line of what was asked for to stdout."""
+    click.echo(sentence(line))
 
 
 def tell_sums(text: str, sums: Callable[[], dict[str, Any]]) -> None:
@@ -209,7 +214,7 @@ def _one_line(result: Result, redact: Callable[[str], str]) -> str:
     if result.failure is not None:
         words = f"FAILED {result.failure.code}: {result.failure.message}"
     elif result.completion is not None and result.completion.vectors:
-        words = f"{count(len(result.completion.vectors), 'vectors')} of {len(result.completion.vectors[0])} numbers"
+        words = count(len(result.completion.vectors), "vectors")
     else:
         words = " ".join(result.text.split()) or "(no text)"
     return printable(f"{redact(result.id)}  {took}  {redact(words)}", max(40, width - 10))

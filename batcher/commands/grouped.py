@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "What to ask": (
         *("model", "aliases", "prompt", "messages", "embed", "system", "id_field", "model_field", "image_field"),
-        *("params", "option", "schema", "json", "schema_retries", "endpoint", "stream", "pack"),
+        *("params", "option", "schema", "json", "schema_retries", "endpoint", "stream"),
+    ),
+    "How to embed": (
+        *("prefix", "dimensions", "chunk", "overlap", "on_overflow", "normalize", "pack", "vectors", "vectors_dtype"),
+        "embedding_format",
     ),
     "Which rows": (
         *("limit", "limit_new", "sample", "seed", "shard", "done_from", "repeat", "dedupe", "skip_failed"),
@@ -30,7 +34,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "What it costs": ("estimate", "price_in", "price_cached", "price_out", "price_file", "max_cost"),
     "What to write": (
         *("output", "keep", "table", "formula_guard", "errors", "overwrite", "on_change", "ordered", "atomic"),
-        *("durability", "disk_wait", "raw", "embedding_format", "fail_on", "summary_json", "metrics_file"),
+        *("durability", "disk_wait", "raw", "fail_on", "summary_json", "metrics_file"),
     ),
     "What to see": ("dry_run", "print_config", "progress", "stats", "log_format", "as_json", "quiet", "verbose"),
     "Settings from files": ("config", "env_file"),

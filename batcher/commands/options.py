@@ -62,6 +62,11 @@ class Inputs(click.Argument):
             return ((named,) if isinstance(named, str) else tuple(named)), ParameterSource.DEFAULT_MAP
         return super().consume_value(ctx, opts)
 
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        if ctx.params.get("print_config") and self.value_is_missing(value):
+            return None  # who only asks what the settings are needs no input
+        return super().process_value(ctx, value)
+
 
 def _one_or_all(
     _ctx: click.Context, _argument: click.Parameter, value: tuple[str, ...]

@@ -13,7 +13,7 @@ from batcher.commands.grouped import Grouped
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, server_options
 from batcher.commands.values import Duration, KeyValue, Parsed
 from batcher.failures import FLAGS, LockedError, UsageError
-from batcher.figures import Concurrency, MaxErrors, amount
+from batcher.figures import Concurrency, MaxErrors, amount, pack_size
 
 if TYPE_CHECKING:
     from batcher.options import Options
@@ -24,7 +24,7 @@ STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 @click.command("run", cls=Grouped)
-@click.argument("input", cls=Inputs, metavar="INPUT...")
+@click.argument("input", cls=Inputs, required=True, metavar="INPUT...")
 @option(
     "-o",
     "--output",
@@ -95,7 +95,38 @@ STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
     help="How often an answer that does not fit is asked again, with what is wrong about it.",
 )
 @option("--stream/--no-stream", default=True, help="Ask for streamed answers (default), or for whole ones.")
-@option("--pack", type=click.IntRange(1), default=1, show_default=True, help="Embedding inputs in one request.")
+@option(
+    "--pack",
+    type=Parsed("texts", pack_size),
+    default="auto",
+    show_default=True,
+    metavar="auto|N",
+    help="Embedding inputs in one request: as many as are found to be best, or N.",
+)
+@option("--dimensions", type=click.IntRange(1), metavar="N", help="Ask for vectors of so many numbers.")
+@option(
+    "--on-overflow",
+    type=click.Choice(["error", "truncate", "split"]),
+    default="error",
+    show_default=True,
+    help="A text that is too long to be embedded: an error line, its beginning, or the mean of its pieces.",
+)
+@option("--normalize", is_flag=True, help="Give all vectors length 1.")
+@option("--chunk", metavar="N{t|c}", help="Cut each text into chunks of so many tokens or characters: 400t, 2000c.")
+@option("--overlap", metavar="N{t|c}", help="Begin each chunk with the end of the one before: 50t.")
+@option(
+    "--prefix", default="", metavar="TEXT", help="What goes before each text that is embedded: 'search_document: '."
+)
+@option(
+    "--vectors", type=_FILE, metavar="FILE.npy", help="Keep vectors in a store, and make an array of them at the end."
+)
+@option(
+    "--vectors-dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="The numbers of --vectors.",
+)
 @option("--embedding-format", type=click.Choice(["float", "base64"]), default="float", show_default=True)
 @option("--raw", is_flag=True, help="Add the server's whole response object to each line.")
 @option(
@@ -206,8 +237,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, output: 
 
         print_config(ctx)
         return
-    if input is None:
-        raise click.MissingParameter(ctx=ctx, param=next(one for one in ctx.command.params if one.name == "input"))
+    assert input is not None
     options = options_from(values)
     if values["dry_run"]:
         from batcher.commands.preview import preview
@@ -225,7 +255,7 @@ def _run(
     from batcher.running.loops import on_loop
     from batcher.running.runner import Run
 
-    results = _results_path(inputs, output)
+    results = _results_path(inputs, output, options.vectors)
     progress = values["progress"]
     if progress is None and results is None and sys.stdout.isatty():
         progress = False  # the results are what the terminal shows
@@ -270,20 +300,25 @@ def _calm_the_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _results_path(inputs: str | tuple[str, ...], output: str | None) -> Path | None:
+def _results_path(inputs: str | tuple[str, ...], output: str | None, vectors: Path | None) -> Path | None:
     """Where the results go; None is standard output."""
     from batcher.inputs.compression import EXTENSIONS
     from batcher.inputs.parts import is_pattern
+    from batcher.opening import is_directory
 
     input_name = inputs if isinstance(inputs, str) else ""
     if output in STDOUT:
         return None
     if output is not None:
         return Path(output)
+    if vectors is not None:
+        from batcher.ledger.names import table_results_path
+
+        return table_results_path(vectors)
     if input_name == "-":
         raise UsageError("with input from stdin, say where the results go: -o FILE, or -o - for stdout")
     path = Path(input_name)
-    if not path.name or ":" in input_name.partition("/")[0] or path.is_dir() or is_pattern(input_name):
+    if not path.name or ":" in input_name.partition("/")[0] or is_directory(path) or is_pattern(input_name):
         what = input_name or "several inputs"
         raise UsageError(f"with {what}, say where the results go: -o FILE, or -o - for stdout")
     return (path.with_suffix("") if path.suffix.lower() in EXTENSIONS else path).with_suffix(".results.jsonl")

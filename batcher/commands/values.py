@@ -56,7 +56,8 @@ class KeyValue(click.ParamType[tuple[str, Any]]):
         try:
             key, parsed = setting(value)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            # in the place of NAME=VAR it may well be the key itself
+            self.fail("what is given (not shown) is not NAME=VALUE" if self.plain else str(error), param, ctx)
         return (key, value.partition("=")[2]) if self.plain else (key, parsed)
 
 

@@ -1,8 +1,9 @@
 """Several exchanges that make one result: turns of a conversation, and answers that do not fit, asked again. Pure.
 
 Each answer joins the conversation before the next turn; of one that was asked again the last alone does. What is asked
-again has the wrong answer and what is wrong with it behind the question; if that does not help, it is asked without
-them, behind an example of the form. A prompt that goes to a path without conversations has them in its text.
+again has the wrong answer and what is wrong with it behind the question; if that does not help, it is asked without the
+answer, behind what is wrong and an example of the form. A prompt that goes to a path without conversations has them in
+its text.
 """
 
 from __future__ import annotations

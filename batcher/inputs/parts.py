@@ -12,6 +12,7 @@ from batcher.inputs import compression
 from batcher.inputs.file import FilePart
 from batcher.inputs.formats import FILES, FORMATS, Format, by_extension, named
 from batcher.inputs.window import Window
+from batcher.opening import is_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -113,8 +114,13 @@ def parts_of(inputs: Sequence[str], form: Format | str | None, reading: Reading)
     if reading.sql is not None and not any(name.startswith(_SQLITE) for name in inputs):
         raise UsageError("--sql asks a database, and no input is one: write sqlite:FILE")
     parts: list[Part] = []
-    for name in inputs:
-        parts += _parts(name, chosen, reading)
+    try:
+        for name in inputs:
+            parts += _parts(name, chosen, reading)
+    except BaseException:  # of one that cannot be read: the others are not left open
+        for part in parts:
+            part.close()
+        raise
     if sum(not part.is_regular for part in parts) > 1 and len(set(inputs)) < len(inputs):
         raise UsageError("standard input can be read once")
     return parts
@@ -135,7 +141,7 @@ def _parts(name: str, form: Format | str | None, reading: Reading) -> list[Part]
 
         return list(remote_parts(name, form if isinstance(form, Format) else None, reading))
     name = name.removeprefix("file://")
-    if is_pattern(name) or Path(name).is_dir():
+    if is_pattern(name) or is_directory(Path(name)):
         root, names = folder.matched(name)
         tables = [file for file in names if not Path(file).name.startswith("_")]  # as Spark and Hive mark others
         forms = [found for file in tables if isinstance(found := form or _form_of_rows(file), Format)]

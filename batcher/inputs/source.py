@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from batcher.failures import InputError
 from batcher.figures import count
+from batcher.inputs.chunks import ChunkedPart
 from batcher.inputs.formats import FORMATS
 from batcher.inputs.formats.reading import Reading
 from batcher.inputs.part import Place
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from batcher.inputs.chunks import Chunking
     from batcher.inputs.formats import Format, Line
     from batcher.inputs.formats.reading import Rows
     from batcher.inputs.part import Part
@@ -41,12 +43,15 @@ class Source:
         reading: Reading | None = None,
         *,
         part: Part | None = None,
+        chunking: Chunking | None = None,
     ) -> None:
-        """`part` is the one input, where it is none that a name leads to."""
+        """`part` is the one input, where it is none that a name leads to; `chunking` is how texts are cut, if so."""
         self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
         reading = _telling_once(reading or Reading())
         self._note = reading.note
         self._parts = [part] if part else parts_of(self.inputs, form, reading)
+        if chunking is not None:
+            self._parts = [ChunkedPart(one, chunking) for one in self._parts]
         self._first = [0]
         """The number of the first row of each part, as far as they were read."""
         self.is_regular = all(part.is_regular for part in self._parts)

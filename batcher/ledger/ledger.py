@@ -50,6 +50,7 @@ class Ledger:
     is known to be on the disk. After a failed sync the next run has to distrust what comes after it.
     `changed`: it may hold something else than when it was opened. `before` is the state that the last run left.
     `placed` is called with the id of each line that is in, and where it begins.
+    `sync_before` is called before a sync: what lines name has to be on the disk before them.
     `stale`: what it holds is to be overwritten, and that has not begun; `emptied` is called when it does.
     """
 
@@ -68,6 +69,7 @@ class Ledger:
         self.emptied: Callable[[], object] = bool
         self.changed = False
         self.placed: Callable[[str, int], object] | None = None
+        self.sync_before: Callable[[], object] = bool
         self._fd = back.fd
         self._done = back.done
         self._unread = back.unread
@@ -211,7 +213,11 @@ class Ledger:
         seal, end = self.prefixes.seal, self.end
         try:
             if end > self.synced:
+                self.sync_before()
                 disk.sync(self._fd)
+        except OutputIOError as error:
+            self._fault = error
+            raise
         except OSError as error:
             self._fault = OutputIOError(complaint(self.path, f"is safe only up to byte {self.synced}", error))
             raise self._fault from error

@@ -63,7 +63,7 @@ def result_line(result: Result, *, base64: bool = False, redactor: Redactor = KE
         if completion.choices:
             _put_answer(record, completion)
         if completion.vectors:
-            _put_vectors(record, completion.vectors, many=result.many, base64=base64)
+            _put_vectors(record, result, completion.vectors, base64=base64)
     if result.turns:
         record["turns"] = [_turn(turn) for turn in result.turns]
     if result.image:
@@ -218,7 +218,10 @@ def _object(text: str) -> Json:
     return value if isinstance(value, dict) else text
 
 
-def _put_vectors(record: dict[str, Json], vectors: list[Json], *, many: bool, base64: bool) -> None:
+def _put_vectors(record: dict[str, Json], result: Result, vectors: list[Json], *, base64: bool) -> None:
+    if result.vector is not None:
+        record["vector"] = {"row": result.vector[0], "crc32": result.vector[1]}
+        return
     convert = to_base64 if base64 else to_floats
     written: list[Json] = []
     for vector in vectors:
@@ -226,7 +229,7 @@ def _put_vectors(record: dict[str, Json], vectors: list[Json], *, many: bool, ba
             written.append(convert(vector))
         except (TypeError, ValueError, OverflowError):
             written.append(vector)  # no vector as promised; as it came, it can still be seen
-    if many or len(written) > 1:
+    if result.many or len(written) > 1:
         record["embeddings"] = written
     else:
         record["embedding"] = written[0]

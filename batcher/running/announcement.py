@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batcher.figures import count
 from batcher.model import Kind
@@ -24,6 +25,14 @@ _NOUNS = {
     Kind.RESPONSES: "prompts",
     Kind.IMAGE: "prompts for images",
 }
+PREFIXES: Final = (
+    (re.compile(r"nomic-embed(?!-code|-vision)"), "'search_document: ' before texts"),
+    (re.compile(r"(?:^|[/-])(?:multilingual-)?e5-(?!mistral)"), "'passage: ' before texts"),
+    (re.compile(r"embeddinggemma"), "'title: none | text: ' before texts"),
+    (re.compile(r"(?:^|[/-])bge-(?!m3|reranker)"), "words of its own before queries"),
+)
+"""Models that were trained on texts with something before them: their cards on huggingface.co (nomic-ai, intfloat,
+google, BAAI)."""
 MOST = 20
 """Kinds of lines that are told; a file of more is no surprise to its author."""
 
@@ -73,6 +82,8 @@ def announced(
             shapes, what = len(defaults.shapes), (noun, path_for(job, api))
             if what not in told and len(told) < MOST:
                 note(f"{place(job.seq)}: {noun} to {what[1]}" if told else _words(*what, job, defaults, share))
+                if job.kind is Kind.EMBED and not defaults.prefix and (wanted := _prefix_of(job.model)):
+                    note(f"{job.model} was trained with {wanted}; --prefix puts something before each")
             told.add(what)
         yield job
 
@@ -85,6 +96,11 @@ def _words(noun: str, path: str, job: Job, defaults: Defaults, share: Share) -> 
     with_images = " with images" if job.images else ""
     things, mark, purpose = noun.partition(" to ")
     return f"{share.many(things)}{mark}{purpose}{with_images}{share.of()} to {path}{made}"
+
+
+def _prefix_of(model: str | None) -> str | None:
+    """What the texts of a model are known to begin with, if it is known."""
+    return next((text for known, text in PREFIXES if model and known.search(model.lower())), None)
 
 
 def _noun(job: Job) -> str:

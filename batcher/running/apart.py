@@ -10,6 +10,7 @@ from batcher.failures import OutputError, UsageError
 from batcher.inputs.parts import identity_of
 from batcher.ledger.neighbours import holds_results
 from batcher.ledger.vectors import form_of
+from batcher.opening import real
 from batcher.outputs.export import SQLITE, check_database, check_format, table_of
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def check_vectors(ledger: Ledger, wanted: str) -> None:
 
 def same_as(path: Path, files: Mapping[Path, str]) -> str | None:
     """Say which of the files a path names, by whatever name."""
-    here, identity = path.resolve(), identity_of(path)
+    here, identity = real(path, follow=True), identity_of(path)
     for other, what in files.items():
-        if here == other.resolve() or (identity is not None and identity == identity_of(other)):
+        if here == real(other, follow=True) or (identity is not None and identity == identity_of(other)):
             return what
     return None

@@ -28,13 +28,16 @@ from batcher.ledger.names import (
     state_path,
     superseded_path,
     table_results_path,
+    vectors_path,
 )
 from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
 from batcher.opening import open_regular
+from batcher.outputs.arrays import ids_path
 from batcher.outputs.export import SQLITE, Export, export, table_of
 from batcher.running.apart import check_table, check_vectors, keep_apart
+from batcher.running.vectors import check_wish, open_store, write_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from batcher.inputs.source import Source
     from batcher.ledger.ledger import AnyLedger
     from batcher.options import Options
+    from batcher.outputs.store import Store
     from batcher.outputs.taken import Taken
     from batcher.view.summary import Summary
 
@@ -67,6 +71,8 @@ class Destination:
     """Which job stands where in the input, if that will be asked for."""
     emptied: Callable[[], object] = field(default=bool, init=False)
     """Called when the results that `--overwrite` replaces are gone."""
+    store: Store | None = field(default=None, init=False)
+    """Where vectors go, if not on the lines."""
     _ledger: Ledger | None = field(default=None, init=False)
     _errors: ErrorsFile | None = field(default=None, init=False)
     _publication: Publication | None = field(default=None, init=False)
@@ -115,10 +121,7 @@ class Destination:
         """Open the ledger until the stack is left. Raises UsageError (2), and what `Ledger.open` raises."""
         keep_apart(self.files(), self.errors_path, self.table, source)
         if self.output is None:
-            if self.options.ordered or self.options.atomic:
-                raise UsageError("--ordered and --atomic need a results file: name one with -o FILE")
-            if self.options.dedupe:
-                raise UsageError("--dedupe reads answers back from a results file: name one with -o FILE")
+            self._check_stream()
             return StreamLedger()
         if self.table is not None:
             check_table(self.table, self.output, overwrite=self.options.overwrite)
@@ -130,7 +133,10 @@ class Destination:
             fingerprint=None if self.options.ordered or self.options.dedupe else source.fingerprint,
             checkpoint=check_cancelled,
         )
+        if self.options.vectors is not None:
+            check_wish(self.options.vectors, self.options)
         neighbours.check(self.output)
+        stack.callback(self._close_store)  # after the results, which it is synced before
         is_new = not os.path.lexists(self.output)
         ledger = self._open_part(opener, self.output, stack) if self.options.atomic else opener(self.output)
         self._ledger = ledger
@@ -141,6 +147,8 @@ class Destination:
         neighbours.check(self.output)  # another run may have begun meanwhile
         if ledger.repaired:
             self.note(str(ledger.repaired))
+        if self.options.vectors is not None:
+            self._open_store(ledger)
         if not self.options.overwrite:
             check_vectors(ledger, self.options.embedding_format)
         if self.options.ordered:
@@ -154,6 +162,15 @@ class Destination:
         who = holder(self.path) if self.path is not None else ""
         words, mark, rest = str(error).partition(";")
         return LockedError(f"{words} ({who}){mark}{rest}") if who else error
+
+    def _check_stream(self) -> None:
+        """Raise UsageError for what standard output cannot do."""
+        if self.options.ordered or self.options.atomic:
+            raise UsageError("--ordered and --atomic need a results file: name one with -o FILE")
+        if self.options.vectors is not None:
+            raise UsageError("--vectors needs a results file: name one with -o FILE, or leave -o out")
+        if self.options.dedupe:
+            raise UsageError("--dedupe reads answers back from a results file: name one with -o FILE")
 
     def open_errors(self, stack: ExitStack) -> ErrorsFile | None:
         """Open the errors file, if there is one to be, until the stack is left. Raises as `ErrorsFile` does."""
@@ -204,6 +221,7 @@ class Destination:
             guard=options.formula_guard,
             table=options.table,
             fields=fields,
+            store=self.store,
         )
         errors = self.errors_path
         try:
@@ -219,7 +237,22 @@ class Destination:
                 f"{error}; the results are safe in {self.path}: batcher export makes a table of them"
             )
 
+    def write_vectors(self, taken: Taken | None, summary: Summary) -> None:
+        """Make the array of what is there, if one was asked for; what goes wrong is noted in the sums."""
+        if self.options.vectors is not None and self.store is not None and self._ledger is not None:
+            summary.unwritten += write_vectors(self.options.vectors, self.store, self._ledger, taken)
+
+    def _open_store(self, ledger: Ledger) -> None:
+        self.store = open_store(ledger, self.options, self.note)
+
+    def _close_store(self) -> None:
+        if self.store is not None:
+            self.store.close()
+
     def _begin_anew(self) -> None:
+        if self.store is not None:
+            self.store.empty()
+            self.store.dtype = self.options.vectors_dtype
         if self._errors is not None:
             with suppress(OutputError):  # `finish` tries again, and tells
                 self._errors.begin_anew()
@@ -246,6 +279,10 @@ class Destination:
             named[quarantine_path(self.output)] = "the quarantine"
             named[superseded_path(self.output)] = "the file of superseded results"
             named[part_path(self.output)] = "what an --atomic run works on"
+            named[vectors_path(self.output)] = "the store of vectors"
+        if self.options.vectors is not None:
+            named[self.options.vectors] = "the array of vectors"
+            named[ids_path(self.options.vectors)] = "the ids of its rows"
         if self.table is not None:
             named[Path(self.table.removeprefix(SQLITE))] = "the table"
         return named

@@ -67,10 +67,12 @@ class Holds:
     def _measure(self, scheduler: Scheduler, live: list[Lane], now: float, passed: float) -> None:
         """Add up what keeps calls back that could be in flight, and the time in which no more could be."""
         work = self._summary.work
-        work.flying = scheduler.in_flight
+        work.flies(scheduler.in_flight, now)
         holds = [hold_of(lane, now) for lane in live]
         if live and scheduler.in_flight >= scheduler.allowed > 0 and not any(holds):
             work.full += passed
+        if scheduler.in_flight and not any(holds):
+            work.busy += passed
         for hold in holds:
             if hold is not None and hold.cause in (Cause.REQUESTS, Cause.TOKENS):
                 share = passed / len(live)

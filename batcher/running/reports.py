@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +15,6 @@ from anyio import to_thread
 
 from batcher.failures import OutputError
 from batcher.view.line import state
-from batcher.view.metrics import exposition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +56,8 @@ class Reports:
 
     async def keep_metrics(self, path: Path, summary: Summary, note: Callable[[str], None]) -> None:
         """Write the metrics now and then until cancelled; what cannot be written is told once."""
+        from batcher.view.metrics import exposition
+
         while True:
             try:
                 text = exposition(summary, self.snapshot(), is_over=False)
@@ -69,6 +69,8 @@ class Reports:
 
     def last_metrics(self, path: Path, summary: Summary) -> None:
         """Write them once more, when the run is over."""
+        from batcher.view.metrics import exposition
+
         try:
             write_metrics(path, exposition(summary, self.snapshot(), is_over=True))
         except OutputError as error:
@@ -79,6 +81,8 @@ def write_metrics(path: Path, text: str) -> None:
     """Put a text in the place of the last, in one step: a collector never sees half. Raises OutputError."""
     if path.exists() and not path.is_file():
         raise OutputError(f"--metrics-file: {path} is no file")
+    import tempfile
+
     name = ""
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

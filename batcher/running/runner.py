@@ -23,7 +23,6 @@ from batcher.running.copies import Copies
 from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
-from batcher.running.explanation import explain
 from batcher.running.holds import Holds
 from batcher.running.journal import Journal
 from batcher.running.openfiles import open_files
@@ -35,6 +34,7 @@ from batcher.running.signals import Signals
 from batcher.running.standing import show, snapshot_of, take_stock
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import stop_when_gone, too_much
+from batcher.running.vectors import Vectors
 from batcher.running.wiring import (
     exchanges_for,
     fits_of,
@@ -146,16 +146,17 @@ class Run:
         return self.summary
 
     def _write_table(self, source: Source) -> None:
-        """Make a table of what is there, however the run ended, before others may have the results."""
-        if self.destination.table is None:
+        """Make tables and arrays of what is there, however the run ended, before others may have the results."""
+        if self.destination.table is None and self.options.vectors is None:
             return
         try:
             taken = taken_of(self.options, source)
         except BatcherError as error:  # the run was told the same; the results alone make a table too
-            self.observer.note(f"the table is of the results alone: {error}")
+            self.observer.note(f"what is made of the results is of them alone: {error}")
             taken = None
         fits, wanted = fits_of(self.options)
         fields = fields_of(wanted.get("format") if fits is not None else self.options.params.get("format"))
+        self.destination.write_vectors(taken, self.summary)
         self.destination.write_table(taken, fields, self.summary)
 
     def snapshot(self) -> Snapshot:
@@ -213,6 +214,7 @@ class Run:
             images=self.destination.images_directory,
             base64=self.options.embedding_format == "base64",
             finished=self._finished,
+            vectors=None if self.destination.store is None else Vectors(self.destination.store),
             place=source.place,
         )
 
@@ -244,15 +246,11 @@ class Run:
         )
         scheduler.proven = len(ledger) > 0
         if source.is_regular:
-            scheduler.look.reread = reread(self.options, server, lambda wanted: intake.again(source.lines(), wanted))
+            again = lambda wanted: intake.again(source.lines(), wanted)  # noqa: E731 - two lines else
+            scheduler.look.reread = reread(self.options, server, scheduler.packs, again)
         exchanges = exchanges_for(self.options, server)
-        engine = Engine(
-            scheduler,
-            exchanges,
-            raw=self.options.raw,
-            schema_retries=self.options.schema_retries,
-            renew=server.renew,
-        )
+        engine = Engine.of(self.options, scheduler, exchanges, server.renew)
+        self._state.keep_sizes(ledger, engine.sizes.known)
         source.on_arrival = intake.rest = copies.wake = engine.waker()
         copies.due, scheduler.given_back = engine.poke, copies.left
         scheduler.backlog.is_blocked = lambda: copies.is_blocked
@@ -286,7 +284,14 @@ class Run:
             self._flow = None
             await recorder.record_last(engine.take())
             self._take_stock(intake, scheduler, server, source.damage)
-        await explain(self.summary, scheduler, server)
+        await self._explain(scheduler, server)
+
+    async def _explain(self, scheduler: Scheduler, server: Contact) -> None:
+        """Say why a server ended the run as `batcher check` would say it."""
+        if self.summary.stop is not None or self.summary.refused:
+            from batcher.running.explanation import explain
+
+            await explain(self.summary, scheduler, server)
 
     def _accompany(self, helpers: TaskGroup, scheduler: Scheduler, source: Source, server: Contact) -> None:
         """Start what watches the run beside its work, until that is done."""

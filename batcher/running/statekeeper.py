@@ -12,7 +12,7 @@ from batcher.ledger.names import state_path
 from batcher.ledger.state import EVERY, State, Status, read, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from batcher.ledger.ledger import AnyLedger
@@ -43,6 +43,7 @@ class StateKeeper:
         """Gives what is to be said of the run, as of an end of the results file."""
         self._seal: Callable[[], Seal | None] = lambda: None
         self._blocks: Callable[[], Sequence[Sequence[int]]] = tuple
+        self._sizes: Mapping[str, int] = {}
 
     def before(self, ledger: AnyLedger) -> dict[str, Json]:
         """Give the parameters of the last run, as far as they are known."""
@@ -87,6 +88,7 @@ class StateKeeper:
             seal=self._seal(),
             blocks=[*self._blocks()],
             report=self.report(ledger.end) if self.report is not None else {},
+            sizes=dict(self._sizes),
             sync_failed=status is not Status.RUNNING and ledger.synced < ledger.end,
         )
         self._tell(write(state_path(ledger.path), state, self._clean))
@@ -98,6 +100,12 @@ class StateKeeper:
             await anyio.sleep(wait)
             await to_thread.run_sync(self.keep)
             wait = EVERY
+
+    def keep_sizes(self, ledger: AnyLedger, known: dict[str, int]) -> None:
+        """Write how long vectors are by now; what the last run knew is put in."""
+        if isinstance(ledger, Ledger) and ledger.before is not None and not ledger.stale:
+            known.update(ledger.before.sizes)
+        self._sizes = known
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from batcher.exchange import packing
 from batcher.exchange.timeouts import Timeouts
 from batcher.exchange.workers import Workers
 from batcher.failures import Failure, FailureClass, LineError, UsageError
+from batcher.inputs.chunks import Chunking
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
 from batcher.inputs.formats.reading import Reading
@@ -23,6 +24,7 @@ from batcher.model import Api
 from batcher.outcome import Result
 from batcher.outputs.taken import Taken
 from batcher.policy.backlog import STRETCH, Backlog
+from batcher.policy.packs import packs_of
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from batcher.model import Call, Fits, Job, Json
     from batcher.options import Options
     from batcher.policy.lastlook import Reread
+    from batcher.policy.packs import Packs
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
 
@@ -53,6 +56,10 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         raise UsageError(f"--param: {error.message}") from error
     fits, wanted = fits_of(options)
     params |= wanted
+    if options.dimensions is not None:
+        params["dimensions"] = options.dimensions
+    if options.normalize:
+        params["normalize"] = True
     system = None if options.system is None else text_or_file(options.system, "--system")
     return Defaults(
         model=options.model or environ.get("MODEL") or local_model,
@@ -64,13 +71,23 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         extra=extra,
         keep_alive=options.keep_alive,
         fits=fits,
+        prefix=options.prefix,
         path=options.endpoint,
         files_root=Path(source_path).absolute().parent if source_path != "-" else Path.cwd(),
     )
 
 
 def recipe_of(options: Options) -> Recipe | None:
-    """What the run makes of a row, if not what a line of a job file says. Raises UsageError on a wrong template."""
+    """What the run makes of a row, if not what a line of a job file says, as chunks are. Raises UsageError."""
+    return None if chunking_of(options) is not None else _template_of(options)
+
+
+def chunking_of(options: Options) -> Chunking | None:
+    """How texts are cut, if they are. Raises UsageError."""
+    return Chunking.of(options.chunk, options.overlap, _template_of(options))
+
+
+def _template_of(options: Options) -> Recipe | None:
     texts = {name: getattr(options, name) for name in TEXTS}
     return Recipe.of(texts, {name: getattr(options, name) for name in ("id_field", "model_field", "image_field")})
 
@@ -135,11 +152,12 @@ def source_for(
     fallback: Reading | None = None,
     *,
     whole: bool = False,
+    chunking: Chunking | None = None,
 ) -> Source:
-    """The inputs as they are to be read, opened; `fallback` says what the options do not, `whole` that all columns are
-    wanted, not those alone that templates use. Raises as `Source` does.
+    """The inputs as they are to be read, opened; `fallback` and `chunking` say what the options do not,
+    `whole` that all columns are wanted, not those alone that templates use. Raises as `Source` does.
     """
-    said, recipe = fallback or Reading(), recipe_of(options)
+    said, recipe = fallback or Reading(), _template_of(options)
     reading = Reading(
         encoding=options.encoding or said.encoding,
         sql=options.sql or said.sql,
@@ -147,7 +165,7 @@ def source_for(
         is_whole=whole,
         note=note,
     )
-    source = Source(inputs, options.input_format, reading)
+    source = Source(inputs, options.input_format, reading, chunking=chunking_of(options) or chunking)
     source.repeat = options.repeat
     return source
 
@@ -160,10 +178,12 @@ def scheduler_for(
     *,
     pool: Pool | None = None,
     wake: Callable[[], object] = bool,
+    base64: bool = False,
 ) -> Scheduler:
     """The policy of a run, with its parts. Jobs that cannot be sent go to `reject`.
 
-    With a `pool` it shares limits and allowances with other runs, and `wake` is called when it may send again.
+    With a `pool` it shares limits and allowances with other runs, and `wake` is called when it may send again. With
+    `base64` vectors are wanted as bytes, whatever the options say.
     """
 
     def refuse(job: Job, error: LineError) -> None:
@@ -171,18 +191,25 @@ def scheduler_for(
         reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, columns=job.columns, failure=failure))
 
     concurrency = concurrency_for(options, server)
-    calls = packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, size=options.pack)
+    packs = packs_of(options.pack, server.most_texts)
+    calls = packing.calls(
+        jobs, server.endpoint.api, refuse, stream=options.stream, packs=packs, base64=base64 or wants_base64(options)
+    )
     return Scheduler(
         Backlog(calls, stretch=STRETCH),
         [lane_for(endpoint, options, concurrency, pool, wake) for endpoint in server.endpoints],
         RetryPolicy(retries=options.retries),
         RetryQuota(),
         random.Random(),
+        packs=packs,
     )
 
 
 def reread(
-    options: Options, server: Contact, jobs: Callable[[Iterator[tuple[int, int]]], Iterator[tuple[Job, int] | None]]
+    options: Options,
+    server: Contact,
+    packs: Packs,
+    jobs: Callable[[Iterator[tuple[int, int]]], Iterator[tuple[Job, int] | None]],
 ) -> Reread:
     """What makes calls anew of jobs that were refused too often to be kept. `jobs` reads them again."""
 
@@ -195,11 +222,23 @@ def reread(
                     sent[found[0].seq] = found[1]
                 yield None if found is None else found[0]
 
-        made = packing.calls(read(), server.endpoint.api, lambda *_: None, stream=options.stream, size=options.pack)
+        made = packing.calls(
+            read(),
+            server.endpoint.api,
+            lambda *_: None,
+            stream=options.stream,
+            packs=packs,
+            base64=wants_base64(options),
+        )
         for call in made:
             yield None if call is None else (call, max(sent.pop(job.seq) for job in call.jobs))
 
     return calls
+
+
+def wants_base64(options: Options) -> bool:
+    """Whether vectors are better had as bytes: no number is made of them on the way."""
+    return options.vectors is not None or options.embedding_format == "base64"
 
 
 def said(jobs: Iterable[Job | None], server: Contact, note: Callable[[str], None]) -> Iterator[Job | None]:

@@ -18,11 +18,12 @@ from batcher.servers.urls import DEFAULT_PORT, is_loopback
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
 
-    from batcher.model import Endpoint
+    from batcher.model import Endpoint, Json
     from batcher.options import Options
     from batcher.servers.catalogue import About
     from batcher.servers.contact import Contact, Told
 
+EMBEDDINGS: Final = "/v1/embeddings"
 MODELS_NAMED: Final = 8
 SLOTS_TIMEOUT: Final = 2.0
 """Seconds for a server to say how many slots it has; without that the number is found out."""
@@ -43,6 +44,25 @@ async def _learn(server: Contact, options: Options, told: Told) -> None:
         if server.slots is not None:
             told.note(f"{server.roots} has {count(server.slots, 'slots')}, and is given as many requests at once")
     server.is_ollama = await _is_ollama(server)
+    if options.pack is None and (options.embed or options.vectors or options.endpoint == EMBEDDINGS):
+        await _learn_of_texts(server, told)
+
+
+async def _learn_of_texts(server: Contact, told: Told) -> None:
+    """What text-embeddings-inference says at `/info`: texts of a request, tokens of a text (router/src/lib.rs)."""
+    for endpoint in server.endpoints:
+        if endpoint.api is not Api.OPENAI or endpoint.v1 != "/v1" or not endpoint.root.startswith("http://"):
+            continue
+        info = await _asked(server, endpoint, "/info")
+        if (most := catalogue.count(info, "max_client_batch_size")) is not None:
+            server.most_texts = min(most, server.most_texts or most)
+        longest = catalogue.count(info, "max_input_length")
+        if most is not None and longest is not None:
+            is_cutting = isinstance(info, dict) and info.get("auto_truncate") is True
+            cuts = ", and cuts longer ones without a word" if is_cutting else ""
+            told.note(
+                f"{endpoint.root} takes {count(most, 'texts')} a request, of {count(longest, 'tokens')} each{cuts}"
+            )
 
 
 async def _is_ollama(server: Contact) -> bool:
@@ -63,11 +83,16 @@ async def _told_slots(server: Contact) -> int | None:
     endpoint = server.endpoint
     if endpoint.api is not Api.OPENAI or not is_loopback(endpoint.root):
         return None
+    return catalogue.slots(await _asked(server, endpoint, "/props"))
+
+
+async def _asked(server: Contact, endpoint: Endpoint, path: str) -> Json:
+    """What stands at a path that few servers know; None if it is nothing."""
     try:
         reply = await server.transport.request(
-            "GET", endpoint.url("/props"), headers=endpoint.headers, timeout=SLOTS_TIMEOUT
+            "GET", endpoint.url(path), headers=endpoint.headers, timeout=SLOTS_TIMEOUT
         )
-        return catalogue.slots(orjson.loads(reply.body)) if reply.status == 200 else None
+        return orjson.loads(reply.body) if reply.status == 200 else None
     except (AttemptError, orjson.JSONDecodeError):
         return None
 

@@ -32,6 +32,8 @@ GAIN: Final = 0.4
 """Of what more in flight would bring if each went on as fast; less shows that they share what there is."""
 APART: Final = 2
 """Times as many in flight that two levels have to be apart to tell that."""
+PIECES: Final = 10
+"""Pieces of answers below which a level tells nothing."""
 
 
 class Kind(StrEnum):
@@ -59,11 +61,17 @@ class Bound(StrEnum):
 
 
 class Level(NamedTuple):
-    """Answers that came while about so many were in flight, and what each brought in a second of its making."""
+    """How fast single answers came while about so many were in flight."""
 
-    in_flight: int
-    answers: int
-    speed: float
+    in_flight: float
+    seconds: float
+    """Of the making of answers that were looked at, added up."""
+    pieces: int
+
+    @property
+    def speed(self) -> float:
+        """Pieces a second of one answer."""
+        return self.pieces / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +89,9 @@ class Measured:
     disk: float = 0.0
     cpu: float = 0.0
     full: float = 0.0
+    """As many were in flight as might be."""
+    busy: float = 0.0
+    """Something was in flight, and nothing was kept back."""
     in_flight: int = 0
     """How many might be in flight in the end."""
     bound: Bound = Bound.FOUND
@@ -143,7 +154,7 @@ def _here(of: Measured) -> Bottleneck | None:
 
 def _at_work(of: Measured) -> Bottleneck | None:
     """The server did nothing else: what with?"""
-    if of.answers < ANSWERS or of.full < FULL * of.elapsed or not of.latency:
+    if of.answers < ANSWERS or not of.latency or max(of.full, of.busy) < FULL * of.elapsed:
         return None
     if of.prompts >= MOST_OF_IT * of.latency and of.prompts > of.queue:
         speed = of.prompt_tokens / of.elapsed
@@ -152,7 +163,8 @@ def _at_work(of: Measured) -> Bottleneck | None:
             f"reading prompts: {_share(of.prompts, of)} of an answer's time, {rate(speed)} prompt tokens/s; shorter "
             "prompts, or a common beginning that the server keeps (its prompt cache), would help",
         )
-    if of.queue >= MOST_OF_IT * of.latency or of.bound is Bound.QUEUED:
+    is_full = of.full >= FULL * of.elapsed
+    if of.queue >= MOST_OF_IT * of.latency or (of.bound is Bound.QUEUED and is_full):
         waited = f", {seconds(of.queue / of.answers)} each" if of.queue >= MOST_OF_IT * of.latency else ""
         return Bottleneck(
             Kind.QUEUE,
@@ -163,7 +175,7 @@ def _at_work(of: Measured) -> Bottleneck | None:
         return Bottleneck(
             Kind.GENERATION,
             f"generation: {rate(of.tokens / of.elapsed)} tokens/s is what the server makes in all, with "
-            f"{count(shared.in_flight)} in flight as with more; a smaller model, shorter answers (max_tokens) or a "
+            f"{shared.in_flight:.0f} in flight as with more; a smaller model, shorter answers (max_tokens) or a "
             "second server (--base-url) would help",
         )
     why = {
@@ -171,7 +183,7 @@ def _at_work(of: Measured) -> Bottleneck | None:
         Bound.REFUSED: "above which it says wait; more there (OLLAMA_NUM_PARALLEL, --max-num-seqs of vLLM) would help",
         Bound.ASKED: "as -c says; more in flight may help: -c auto finds out",
     }.get(of.bound)
-    if why is None:
+    if why is None or not is_full:
         return None
     return Bottleneck(
         Kind.SLOTS,
@@ -181,13 +193,15 @@ def _at_work(of: Measured) -> Bottleneck | None:
 
 def _shared(of: Measured) -> Level | None:
     """The level from which on answers came no faster in all, if the levels tell: each was slower as there were more."""
-    levels = sorted(level for level in of.levels.values() if level.answers >= ANSWERS // 2 and level.speed > 0)
+    levels = sorted(level for level in of.levels.values() if level.pieces >= PIECES)
     if len(levels) < 2:
         return None
-    low, high = levels[0], max(levels[1:], key=lambda level: level.answers)
-    more = high.in_flight / low.in_flight
-    if more < APART:
+    high = max(levels[1:], key=lambda level: level.seconds)
+    lower = [level for level in levels if level.in_flight * APART <= high.in_flight]
+    if not lower:
         return None
+    low = lower[0]
+    more = high.in_flight / low.in_flight
     gained = more * high.speed / low.speed
     return low if gained - 1 <= GAIN * (more - 1) else None
 

@@ -195,6 +195,7 @@ class Sums:
                 disk=work.disk,
                 cpu=work.cpu,
                 full=work.full,
+                busy=work.busy,
                 in_flight=sum(server.in_flight for server in self.servers.values()),
                 bound=work.bound,
                 latency=self.latency.sum,

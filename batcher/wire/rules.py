@@ -101,6 +101,7 @@ _LOAD_MEMORY = r"out-of-memory during startup|requires more system memory|model 
 _CONTEXT = (
     r"context_length_exceeded|exceed_context_size|available context size|exceeds? the context length"
     r"|longer than the context length|maximum context length|too large to process|contextwindowexceeded"
+    r"|must have less than \d+ tokens|maximum input length|input is too long"
     r"|trying to keep the first \d+ tokens|reached context length|prompt is too long|max_tokens must be .{0,200} got -"
 )
 _POLICY = r"content_filter|responsibleaipolicy|content_policy_violation|contentpolicyviolation"

@@ -61,7 +61,7 @@ def test_a_line_goes_where_its_shape_says(desk: Desk, look: Any, paths: dict[str
         assert (ran.code, ran.out, ran.err) == (0, "", "")
         assert sim.tally.paths.pop("/props", 0) == (look is OPENAI)  # asks how many slots it has
         assert sim.tally.paths.pop("/", 0) == (look is OPENAI)  # asks whether it is an Ollama
-        assert sim.tally.paths.total() == 6  # one of them asks who it is
+        assert sim.tally.paths.total() == 4  # one of them asks who it is, and texts to embed go together
         streamed = {seen.path: seen.body.get("stream") for seen in sim.tally.log}
     lines = {line["id"]: line for line in desk.lines()}
     assert {name: lines[name]["endpoint"] for name in paths} == paths

@@ -334,7 +334,7 @@ def test_embeddings_are_asked_once_unless_that_is_not_wanted(desk: Desk, sim: Si
     assert len(desk.lines()) == 40
     embedded = requests(sim)
     assert embedded < 5
-    assert run(desk, sim, "--overwrite", "--no-dedupe").code == 0
+    assert run(desk, sim, "--overwrite", "--no-dedupe", "--pack", "1").code == 0
     assert requests(sim) == embedded + 40
     desk.write("rows.jsonl", *({"id": row["id"], "prompt": row["input"]} for row in rows))
     assert run(desk, sim, "--overwrite").code == 0

@@ -33,9 +33,11 @@ def test_names_that_nothing_reads() -> None:
 
 def test_aliases_of_models_that_nobody_asks_for() -> None:
     """Once lines were read; the alias for all, and names with or without their tag, are right."""
-    defaults = Defaults(model="llama3.2", aliases={"gpt-4": "a", "lama3.2": "b", "*": "c", "qwen": "d"})
+    defaults = Defaults(
+        model="llama3.2", aliases={"gpt-4": "a", "lama3.2": "b", "*": "c", "qwen": "d", "phi:latest": "e"}
+    )
     assert defaults.unused_aliases() == []
-    for name in ("gpt-4", None, "qwen:latest"):
+    for name in ("gpt-4", None, "qwen:latest", "phi"):
         defaults.resolve(name)
     assert defaults.unused_aliases() == ["--alias lama3.2: no line asks for that model; did you mean 'llama3.2'?"]
 

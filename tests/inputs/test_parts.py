@@ -29,6 +29,7 @@ from batcher.inputs.formats.reading import Reading
 from batcher.inputs.formats.rows import values_of
 from batcher.inputs.remote import without_secrets
 from batcher.inputs.source import Source
+from batcher.opening import open_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -389,6 +390,24 @@ def test_a_directory_is_a_job_a_file(tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError, match="no file"):
         Source(f"{root}/*.txt")
+
+
+def test_a_directory_below_the_root_becomes_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between look and use: what it leads to by then is no file of the input."""
+    root = tmp_path / "notes"
+    for place in (root / "sub", tmp_path / "home"):
+        place.mkdir(parents=True)
+        (place / "a.md").write_bytes(b"secret" if place.name == "home" else b"a")
+    assert [row["text"] for row in rows(Source(str(root)))] == ["a"]
+
+    def swapped(base: Path, path: Path) -> int:
+        (root / "sub").rename(tmp_path / "was")
+        (root / "sub").symlink_to(tmp_path / "home")
+        return open_below(base, path)
+
+    monkeypatch.setattr("batcher.inputs.formats.folder.open_below", swapped)
+    [row] = rows(Source(str(root)))
+    assert "cannot be read" in row
 
 
 def test_a_file_that_changed_is_known(tmp_path: Path) -> None:

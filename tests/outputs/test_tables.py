@@ -225,7 +225,7 @@ def str_of(value: Any) -> bytes:
 
 
 def test_vectors_are_lists_of_float32(files: Files) -> None:
-    """Numbers or base64, a file of either: the same column."""
+    """Numbers or base64, a file of either: the same column, whose lists have one length where all vectors do."""
     files.input([{"id": 0, "text": "a"}, {"id": 1, "text": "b"}])
     vectors: list[Any] = [[0.5, -2.0], "AAAAPwAAAMA="]
     for pair in (vectors[:1] * 2, vectors[1:] * 2, vectors):
@@ -234,8 +234,13 @@ def test_vectors_are_lists_of_float32(files: Files) -> None:
         )
         files.export("out", "parquet")
         column = parquet.read_table(files.path / "out").column("embedding")
-        assert column.type == pa.list_(pa.float32())
+        assert column.type == pa.list_(pa.float32(), 2)
         assert column.to_pylist() == [[0.5, -2.0]] * 2
+    uneven: list[Any] = [[0.5, -2.0], [1.0, 2.0, 3.0]]
+    files.results([{"id": str(n), "seq": n, "hash": "0" * 16, "embedding": vector} for n, vector in enumerate(uneven)])
+    files.export("out", "parquet")
+    column = parquet.read_table(files.path / "out").column("embedding")
+    assert (column.type, column.to_pylist()) == (pa.list_(pa.float32()), uneven)
 
 
 def test_a_field_of_the_answer_stands_beside_one_of_the_input(files: Files) -> None:
@@ -357,6 +362,7 @@ def test_results_are_not_written_over(files: Files) -> None:
         ("\r=1", "'\r=1"),
         ("\uff1d1", "'\uff1d1"),
         ("-5", "-5"),
+        ("\n=1", "'\n=1"),
         ("+49", "+49"),
         ("-1.5e-3", "-1.5e-3"),
         ("-12%", "-12%"),

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.commandline import names, prompts
 
+from batcher.simulator import simulator_thread
 from batcher.view.bottleneck import Bound, Kind, Level, Measured, bottleneck
+
+if TYPE_CHECKING:
+    from support.commandline import Desk
 
 WORK = Measured(elapsed=100.0, answers=500, full=99.0, in_flight=8, latency=780.0, tokens=50_000, prompt_tokens=20_000)
 """A server at work all the time; what with, and why no more was in flight, is not known yet."""
-FLAT = {1: Level(2, 40, 100.0), 3: Level(8, 400, 26.0)}
+FLAT = {2: Level(2, 4.0, 400), 4: Level(8, 400.0, 10_400)}
 """Four times as many in flight brought next to nothing."""
-STEEP = {1: Level(2, 40, 100.0), 3: Level(8, 400, 90.0)}
+STEEP = {2: Level(2, 4.0, 400), 4: Level(8, 400.0, 36_000)}
 
 CASES = {
     "outages": (replace(WORK, away=40.0), Kind.OUTAGES, "--base-url"),
@@ -33,6 +39,11 @@ CASES = {
     "slots that refuse": (replace(WORK, bound=Bound.REFUSED), Kind.SLOTS, "above which it says wait"),
     "slots that are asked for": (replace(WORK, bound=Bound.ASKED), Kind.SLOTS, "-c auto"),
     "generation": (replace(WORK, levels=FLAT), Kind.GENERATION, "500 tokens/s"),
+    "generation, all at once": (
+        replace(WORK, full=0.0, busy=99.0, levels=FLAT),
+        Kind.GENERATION,
+        "2 in flight as with",
+    ),
 }
 
 
@@ -52,12 +63,13 @@ def test_what_held_the_run_up(name: str) -> None:
         Measured(elapsed=100.0, answers=500, full=30.0, latency=780.0, in_flight=8),  # the input, or its end
         replace(WORK, bound=Bound.FOUND),  # the limit was still growing
         replace(WORK, levels=STEEP),
-        replace(WORK, levels={1: Level(2, 2, 100.0), 3: Level(8, 400, 26.0)}),  # two answers are no level
-        replace(WORK, levels={2: Level(7, 40, 100.0), 3: Level(8, 400, 88.0)}),  # too near
+        replace(WORK, levels={2: Level(2, 0.05, 5), 4: Level(8, 400.0, 10_400)}),  # five pieces are no level
+        replace(WORK, levels={3: Level(7, 4.0, 400), 4: Level(8, 400.0, 35_000)}),  # too near
         replace(WORK, answers=5, bound=Bound.TOLD),
         replace(WORK, elapsed=2.0, full=2.0, bound=Bound.TOLD),
         replace(WORK, full=50.0, away=20.0, kept_by_requests=20.0, cpu=60.0, disk=20.0, bound=Bound.TOLD),
         Measured(elapsed=0.0),
+        replace(WORK, full=20.0, busy=99.0, bound=Bound.QUEUED),  # at work, but not with all that it may be given
     ],
 )
 def test_silent_where_nothing_held_it_up(of: Measured) -> None:
@@ -78,3 +90,26 @@ def test_what_lies_outside_is_told_first() -> None:
         nothing: dict[str, Any] = {name: 0.0}
         everything = replace(everything, **nothing)
     assert kinds == [Kind.OUTAGES, Kind.RATE, Kind.DISK, Kind.CPU, Kind.PROMPTS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "more", "jobs", "kind"),
+    [
+        ({"slots": 2, "speed": 50.0}, ("-c", "16"), 20, "queue"),
+        ({}, ("--rpm", "120", "-c", "4"), 9, "rate"),
+        ({"prompt_speed": 40.0}, ("-c", "2"), 24, "prompts"),
+        ({}, (), 20, None),
+    ],
+)
+def test_said_by_a_run(
+    desk: Desk, settings: dict[str, Any], more: tuple[str, ...], jobs: int, kind: str | None
+) -> None:
+    """On simulated servers made for it, in the block and for programs; of a run that nothing held up nothing."""
+    desk.write("jobs.jsonl", *prompts(names(jobs), "tokens=20"))
+    with simulator_thread(**settings) as sim:
+        args = ("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", "--base-url", sim.url)
+        ran = desk.run(*args, *more, "--summary-json", "s.json")
+    told = json.loads((desk.path / "s.json").read_text())["bottleneck"]
+    assert (told and told["kind"]) == kind, ran.err
+    assert (f"\nbound by {told['words']}\n" in ran.err) if told else ("\nbound by " not in ran.err)

@@ -45,6 +45,8 @@ class Defaults:
     keep_alive: str = ""
     path: str | None = None
     recipe: Recipe | None = None
+    prefix: str = ""
+    """What goes before each text that is embedded."""
     fits: Fits | None = None
     """What answers have to fit, if lines do not say otherwise; it is asked for by `params`."""
     brings_row: bool = False

@@ -9,7 +9,6 @@ import glob
 import io
 import os
 import re
-import stat
 from base64 import b64encode
 from fnmatch import fnmatch
 from hashlib import blake2b
@@ -22,6 +21,7 @@ from batcher.inputs.formats.encodings import Recoded, decoded
 from batcher.inputs.formats.images import IMAGE_LIMIT
 from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, Line
 from batcher.media import HEAD, media_type
+from batcher.opening import UnfitError, is_directory, open_below, real
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _IMAGE: Final = re.compile(r"\.(?:png|jpe?g|gif|webp|bmp|tiff?|heic|avif|ico)$", re.IGNORECASE)
 _BOM: Final = "\ufeff"
-_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def matched(pattern: str) -> tuple[Path, list[str]]:
@@ -40,7 +39,7 @@ def matched(pattern: str) -> tuple[Path, list[str]]:
     Hidden files are left out unless the pattern names them. Raises `InputError` if there is none.
     """
     path = Path(pattern)
-    if path.is_dir():
+    if is_directory(path):
         root = path
         found = [os.path.relpath(file, root) for file in _walk(root)]
     else:
@@ -58,11 +57,11 @@ def matched(pattern: str) -> tuple[Path, list[str]]:
 def would_match(pattern: str, path: Path) -> bool:
     """Whether a file would be matched if it were there; one that a `*` may stand for is, in whichever directory."""
     whole = Path(pattern)
-    if whole.is_dir():
-        return path.resolve().is_relative_to(whole.resolve()) and not path.name.startswith(".")
+    if is_directory(whole):
+        return real(path, follow=True).is_relative_to(real(whole, follow=True)) and not path.name.startswith(".")
     root = root_of(pattern)
-    absolute = os.fspath(root.resolve() / os.path.relpath(pattern, root))
-    return fnmatch(os.fspath(path.resolve()), absolute.replace("**/", "*"))
+    absolute = os.fspath(real(root, follow=True) / os.path.relpath(pattern, root))
+    return fnmatch(os.fspath(real(path, follow=True)), absolute.replace("**/", "*"))
 
 
 def root_of(pattern: str) -> Path:
@@ -162,18 +161,16 @@ class FileRow:
 
     def _read(self) -> bytes:
         try:
-            base = self._root.resolve()
-            real = (base / self._name).resolve()
-            if not real.is_relative_to(base):
+            base = real(self._root, follow=True)
+            path = real(base / self._name, follow=True)
+            if not path.is_relative_to(base):
                 raise self._error("file_outside", f"is a link to a file outside of {self._root}")
-            descriptor = os.open(real, _FLAGS)
-            with os.fdopen(descriptor, "rb") as file:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise self._error("file_unreadable", "is no regular file")
+            with os.fdopen(open_below(base, path), "rb") as file:
                 data = file.read(LINE_LIMIT + 1)
-        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise self._error("file_unreadable", f"cannot be read: {reason}") from error
+        except UnfitError as error:
+            raise self._error("file_unreadable", "is no regular file") from error
+        except OSError as error:
+            raise self._error("file_unreadable", f"cannot be read: {error.strerror}") from error
         if (packing := EXTENSIONS.get(Path(self._name).suffix.lower())) is not None:
             try:
                 data = unpacked(data, packing, LINE_LIMIT + 1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from batcher.failures import LineError
 from batcher.media import HEAD, media_type
-from batcher.opening import UnfitError, open_regular
+from batcher.opening import UnfitError, open_below
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,16 +92,16 @@ def _read(name: str, root: Path | None) -> bytes:
         path = (base / name).resolve()
         if not path.is_relative_to(base):
             raise LineError("image_outside", f"{name} lies outside of {root}; move the image below the job file")
-        return _read_regular(path, name)
+        return _read_regular(base, path, name)
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: a NUL
         reason = error.strerror if isinstance(error, OSError) else str(error)
         hint = "" if "." in name else ", nor is it base64 of a PNG, JPEG, WebP or GIF"
         raise LineError("image_missing", f"the image {name!r:.300} cannot be read: {reason}{hint}") from error
 
 
-def _read_regular(path: Path, name: str) -> bytes:
+def _read_regular(base: Path, path: Path, name: str) -> bytes:
     try:
-        descriptor = open_regular(path, own=False)
+        descriptor = open_below(base, path)
     except (UnfitError, IsADirectoryError) as error:
         raise LineError("image_not_file", f"{name} is no regular file") from error
     with os.fdopen(descriptor, "rb") as file:

@@ -58,6 +58,8 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
         content, turns = _talk(record, kind, path)
     else:
         content = _content(record, kind, path)
+    if defaults.prefix and kind is Kind.EMBED:
+        content = _prefixed(content, defaults.prefix)
     params, options, extra = defaults.params, defaults.options, defaults.extra
     tools: list[Json] | None = None
     images: tuple[str, ...] = ()
@@ -154,9 +156,8 @@ def _check_body(body: dict[str, Json], kind: Kind, path: str) -> None:
     elif kind is Kind.RESPONSES:
         check_items(body.get("input"))
     elif path == "/v1/completions" and type(body.get("prompt")) is list:
-        check_input(
-            body["prompt"], "prompt", may_be_empty=False
-        )  # several prompts, or tokens: as an embedding input has them
+        # several prompts, or tokens: as an embedding input has them
+        check_input(body["prompt"], "prompt", may_be_empty=False)
     else:
         check_prompt(body.get("prompt"))
 
@@ -189,6 +190,13 @@ def _content(record: dict[str, Json], kind: Kind, path: str | None) -> Json:
         return check_items(value, key)
     prompt = check_prompt(value)
     return [{"role": "user", "content": prompt}] if kind is Kind.CHAT else prompt
+
+
+def _prefixed(content: Json, prefix: str) -> Json:
+    """Texts with something before them; tokens are as they are."""
+    if type(content) is str:
+        return prefix + content
+    return [prefix + one if type(one) is str else one for one in content]
 
 
 def _talk(record: dict[str, Json], kind: Kind, path: str | None) -> tuple[list[Json], list[list[Json]]]:
