@@ -94,7 +94,7 @@ class Judge:
         setback = Setback(call, failure, sent, now)
         if failure.code in NOBODY:
             setback.odd_since = self.witnesses.odd_since(lane, call, now)
-            setback.is_left = not setback.is_odd and self.witnesses.is_left(lane, call, now)
+            setback.is_left = not setback.is_odd and self.witnesses.is_left(lane)
         if failure.code in CRASHES:
             setback.is_alone = lane.solitary is call
             if lane.lonely is not call:

@@ -43,20 +43,19 @@ class Witnesses:
             self.dispatch.backlog.peek()
         return math.inf if self.bring_evidence() else since
 
-    def is_left(self, lane: Lane, call: Call, now: float) -> bool:
-        """Whether a server that hung up on a call does so to all that is left, several, and has served nobody since.
+    def is_left(self, lane: Lane) -> bool:
+        """Whether a server that hung up on a call does so to all that are left, several, and has served nobody since.
 
-        No new one comes that could tell, and it has served before: it is as good as gone. Should it serve others yet,
-        it was there all the same.
+        It has served before, and nobody comes who could tell, nor waits or flies: it is as good as gone.
         """
-        suspects, root, served = self.dispatch.suspects, lane.endpoint.root, lane.served_until
-        if served == -math.inf or suspects.left(root, served) < LEAST:
+        dispatch = self.dispatch
+        if lane.served_until == -math.inf or self.bring_evidence():
             return False
-        self.dispatch.backlog.peek()
-        if self.bring_evidence():
+        hung_up = sum(dispatch.suspects.left(one.endpoint.root, one.served_until) for one in dispatch.live)
+        if not LEAST <= hung_up >= dispatch.parked + dispatch.look.waiting + len(self.in_flight) + 1:
             return False
-        suspects.hung_up(call, root, served, now)
-        return True
+        dispatch.backlog.peek()
+        return not self.bring_evidence()
 
     def is_held_against(self, lane: Lane, setback: Setback) -> bool:
         """Whether a failure that is not the server's counts against the call: where others are served, it does.
