@@ -304,7 +304,9 @@ def check(seed: int, *, wobbles: bool = False) -> Played:
     suspects = sum(way in ("crash", "cut", "hung up", KILLS) for way in life.ways)
     is_native = life.servers[0].api is Api.NATIVE
     loads = (LOADS[0] + LOADS[1] * suspects) * LOAD_S if life.models > 1 and is_native else 0.0
-    deaths = played.deaths * (life.takes + (LOAD_S if is_native else 0.0))
+    deaths = played.deaths * (
+        life.takes + LOAD_S * is_native * (1 + (life.models > 1))
+    )  # that of the next, and its own
     least = LEAST_S[says_wait or bool(life.away) or KILLS in life.ways]
     slow = WOBBLE[1] if wobbles else 1.0
     done = played.healthy_at()
