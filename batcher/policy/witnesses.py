@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batcher.failures import FailureClass
-from batcher.policy.evidence import ITS_OWN, LEAST, Fault
+from batcher.policy.evidence import ITS_OWN, LEAST, WINDOW, Fault
 from batcher.policy.lastlook import LEAST_S
 
 if TYPE_CHECKING:
@@ -43,19 +43,25 @@ class Witnesses:
             self.dispatch.backlog.peek()
         return math.inf if self.bring_evidence() else since
 
-    def is_left(self, lane: Lane) -> bool:
-        """Whether a server that hung up on a call does so to all that are left, several, and has served nobody since.
+    def are_left(self) -> bool:
+        """Whether servers have hung up on all that are left, several, and have served nobody since.
 
-        It has served before, and nobody comes who could tell, nor waits or flies: it is as good as gone.
+        Nobody comes who could tell whose fault that is, nor waits, nor flies: they are as good as gone.
         """
         dispatch = self.dispatch
-        if lane.served_until == -math.inf or self.bring_evidence():
+        dispatch.backlog.peek()
+        if self.bring_evidence():
             return False
         hung_up = sum(dispatch.suspects.left(one.endpoint.root, one.served_until) for one in dispatch.live)
-        if not LEAST <= hung_up >= dispatch.parked + dispatch.look.waiting + len(self.in_flight) + 1:
-            return False
-        dispatch.backlog.peek()
-        return not self.bring_evidence()
+        return LEAST <= hung_up >= self._left()
+
+    def are_few(self) -> bool:
+        """Whether so few are left that they may well be at fault themselves, one and all."""
+        return not self.bring_evidence() and self._left() < WINDOW
+
+    def _left(self) -> int:
+        """How many are left, but for new ones; with one that has just failed."""
+        return self.dispatch.parked + self.dispatch.look.waiting + len(self.in_flight) + 1
 
     def is_held_against(self, lane: Lane, setback: Setback) -> bool:
         """Whether a failure that is not the server's counts against the call: where others are served, it does.

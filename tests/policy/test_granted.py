@@ -239,36 +239,19 @@ def test_what_is_refused_by_turns_is_a_rate_once_some_of_it_is_granted() -> None
 
 def test_what_is_refused_while_all_are_says_nothing_of_who_is_refused() -> None:
     """Those that ask again in the dead part of a minute have nobody beside them; then few are refused."""
-    assert played("x" * 5 + "X" * 40 + "..........x.........x.........", rate=10.0)[-1] < math.inf
-
-
-def test_a_rate_is_weighed_where_nothing_was_granted_in_a_cycle() -> None:
-    """A minute of which half was refused, and nothing else."""
-    granted, taken = Granted(0.0), 0
-    for second in range(60):
-        taken += 5
-        granted.granted(float(second), taken, second + 0.9)
-    ask(granted, 8, 61.0, taken, 0.0)
-    ask(granted, 2, 95.0, taken + 8, 0.0)
-    assert granted.rate < math.inf
-    for number in range(taken + 11, taken + 400):
-        granted.granted(100.0 + number, number, 101.0 + number)
-    assert granted.rate < math.inf or granted.grants.refused == 10
+    assert played("x" * 5 + "X" * 60 + ("." * 40 + "x") * 4, rate=10.0)[-1] < math.inf
 
 
 def test_those_that_are_sent_again_one_after_the_other_are_no_dead_time() -> None:
-    """Beside one that takes its time a slot may ask again and again for what is always refused."""
+    """Beside one that takes its time, a slot asks for one that is always refused, and again for those before it."""
     granted, taken = Granted(0.0), 0
-    for turn in range(40):
+    for turn in range(60):
         began = 2.0 * turn
-        taken += 1
-        first = taken
-        for again in range(4):
-            taken += 1
-            sent = Sent(began + 0.4 * again + 0.1, taken, is_retry=turn > 0)
-            granted.refused(sent, taken, sent.at + 0.01, sent.at + 1.0, words="")
-        granted.granted(began, taken, began + 2.0, is_again=False)
-        assert first < taken
+        for again in range(5):
+            sent = Sent(began + 0.4 * again + 0.1, taken + again + 2, is_retry=again > 0)
+            granted.refused(sent, taken + again + 2, sent.at + 0.01, sent.at + 0.01, words="")
+        taken += 6
+        granted.granted(began, taken, began + 2.0)
     assert granted.rate == math.inf
 
 

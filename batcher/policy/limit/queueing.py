@@ -76,7 +76,7 @@ class _Baseline:
     def excess(self, size: int, delay: float, slack: float, in_flight: int, pace: float) -> float:
         """Return how much a delay is above what is usual for its class, and take it in.
 
-        `pace` is by how much it moves that up, at most 1.
+        `pace` is how far one that looks like queueing moves that, of what it does in a round of so many answers.
         """
         usual = self._usual.get(size)
         if usual is None:
@@ -90,7 +90,7 @@ class _Baseline:
         elif excess:
             step = pace * LEARN / in_flight
         else:
-            step = pace * STEP_SIZE * PERCENTILE * min(1.0, FEW / in_flight)
+            step = STEP_SIZE * PERCENTILE * min(1.0, FEW / in_flight)
         self._usual[size] = max(usual * math.exp(step), TINY_S)
         return excess
 
