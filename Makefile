@@ -84,7 +84,7 @@ bench-peers: $(VENV)/.ready $(PEERS)/.ready  ## what a job and a record cost oth
 	$(BIN)/python tests/bench/peers/run.py --python $(PEERS)/bin/python $(ARGS)
 
 .PHONY: torture
-torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, take the server away, meet every fault; with numbers
+torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, take the server away, exchange names, meet every fault; with numbers
 	$(BIN)/python tests/torture/run.py $(ARGS)
 
 .PHONY: fuzz
@@ -106,6 +106,10 @@ bench-resume: $(VENV)/.ready  ## what it costs to take up a run: time of the sca
 .PHONY: bench-rows
 bench-rows: $(VENV)/.ready  ## what a template costs a row, and what equal requests that are asked once; ARGS="--scale 5"
 	$(BIN)/python tests/bench/rows.py $(ARGS)
+
+.PHONY: bench-vectors
+bench-vectors: $(VENV)/.ready  ## embeddings in bulk: CPU of a text, requests that are saved, what bad texts and kills cost; ARGS="--only cpu"
+	$(BIN)/python tests/bench/vectors.py $(ARGS)
 
 .PHONY: bench-library
 bench-library: $(VENV)/.ready  ## what a job costs a stream of the library beside a run, and what map keeps of a row; ARGS="--scale 0.3"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batcher.api.stream import Stream
     from batcher.failures import BatcherError, Failure
     from batcher.model import Job
-    from batcher.view.progress import Snapshot as Progress
+    from batcher.view.snapshot import Snapshot as Progress
     from batcher.view.summary import Summary
 
     __version__: str
@@ -54,7 +54,7 @@ _HOMES = {
     "FailedRowError": ("batcher.api.result", "FailedRowError"),
     "Failure": ("batcher.failures", "Failure"),
     "Job": ("batcher.model", "Job"),
-    "Progress": ("batcher.view.progress", "Snapshot"),
+    "Progress": ("batcher.view.snapshot", "Snapshot"),
     "Result": ("batcher.api.result", "Result"),
     "Stream": ("batcher.api.stream", "Stream"),
     "Summary": ("batcher.view.summary", "Summary"),

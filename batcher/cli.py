@@ -9,15 +9,14 @@ from typing import Any
 
 import click
 
-from batcher.failures import BatcherError, Exit
-from batcher.redaction import printable
-
 COMMANDS = {
     "run": "Run a file of jobs and write their results.",
     "check": "Say whether the server, its models and the jobs are fit to run.",
     "verify": "Hold a results file against its input: missing, failed, changed, repeated, unreadable lines.",
     "export": "Make a table of results, beside their input's columns, or batch lines, or training chats.",
     "models": "List the models that the server offers.",
+    "status": "Say how a run stands, from another terminal, or how the last one ended.",
+    "completion": "Print the script that completes commands and options in bash, zsh or fish.",
     "simulate": "Play a server of both APIs, with limits and faults, to try a job file on.",
 }
 """Name → one line of help, so that `batcher --help` imports none of them."""
@@ -47,10 +46,20 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from batcher.options import nearest
+        except click.UsageError:
+            raise click.UsageError(_no_command(args), ctx) from None
 
-            raise click.UsageError(f"{error.message}{nearest(args[0], COMMANDS)}", ctx) from None
+
+def _no_command(args: list[str]) -> str:
+    """What to say to a first word that is no command: who names a file means to run it."""
+    from pathlib import Path
+
+    from batcher.failures import nearest
+
+    name, *rest = args
+    if not nearest(name, COMMANDS) and (Path(name).exists() or Path(name).suffix or name == "-"):
+        return f"{name!r} is no command; did you mean: batcher run {' '.join([name, *rest[:2]])}"
+    return f"there is no command {name!r}{nearest(name, COMMANDS)}"
 
 
 def _show_version(ctx: click.Context, _option: click.Parameter, wanted: Any) -> None:
@@ -87,9 +96,30 @@ def _one_line(error: click.ClickException) -> str:
     return f"{words.rstrip('.')}; see {ctx.command_path} --help" if ctx else words
 
 
+def _told(error: Exception) -> int | None:
+    """Say what the user has to know or mend, and give the exit code that means it; None for a bug.
+
+    What errors are is imported when there is one: `--help` costs little more than click itself.
+    """
+    from batcher.failures import BatcherError, Exit
+
+    if not isinstance(error, BatcherError | OSError):
+        return None
+    from batcher.commands.console import say
+
+    if isinstance(error, BatcherError):
+        say(str(error), "error")
+        return error.exit
+    # of a name that is typed: too long, in a directory that may not be looked into
+    say(f"{error.filename}: {error.strerror}" if error.filename else str(error), "error")
+    return Exit.IO
+
+
 def main() -> None:
     """Run the command line. Ends the process with the exit code."""
     if sys.platform not in ("linux", "darwin"):
+        from batcher.failures import Exit
+
         click.echo(f"batcher: runs on Linux and macOS, not on {sys.platform}", err=True)
         sys.exit(Exit.CONFIG)
     try:
@@ -98,14 +128,17 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except click.ClickException as error:
-        click.echo(f"batcher: {printable(_one_line(error))}", err=True)
+        from batcher.redaction import sentence
+
+        click.echo(f"batcher: {sentence(_one_line(error))}", err=True)
         code = error.exit_code
-    except BatcherError as error:
-        click.echo(f"batcher: {printable(str(error))}", err=True)
-        code = error.exit
     except click.Abort:  # Ctrl-C where no run listens for it
         from batcher.running.signals import die_of
 
         die_of(SIGINT)
         code = 128 + SIGINT
+    except Exception as error:
+        code = _told(error)
+        if code is None:
+            raise
     sys.exit(code)

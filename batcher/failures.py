@@ -22,7 +22,7 @@ from reprlib import Repr
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 class Exit(IntEnum):
@@ -109,6 +109,10 @@ class UsageError(BatcherError):
     exit = Exit.USAGE
 
 
+class UnknownOptionError(UsageError, TypeError):
+    """A name that no option has: a mistake in the program, as Python has it for its own functions."""
+
+
 class InputError(BatcherError):
     exit = Exit.INPUT
 
@@ -139,12 +143,12 @@ class ConfigError(BatcherError):
 
 @contextmanager
 def ungrouped() -> Iterator[None]:
-    """Let a BatcherError, or a BrokenPipeError, out of the groups in which task groups wrap what they raise."""
+    """Let a BatcherError, or an OSError, out of the groups in which task groups wrap what they raise."""
     try:
         yield
     except BaseExceptionGroup as group:
         for error in _leaves(group):
-            if isinstance(error, BatcherError | BrokenPipeError):
+            if isinstance(error, BatcherError | OSError):
                 raise error from error.__cause__
         raise
 
@@ -180,6 +184,14 @@ _SHORT.maxstring = _SHORT.maxother = SHOWN
 def shown(value: object) -> str:
     """The start of a value as it is told of; what it costs does not depend on the size of the value."""
     return _SHORT.repr(value)[:SHOWN]
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return `; did you mean …?` for a near miss, else nothing."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(names), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def malformed(what: str) -> Failure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import floor, inf, isfinite, log10
 from typing import ClassVar, Final
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
@@ -48,6 +48,15 @@ def rate(per_second: float) -> str:
     return _three(per_second)
 
 
+def money(amount: float) -> str:
+    """Write an amount with two digits that mean something, and at least whole hundredths from 1 on."""
+    if amount >= 100:
+        return f"{amount:,.0f}"
+    if amount >= 1 or not amount:
+        return f"{amount:.2f}"
+    return f"{amount:.{1 - floor(log10(amount))}f}"
+
+
 def _three(x: float) -> str:
     if x >= 99.95:  # rounds to three digits before the point
         return f"{x:,.0f}"
@@ -72,6 +81,14 @@ def amount(value: str | float) -> float:
     if not match:
         raise ValueError("must be an amount such as 500, 30k or 2m")
     return float(match[1]) * _THOUSANDS[match[2]]
+
+
+def pack_size(value: str | int) -> int | None:
+    """Read `auto`, which is None, or a number. Raises ValueError, which repeats no text."""
+    text = str(value).strip().lower()
+    if text != "auto" and not (re.fullmatch(r"\d{1,6}", text) and int(text) > 0):
+        raise ValueError("must be auto, or a number of at least 1")
+    return None if text == "auto" else int(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,10 @@ SMALL: Final = 64 << 20
 """Bytes of the largest file that is read at once."""
 TAKEN: Final = 10.0
 """Seconds that whoever reads a pipe has for each piece of what it is given."""
+_OPENINGS: Final = 8
+"""Times to open a file that gets another one in its place."""
+_PASSING: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+"""To go through a directory, which one may do, on Linux, in some that one may not read."""
 _TURN: Final = 100
 """Milliseconds after which one who waits for a pipe looks whether it still has to."""
 _KINDS: Final = {
@@ -49,25 +53,47 @@ def open_regular(
     In a directory that everybody may write to (`/tmp`), one with a name that batcher makes (`own`) has to be the
     user's, under this one name: others put files there. Raises UnfitError and OSError.
     """
+    for _ in range(_OPENINGS):
+        fd = _open(path, flags, follow=follow, dir_fd=dir_fd)
+        try:
+            _check_regular(path, os.fstat(fd))
+            if not own or follow or dir_fd is not None or _is_kept(path, fd):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # another run of ours has put one in its place: once more
+    raise _unfit(path, "is exchanged for another file again and again")
+
+
+def _open(path: Path, flags: int, *, follow: bool, dir_fd: int | None) -> int:
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        fd = os.open(
-            path, flags | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), 0o600, dir_fd=dir_fd
-        )
+        return os.open(path, flags, 0o600, dir_fd=dir_fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK) and not follow:
             raise _unfit(path, "is a link, and a link is followed only where its path is typed") from None
         if error.errno == errno.ENXIO:  # a FIFO without a reader, a socket
             raise _unfit(path, "is not a regular file") from None
         raise
+
+
+def open_below(base: Path, path: Path) -> int:
+    """Open a regular file below a directory, both as `real` gives them; a link that has come since is not followed.
+
+    Each directory on the way is opened in the one before it: what is one file by its name when it is looked at may be
+    another when it is opened, by any part of its name. Raises UnfitError and OSError.
+    """
+    *folders, name = path.relative_to(base).parts or (".",)
+    fd = os.open(base, _PASSING)
     try:
-        status = os.fstat(fd)
-        _check_regular(path, status)
-        if own and not follow and dir_fd is None:
-            _check_whose(path, status)
-    except BaseException:
+        for folder in folders:
+            inner = os.open(folder, _PASSING | os.O_NOFOLLOW, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        return open_regular(Path(name), dir_fd=fd)
+    finally:
         os.close(fd)
-        raise
-    return fd
 
 
 def open_directory(path: Path) -> int:
@@ -77,10 +103,13 @@ def open_directory(path: Path) -> int:
     check_own(path, stat.S_IFDIR)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        _check_whose(path, os.fstat(fd))
+        is_kept = _is_kept(path, fd)
     except BaseException:
         os.close(fd)
         raise
+    if not is_kept:
+        os.close(fd)
+        raise _unfit(path, "was exchanged for another while it was opened")
     return fd
 
 
@@ -91,7 +120,8 @@ def check_own(path: Path, kind: int = stat.S_IFREG) -> None:
     except FileNotFoundError:
         return
     _check_kind(path, status, kind)
-    _check_whose(path, status)
+    if _is_everybodys(path.parent):
+        _check_whose(path, status)
 
 
 def read_small(path: Path) -> bytes:
@@ -193,6 +223,14 @@ def real(path: Path, *, follow: bool) -> Path:
     return Path(os.path.realpath(path)) if follow else Path(os.path.realpath(path.parent)) / path.name
 
 
+def is_directory(path: Path) -> bool:
+    """Whether a path that was typed is one; false, where `Path.is_dir` raises, for a name that is too long."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def _whole(path: Path, file: BinaryIO, most: int) -> bytes:
     data = file.read(most + 1)
     if len(data) > most:
@@ -212,9 +250,29 @@ def _check_kind(path: Path, status: os.stat_result, kind: int) -> None:
         raise _unfit(path, f"is not {_KINDS[kind]} but {_KINDS.get(found, 'something else')}")
 
 
+def _is_kept(path: Path, fd: int) -> bool:
+    """Check whose an open file is by what its name says now, where everybody may give names; false if it has another.
+
+    Whether it has a second name is asked of the name: somebody's file has one name only, too, if it was given ours to
+    be opened, and that was taken away again.
+    """
+    if not _is_everybodys(path.parent):
+        return True
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    if not os.path.samestat(status, os.fstat(fd)):
+        return False
+    _check_whose(path, status)
+    return True
+
+
+def _is_everybodys(directory: Path) -> bool:
+    return bool(directory.stat().st_mode & stat.S_IWOTH)
+
+
 def _check_whose(path: Path, status: os.stat_result) -> None:
-    if not path.parent.stat().st_mode & stat.S_IWOTH:
-        return
     if status.st_uid != os.geteuid():
         raise _unfit(path, "belongs to another user, in a directory that everybody may write to")
     if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):

@@ -10,18 +10,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from batcher.failures import FLAGS, UsageError
-from batcher.figures import AUTO, Concurrency, MaxErrors, amount, duration
+from batcher.failures import FLAGS, UnknownOptionError, UsageError, nearest
+from batcher.figures import AUTO, Concurrency, MaxErrors, amount, duration, pack_size
 from batcher.inputs.shard import Shard
 from batcher.model import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from batcher.model import Json
 
 _CHOICES: Final = {
     "embedding_format": ("float", "base64"),
+    "vectors_dtype": ("float32", "float16"),
+    "on_overflow": ("error", "truncate", "split"),
     "durability": ("off", "batch", "each"),
     "on_change": ("error", "rerun", "keep"),
     "runaway": ("cut", "keep"),
@@ -33,13 +35,26 @@ _LEAST: Final = {
     "slots": 1,
     "limit": 1,
     "limit_new": 1,
+    "dimensions": 1,
     "sample": 1,
     "repeat": 1,
     "estimate": 1,
 }
+_RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]] = (
+    (("rpm", "tpm"), lambda value: 0 < value < math.inf, "be more than 0 a minute"),
+    (("min_speed",), lambda value: 0 <= value < math.inf, "not be less than 0 tokens a second"),
+    (("price_in", "price_cached", "price_out", "max_cost"), lambda value: 0 <= value < math.inf, "not be less than 0"),
+    (
+        ("connect_timeout", "first_token_timeout", "idle_timeout", "timeout"),
+        lambda value: value > 0,
+        "be longer than 0 s",
+    ),
+    (("max_wait", "max_duration", "grace", "disk_wait", "wait_lock"), lambda value: value >= 0, "not be less than 0 s"),
+)
+"""Which options must be in which range, NaN in none; and how to say so."""
 _KEEP_ALIVE = re.compile(r"|-1|0|(?:\d+(?:\.\d+)?(?:ms|s|m|h))+|\d+")
 
-PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "price_file"})
+PATHS: Final = frozenset({"local", "api_key_file", "ca_file", "errors", "price_file", "metrics_file", "vectors"})
 
 
 DURATIONS: Final = frozenset(
@@ -79,13 +94,18 @@ class Options:
 
     `concurrency`, `rpm` (requests a minute) and `tpm` (tokens a minute) hold for each server. `min_speed` is tokens a
     second, 0 for none; `runaway` is whether an answer that only repeats itself is "cut" off or "keep"s coming;
-    `keep_alive` is Ollama's ("" leaves it to the server). `errors` defaults to a file beside the results, `max_wait` to
-    15 s before the server has ever answered and one hour after. `params` and `option` apply to all jobs that do not say
-    otherwise. `price_in`, `price_cached` and `price_out` are those of a million tokens, for `estimate`. `input_format`,
-    `encoding` (of text) and `sql` (for a database) say how inputs are read. `keep` names the columns of the input that
-    a table has, None for all; `table` is the one of a database; `formula_guard` keeps spreadsheets from running cells.
-    `schema` is what answers have to fit: JSON, the path of a file with it, or a class with `model_json_schema`; with
-    `json` any object does. What does not is asked again `schema_retries` times.
+    `keep_alive` is Ollama's ("" leaves it to the server). texts are cut into chunks of `chunk` tokens ("400t") or
+    characters ("2000c"), with an `overlap`. `prefix` goes before each text that is embedded, the server is asked for
+    `dimensions`, and `normalize` gives all vectors length 1; a text that is too long is an "error", or `on_overflow`
+    has it "truncate"d or "split". `vectors` is an array that is made at the end, of `vectors_dtype`. `errors` defaults
+    to a file beside the results, `max_wait` to 15 s before the server has ever answered and one hour after. `params`
+    and `option` apply to all jobs that do not say otherwise; `pack` embedding inputs go in one request, as many as are
+    found to be best if it is None or "auto". `price_in`, `price_cached` and `price_out` are those of a million tokens;
+    `max_cost` is what the answers of a run may cost by them. `input_format`, `encoding` (of text) and `sql` (for a
+    database) say how inputs are read. `keep` names the columns of the input that a table has, None for all; `table` is
+    the one of a database; `formula_guard` keeps spreadsheets from running cells. `schema` is what answers have to fit:
+    JSON, the path of a file with it, or a class with `model_json_schema`; with `json` any object does. What does not is
+    asked again `schema_retries` times.
     """
 
     # which server, and how to be let in
@@ -107,6 +127,11 @@ class Options:
     prompt: str | None = None
     messages: str | None = None
     embed: str | None = None
+    chunk: str | None = None
+    overlap: str | None = None
+    prefix: str = ""
+    dimensions: int | None = None
+    on_overflow: str = "error"
     system: str | None = None
     id_field: str | None = None
     model_field: str | None = None
@@ -117,7 +142,7 @@ class Options:
     json: bool = False
     schema_retries: int = 2
     stream: bool = True
-    pack: int = 1
+    pack: int | None = None
     limit: int | None = None
     limit_new: int | None = None
     sample: int | None = None
@@ -151,6 +176,7 @@ class Options:
     grace: float = 20.0
     max_duration: float | None = None
     max_errors: MaxErrors | None = None
+    max_cost: float | None = None
 
     # what to write
     errors: Path | None = None
@@ -164,52 +190,46 @@ class Options:
     atomic: bool = False
     raw: bool = False
     embedding_format: str = "float"
+    vectors: Path | None = None
+    vectors_dtype: str = "float32"
+    normalize: bool = False
     keep: tuple[str, ...] | None = None
     table: str = "answers"
     formula_guard: bool = True
     fail_on: frozenset[str] = frozenset()
+    metrics_file: Path | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
-        self._check_pace()
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
         if unknown := sorted(self.fail_on - FLAGS.keys()):
-            raise UsageError(f"fail_on does not know {', '.join(unknown)}; it knows {', '.join(FLAGS)}")
-        if self.json and self.schema is not None:
-            raise UsageError("schema says what the JSON is to be, and json that it may be any: say one of the two")
-        if self.sample is not None and self.estimate is not None:
-            raise UsageError("sample and estimate both draw rows: say one of the two")
-        if self.local and self.base_url:
-            raise UsageError("local starts a server and base_url names one: say one of the two")
-
-    def _check_pace(self) -> None:
-        for name in ("rpm", "tpm"):
-            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
-                raise UsageError(f"{name} must be more than 0 a minute")
-        if not 0 <= self.min_speed < math.inf:
-            raise UsageError("min_speed must not be less than 0 tokens a second")
+            meant = nearest(unknown[0], FLAGS)
+            raise UsageError(f"fail_on does not know {', '.join(unknown)}{meant}; it knows {', '.join(FLAGS)}")
         if not _KEEP_ALIVE.fullmatch(self.keep_alive):
             raise UsageError(
                 "keep_alive is a duration such as 30m, -1 for ever, 0 for not at all, or empty for the server's own, "
                 f"not {self.keep_alive!r}"
             )
+        if self.json and self.schema is not None:
+            raise UsageError("schema says what the JSON is to be, and json that it may be any: say one of the two")
+        if self.sample is not None and self.estimate is not None:
+            raise UsageError("sample and estimate both draw rows: say one of the two")
+        if self.max_cost is not None and (self.price_in, self.price_out, self.price_file) == (None, None, None):
+            raise UsageError("max_cost needs prices: say price_in and price_out, or price_file")
+        if self.local and self.base_url:
+            raise UsageError("local starts a server and base_url names one: say one of the two")
 
     def _check_numbers(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} must be at least {least}, not {value}")
-        for name in ("price_in", "price_cached", "price_out"):
-            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
-                raise UsageError(f"{name} must not be less than 0")
-        for name in ("connect_timeout", "first_token_timeout", "idle_timeout", "timeout"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be longer than 0 s")
-        for name in ("max_wait", "max_duration", "grace", "disk_wait", "wait_lock"):
-            if (value := getattr(self, name)) is not None and not value >= 0:
-                raise UsageError(f"{name} must not be less than 0 s")
+        for names, fits, words in _RANGES:
+            for name in names:
+                if (value := getattr(self, name)) is not None and not fits(value):
+                    raise UsageError(f"{name} must {words}")
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Options:
@@ -222,10 +242,6 @@ class Options:
             if name not in kinds:
                 raise UnknownOptionError(f"no option is called {name!r}{nearest(name, kinds)}")
         return cls(**{name: _checked(name, kinds[name], _typed(name, value)) for name, value in values.items()})
-
-
-class UnknownOptionError(UsageError, TypeError):
-    """A name that no option has: a mistake in the program, as Python has it for its own functions."""
 
 
 def _checked(name: str, kind: str, value: Any) -> Any:
@@ -282,14 +298,6 @@ def _seconds(name: str, value: str | timedelta) -> float:
         raise UsageError(f"{name}: {error}") from None
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return `; did you mean …?` for a near miss, else nothing."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, list(names), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "concurrency": Concurrency.of,
     "max_errors": MaxErrors.of,
@@ -297,6 +305,7 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "rpm": amount,
     "tpm": amount,
     "keep_alive": str,
+    "pack": pack_size,
 }
 """Options that may be given as text or as a number, and how they are read."""
 _SEVERAL: Final[Mapping[str, Callable[[Any], Any]]] = {

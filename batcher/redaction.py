@@ -157,11 +157,12 @@ PATTERNS = (
     ),
     (
         re.compile(
-            r"([?&](?:(?:\w{1,20}[-_])?(?:key|token|secret)|apikey|sig|signature)=)[^&#\s\"'<>]+", re.IGNORECASE
+            r"([?&](?:(?:[\w-]{1,40}[-_])?(?:key|token|secret|signature|password|credential)|apikey|sig)=)[^&#\s\"'<>]+",
+            re.IGNORECASE,
         ),
         rf"\1{MASK}",
     ),
-    (re.compile(r"://[^/\s@]{1,256}@"), f"://{MASK}@"),
+    (re.compile(r"(:/{1,2})[^/\s@]{1,256}@"), rf"\1{MASK}@"),  # one slash: as a path, which it was taken for
 )
 """What a key looks like that is not ours, and what stands there instead."""
 
@@ -237,6 +238,15 @@ CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
+_NAMES: Final = re.compile(r"(\S{400})\S{200,}(\S{100})")
+"""A name that is longer than anybody reads: the longest of a file in one directory has 255 bytes."""
+_ENDS: Final = 700
+"""Characters of the shortest text in which there may be one."""
+_SENTENCE: Final = 8000
+"""The most characters that are said at once; of names that are longer `_READ` are looked at."""
+_READ: Final = 1 << 20
+
+
 def printable(text: str, width: int | None = None) -> str:
     """Text on one line that commands no terminal, cut to `width` cells with an ellipsis.
 
@@ -251,6 +261,20 @@ def printable(text: str, width: int | None = None) -> str:
         text = CONTROLS.sub("", text)
         text = SURROGATES.sub("\ufffd", text)
     return text if width is None else _cut(text, width)
+
+
+def sentence(text: str) -> str:
+    """As `printable`, for what is said to people.
+
+    Names of any length stand in it, and are told by their two ends; what looks like a key is none of it.
+    """
+    text = text[:_READ]
+    for pattern, replacement in PATTERNS:
+        text = pattern.sub(replacement, text)
+    if len(text) > _ENDS:
+        text = _NAMES.sub(lambda match: f"{match[1]}…{match[2]}", text)
+        text = text if len(text) <= _SENTENCE else f"{text[:_SENTENCE]}…"
+    return printable(text)
 
 
 def _cut(text: str, width: int) -> str:

@@ -35,6 +35,9 @@ PACKAGE = Path(batcher.__file__).parent
 README = (ROOT / "README.md").read_text()
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 SIMULATOR = (ROOT / "docs" / "simulator.md").read_text()
+OPTIONS = (ROOT / "docs" / "options.md").read_text()
+JOBS = (ROOT / "docs" / "jobs.md").read_text()
+EXITS = (ROOT / "docs" / "exit-codes.md").read_text()
 RESULTS = (ROOT / "docs" / "results.md").read_text()
 SCHEMA = orjson.loads((ROOT / "docs" / "results.schema.json").read_bytes())
 DOCUMENTS = {"README.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))}
@@ -76,7 +79,9 @@ def command_lines(text: str) -> Iterator[list[str]]:
                 yield arguments[1:]
 
 
-COMMAND_LINES = [*command_lines(README), *command_lines(DESIGN)]
+FOR_USERS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND_LINES = [line for document in FOR_USERS for line in command_lines(document.read_text())]
+"""Each command that a document shows."""
 
 
 def checked(lines: Iterable[Line | None], api: Api) -> Checkup:
@@ -86,15 +91,15 @@ def checked(lines: Iterable[Line | None], api: Api) -> Checkup:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_is_in_the_readme(name: str) -> None:
+def test_every_option_is_in_the_documents(name: str) -> None:
     """Nothing that a command takes is left for the user to find out. The simulator has a document of its own."""
-    where = SIMULATOR if name == "simulate" else README
+    where = SIMULATOR if name == "simulate" else "".join(document.read_text() for document in FOR_USERS)
     assert long_options(command_of(name)) - mentioned_options(where) == set()
 
 
 def test_the_table_of_options_is_that_of_run() -> None:
     """The table names each option of `run`, and none that there is not."""
-    table = mentioned_options("\n".join(re.findall(r"^\| `-.*?\|", section(README, "Options of `run`"), re.MULTILINE)))
+    table = mentioned_options("\n".join(re.findall(r"^\| `-.*?\|", section(OPTIONS, "Options of `run`"), re.MULTILINE)))
     assert table == long_options(command_of("run"))
 
 
@@ -112,7 +117,7 @@ def test_defaults_in_the_table_are_those_of_run() -> None:
         for param in command_of("run").params
         if isinstance(param, click.Option) and param.show_default
     }
-    rows = re.findall(r"^\| (`-[^|]*) \| ([^|]*) \|", section(README, "Options of `run`"), re.MULTILINE)
+    rows = re.findall(r"^\| (`-[^|]*) \| ([^|]*) \|", section(OPTIONS, "Options of `run`"), re.MULTILINE)
     table = {name: default.strip("` ") for names, default in rows for name in mentioned_options(names)}
     assert {name: table[name] for name in shown} == shown
 
@@ -156,7 +161,7 @@ def test_job_files_can_be_sent(name: str, api: Api) -> None:
 
 def test_broken_lines_are_as_many_as_the_readme_says() -> None:
     """The file of mistakes has as many as the README promises, and two good lines."""
-    stated = re.search(r"has (\d+) lines that are\s+refused", README)
+    stated = re.search(r"has (\d+) lines that are\s+refused", JOBS)
     assert stated is not None
     with (ROOT / "jobs" / "broken.jsonl").open("rb") as file:
         checkup = checked(read_lines(file), Api.NATIVE)
@@ -166,7 +171,7 @@ def test_broken_lines_are_as_many_as_the_readme_says() -> None:
 @pytest.mark.parametrize("api", Api)
 def test_job_lines_in_the_readme_can_be_sent(api: Api) -> None:
     """The examples of job lines are jobs on either API, with no key that is not used."""
-    (examples,) = blocks(README, "jsonl")
+    (examples,) = blocks(JOBS, "jsonl")
     defaults = Defaults(model="m")
     checkup = Checkup()
     lines = [Line(seq, 0, line.encode()) for seq, line in enumerate(examples.splitlines())]
@@ -174,7 +179,7 @@ def test_job_lines_in_the_readme_can_be_sent(api: Api) -> None:
     assert (checkup.jobs, checkup.refused, dict(defaults.unknown_keys)) == (len(lines), [], {})
 
 
-@pytest.mark.parametrize("block", blocks(README, "json") + blocks(RESULTS, "json"))
+@pytest.mark.parametrize("block", blocks(JOBS, "json") + blocks(RESULTS, "json"))
 def test_result_lines_in_the_documents_are_such(block: str) -> None:
     """The examples of result and error lines fit the schema."""
     Draft202012Validator(SCHEMA).validate(orjson.loads(block))
@@ -191,7 +196,7 @@ def test_python_in_the_readme_compiles(block: str) -> None:
 
 def test_exit_codes_are_those_of_the_program() -> None:
     """Each exit code stands in the table, and no other."""
-    cells = re.findall(r"^\| (\d[\d, ]*) \|", section(README, "Exit codes"), re.MULTILINE)
+    cells = re.findall(r"^\| (\d[\d, ]*) \|", section(EXITS, "Exit codes"), re.MULTILINE)
     listed = {int(number) for cell in cells for number in cell.split(",")}
     assert listed == {int(code) for code in Exit} | SIGNALS
 
@@ -244,7 +249,7 @@ def test_words_of_the_program_are_explained() -> None:
 
 def test_flags_that_fail_on_takes_are_in_the_readme() -> None:
     """The row of `--fail-on` names the flags that it takes, and no other."""
-    (row,) = re.findall(r"^\| `--fail-on.*", README, re.MULTILINE)
+    (row,) = re.findall(r"^\| `--fail-on.*", OPTIONS, re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", row)) == set(FLAGS)
 
 

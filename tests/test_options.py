@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from batcher.commands.values import setting
-from batcher.failures import Exit, UsageError
+from batcher.failures import Exit, UsageError, nearest
 from batcher.figures import AUTO, Concurrency, MaxErrors, amount, duration
-from batcher.options import Options, nearest
+from batcher.options import Options
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_numbers_and_texts_of_programs_are_read_as_flags_are() -> None:
         ({"min_speed": -1.0}, "min_speed must not be less"),
         ({"min_speed": math.nan}, "min_speed must not be less"),
         ({"keep_alive": "long"}, "keep_alive is a duration such as 30m, -1 for ever"),
-        ({"pack": 0}, "pack must be at least 1"),
+        ({"pack": 0}, "pack must be auto, or a number of at least 1"),
         ({"retries": -1}, "retries must be at least 0"),
         ({"limit": 0}, "limit must be at least 1"),
         ({"slots": 0}, "slots must be at least 1"),

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from hypothesis import given, strategies as st
 
-from batcher.redaction import PLACEHOLDERS, Redactor, Secret, printable
+from batcher.redaction import PLACEHOLDERS, Redactor, Secret, printable, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -282,3 +282,17 @@ def test_printable_looks_at_no_more_than_is_shown(begin: str) -> None:
     """A text of megabytes costs what its start costs, and beginnings without an end are looked at once each."""
     assert len(printable(begin * 2_000_000, 80)) <= 2 * 80
     assert len(printable(begin * 300_000)) <= 3 * 300_000
+
+
+def test_names_of_any_length_in_what_is_said() -> None:
+    """They are told by their ends, what stands beside them whole; a sentence of short words has an end as well."""
+    name = "n" * 300 + "x" * 100_000 + "m" * 100
+    said = sentence(f"{name}: is a link; name another than {name}")
+    assert said.count("…") == 2
+    assert said.startswith("n" * 300)
+    assert "m: is a link; name another than n" in said
+    assert len(said) < 2000
+    assert len(sentence("word " * 100_000)) < 10_000
+    path = "/".join(["folder"] * 90)
+    assert sentence(f"{path}: is a link") == f"{path}: is a link"
+    assert sentence("red\x1b[31m") == "red"

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict
 
-from batcher.failures import UsageError
-from batcher.options import Options, UnknownOptionError, nearest
+from batcher.failures import UnknownOptionError, UsageError, nearest
+from batcher.options import Options
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -60,6 +60,10 @@ class AskOptions(TypedDict, total=False):
     endpoint: str | None
     messages: str | None
     embed: str | None
+    prefix: str
+    dimensions: int | None
+    on_overflow: Literal["error", "truncate", "split"]
+    normalize: bool
     system: str | None
     id_field: str | None
     model_field: str | None
@@ -69,7 +73,7 @@ class AskOptions(TypedDict, total=False):
     json: bool
     schema_retries: int
     stream: bool
-    pack: int
+    pack: int | Literal["auto"] | None
     limit: int | None
     limit_new: int | None
     seed: int
@@ -100,6 +104,8 @@ class FileOptions(TypedDict, total=False):
     price_cached: float | None
     price_out: float | None
     price_file: PathLike | None
+    max_cost: float | None
+    metrics_file: PathLike | None
     errors: PathLike | None
     overwrite: bool
     on_change: Literal["error", "rerun", "keep"]
@@ -135,10 +141,16 @@ class RunOptions(MapOptions, total=False):
     input_format: str | None
     encoding: str | None
     sql: str | None
+    chunk: str | None
+    overlap: str | None
+    vectors: PathLike | None
+    vectors_dtype: Literal["float32", "float16"]
 
 
 SERVER: Final = frozenset({*ServerOptions.__annotations__, *KeyOptions.__annotations__})
-NOT_STREAMED: Final = frozenset({*FileOptions.__annotations__, "input_format", "encoding", "sql"})
+NOT_STREAMED: Final = frozenset(
+    {*FileOptions.__annotations__, "input_format", "encoding", "sql", "chunk", "overlap", "vectors", "vectors_dtype"}
+)
 _KEY: Final = "api_key"
 
 

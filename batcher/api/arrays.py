@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = NDArray[np.floating[Any]]
 
-PACK: Final = 16
-"""Texts in one request, where nothing else is said."""
 KINDS: Final = ("float16", "float32", "float64")
 
 
@@ -45,17 +43,18 @@ async def embedded(
     if options.get("repeat", 1) != 1:
         raise UsageError("repeat would make more vectors than texts")
     rows = texts if isinstance(texts, str) else list(texts)  # a single one is refused by `work`
-    values = {"pack": PACK, **options}
-    work = caller.work(rows, values, what="embed", progress=progress, column="input")
+    work = caller.work(rows, options, what="embed", progress=progress, column="input")
+    work.base64 = True
     array: Array = numpy.empty((0, 0), dtype)
     failed: list[Result[Any, Any]] = []
     host = Host(work.main())
     try:
         while (result := await work.outlet.take()) is not None:
-            vector = result.vector
-            if vector is None:
+            given = result.completion.vectors if result.completion is not None and result.ok else None
+            if given is None or len(given) != 1:
                 failed.append(result)
                 continue
+            vector = numpy.frombuffer(given[0], "<f4") if type(given[0]) is bytes else given[0]
             if not array.size:
                 array = numpy.full((len(rows), len(vector)), numpy.nan, dtype)
             array[result.seq] = vector

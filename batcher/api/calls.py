@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from batcher.api.arguments import Chosen, MapOptions, streamed
@@ -15,13 +15,11 @@ from batcher.api.schemas import Schema
 from batcher.api.watching import check
 from batcher.api.work import Work
 from batcher.failures import BatcherError, InputError
-from batcher.running.stops import error_of
 from batcher.running.wiring import recipe_of
-from batcher.servers.contact import contact
-from batcher.servers.described import learn
+from batcher.servers.described import reached
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from batcher.api.result import R, Result
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
-    from batcher.view.summary import Summary
 
     Reach: TypeAlias = Callable[[Observer], AbstractAsyncContextManager[Contact]]
 
@@ -96,14 +93,7 @@ def reader_for(options: Options, column: str | None = None, *, is_columns: bool 
 
 def reaching(chosen: Chosen) -> Reach:
     """The way to the servers that options name."""
-
-    @asynccontextmanager
-    async def reach(observer: Observer) -> AsyncIterator[Contact]:
-        async with contact(chosen.options, chosen.environ, observer) as server:
-            await learn(server, chosen.options, observer)
-            yield server
-
-    return reach
+    return partial(reached, chosen.options, chosen.environ)
 
 
 async def collected(work: Work) -> list[Result[Any, Any]]:
@@ -147,12 +137,6 @@ def _renamed(match: re.Match[str]) -> str:
     if name not in MapOptions.__annotations__:
         return match[0]
     return f'{name}="{match[2]}"' if match[2] else name
-
-
-def error_of_stop(summary: Summary) -> BatcherError | None:
-    """What a run over files that ended early is for a program that asked for its results."""
-    why = summary.stop or next(iter(summary.refused), None)
-    return None if why is None or why.code == "limit_new" else error_of(why)
 
 
 def _place(result: Result[Any, Any]) -> int:

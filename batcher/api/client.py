@@ -15,6 +15,7 @@ from batcher.api.hosting import Host, on_asyncio
 from batcher.api.maps import mapped, ran
 from batcher.api.stream import Stream
 from batcher.failures import UsageError, ungrouped
+from batcher.redaction import Redactor
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import Pool
 from batcher.view.observer import Silent
@@ -187,7 +188,7 @@ class Client:
         return self._caller
 
     def __repr__(self) -> str:
-        return f"<Client {', '.join(self._chosen.options.base_url) or 'of the environment'}>"
+        return f"<Client {Redactor().text(', '.join(self._chosen.options.base_url)) or 'of the environment'}>"
 
 
 @asynccontextmanager

@@ -126,8 +126,8 @@ def embed(
     """Embed texts and return their vectors as an array of shape (texts, dimensions), in order. Blocks.
 
     With `on_error="nan"` a text that fails has a row of NaN; else all are asked, and then BatcherError names the first
-    that failed, with the array as its `results`. 16 texts go into a request, or `pack`. Raises ConfigError without
-    numpy (`pip install 'batcher[vectors]'`), and as `map`.
+    that failed, with the array as its `results`. As many texts go into a request as are found to be best, or
+    `pack`. Raises ConfigError without numpy (`pip install 'batcher[vectors]'`), and as `map`.
     """
     return blocking(partial(aembed, texts, dtype=dtype, on_error=on_error, progress=progress, **options))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.jsonl import refused
 from batcher.inputs.selection import Turns
 from batcher.inputs.source import Source
-from batcher.model import Choice, Completion, Result as Finished, Usage
+from batcher.opening import open_regular
+from batcher.outcome import Choice, Completion, Result as Finished, Usage
 from batcher.running.wiring import defaults_for
 
 if TYPE_CHECKING:
@@ -77,8 +79,8 @@ def read_back(
     """
     jobs = list(_jobs(part, chosen))
     wanted = {ident for _, _, ident, _ in jobs if ident is not None}
-    found = _records(results, wanted)
-    failed = _records(errors, wanted) if errors is not None else {}
+    found = _records(results, wanted, follow=True)
+    failed = _records(errors, wanted, follow=chosen.options.errors is not None) if errors is not None else {}
     made: list[Result[Any, Any]] = []
     for seq, row, ident, refusal in jobs:
         if refusal is not None:
@@ -112,18 +114,18 @@ def _jobs(part: Given, chosen: Chosen) -> Iterator[tuple[int, Any, str | None, F
             yield line.seq, data, ident, refusal
 
 
-def _records(path: Path, wanted: set[str]) -> dict[str, dict[str, Json]]:
+def _records(path: Path, wanted: set[str], *, follow: bool) -> dict[str, dict[str, Json]]:
     """The lines of some ids in a file of results, or of errors; the last of each counts."""
     found: dict[str, dict[str, Json]] = {}
     if path.exists():
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path, follow=follow), "rb") as file:
             for line in file:
                 try:
                     record = orjson.loads(line)
                 except orjson.JSONDecodeError:
                     continue
-                if record.get("id") in wanted:
-                    found[record["id"]] = record
+                if isinstance(record, dict) and isinstance(ident := record.get("id"), str) and ident in wanted:
+                    found[ident] = record
     return found
 
 

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from batcher.api.arguments import Chosen
-from batcher.api.calls import collected, error_of_stop, reaching, reader_for, with_results
+from batcher.api.calls import collected, reaching, reader_for, with_results
 from batcher.api.frames import is_frame, rows_of
 from batcher.api.hosting import on_asyncio
 from batcher.api.kept import Given, read_back, source_of
 from batcher.api.rows import refuse_one
 from batcher.api.schemas import Schema
 from batcher.api.watching import check, watching
-from batcher.failures import BatcherError, InputError
+from batcher.failures import BatcherError, InputError, UsageError
 from batcher.running.runner import Run
+from batcher.running.standing import error_of_stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,11 +50,14 @@ async def mapped(
     check(progress)
     made = None if schema is None else Schema(schema)
     chosen = Chosen.of(caller.asking(options, prompt, made))
+    for name in ("vectors", "chunk", "overlap"):
+        if getattr(chosen.options, name) is not None:
+            raise UsageError(f"{name} is about files, and map gives a result for each row: use run, or leave it out")
     part = Given(await _all_of(rows), reader_for(chosen.options, is_columns=is_frame(rows)))
     with watching(progress) as observer:
         run = Run("rows", Path(output), chosen.options, chosen.environ, observer)
         run.opened = source_of(part, chosen.options.repeat)
-        run.reach, run.pool = partial(caller.reach or reaching(chosen), observer), caller.pool
+        run.reach, run.pool = caller.reach or reaching(chosen), caller.pool
         error: BatcherError | None = None
         try:
             error = error_of_stop(await run.run())
@@ -80,8 +84,7 @@ async def ran(
     chosen = Chosen.of(caller.asking(options, None, None))
     with watching(progress) as observer:
         run = Run(tuple(os.fspath(one) for one in names), Path(output), chosen.options, chosen.environ, observer)
-        if caller.reach is not None:
-            run.reach, run.pool = partial(caller.reach, observer), caller.pool
+        run.reach, run.pool = caller.reach, caller.pool
         return await run.run()
 
 

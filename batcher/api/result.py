@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from batcher.api.schemas import Schema
     from batcher.failures import Failure
-    from batcher.model import Completion, Json, Result as Line, Timing, Usage
+    from batcher.model import Json
+    from batcher.outcome import Completion, Result as Line, Timing, Usage
     from batcher.redaction import Redactor
 
     R = TypeVar("R", bound="str | Mapping[str, Any] | None", default=Any)

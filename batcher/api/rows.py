@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batcher.inputs.formats.defaults import Defaults
+    from batcher.inputs.formats.rows import Data
     from batcher.inputs.identity import Ids
-    from batcher.inputs.rows import Data
     from batcher.model import Job, Json
 
 Row: TypeAlias = "str | Mapping[str, Any]"

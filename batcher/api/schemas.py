@@ -9,7 +9,7 @@ from batcher import codec
 from batcher.failures import UsageError
 
 if TYPE_CHECKING:
-    from batcher.model import Completion
+    from batcher.outcome import Completion
 
 MISMATCH = "schema_mismatch"
 """The flag of an answer that is not what the schema says."""

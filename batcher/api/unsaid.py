@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batcher.model import Choice, Completion, Json, Result
+    from batcher.model import Json
+    from batcher.outcome import Choice, Completion, Result
     from batcher.redaction import Redactor
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from batcher.failures import UsageError
 from batcher.view.observer import Silent
-from batcher.view.progress import Progress, Snapshot
+from batcher.view.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from batcher.view.observer import Observer
+    from batcher.view.snapshot import Snapshot
 
 Watching: TypeAlias = "bool | Callable[[Snapshot], object]"
 """`progress=`: whether the live line is shown, or what is called with a `Snapshot`, five times a second."""

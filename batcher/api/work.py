@@ -27,10 +27,10 @@ from batcher.running.engine import Engine
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import leave
 from batcher.running.signals import out_of_time
-from batcher.running.stops import error_of, stop_when_gone, stops, too_many
+from batcher.running.standing import error_of_stop, show, snapshot_of, take_stock
+from batcher.running.stops import error_of, stop_when_gone, too_many
 from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for, selection_of
 from batcher.view.observer import Silent
-from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
@@ -44,18 +44,16 @@ if TYPE_CHECKING:
     from batcher.api.watching import Watching
     from batcher.failures import Failure
     from batcher.inputs.formats import Line
-    from batcher.model import Result as Finished
-    from batcher.policy.scheduler import Scheduler
+    from batcher.outcome import Result as Finished
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
+    from batcher.view.snapshot import Snapshot
 
 AHEAD: Final = 2
 """Rows that are taken ahead of being sent, for each that may be in flight."""
 READY: Final = 256
 """Results that may wait to be taken before no more rows are looked at; rows that are refused come by in thousands."""
-TICK: Final = 0.2
-"""Seconds between two looks of an observer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +72,8 @@ class Work:
     pool: Pool | None = None
     """The limits that it shares with others."""
     summary: Summary = field(default_factory=lambda: Summary(started=now()))
+    base64: bool = False
+    """Vectors are asked for as bytes, where that can be asked for, and come as they are."""
     outlet: Outlet = field(default_factory=Outlet)
     """Where results are taken."""
     error: BaseException | None = None
@@ -108,18 +108,9 @@ class Work:
 
     def snapshot(self) -> Snapshot:
         """The state now, for whoever shows it."""
-        summary, scheduler = self.summary, self._engine.scheduler if self._engine is not None else None
-        return Snapshot(
-            elapsed=now() - summary.started,
-            ok=summary.ok,
-            failed=summary.failed,
-            in_flight=scheduler.in_flight if scheduler else 0,
-            allowed=scheduler.allowed if scheduler else None,
-            parked=scheduler.parked if scheduler else 0,
-            tokens=summary.completion_tokens,
-            total=self.total,
-            note=self.observer.redact(scheduler.waits_for()) if scheduler else "waiting for the server",
-        )
+        scheduler = self._engine.scheduler if self._engine is not None else None
+        flow = self._engine.exchanges.flow if self._engine is not None else None
+        return snapshot_of(self.summary, scheduler, self.total, self.observer.redact, flow)
 
     async def main(self) -> None:
         """Do it all."""
@@ -167,16 +158,14 @@ class Work:
                     names_duplicates=True,
                 )
                 jobs = intake.jobs(self._lines())
-                scheduler = scheduler_for(chosen, server, jobs, self._reject, pool=self.pool, wake=self._send)
-                engine = Engine(
-                    scheduler,
-                    exchanges_for(chosen, server),
-                    raw=chosen.raw,
-                    schema_retries=chosen.schema_retries,
-                    renew=server.renew,
+                scheduler = scheduler_for(
+                    chosen, server, jobs, self._reject, pool=self.pool, wake=self._send, base64=self.base64
                 )
+                engine = Engine.of(chosen, scheduler, exchanges_for(chosen, server), server.renew)
                 intake.rest = engine.waker()
-                self._feed = feed_of(self.rows, engine.waker(), lambda: AHEAD * scheduler.allowed * chosen.pack)
+                self._feed = feed_of(
+                    self.rows, engine.waker(), lambda: AHEAD * scheduler.allowed * scheduler.packs.most
+                )
                 self.rows = None  # it is the feed's to let go
                 self._engine = engine
                 self.summary.started = now()
@@ -185,8 +174,10 @@ class Work:
                 finally:
                     leave(scheduler.lanes)
                     self._deliver(engine.take())
-                    self._take_stock(scheduler, server)
+                    take_stock(self.summary, scheduler, intake, server.redactor.text)
+                    self.summary.unread = not scheduler.exhausted
                     await self._feed.close()
+                self._complain()
 
     async def _serve(self, engine: Engine, over: float) -> None:
         """Hand on what comes, until it is all there. `over` is when nothing more is sent."""
@@ -198,7 +189,7 @@ class Work:
         async with anyio.create_task_group() as helpers, engine:
             await feed.run()
             self._begun.set()
-            helpers.start_soon(self._watch)
+            helpers.start_soon(show, self.observer, self.snapshot)
             if server.gone is not None:
                 helpers.start_soon(stop_when_gone, server.gone, engine.stop)
             if over < math.inf:
@@ -217,7 +208,6 @@ class Work:
                 batch.clear()
                 await self.outlet.until_empty()
             helpers.cancel_scope.cancel()
-        self._complain(engine.scheduler)
 
     def _send(self) -> None:
         """There is room for more at the servers."""
@@ -269,39 +259,12 @@ class Work:
             else:
                 yield None
 
-    async def _watch(self) -> None:
-        """Have the observer look now and then."""
-        while True:
-            self.observer.tick(self.snapshot)
-            await anyio.sleep(TICK)
-
-    def _take_stock(self, scheduler: Scheduler, server: Contact) -> None:
-        """Note in the sums what no single result tells."""
-        summary, intake = self.summary, self._intake
-        summary.stop, summary.refused = stops(scheduler, server.redactor.text)
-        if intake is not None:
-            summary.duplicates = intake.duplicates
-            refused = intake.refused - intake.duplicates
-            summary.pending = max(0, intake.taken - (summary.ok + summary.failed - refused))
-        summary.unread = not scheduler.exhausted
-        for lane in scheduler.lanes:
-            sums = summary.server(lane.endpoint.root)
-            sums.requests, sums.throttled, sums.in_flight = lane.requests, lane.throttles, lane.limit.allowed
-
-    def _complain(self, scheduler: Scheduler) -> None:
+    def _complain(self) -> None:
         """Raise what ended the source before its end, or what ended the work before it was done."""
-        feed, server = self._feed, self._server
-        assert feed is not None
-        assert server is not None
-        if feed.failed is not None:
-            raise feed.failed
-        why, refused = stops(scheduler, server.redactor.text)
-        if why is not None and why.code == "max_duration":
-            scheduler.backlog.peek()
-            if scheduler.exhausted and not scheduler.pending and not scheduler.in_flight:
-                return  # the time was over, and so was the work
-        if failure := why or next(iter(refused), None):
-            raise error_of(failure)
+        if (failed := self.source_error) is not None:
+            raise failed
+        if (error := error_of_stop(self.summary)) is not None:
+            raise error
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from batcher.commands.console import print_json
+from batcher.commands.console import answer, print_json
+from batcher.commands.grouped import Grouped
 from batcher.commands.options import Inputs, environ_of, option, options_from, server_options
 from batcher.failures import Exit, UnavailableError
 from batcher.figures import count
 from batcher.model import Api
-from batcher.redaction import printable
-from batcher.servers.catalogue import OLLAMA
+from batcher.servers.diagnosis import model_missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +57,7 @@ class Findings:
         return Exit.OK if all(found.is_fit for found in self.servers) else Exit.CONFIG
 
 
-@click.command("check")
+@click.command("check", cls=Grouped)
 @click.argument("input", cls=Inputs, required=False, metavar="[INPUT]...")
 @server_options
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -65,15 +65,20 @@ class Findings:
 def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, *, as_json: bool, **values: Any) -> None:  # noqa: A002 - as run
     """Say whether the servers are up and of which kind, which models they have, and whether the jobs in INPUT can run.
 
+    \b
+    Examples:
+      batcher check jobs/chat.jsonl -m llama3.2
+      batcher check reviews.csv --prompt 'Classify: {{ text }}' --base-url http://127.0.0.1:8080/v1 -m qwen3
+
     Exit codes: 0 ready, 65 lines would be refused, 69 no server, 77 key refused, 78 a model is missing or cannot do
     what jobs ask of it.
-    """
+    """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     findings = anyio.run(look, input, options_from(values), environ_of(ctx))
     if as_json:
         print_json(as_dict(findings))
     else:
         for line in screen(input, findings):
-            click.echo(line)
+            answer(line)
     ctx.exit(findings.exit)
 
 
@@ -141,7 +146,7 @@ def screen(inputs: str | tuple[str, ...] | None, findings: Findings) -> list[str
     for found in findings.servers:
         lines += _lines_of_lacks(found, found.server if several else "the server")
     lines.append("ready" if findings.exit is Exit.OK else f"not ready (exit code {int(findings.exit)})")
-    return [printable(line) for line in lines]
+    return lines
 
 
 def _server_lines(found: Found, source: str) -> list[str]:
@@ -165,9 +170,7 @@ def _lines_of_lacks(found: Found, where: str) -> list[str]:
         return []
     lines = []
     for name, near in found.missing:
-        hint = f"; the nearest there is {near}" if near else ""
-        pull = f", or: ollama pull {name}" if about.kind == OLLAMA else ""
-        lines.append(f"missing  {name} is not on {where}{hint} (use --alias {name}=MODEL or -m{pull})")
+        lines.append(f"missing  {model_missing(name, near, about, where)}")
     for name, capability, jobs in found.lacking:
         model = about.find(name)
         can = ", ".join(model.capabilities) if model is not None else "nothing"

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.selection import Selection
-    from batcher.model import Api, Job, Json, Result
+    from batcher.model import Api, Job, Json
+    from batcher.outcome import Result
 
 SHOWN = 10
 """Refused lines that are kept; the rest are counted."""

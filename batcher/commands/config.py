@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from batcher.commands.values import Duration, KeyValue, LocalModel, Template
-from batcher.failures import ConfigError
+from batcher.failures import ConfigError, nearest
 from batcher.opening import read_given
-from batcher.options import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

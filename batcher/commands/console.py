@@ -7,20 +7,25 @@ import re
 import select
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, Final, Self
+from dataclasses import replace
+from datetime import UTC, datetime
+from time import monotonic as now
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import click
 import orjson
 
 from batcher.figures import count
-from batcher.redaction import printable
+from batcher.redaction import printable, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from batcher.model import Result
-    from batcher.view.progress import Progress, Snapshot
+    from batcher.outcome import Result
+    from batcher.view.pace import Pace
+    from batcher.view.progress import Progress
+    from batcher.view.snapshot import Snapshot
 
 STDERR: Final = 2
 _OBEYED: Final = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -32,6 +37,7 @@ class _Stderr:
 
     def __init__(self) -> None:
         self.line: Progress | None = None
+        self.as_json = False
 
     def write(self, text: str) -> None:
         try:
@@ -47,10 +53,34 @@ class _Stderr:
 _STDERR: Final = _Stderr()
 
 
-def say(message: str) -> None:
-    """Write a sentence to stderr, without anything in it that a terminal would obey."""
+class Log(NamedTuple):
+    """How a run is told where no display shows it: `every` so many seconds how far it is, 0 never."""
+
+    as_json: bool = False
+    every: float = 0.0
+
+
+def say(message: str, event: str = "note", **fields: Any) -> None:
+    """Write a sentence to stderr, without anything in it that a terminal would obey; or an event with its fields."""
+    if _STDERR.as_json:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        tell(_escaped({"at": at, "event": event, "message": sentence(message), **fields}))
+        return
     for line in message.splitlines():
-        tell(f"batcher: {printable(line)}")
+        tell(f"batcher: {sentence(line)}")
+
+
+def answer(line: str) -> None:
+    """Write a line of what was asked for to stdout."""
+    click.echo(sentence(line))
+
+
+def tell_sums(text: str, sums: Callable[[], dict[str, Any]]) -> None:
+    """Write the sums of a run: as they are for people, or as an event."""
+    if _STDERR.as_json:
+        say(text.partition("\n")[0].removeprefix("jobs").strip(), "summary", summary=sums())
+    else:
+        tell(text)
 
 
 def tell(text: str) -> None:
@@ -60,7 +90,11 @@ def tell(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, with escapes for what a terminal would obey: names come from servers and from files."""
-    click.echo(_OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", orjson.dumps(value).decode()))
+    click.echo(_escaped(value))
+
+
+def _escaped(value: Any) -> str:
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", orjson.dumps(value).decode())
 
 
 def can_say() -> bool:
@@ -82,6 +116,9 @@ def occupy() -> None:
         sys.stderr = os.fdopen(STDERR, "w", closefd=False)
 
 
+NO_LOG: Final = Log()
+
+
 class Console:
     """The observer of the command line.
 
@@ -89,13 +126,18 @@ class Console:
     reader who stops reading costs the words, and not the answers in flight.
     """
 
-    def __init__(self, *, quiet: bool, verbose: bool, progress: bool | None) -> None:
+    def __init__(self, *, quiet: bool, verbose: bool, progress: bool | None, log: Log = NO_LOG) -> None:
         self._quiet = quiet
         self._verbose = verbose
-        self._wants_progress = sys.stderr.isatty() and not quiet if progress is None else progress
+        _STDERR.as_json = log.as_json
+        wanted = sys.stderr.isatty() and not quiet if progress is None else progress
+        self._wants_progress = wanted and not log.as_json
+        self._every = 0.0 if quiet or self._wants_progress else log.every
+        self._due = now() + self._every
         self._progress: Progress | None = None
+        self._pace: Pace | None = None
         self._unsaid = 0
-        self.wants_total = self._wants_progress
+        self.wants_total = self._wants_progress or self._every > 0
         self.redact: Callable[[str], str] = str
 
     def __enter__(self) -> Self:
@@ -121,28 +163,48 @@ class Console:
 
     def finished(self, result: Result) -> None:
         if self._verbose:
-            self._say(_one_line(result, self.redact))
+            self._say(_one_line(result, self.redact), "result", id=result.id, ok=result.ok)
 
     def asked(self, snapshot: Snapshot) -> None:
-        from batcher.view.progress import state
+        from batcher.view.line import state
 
-        self._say(f"state: {state(snapshot)}")
+        self._say(f"state: {state(snapshot)}", "state", **_numbers(snapshot))
 
     def tick(self, snapshot: Callable[[], Snapshot]) -> None:
         if self._progress is not None and can_say():
             self._progress.update(snapshot())
+        elif self._every and now() >= self._due:
+            self._due = now() + self._every
+            self._tell_how_far(snapshot())
 
-    def _say(self, message: str) -> None:
+    def _tell_how_far(self, snapshot: Snapshot) -> None:
+        from batcher.view.line import describe
+        from batcher.view.pace import Pace
+
+        if self._pace is None:
+            self._pace = Pace()
+            self._pace.add(replace(snapshot, elapsed=0.0, ok=0, failed=0, tokens=0, held=0.0))
+        self._pace.add(snapshot)
+        newest = f"; newest failure: {snapshot.newest}" if snapshot.newest else ""
+        self._say(f"{describe(snapshot, self._pace)}{newest}", "stats", **_numbers(snapshot))
+
+    def _say(self, message: str, event: str = "note", **fields: Any) -> None:
         if self._unsaid and can_say():
             self._confess()
         if can_say():
-            say(message)
+            say(message, event, **fields)
         else:
             self._unsaid += 1
 
     def _confess(self) -> None:
         unsaid, self._unsaid = self._unsaid, 0
         say(f"{count(unsaid, 'messages')} left out: nobody read them in time")
+
+
+def _numbers(snapshot: Snapshot) -> dict[str, Any]:
+    """A state as fields of an event."""
+    names = ("ok", "failed", "skipped", "total", "in_flight", "allowed", "parked", "tokens", "cost")
+    return {"elapsed_s": round(snapshot.elapsed, 1), **{name: getattr(snapshot, name) for name in names}}
 
 
 def _one_line(result: Result, redact: Callable[[str], str]) -> str:
@@ -152,7 +214,7 @@ def _one_line(result: Result, redact: Callable[[str], str]) -> str:
     if result.failure is not None:
         words = f"FAILED {result.failure.code}: {result.failure.message}"
     elif result.completion is not None and result.completion.vectors:
-        words = f"{count(len(result.completion.vectors), 'vectors')} of {len(result.completion.vectors[0])} numbers"
+        words = count(len(result.completion.vectors), "vectors")
     else:
         words = " ".join(result.text.split()) or "(no text)"
     return printable(f"{redact(result.id)}  {took}  {redact(words)}", max(40, width - 10))

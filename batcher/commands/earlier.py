@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from batcher.inputs.chunks import Chunking
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.formats.reading import Reading
     from batcher.inputs.selection import Selection
@@ -45,11 +46,24 @@ def reading_of(fingerprint: Mapping[str, Json]) -> Reading:
     return Reading(encoding=encoding, sql=sql)
 
 
+def chunking_of(fingerprint: Mapping[str, Json]) -> Chunking | None:
+    """How the last run cut its texts, by its state file, if it did."""
+    from batcher.inputs.chunks import Chunking
+
+    parts = fingerprint.get("inputs") or [fingerprint]
+    said = next((part["chunks"] for part in parts if part.get("chunks")), None)
+    try:
+        return None if said is None else Chunking.again(said)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        say("how the last run cut its texts cannot be read in its state file: say --chunk again")
+        return None
+
+
 def as_the_run(said: Defaults, run: Mapping[str, Json]) -> Defaults:
     """Fill in what is not said with what the last run on these results was told, by its state file."""
     from batcher.inputs.recipe import ASKING, Recipe
 
-    told = {name: run.get(name) for name in ("model", "system", "aliases")} | {"path": run.get("endpoint")}
+    told = {name: run.get(name) for name in ("model", "system", "aliases", "prefix")} | {"path": run.get("endpoint")}
     if not (said.params or said.extra):
         told |= {"params": run.get("params"), "extra": run.get("extra")}
     if not said.options:

@@ -6,30 +6,34 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from batcher.commands.console import say
-from batcher.commands.earlier import as_the_run, chosen, inputs_of, open_to_read, reading_of
+from batcher.commands.earlier import as_the_run, chosen, chunking_of, inputs_of, open_to_read, reading_of
+from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, notes_of, option, options_from, request_options
 from batcher.failures import UsageError
 from batcher.figures import count
 from batcher.outputs.columns import fields_of
-from batcher.outputs.export import FORMATS, SQLITE, Export, export, table_of
+from batcher.outputs.export import ARRAY, FORMATS, SQLITE, Export, export, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batcher.ledger.state import State
+    from batcher.model import Json
     from batcher.options import Options
     from batcher.outputs.export import Written
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.taken import Taken
 
+_LINES: Final = frozenset({".jsonl", ".ndjson"})
+"""How names end of what may be several things."""
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("export")
+@click.command("export", cls=Grouped)
 @click.argument("results", type=click.Path(path_type=Path), metavar="RESULTS")
 @option("--input", "inputs", multiple=True, metavar="INPUT", help="The input (default: that of the last run).")
 @option("-o", "--output", required=True, metavar="OUT", help="The file to make; sqlite:FILE for a table in a database.")
@@ -37,7 +41,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--format",
     "form",
     type=click.Choice([*FORMATS, "sqlite"]),
-    help="What to make, where the name of OUT does not tell: a table, batch lines, training chats.",
+    help="What to make, where the name of OUT does not tell: a table, an array, batch lines, training chats.",
 )
 @option("--errors", type=_FILE, help="The errors file (default: beside the results, RESULTS.errors.jsonl).")
 @option("--keep", metavar="COLUMN,…", help="Columns of the input that the table has (default: all; '' for none).")
@@ -60,13 +64,15 @@ def command(
 ) -> None:
     """Make a table of RESULTS, beside the columns of their input and in its order: CSV, TSV, JSON, Parquet, Arrow.
 
-    Also rows of a SQLite database, OpenAI's batch output, or chats to train on. Reads alone, also while a run is
-    writing: then the table has what is there. OUT is replaced in one step, and is as it was if anything goes wrong.
+    Also rows of a SQLite database, OpenAI's batch output, an array of vectors with the ids beside it, or chats to
+    train on. Reads alone, also while a run is writing: then the table has what is there. OUT is replaced in one
+    step, and is as it was if anything goes wrong.
 
     \b
     Examples:
       batcher export answers.jsonl -o answers.parquet
       batcher export answers.jsonl -o sqlite:answers.db --table answers
+      batcher export vectors.jsonl -o vectors.npy
       batcher export answers.jsonl -o chats.jsonl --format messages
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     options = options_from(values)
@@ -87,12 +93,15 @@ def command(
 
 
 def _format(output: str, form: str | None) -> str:
-    told = table_of(output)
+    told = table_of(output) or (ARRAY if Path(output).suffix == f".{ARRAY}" else None)
     if (form == "sqlite") is not output.startswith(SQLITE) and form is not None:
         raise UsageError(f"rows of a database go to -o {SQLITE}FILE, and other formats do not")
+    if output == "-":
+        raise UsageError("what is made goes into a file, in one step: name it with -o")
     found = form or told
     if found is None:
-        raise UsageError(f"{output}: say with --format what to make of it, or name it .csv, .parquet, .json …")
+        lines = " (jsonl, messages, openai-batch)" if Path(output).suffix in _LINES else ""
+        raise UsageError(f"{output}: say with --format{lines} what to make of it, or name it .csv, .parquet, .json …")
     return found
 
 
@@ -107,9 +116,10 @@ class Sources:
 
     def export(self, what: Export, options: Options, environ: Mapping[str, str]) -> Written:
         """Make it. Raises what `export` raises, and OutputError for results that cannot be read."""
-        from batcher.ledger.names import state_path
+        from batcher.ledger.names import quarantine_path, state_path, vectors_path
         from batcher.ledger.neighbours import former_errors
         from batcher.ledger.state import read
+        from batcher.outputs.store import Store
         from batcher.running.wiring import defaults_for
 
         results, inputs = self.results, self.inputs
@@ -129,9 +139,13 @@ class Sources:
             taken = _taken(self.stack, named, options, state)
             taken.recipe = defaults.recipe
             defaults = replace(defaults, files_root=Path(taken.source.path).absolute().parent)
-        _keep_apart(what.output, {results: "the results", path: "the errors file"}, taken)
+        ours = {results: "the results", path: "the errors file", state_path(results): "the run's state file"}
+        _keep_apart(what.output, {**ours, quarantine_path(results): "what was damaged of the results"}, taken)
         fields = fields_of(defaults.params.get("format"))
-        return export(replace(what, fields=fields, defaults=defaults), file, failures, taken)
+        what = replace(what, fields=fields, defaults=defaults)
+        if vectors_path(results).exists():
+            what = replace(what, store=self.stack.enter_context(Store.open_to_read(vectors_path(results))))
+        return export(what, file, failures, taken)
 
 
 def _known(state: State | None) -> tuple[str, ...]:
@@ -151,12 +165,15 @@ def _is_there(name: str) -> bool:
 
 def _taken(stack: ExitStack, inputs: tuple[str, ...], options: Options, state: State | None) -> Taken:
     """What the run took of its input, ready to be read."""
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.taken import Taken
     from batcher.running.wiring import source_for
 
     fallback = reading_of(state.input) if state is not None else None
-    source = source_for(inputs, options, say, fallback, whole=True)
+    chunking = chunking_of(state.input) if state is not None else None
+    source = source_for(inputs, options, say, fallback, whole=True, chunking=chunking)
     stack.callback(source.close)
+    if state is not None and _stamps(source.fingerprint) != _stamps(state.input):
+        say(f"{source.path} has changed since the run: an answer stands beside what bears its id now")
     at_most, selection = chosen(options, state)
     if selection is not None:
         source.repeat = selection.repeat
@@ -164,9 +181,15 @@ def _taken(stack: ExitStack, inputs: tuple[str, ...], options: Options, state: S
     return Taken(source=source, at_most=at_most, selection=selection)
 
 
+def _stamps(fingerprint: Mapping[str, Json]) -> list[tuple[Json, Json]]:
+    """Sizes and times of the inputs, as far as they are files."""
+    return [(part.get("size"), part.get("mtime_ns")) for part in fingerprint.get("inputs") or [fingerprint]]
+
+
 def _keep_apart(output: str, files: Mapping[Path, str], taken: Taken | None) -> None:
     """Raise UsageError if the file that is made would replace one that it is made of."""
-    from batcher.running.destination import identity_of, same_as
+    from batcher.inputs.parts import identity_of
+    from batcher.running.apart import same_as
 
     path = Path(output.removeprefix(SQLITE))
     if what := same_as(path, files):
@@ -181,4 +204,6 @@ def _words(output: str, written: Written) -> str:
         parts.append(f"{count(written.failures, 'failures')} in a file of their own")
     if written.left_out:
         parts.append(f"{count(written.left_out)} left out")
+    if written.missing and written.rows:
+        parts.append(f"none of which has a column {' or '.join(map(repr, written.missing))}")
     return f"{output}: {', '.join(parts)}"

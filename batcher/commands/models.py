@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from batcher.commands.console import print_json, say
+from batcher.commands.console import answer, print_json, say
+from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, option, options_from, server_options
 from batcher.failures import UnavailableError
 from batcher.redaction import printable
 from batcher.servers.catalogue import OLLAMA
+
+LONGEST = 160
+"""Cells of a name in a table: what is wider makes every row as wide."""
 
 PULL = "; get one with: ollama pull llama3.2"
 
@@ -23,12 +27,18 @@ if TYPE_CHECKING:
     from batcher.servers.catalogue import About, ModelInfo
 
 
-@click.command("models")
+@click.command("models", cls=Grouped)
 @server_options
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
-    """List the models that the servers offer: size, context, capabilities."""
+    """List the models that the servers offer: size, context, capabilities.
+
+    \b
+    Examples:
+      batcher models
+      batcher models --base-url https://api.openai.com/v1 --json
+    """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     found = anyio.run(ask, options_from(values), environ_of(ctx))
     if as_json:
         models = [{"server": root, **asdict(model)} for root, about in found.items() for model in _listed(about)]
@@ -36,14 +46,14 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
         return
     for root, about in found.items():
         if len(found) > 1:
-            click.echo(printable(f"{root}:"))
+            answer(f"{root}:")
         if isinstance(about, UnavailableError):
             say(str(about))
         elif not about.models:
             say(f"{root} ({about.kind}) has no models{PULL if about.kind == OLLAMA else ''}")
         else:
             for line in table(about.models):
-                click.echo(line)
+                answer(line)
 
 
 async def ask(options: Options, environ: Mapping[str, str]) -> dict[str, About | UnavailableError]:
@@ -64,11 +74,11 @@ def table(models: tuple[ModelInfo, ...]) -> list[str]:
     """Rows in columns as wide as they need to be."""
     rows = [("NAME", "SIZE", "PARAMETERS", "CONTEXT", "CAPABILITIES")] + [
         (
-            printable(model.name),
+            printable(model.name, LONGEST),
             f"{model.size / 1e9:.1f} GB" if model.size else "-",
-            printable(" ".join(filter(None, (model.parameters, model.quantization))) or "-"),
+            printable(" ".join(filter(None, (model.parameters, model.quantization))) or "-", LONGEST),
             _context(model),
-            printable(", ".join(model.capabilities) or "-") + (" (loaded)" if model.loaded else ""),
+            printable(", ".join(model.capabilities) or "-", LONGEST) + (" (loaded)" if model.loaded else ""),
         )
         for model in models
     ]

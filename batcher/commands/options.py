@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,13 +17,13 @@ import click
 from click.core import ParameterSource
 
 from batcher.commands.values import Duration, KeyValue, LocalModel, Parsed, Template
-from batcher.failures import ConfigError
+from batcher.failures import ConfigError, UsageError
 from batcher.inputs.shard import Shard
 from batcher.model import Api
 from batcher.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 _ENVIRON = "batcher.environ"
 _CONFIG = "batcher.config"
@@ -61,6 +62,11 @@ class Inputs(click.Argument):
             return ((named,) if isinstance(named, str) else tuple(named)), ParameterSource.DEFAULT_MAP
         return super().consume_value(ctx, opts)
 
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        if ctx.params.get("print_config") and self.value_is_missing(value):
+            return None  # who only asks what the settings are needs no input
+        return super().process_value(ctx, value)
+
 
 def _one_or_all(
     _ctx: click.Context, _argument: click.Parameter, value: tuple[str, ...]
@@ -83,8 +89,11 @@ def environ_of(ctx: click.Context) -> Mapping[str, str]:
 
 def notes_of(ctx: click.Context) -> list[str]:
     """What the user should know about how the options were found."""
+    from batcher.commands.typos import doubts
+
     beaten: dict[str, list[str]] = ctx.meta.get(_NOTES, {})
-    return [f"{', '.join(keys)} of the config file: not used, because of {who}" for who, keys in beaten.items()]
+    unused = [f"{', '.join(keys)} of the config file: not used, because of {who}" for who, keys in beaten.items()]
+    return [*unused, *doubts(ctx, environ_of(ctx))]
 
 
 def _read_config(ctx: click.Context, _option: click.Parameter, path: Path | None) -> None:
@@ -269,7 +278,22 @@ def options_from(values: Mapping[str, Any]) -> Options:
         chosen["dialect"] = Api(chosen["dialect"])
     if "fail_on" in chosen:
         chosen["fail_on"] = frozenset(part for text in chosen["fail_on"] for part in text.split(",") if part)
-    return _with_texts(Options.of(chosen))
+    try:
+        return _with_texts(Options.of(chosen))
+    except UsageError as error:  # it speaks to programs
+        raise UsageError(_as_typed(str(error), known)) from None
+
+
+def _as_typed(words: str, known: Collection[str]) -> str:
+    """A sentence about options in the names of the command line: `fail_on` is `--fail-on`."""
+    names = "|".join(sorted((name for name in known if "_" in name), key=len, reverse=True))
+    first = "|".join(sorted(known, key=len, reverse=True))
+    return re.sub(rf"^({first})\b|(?<=and )({first})\b(?= (?:names|both|that))|(?<![-\w])({names})\b", _flag, words)
+
+
+def _flag(match: re.Match[str]) -> str:
+    name = match[0]
+    return {"aliases": "--alias", "params": "--param"}.get(name, f"--{name.replace('_', '-')}")
 
 
 def _with_texts(options: Options) -> Options:
@@ -282,4 +306,8 @@ def _with_texts(options: Options) -> Options:
             text = text_or_file(told, f"--{name}")
             change: dict[str, Any] = {name: f"@{text}" if text.startswith("@") else text}
             options = replace(options, **change)
+    if isinstance(options.schema, str):
+        from batcher.inputs.schemas import schema_of
+
+        options = replace(options, schema=schema_of(options.schema).document)
     return options

@@ -10,14 +10,14 @@ import click
 import orjson
 
 from batcher import codec
-from batcher.commands.console import say
+from batcher.commands.console import answer, say
 from batcher.exchange import packing
 from batcher.inputs.done import DoneIds
 from batcher.inputs.formats import parse_job
 from batcher.inputs.intake import Intake
 from batcher.model import Api
-from batcher.redaction import printable
-from batcher.running.wiring import defaults_for, fits_of, ready, recipe_of, source_for
+from batcher.policy.packs import packs_of
+from batcher.running.wiring import defaults_for, fits_of, ready, recipe_of, source_for, wants_base64
 from batcher.servers.urls import find_servers, one_api
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from batcher.failures import LineError
     from batcher.inputs.source import Source
-    from batcher.model import Job, Result
+    from batcher.model import Job
     from batcher.options import Options
+    from batcher.outcome import Result
 
 SHOWN = 3
 
@@ -55,12 +56,17 @@ def preview(inputs: str | tuple[str, ...], options: Options, environ: Mapping[st
         needs_model=False,
     )
     calls = packing.calls(
-        intake.jobs(source.all_lines()), api, partial(_tell_job, source), stream=options.stream, size=options.pack
+        intake.jobs(source.all_lines()),
+        api,
+        partial(_tell_job, source),
+        stream=options.stream,
+        packs=packs_of(options.pack),
+        base64=wants_base64(options),
     )
     endpoint = servers[0].endpoint(api, {})
     for call in islice((call for call in calls if call is not None), SHOWN):
         url = call.path if options.local else endpoint.url(call.path)
-        click.echo(f"POST {url}  # {', '.join(printable(job.id) for job in call.jobs)}")
+        answer(f"POST {url}  # {', '.join(job.id for job in call.jobs)}")
         click.echo(codec.dumps(codec.loads(call.body), option=orjson.OPT_INDENT_2).decode())
     for damage in source.damage:
         say(damage)

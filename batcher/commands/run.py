@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from signal import Signals
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from batcher.commands.conclusion import check_summary, conclude, end_quietly
+from batcher.commands.grouped import Grouped
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, server_options
 from batcher.commands.values import Duration, KeyValue, Parsed
-from batcher.failures import FLAGS, Exit, LockedError, OutputError, UsageError
-from batcher.figures import Concurrency, MaxErrors, amount
+from batcher.failures import FLAGS, LockedError, UsageError
+from batcher.figures import Concurrency, MaxErrors, amount, pack_size
 
 if TYPE_CHECKING:
-    from batcher.running.destination import Destination
-    from batcher.view.summary import Summary
+    from batcher.options import Options
 
 _FILE = click.Path(path_type=Path)
+STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Names of standard output, which is written to as it is."""
 
 
-@click.command("run")
+@click.command("run", cls=Grouped)
 @click.argument("input", cls=Inputs, required=True, metavar="INPUT...")
 @option(
     "-o",
@@ -58,7 +59,7 @@ _FILE = click.Path(path_type=Path)
     metavar="N",
     help="Run N rows, drawn by --seed, keep their results, and say what the rest will take.",
 )
-@option("--price-in", type=click.FloatRange(0), metavar="N", help="Of a million tokens in, for --estimate.")
+@option("--price-in", type=click.FloatRange(0), metavar="N", help="What a million tokens in cost.")
 @option("--price-cached", type=click.FloatRange(0), metavar="N", help="Of those that the server had cached.")
 @option("--price-out", type=click.FloatRange(0), metavar="N", help="Of a million tokens out.")
 @option("--price-file", type=_FILE, metavar="FILE.toml", help="The same by model: [gpt-4o-mini] with in = and out =.")
@@ -68,6 +69,7 @@ _FILE = click.Path(path_type=Path)
     help="Ask equal requests once and answer all with it (default: embeddings alone).",
 )
 @option("--dry-run", is_flag=True, help="Show the first requests and send nothing.")
+@option("--print-config", is_flag=True, help="Show what each option is and who said so, and do nothing.")
 @server_options
 @option(
     "-c",
@@ -93,7 +95,38 @@ _FILE = click.Path(path_type=Path)
     help="How often an answer that does not fit is asked again, with what is wrong about it.",
 )
 @option("--stream/--no-stream", default=True, help="Ask for streamed answers (default), or for whole ones.")
-@option("--pack", type=click.IntRange(1), default=1, show_default=True, help="Embedding inputs in one request.")
+@option(
+    "--pack",
+    type=Parsed("texts", pack_size),
+    default="auto",
+    show_default=True,
+    metavar="auto|N",
+    help="Embedding inputs in one request: as many as are found to be best, or N.",
+)
+@option("--dimensions", type=click.IntRange(1), metavar="N", help="Ask for vectors of so many numbers.")
+@option(
+    "--on-overflow",
+    type=click.Choice(["error", "truncate", "split"]),
+    default="error",
+    show_default=True,
+    help="A text that is too long to be embedded: an error line, its beginning, or the mean of its pieces.",
+)
+@option("--normalize", is_flag=True, help="Give all vectors length 1.")
+@option("--chunk", metavar="N{t|c}", help="Cut each text into chunks of so many tokens or characters: 400t, 2000c.")
+@option("--overlap", metavar="N{t|c}", help="Begin each chunk with the end of the one before: 50t.")
+@option(
+    "--prefix", default="", metavar="TEXT", help="What goes before each text that is embedded: 'search_document: '."
+)
+@option(
+    "--vectors", type=_FILE, metavar="FILE.npy", help="Keep vectors in a store, and make an array of them at the end."
+)
+@option(
+    "--vectors-dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="The numbers of --vectors.",
+)
 @option("--embedding-format", type=click.Choice(["float", "base64"]), default="float", show_default=True)
 @option("--raw", is_flag=True, help="Add the server's whole response object to each line.")
 @option(
@@ -152,12 +185,33 @@ _FILE = click.Path(path_type=Path)
     metavar="N|P%",
     help="Stop when more jobs than this, or (from 100 jobs on) more than this share, have failed; exit code 4.",
 )
-@option("--progress/--no-progress", default=None, help="A live line (default: when stderr is a terminal).")
+@option(
+    "--max-cost",
+    type=click.FloatRange(0),
+    metavar="N",
+    help="Stop when the answers of this run have cost this, by the prices that are said; exit code 4.",
+)
+@option("--progress/--no-progress", default=None, help="A live display (default: when stderr is a terminal).")
+@option(
+    "--stats",
+    type=Duration(),
+    default="1m",
+    show_default=True,
+    help="Say so often how far it is, where there is no live display; 0 never.",
+)
+@option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What is said on stderr: sentences, or a JSON object a line.",
+)
+@option("--metrics-file", type=_FILE, help="Keep numbers of the run in this file, as Prometheus reads them.")
 @option("--summary-json", type=_FILE, help="Write the summary to this file as JSON.")
 @option("-q", "--quiet", is_flag=True, help="Say nothing unless something went wrong.")
 @option("-v", "--verbose", is_flag=True, help="Show each answer as it comes.")
 @click.pass_context
-def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | None, **values: Any) -> None:  # noqa: A002 - the argument's name
+def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, output: str | None, **values: Any) -> None:  # noqa: A002 - the argument's name
     """Run the jobs in INPUT and write their results.
 
     INPUT is a file of JSONL, JSON, CSV, TSV, text, Excel, Parquet or Arrow, also packed (.gz .bz2 .xz .zst); a
@@ -173,33 +227,48 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
       cat jobs/hello.jsonl | batcher run - --local -o - | jq -r .text
       batcher run --config jobs/nightly.toml
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
-    from batcher.commands.console import Console, occupy
+    from batcher.commands.console import occupy
     from batcher.running.signals import harden
 
     occupy()
     harden()
+    if values["print_config"]:
+        from batcher.commands.settings import print_config
+
+        print_config(ctx)
+        return
+    assert input is not None
     options = options_from(values)
-    results = _results_path(input, output)
     if values["dry_run"]:
         from batcher.commands.preview import preview
 
         preview(input, options, environ_of(ctx))
         return
+    _run(ctx, input, output, options, values)
+
+
+def _run(
+    ctx: click.Context, inputs: str | tuple[str, ...], output: str | None, options: Options, values: dict[str, Any]
+) -> None:
+    """Make the run, and end the process as it ends."""
+    from batcher.commands.console import Console, Log
     from batcher.running.loops import on_loop
     from batcher.running.runner import Run
 
+    results = _results_path(inputs, output, options.vectors)
     progress = values["progress"]
     if progress is None and results is None and sys.stdout.isatty():
         progress = False  # the results are what the terminal shows
-    with Console(quiet=values["quiet"], verbose=values["verbose"], progress=progress) as console:
+    log = Log(as_json=values["log_format"] == "json", every=values["stats"])
+    with Console(quiet=values["quiet"], verbose=values["verbose"], progress=progress, log=log) as console:
         for note in notes_of(ctx):
             console.note(note)
         if output is None:
             console.note(f"results go to {results}")
         typed = output is not None
-        run = Run(input, results, options, environ_of(ctx), console, handle_signals=True, typed=typed)
+        run = Run(inputs, results, options, environ_of(ctx), console, handle_signals=True, typed=typed)
         if values["summary_json"] is not None:
-            _check_summary(values["summary_json"], input, run.destination)
+            check_summary(values["summary_json"], inputs, run.destination)
         try:
             _calm_the_collector()
             summary = on_loop(run.run)
@@ -211,9 +280,9 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...], output: str | N
             console.note(f"{str(error).partition(';')[0]}: left to it, as --if-locked says")
             return
     if summary is None:
-        _end_quietly()
+        end_quietly()
         return
-    _conclude(
+    conclude(
         summary,
         run.destination.shown,
         run.destination.errors_path,
@@ -231,86 +300,25 @@ def _calm_the_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _results_path(inputs: str | tuple[str, ...], output: str | None) -> Path | None:
+def _results_path(inputs: str | tuple[str, ...], output: str | None, vectors: Path | None) -> Path | None:
     """Where the results go; None is standard output."""
     from batcher.inputs.compression import EXTENSIONS
     from batcher.inputs.parts import is_pattern
+    from batcher.opening import is_directory
 
     input_name = inputs if isinstance(inputs, str) else ""
-    if output == "-":
+    if output in STDOUT:
         return None
     if output is not None:
         return Path(output)
+    if vectors is not None:
+        from batcher.ledger.names import table_results_path
+
+        return table_results_path(vectors)
     if input_name == "-":
         raise UsageError("with input from stdin, say where the results go: -o FILE, or -o - for stdout")
     path = Path(input_name)
-    if not path.name or ":" in input_name.partition("/")[0] or path.is_dir() or is_pattern(input_name):
+    if not path.name or ":" in input_name.partition("/")[0] or is_directory(path) or is_pattern(input_name):
         what = input_name or "several inputs"
         raise UsageError(f"with {what}, say where the results go: -o FILE, or -o - for stdout")
     return (path.with_suffix("") if path.suffix.lower() in EXTENSIONS else path).with_suffix(".results.jsonl")
-
-
-def _check_summary(path: Path, inputs: str | tuple[str, ...], destination: Destination) -> None:
-    """Raise UsageError if the summary would replace another file of the run, OutputError if it cannot be written."""
-    from batcher.running.destination import same_as
-
-    names = [inputs] if isinstance(inputs, str) else inputs
-    files = {Path("/dev/stdin" if name == "-" else name): "the input" for name in names} | destination.files()
-    if destination.errors_path is not None:
-        files[destination.errors_path] = "the errors file"
-    if not _is_device(path) and (what := same_as(path, files)):
-        raise UsageError(f"--summary-json: {path} is {what}; name another")
-    asked = path if _is_device(path) else Path(os.path.realpath(path)).parent
-    if path.is_dir() or not os.access(asked, os.W_OK):
-        raise OutputError(f"--summary-json: {path} cannot be written; name another")
-
-
-def _is_device(path: Path) -> bool:
-    """Whether it is something that is written to, and not replaced: /dev/null, a pipe."""
-    return path.exists() and not path.is_file()
-
-
-def _conclude(
-    summary: Summary, results: Path | str | None, errors: Path | None, *, quiet: bool, summary_json: Path | None
-) -> None:
-    """Show the sums and end the process with the code that they mean, or by the signal that ended the run."""
-    from batcher.commands.console import say, tell
-    from batcher.running.signals import die_of
-
-    code = summary.exit_code()
-    if summary_json is not None:
-        try:
-            write_atomically(summary_json, summary.to_dict())
-        except OutputError as error:  # the results are safe: this must not hide what became of them
-            summary.unwritten.append(str(error))
-            code = summary.exit_code()
-    if not quiet:
-        tell(summary.render(results or "stdout", errors))
-    elif code is not Exit.OK:
-        say(f"{results or 'stdout'}: {summary.one_line(errors)}")
-    if summary.signal is not None:
-        die_of(Signals(summary.signal))
-    sys.exit(code)
-
-
-def write_atomically(path: Path, value: Any) -> None:
-    """Write JSON so that whoever polls for the file sees it whole, to a pipe as it is. Raises OutputError."""
-    import orjson
-
-    from batcher.ledger import disk
-    from batcher.opening import write_given
-
-    data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    try:
-        if _is_device(path):
-            write_given(path, data)
-        else:
-            disk.replace(Path(os.path.realpath(path)), data)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _end_quietly() -> None:
-    """The reader of stdout is gone: nothing more can be said, and nothing went wrong."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(Exit.PIPE)

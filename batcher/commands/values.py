@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,8 @@ class KeyValue(click.ParamType[tuple[str, Any]]):
         try:
             key, parsed = setting(value)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            # in the place of NAME=VAR it may well be the key itself
+            self.fail("what is given (not shown) is not NAME=VALUE" if self.plain else str(error), param, ctx)
         return (key, value.partition("=")[2]) if self.plain else (key, parsed)
 
 
@@ -84,8 +86,13 @@ class LocalModel(click.ParamType[bool | Path]):
 
 
 def _is_gguf(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"GGUF"
+    from batcher.opening import open_regular
+
+    try:
+        with os.fdopen(open_regular(path, follow=True), "rb") as file:
+            return file.read(4) == b"GGUF"
+    except OSError:
+        return False
 
 
 def setting(text: str) -> tuple[str, Json]:

@@ -6,25 +6,29 @@ import os
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
-from batcher.commands.console import print_json, say
-from batcher.commands.earlier import as_the_run, chosen, open_to_read, reading_of
+from batcher.commands.console import answer, print_json, say
+from batcher.commands.earlier import as_the_run, chosen, chunking_of, open_to_read, reading_of
+from batcher.commands.grouped import Grouped
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, request_options
 from batcher.commands.values import KeyValue
 from batcher.failures import Exit, InputError
-from batcher.redaction import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from batcher.inputs.formats import Line
+    from batcher.inputs.formats.defaults import Defaults
+    from batcher.inputs.selection import Selection
     from batcher.inputs.source import Source
     from batcher.ledger.verification import Finding, Verdict
     from batcher.options import Options
+    from batcher.outputs.taken import Taken
 
 FINDINGS: Final = {
     "missing": "no line anywhere",
@@ -33,17 +37,24 @@ FINDINGS: Final = {
     "changed": "the result answers another request under the same id",
     "duplicate": "a second line for an id",
     "unreadable": "a line that is no result",
+    "corrupt": "a vector that is not in the store as it was written",
+    "misplaced": "a row of the array that is not the vector of its job: the same run makes it anew",
     "extra": "a result for an id that the input does not have (no fault)",
 }
 """Finding → what it means; lines are those of the input for the first four, else those of the results file."""
+SOME: Final = 4096
+"""Vectors that are looked at together."""
 OF_THE_INPUT: Final = ("missing", "pending", "failed", "changed")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("verify")
+@click.command("verify", cls=Grouped)
 @click.argument("input", cls=Inputs, required=True, metavar="INPUT...")
 @click.argument("results", type=click.Path(path_type=Path), metavar="RESULTS")
 @option("--errors", type=_FILE, help="The errors file (default: beside the results, RESULTS.errors.jsonl).")
+@option(
+    "--vectors", type=_FILE, metavar="FILE.npy", help="The array of vectors (default: where RESULTS are named by it)."
+)
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 @request_options
 @option("--param", "params", multiple=True, type=KeyValue(), help="A parameter of the run: temperature=0.")
@@ -64,8 +75,13 @@ def command(
     file beside RESULTS; where that is gone, or something else is meant, say it again. Reads alone, also while a run is
     writing.
 
+    \b
+    Examples:
+      batcher verify jobs/hello.jsonl answers.jsonl
+      batcher verify reviews.csv labels.jsonl --json
+
     Exit codes: 0 it has, 3 it has not, 65 INPUT cannot be read, 73 RESULTS cannot be read.
-    """
+    """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     options = options_from(values)
     for note in notes_of(ctx):
         say(note)
@@ -74,7 +90,7 @@ def command(
         print_json(as_dict(verdict))
     else:
         for line in screen(verdict, input if isinstance(input, str) else ", ".join(input), results):
-            click.echo(line)
+            answer(line)
     ctx.exit(_exit(verdict))
 
 
@@ -92,11 +108,14 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
         if note:
             say(note)
         defaults = defaults_for(options, environ, None, inputs if isinstance(inputs, str) else inputs[0])
-        fallback = None
+        fallback = chunking = None
         if state is not None:
             defaults = as_the_run(defaults, state.run)
             fallback = replace(reading_of(state.input), columns=columns_of(defaults.recipe))
-        source = source_for(inputs, options, fallback=fallback)
+            chunking = chunking_of(state.input)
+        if chunking is not None:
+            defaults = replace(defaults, recipe=None)  # it is the one by which the texts were made that were cut
+        source = source_for(inputs, options, fallback=fallback, chunking=chunking)
         stack.callback(source.close)
         file = stack.enter_context(open_to_read(results))
         guessed = first_model(file) if defaults.model is None else None
@@ -122,10 +141,46 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
         check.find_extra(file)
         if source.damage:
             raise InputError("; ".join(source.damage))
+        _check_vectors(check.verdict, file, results, options, _taken(source, defaults, at_most, selection))
         check.verdict.where = source.place
     if guessed is not None and check.verdict.changed.count:
         say(f"no model was named, so that of the first result was taken: {guessed}. Name the run's with -m")
     return check.verdict
+
+
+def _taken(source: Source, defaults: Defaults, at_most: int | None, selection: Selection | None) -> Taken | None:
+    from batcher.outputs.taken import Taken
+
+    if not source.is_regular:
+        return None
+    return Taken(source=source, recipe=defaults.recipe, at_most=at_most, selection=selection)
+
+
+def _check_vectors(verdict: Verdict, file: BinaryIO, results: Path, options: Options, taken: Taken | None) -> None:
+    """Hold the store beside the results to the checksums on their lines, and the array that was made of it."""
+    from batcher.ledger.names import stem, vectors_path
+    from batcher.outputs.arrays import faults_of
+    from batcher.outputs.store import Store, row_named
+
+    if not vectors_path(results).exists():
+        file.seek(0)
+        for number, line in enumerate(file, 1):
+            if row_named(line) is not None:
+                verdict.corrupt.add(number)
+        return
+    with Store.open_to_read(vectors_path(results)) as store:
+        file.seek(0)
+        numbered = ((number, row) for number, line in enumerate(file, 1) if (row := row_named(line)) is not None)
+        while some := list(islice(numbered, SOME)):
+            faults = store.faults([row for _, row in some])
+            for (number, _), is_fault in zip(some, faults, strict=True):
+                if is_fault:
+                    verdict.corrupt.add(number)
+        named = results.with_name(stem(results))
+        array = options.vectors or (named if named.suffix == ".npy" else None)
+        if array is not None and array.exists() and not verdict.writing:
+            for place, ident in faults_of(array, store, file, taken):
+                verdict.misplaced.add(place + 1, ident)
 
 
 def _arrived(source: Source) -> Iterator[Line]:
@@ -156,7 +211,7 @@ def screen(verdict: Verdict, path: str, results: Path) -> list[str]:
         lines.append("A run is writing to this file now; this is what it held a moment ago.")
     code = _exit(verdict)
     lines.append("complete: one result for each job" if code is Exit.OK else f"not complete (exit code {int(code)})")
-    return [printable(line) for line in lines]
+    return lines
 
 
 def _line(seq: int) -> str:

@@ -15,7 +15,8 @@ from batcher.wire.dialects.toolpieces import is_cut
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set as AbstractSet
 
-    from batcher.model import Choice, Completion, Job, Json
+    from batcher.model import Job, Json
+    from batcher.outcome import Choice, Completion
 
 MISMATCH: Final = "schema_mismatch"
 SLACK: Final = 8

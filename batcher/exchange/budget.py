@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import AttemptError, Failure, FailureClass
 
 if TYPE_CHECKING:
-    from batcher.model import Completion
+    from batcher.outcome import Completion
 
 TOO_LARGE: Final = "answer_too_large"
 MEBI: Final = 1024 * 1024

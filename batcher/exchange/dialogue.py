@@ -1,8 +1,9 @@
 """Several exchanges that make one result: turns of a conversation, and answers that do not fit, asked again. Pure.
 
 Each answer joins the conversation before the next turn; of one that was asked again the last alone does. What is asked
-again has the wrong answer and what is wrong with it behind the question; if that does not help, it is asked without
-them, behind an example of the form. A prompt that goes to a path without conversations has them in its text.
+again has the wrong answer and what is wrong with it behind the question; if that does not help, it is asked without the
+answer, behind what is wrong and an example of the form. A prompt that goes to a path without conversations has them in
+its text.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.exchange.answers import MISMATCH
 from batcher.failures import Failure, FailureClass
-from batcher.model import Api, Kind, Usage
+from batcher.model import Api, Kind
+from batcher.outcome import Usage
 from batcher.wire.dialects import call_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from batcher.attempt import Attempt
-    from batcher.model import Call, Choice, Completion, Fits, Job, Json
+    from batcher.model import Call, Fits, Job, Json
+    from batcher.outcome import Attempt, Choice, Completion
 
 TEXTUAL: Final = frozenset({"/api/generate", "/v1/completions"})
 """Paths that take a prompt and no conversation."""
@@ -68,7 +70,7 @@ def goes_on(call: Call, attempt: Attempt, retries: int) -> bool:
         dialogue.asked_again += 1
         example = job.fits.example if dialogue.tries > 1 else ""
         if 0 < len(example) <= SCHEMA:
-            call.body = _shown(job, call, dialogue.content, example)
+            call.body = _shown(job, call, dialogue.content, example, completion.mismatch or "")
         else:
             words = _correction(completion.mismatch or "", job.fits)
             call.body = _corrected(job, call, dialogue.content, completion.first.text[:QUOTED], words)
@@ -140,17 +142,19 @@ def _corrected(job: Job, call: Call, content: Json, answer: str, words: str) -> 
     return _encoded(replace(job, images=()), call, [*_pinned(beginning, images), *turns])
 
 
-def _shown(job: Job, call: Call, content: Json, example: str) -> bytes:
-    """The body that asks a turn again as if the form of its answer had been talked about before.
+def _shown(job: Job, call: Call, content: Json, example: str, fault: str) -> bytes:
+    """The body that asks a turn again as if the form of its answer had been talked about before, and what was wrong.
 
-    A small model goes on as the conversation went: it answers wrongly behind a wrong answer, whatever it is told.
+    A small model goes on as the conversation went: it answers wrongly behind a wrong answer, whatever it is told, and
+    repeats words about an answer that stand last.
     """
+    wanted = f"An answer of yours could not be used: {fault}. {_FORM}"
     if call.path in TEXTUAL:
-        return _encoded(job, call, f"{_FORM}\n\n{example}\n\n{content}\n\n{_IN_FORM}")
+        return _encoded(job, call, f"{wanted}\n\n{example}\n\n{content}\n\n{_IN_FORM}")
     beginning, images = _conversation(content, job.images if not _is_later(call) else ())
     messages = _pinned(beginning, images)
     last = max((place for place, one in enumerate(messages) if one.get("role") == "user"), default=len(messages))
-    form = [{"role": "user", "content": _FORM}, {"role": "assistant", "content": example}]
+    form = [{"role": "user", "content": wanted}, {"role": "assistant", "content": example}]
     question = messages[last : last + 1]
     asked = [{**one, "content": _with(one.get("content"), _IN_FORM)} for one in question]
     return _encoded(replace(job, images=()), call, [*messages[:last], *form, *asked, *messages[last + 1 :]])

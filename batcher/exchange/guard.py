@@ -21,7 +21,7 @@ from batcher.failures import AttemptError, Failure, FailureClass
 
 if TYPE_CHECKING:
     from batcher.exchange.timeouts import Timeouts
-    from batcher.model import Choice, Completion, Timing
+    from batcher.outcome import Choice, Completion, Timing
 
 LOOK_EVERY: Final = 5.0
 """Seconds from one look to the next. Nothing is looked at between them: a record costs one comparison."""

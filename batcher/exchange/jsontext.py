@@ -1,6 +1,7 @@
 """Reads the JSON that a model wrote, with the habits that models have. Pure.
 
-    read     white space around it; a fence of backticks, with words around that; words before or after it
+    read     white space around it; a fence of backticks, with words around that; words before or after it; thoughts
+             before it, to `</think>`, of servers that do not take them out
     named    a trailing comma, NaN, quotes that are none of JSON's, comments, an end in the middle, several values
 
 What is read is what stands there: nothing is mended, since what a model meant can be asked of it alone.
@@ -25,6 +26,8 @@ _CONSTANT: Final = re.compile(r"(?<![\w\"])(NaN|-?Infinity|None|True|False|undef
 _TEXTS: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _MARKS: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]')
 """Texts, and the marks around values that stand in none; a quote alone begins a text without an end."""
+_THOUGHT: Final = "</think>"
+"""What stands behind a thought in the text of many models (DeepSeek R1, Qwen 3); its beginning may be in the prompt."""
 _STARTS: Final = 64
 """Places in a text at which JSON is looked for."""
 _LONGEST: Final = 4 << 20
@@ -39,6 +42,10 @@ def read(text: str) -> tuple[Json, str | None]:
         first = error
     if not text.strip():
         return None, "the answer is empty"
+    if _THOUGHT in text:
+        value, why = read(text.rpartition(_THOUGHT)[2])
+        if why is None:
+            return value, None
     blocks = [block for _, block in _FENCE.findall(text)]
     if len(blocks) == 1:
         value, why = _strictly(blocks[0])

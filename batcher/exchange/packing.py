@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -10,56 +12,98 @@ from batcher import codec
 from batcher.exchange import answers
 from batcher.exchange.dialogue import conclude
 from batcher.failures import LineError
-from batcher.model import Call, Completion, Job, Kind, Result, more
+from batcher.model import Call, Job, Kind
+from batcher.outcome import Completion, Result, more
+from batcher.policy.packs import ALONE, PER_TEXT
 from batcher.wire.dialects import DIALECTS, call_for, path_for
+from batcher.wire.dialects.embeddings import BASE64
 from batcher.wire.dialects.vectors import inputs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
-    from batcher.attempt import Attempt
-    from batcher.model import Api, Endpoint
+    from batcher.model import Api, Endpoint, Json
+    from batcher.outcome import Attempt
+    from batcher.policy.packs import Packs, Size
 
 OPEN_PACKS = 16
 """Packs that may be filling at once: jobs that cannot share a call wait for company this far."""
 
 
+@dataclass(slots=True)
+class _Pack:
+    """Jobs on their way into one call; `size` says how many."""
+
+    size: Size
+    jobs: list[Job] = field(default_factory=list)
+    texts: int = 0
+    work: float = 0.0
+
+    def has_room(self, texts: int, work: float) -> bool:
+        return not self.jobs or (self.texts + texts <= self.size.texts and self.work + work <= self.size.work)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another job like these would not fit."""
+        return self.texts >= self.size.texts or self.work + self.work / len(self.jobs) > self.size.work
+
+
 def calls(
-    jobs: Iterable[Job | None], api: Api, reject: Callable[[Job, LineError], None], *, stream: bool, size: int = 1
+    jobs: Iterable[Job | None],
+    api: Api,
+    reject: Callable[[Job, LineError], None],
+    *,
+    stream: bool,
+    packs: Packs | None = None,
+    base64: bool = False,
 ) -> Iterator[Call | None]:
-    """Turn jobs into calls, packing up to `size` embedding jobs that ask for the same thing into each.
+    """Turn jobs into calls, packing as many embedding jobs that ask for the same thing into each as `packs` says.
 
     None in `jobs` means that nothing has arrived yet; packs that are filling leave at once then, rather than wait.
-    A job that its endpoint cannot express goes to `reject`.
+    A job that its endpoint cannot express goes to `reject`. `base64` is as in `call_for`.
     """
-    filling: dict[bytes, list[Job]] = {}
+    filling: dict[Hashable, _Pack] = {}
+    encoded = partial(_encoded, api=api, reject=reject, base64=base64)
     for job in jobs:
         if job is None:
-            yield from _encoded(filling.values(), api, reject)
+            yield from encoded([pack.jobs for pack in filling.values()])
             filling.clear()
             yield None
-        elif size < 2 or job.kind is not Kind.EMBED or job.body is not None:
+        elif packs is None or job.kind is not Kind.EMBED or job.body is not None:
             try:
-                call = call_for((job,), api, stream=stream)
+                call = call_for((job,), api, stream=stream, base64=base64)
             except LineError as error:
                 reject(job, error)
             else:
                 yield call
         else:
-            key = _key(job, api)
-            pack = filling.setdefault(key, [])
-            pack.append(job)
-            is_full = sum(len(inputs_of(one)) for one in pack) >= size
-            if is_full or len(filling) > OPEN_PACKS:
-                oldest = key if is_full else next(iter(filling))
-                yield from _encoded([filling.pop(oldest)], api, reject)
-    yield from _encoded(filling.values(), api, reject)
+            path = path_for(job, api)
+            size, texts, work = packs.size(job.model, path), *_weight(job)
+            if texts >= size.texts or ALONE * work >= size.work:
+                yield from encoded([[job]])
+                continue
+            key = _key(job, path)
+            pack = filling.get(key)
+            if pack is None or not pack.has_room(texts, work):
+                if pack is not None:
+                    yield from encoded([filling.pop(key).jobs])
+                pack = filling[key] = _Pack(size)
+            pack.jobs.append(job)
+            pack.texts += texts
+            pack.work += work
+            if pack.is_full or len(filling) > OPEN_PACKS:
+                oldest = key if pack.is_full else next(iter(filling))
+                yield from encoded([filling.pop(oldest).jobs])
+    yield from encoded([pack.jobs for pack in filling.values()])
 
 
 def halves(call: Call, api: Api) -> tuple[Call, Call]:
     """Two calls with half of the jobs each; what the pack has waited and how often it was sent is theirs too."""
     middle = len(call.jobs) // 2
-    first, second = (call_for(jobs, api, stream=False) for jobs in (call.jobs[:middle], call.jobs[middle:]))
+    base64 = call.body.endswith(BASE64)  # what a server refused is not asked again
+    first, second = (
+        call_for(jobs, api, stream=False, base64=base64) for jobs in (call.jobs[:middle], call.jobs[middle:])
+    )
     first.sent = second.sent = call.sent
     first.waited = second.waited = call.waited
     return first, second
@@ -100,24 +144,41 @@ def results_of(call: Call, endpoint: Endpoint, attempt: Attempt, *, raw: bool) -
     return results
 
 
-def _encoded(packs: Iterable[list[Job]], api: Api, reject: Callable[[Job, LineError], None]) -> Iterator[Call]:
+def _encoded(
+    packs: Iterable[list[Job]], api: Api, reject: Callable[[Job, LineError], None], *, base64: bool
+) -> Iterator[Call]:
     """Encode each pack; one that cannot be is encoded job by job, so that the job at fault is found."""
     for pack in packs:
         try:
-            yield call_for(pack, api, stream=False)
+            yield call_for(pack, api, stream=False, base64=base64)
         except LineError as error:
             if len(pack) == 1:
                 reject(pack[0], error)
             else:
-                yield from _encoded([[job] for job in pack], api, reject)
+                yield from _encoded([[job] for job in pack], api, reject, base64=base64)
 
 
-def _key(job: Job, api: Api) -> bytes:
+def _key(job: Job, path: str) -> Hashable:
     """Jobs with equal keys may share a call."""
+    if not (job.params or job.options or job.extra):  # nearly every one
+        return path, job.model
     return codec.dumps(
-        (path_for(job, api), job.model, dict(job.params), dict(job.options), dict(job.extra)),
-        option=orjson.OPT_SORT_KEYS,
+        (path, job.model, dict(job.params), dict(job.options), dict(job.extra)), option=orjson.OPT_SORT_KEYS
     )
+
+
+def _weight(job: Job) -> tuple[int, float]:
+    """How many inputs a job has, and about what `policy.packs` will count them for."""
+    content = job.content
+    if type(content) is str:
+        return 1, PER_TEXT + (len(content) if content.isascii() else len(content.encode("utf-8", "surrogatepass")))
+    inputs = inputs_of(job)
+    return len(inputs), sum(PER_TEXT + _bytes(one) for one in inputs)
+
+
+def _bytes(value: Json) -> int:
+    """Of a text; of tokens as many as they take in JSON, about."""
+    return len(value.encode("utf-8", "surrogatepass")) if type(value) is str else 6 * len(value)
 
 
 def _result(call: Call, endpoint: Endpoint, attempt: Attempt, job: Job, completion: Completion | None) -> Result:

@@ -6,13 +6,22 @@ and decoding, which could as well be on other machines: nothing but these calls 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from batcher.attempt import Attempt
     from batcher.model import Call, Endpoint
+    from batcher.outcome import Attempt
+
+
+class Flow(NamedTuple):
+    """What comes of the calls in flight, for whoever shows it: asked for now and then, told by nobody."""
+
+    pieces: int = 0
+    """Pieces of content that answers in the making have so far; a piece is about a token."""
+    heard: float | None = None
+    """When content came last, or the first of those in flight was sent if that was later (monotonic); None: idle."""
 
 
 class Reports(Protocol):
@@ -33,3 +42,6 @@ class Exchanges(Protocol):
 
     def send(self, call: Call, endpoint: Endpoint) -> None:
         """Make one exchange. Returns at once; how many may be made at a time is the caller's to say."""
+
+    def flow(self) -> Flow:
+        """What comes just now."""

@@ -11,6 +11,9 @@ import anyio
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
+
+    from batcher.outcome import Completion, Timing
 
 
 @dataclass(slots=True, eq=False)
@@ -26,14 +29,18 @@ class Watch:
     last: float = math.inf
     phase: str = ""
     expired: bool = False
+    timing: Timing | None = None
+    completion: Completion | None = None
+    """What has come of its answer, once that has begun."""
     _cancels: int = 0
 
-    def begin(self, deadline: float, last: float, phase: str) -> None:
-        self.deadline, self.last, self.phase, self.expired = deadline, last, phase, False
+    def begin(self, deadline: float, last: float, phase: str, timing: Timing | None = None) -> None:
+        self.deadline, self.last, self.phase, self.expired, self.timing = deadline, last, phase, False, timing
         self._cancels = self.task.cancelling()
 
     def end(self) -> None:
         self.deadline = self.last = math.inf
+        self.timing = self.completion = None
 
     def expire(self) -> None:
         self.expired = True
@@ -58,6 +65,10 @@ class Watchdog:
 
     def release(self, watch: Watch) -> None:
         self._watches.discard(watch)
+
+    def in_flight(self) -> Iterator[Watch]:
+        """Those of the calls that are being made."""
+        return (watch for watch in self._watches if watch.timing is not None)
 
     async def run(self) -> None:
         while True:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from batcher.attempt import Attempt
 from batcher.exchange import answers, budget
 from batcher.exchange.budget import TOO_LARGE, Budget, Flight
 from batcher.exchange.guard import Guard
+from batcher.exchange.seam import Flow
 from batcher.exchange.timeouts import Timeouts, timed_out
 from batcher.exchange.watchdog import Watchdog
 from batcher.failures import AttemptError, Failure, FailureClass
-from batcher.model import Timing
+from batcher.outcome import Attempt, Timing
 from batcher.wire.dialects import DIALECTS, body_of
 from batcher.wire.dialects.reading import Reading
 from batcher.wire.hints import read
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from batcher.exchange.seam import Reports
     from batcher.exchange.watchdog import Watch
-    from batcher.model import Call, Completion, Endpoint
+    from batcher.model import Call, Endpoint
+    from batcher.outcome import Completion
     from batcher.wire.transport import Exchange, Transport
 
 ANSWERED: Final = frozenset({200, 201, 203})
@@ -55,6 +57,8 @@ class Workers:
     _watchdog: Watchdog = field(init=False)
     _group: asyncio.TaskGroup = field(init=False)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _heard: float = -math.inf
+    """When the last answer ended."""
 
     @asynccontextmanager
     async def open(self, reports: Reports) -> AsyncIterator[None]:
@@ -74,6 +78,18 @@ class Workers:
         self._given.append((call, endpoint))
         if len(self._given) > self._returning and not self._wake_one():
             self._start(self._work())
+
+    def flow(self) -> Flow:
+        """What comes just now: one look at each call in flight, and nothing to be kept up for each record."""
+        pieces, heard, first = 0, self._heard, math.inf
+        for watch in self._watchdog.in_flight():
+            assert watch.timing is not None
+            first = min(first, watch.timing.started)
+            if watch.timing.arrivals:
+                heard = max(heard, watch.timing.arrivals[-1])
+            if watch.completion is not None:
+                pieces += sum(len(one.texts) + len(one.thoughts) for one in watch.completion.choices.values())
+        return Flow(pieces, max(heard, first) if first < math.inf else None)
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         """Have a task of this group's alone: anyio's would need to be in one, and could end with a scope of that."""
@@ -119,7 +135,7 @@ class Workers:
         attempt = Attempt(timing)
         last = timing.started + self.timeouts.total
         first = timing.started + self.timeouts.first_token if call.stream else last
-        watch.begin(first, last, "first_token")
+        watch.begin(first, last, "first_token", timing)
         reading: Reading | None = None
         broke = False
         try:
@@ -130,6 +146,7 @@ class Workers:
                 if exchange.tells_limits:
                     attempt.hints = read(exchange.headers)
                 reading = Reading(call, DIALECTS[call.path], exchange.content_type)
+                watch.completion = reading.completion
                 attempt.completion = await self._read(exchange, reading, call, timing, watch)
             except BaseException:
                 exchange.close()
@@ -147,6 +164,8 @@ class Workers:
         finally:
             watch.end()
             timing.finished = timing.finished or now()
+            if attempt.completion is not None:
+                self._heard = timing.finished
         if attempt.failure is not None and attempt.failure.code != TOO_LARGE and reading is not None:
             _salvage(reading, attempt, broke=broke)
         return self._judged(call, attempt)
@@ -215,8 +234,12 @@ def _salvage(reading: Reading, attempt: Attempt, *, broke: bool) -> None:
             attempt.completion, attempt.failure = reading.close(), None
         except AttemptError as error:
             attempt.failure = error.failure
-    else:
-        attempt.completion = reading.completion
+        return
+    if broke and reading.may_be_whole:
+        with suppress(AttemptError):
+            attempt.completion, attempt.failure = reading.close(), None
+            return
+    attempt.completion = reading.completion
 
 
 async def _refuse(exchange: Exchange, call: Call, attempt: Attempt) -> NoReturn:

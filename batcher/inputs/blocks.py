@@ -13,8 +13,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
+from batcher.inputs.formats.rows import raw_of
 from batcher.inputs.lineset import LineSet
-from batcher.inputs.rows import raw_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

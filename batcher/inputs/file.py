@@ -164,7 +164,10 @@ class FilePart:
         if self._packing is not None:
             window.seek(0)
             head = compression.Unpacked(window, self._packing).read(HEAD)
-        return by_look(head, self._reading)
+        try:
+            return by_look(head, self._reading)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
 
 
 _LEAST: Final = 6

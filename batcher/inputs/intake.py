@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from batcher.inputs.blocks import Blocks, Unchanged
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
-    from batcher.model import Job, Result
+    from batcher.model import Job
+    from batcher.outcome import Result
 
 TURN: Final = 2000
 """Lines that are passed over or compared at a stretch: 60 ms at most."""
@@ -81,6 +82,11 @@ class Intake(Comparison):
     def alone(self) -> bool:
         """The whole input was met, and each line of it is a job of its own."""
         return self._alone and self.plain and not self._clashed and not self.duplicates
+
+    @property
+    def unfit(self) -> int:
+        """Lines that are no jobs and fail; one that repeats another, by name too, has that one's answer."""
+        return self.refused - (self.duplicates if self.names_duplicates else 0)
 
     def take_over(self, lines: LineSet, *, alone: bool) -> None:
         """Take lines for answered, without looking at them; `alone` is what an earlier run found to be true."""

@@ -12,6 +12,7 @@ from batcher.inputs import compression
 from batcher.inputs.file import FilePart
 from batcher.inputs.formats import FILES, FORMATS, Format, by_extension, named
 from batcher.inputs.window import Window
+from batcher.opening import is_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,10 +32,11 @@ class FolderPart:
     is_regular = True
     is_near = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, reading: Reading) -> None:
         from batcher.inputs.formats import folder
 
         self.name = name
+        self._encoding = reading.encoding
         self.root, self._names = folder.matched(name)
         self._folder = folder
         self.fingerprint: dict[str, Json] = {
@@ -43,6 +45,8 @@ class FolderPart:
             "marks": folder.marks_of(self.root, self._names),
             "format": FILES,
         }
+        if self._encoding is not None:
+            self.fingerprint["encoding"] = self._encoding
 
     def identities(self) -> Sequence[tuple[int, int]]:
         return [found for name in self._names if (found := identity_of(self.root / name)) is not None]
@@ -55,7 +59,7 @@ class FolderPart:
         return self._folder.would_match(self.name, path)
 
     def rows(self, first: int, _checkpoint: Callable[[], object] = bool) -> Rows:
-        return self._folder.read_files(self.root, self._names, first)
+        return self._folder.read_files(self.root, self._names, first, self._encoding)
 
     def place(self, number: int) -> tuple[str, str, int]:
         name = self._names[number] if number < len(self._names) else ""
@@ -107,9 +111,16 @@ class QueryPart:
 def parts_of(inputs: Sequence[str], form: Format | str | None, reading: Reading) -> list[Part]:
     """What each argument names; a pattern of files that hold rows is all of these. Raises UsageError, InputError."""
     chosen = named(form) if isinstance(form, str) and form != FILES else form
+    if reading.sql is not None and not any(name.startswith(_SQLITE) for name in inputs):
+        raise UsageError("--sql asks a database, and no input is one: write sqlite:FILE")
     parts: list[Part] = []
-    for name in inputs:
-        parts += _parts(name, chosen, reading)
+    try:
+        for name in inputs:
+            parts += _parts(name, chosen, reading)
+    except BaseException:  # of one that cannot be read: the others are not left open
+        for part in parts:
+            part.close()
+        raise
     if sum(not part.is_regular for part in parts) > 1 and len(set(inputs)) < len(inputs):
         raise UsageError("standard input can be read once")
     return parts
@@ -130,14 +141,14 @@ def _parts(name: str, form: Format | str | None, reading: Reading) -> list[Part]
 
         return list(remote_parts(name, form if isinstance(form, Format) else None, reading))
     name = name.removeprefix("file://")
-    if is_pattern(name) or Path(name).is_dir():
+    if is_pattern(name) or is_directory(Path(name)):
         root, names = folder.matched(name)
         tables = [file for file in names if not Path(file).name.startswith("_")]  # as Spark and Hive mark others
         forms = [found for file in tables if isinstance(found := form or _form_of_rows(file), Format)]
         if tables and len(forms) == len(tables):
             files = [str(root / file) for file in tables]
             return [FilePart(file, one, reading, among=name) for file, one in zip(files, forms, strict=True)]
-        return [FolderPart(name)]
+        return [FolderPart(name, reading)]
     if form == FILES:
         raise UsageError(f"{name} is no directory and no pattern, whose files would be a job each")
     path, mark, sheet = name.rpartition("#")

@@ -17,6 +17,7 @@ from batcher.inputs import compression
 from batcher.inputs.formats import FORMATS, HEAD, by_extension, by_look
 from batcher.inputs.formats.reading import missing
 from batcher.inputs.steady import Steady
+from batcher.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,9 +47,9 @@ def remote_parts(url: str, form: Format | None, reading: Reading) -> list[Part]:
         system, path = url_to_fs(url)
         paths = sorted(system.glob(path), key=str.encode) if any(mark in path for mark in "*[") else [path]
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"{without_secrets(url)}: {error}") from error
-    except Exception as error:
-        raise _failed(url, error) from error
+        raise ConfigError(f"{without_secrets(url)}: {Redactor().text(str(error))}") from None
+    except Exception as error:  # noqa: BLE001 - of whichever library; what it says holds the URL
+        raise _failed(url, error) from None
     if not paths:
         raise InputError(f"{without_secrets(url)}: there is no file")
     return [RemotePart(path if len(paths) > 1 else url, system, path, form, reading) for path in paths]
@@ -106,8 +107,8 @@ class RemotePart:
             self._check()
         except BatcherError:
             raise
-        except Exception as error:
-            raise _failed(self.name, error) from error
+        except Exception as error:  # noqa: BLE001 - of whichever library; what it says holds the URL
+            raise _failed(self.name, error) from None
         finally:
             opened.close()
         return end
@@ -159,9 +160,9 @@ class RemotePart:
         try:
             return act(*args)
         except (ImportError, ValueError) as error:
-            raise ConfigError(f"{self.name}: {error}") from error
-        except Exception as error:
-            raise _failed(self.name, error) from error
+            raise ConfigError(f"{self.name}: {Redactor().text(str(error))}") from None
+        except Exception as error:  # noqa: BLE001 - of whichever library; what it says holds the URL
+            raise _failed(self.name, error) from None
 
 
 def without_secrets(url: str) -> str:

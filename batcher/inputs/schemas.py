@@ -14,6 +14,7 @@ import orjson
 
 from batcher.failures import ConfigError, UsageError
 from batcher.inputs.examples import example_of
+from batcher.opening import read_given
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +117,7 @@ def _text(given: str | Path) -> tuple[bytes, str]:
         return name.encode("utf-8", "surrogatepass"), ""
     name = name.removeprefix("@")
     try:
-        return Path(name).expanduser().read_bytes().removeprefix(b"\xef\xbb\xbf"), f"{name}: "
+        return read_given(Path(name).expanduser()).removeprefix(b"\xef\xbb\xbf"), f"{name}: "
     except (OSError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"{name} cannot be read: {reason}") from error

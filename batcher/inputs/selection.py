@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
-from batcher.failures import InputError
+from batcher.failures import InputError, LineError
 from batcher.inputs.done import DoneIds
-from batcher.inputs.formats.jsonl import too_large
+from batcher.inputs.formats.jsonl import name_of, too_large
 from batcher.inputs.identity import Ids, rehashed
 from batcher.inputs.lineset import LineSet
 from batcher.inputs.shard import Shard
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
+    from batcher.inputs.formats.rows import Data
     from batcher.model import Job, Json
 
 
@@ -142,6 +143,19 @@ class Selection:
     def count_of(self, rows: int) -> int:
         """How many jobs there are at most, of so many rows."""
         return (rows if self.sample is None else min(rows, self.sample)) * self.repeat
+
+    def share_of(self, lines: Iterable[Line | None], defaults: Defaults) -> int:
+        """How many of these lines are of the shard, and not done elsewhere; what is no job is of each."""
+        turns = self.lines(lines)
+        return sum(line is not None and (line.data is None or self._has(line, line.data, defaults)) for line in turns)
+
+    def _has(self, line: Line, data: Data, defaults: Defaults) -> bool:
+        try:
+            ident = name_of(data, defaults)
+        except LineError:
+            return True
+        named = ident if self.repeat == 1 else _name_of(ident, line.seq % self.repeat)
+        return (self.shard is None or self.shard.has(ident)) and not self.has_elsewhere(named)
 
     def takes(self, ident: str) -> bool:
         """Whether a job is of this shard; all turns of a row are."""

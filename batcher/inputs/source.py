@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from batcher.failures import InputError
 from batcher.figures import count
+from batcher.inputs.chunks import ChunkedPart
 from batcher.inputs.formats import FORMATS
 from batcher.inputs.formats.reading import Reading
 from batcher.inputs.part import Place
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from batcher.inputs.chunks import Chunking
     from batcher.inputs.formats import Format, Line
     from batcher.inputs.formats.reading import Rows
     from batcher.inputs.part import Part
@@ -40,12 +43,15 @@ class Source:
         reading: Reading | None = None,
         *,
         part: Part | None = None,
+        chunking: Chunking | None = None,
     ) -> None:
-        """`part` is the one input, where it is none that a name leads to."""
+        """`part` is the one input, where it is none that a name leads to; `chunking` is how texts are cut, if so."""
         self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
         reading = _telling_once(reading or Reading())
         self._note = reading.note
         self._parts = [part] if part else parts_of(self.inputs, form, reading)
+        if chunking is not None:
+            self._parts = [ChunkedPart(one, chunking) for one in self._parts]
         self._first = [0]
         """The number of the first row of each part, as far as they were read."""
         self.is_regular = all(part.is_regular for part in self._parts)
@@ -99,7 +105,7 @@ class Source:
             return self._of_one(self._parts[0])
         return self._of_all()
 
-    def count(self, checkpoint: Callable[[], object]) -> int:
+    def count(self, checkpoint: Callable[[], object], at_most: int | None = None) -> int:
         """Count the lines of files; `checkpoint` is called now and then, and what it raises ends the counting.
 
         Others may read the lines meanwhile.
@@ -110,7 +116,8 @@ class Source:
             if threading.get_ident() == here:  # Arrow reads in threads of its own, in which nobody may be asked
                 checkpoint()
 
-        return sum(1 for part in self._parts for _ in part.rows(0, asked_here))
+        rows = (1 for part in self._parts for _ in part.rows(0, asked_here))
+        return sum(rows if at_most is None else islice(rows, at_most))
 
     def place(self, seq: int) -> Place:
         """Where a row that was read stands."""
@@ -125,8 +132,9 @@ class Source:
             part.close()
 
     def _of_one(self, part: Part) -> Iterator[Line]:
-        rows, begun = part.rows(0), False
+        begun = False
         try:
+            rows = part.rows(0)
             for line in rows:
                 begun = True
                 yield line

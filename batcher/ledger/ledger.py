@@ -11,6 +11,7 @@ would be ahead of the results or behind them.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeAlias
 
 from batcher.failures import OutputIOError
@@ -49,6 +50,7 @@ class Ledger:
     is known to be on the disk. After a failed sync the next run has to distrust what comes after it.
     `changed`: it may hold something else than when it was opened. `before` is the state that the last run left.
     `placed` is called with the id of each line that is in, and where it begins.
+    `sync_before` is called before a sync: what lines name has to be on the disk before them.
     `stale`: what it holds is to be overwritten, and that has not begun; `emptied` is called when it does.
     """
 
@@ -67,6 +69,7 @@ class Ledger:
         self.emptied: Callable[[], object] = bool
         self.changed = False
         self.placed: Callable[[str, int], object] | None = None
+        self.sync_before: Callable[[], object] = bool
         self._fd = back.fd
         self._done = back.done
         self._unread = back.unread
@@ -210,7 +213,11 @@ class Ledger:
         seal, end = self.prefixes.seal, self.end
         try:
             if end > self.synced:
+                self.sync_before()
                 disk.sync(self._fd)
+        except OutputIOError as error:
+            self._fault = error
+            raise
         except OSError as error:
             self._fault = OutputIOError(complaint(self.path, f"is safe only up to byte {self.synced}", error))
             raise self._fault from error
@@ -243,6 +250,18 @@ class Ledger:
                 self.sync()
         finally:
             fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def withdraw(self) -> None:
+        """Take the file away if nothing is in it, and close it: of a run that could not start nothing stays.
+
+        It is gone before its lock is, and who waits for that looks whether it is still there.
+        """
+        if self._fd < 0 or os.fstat(self._fd).st_size or not disk.is_at(self._fd, self.path):
+            return
+        with suppress(OSError):
+            self.path.unlink()
+            self._fd, fd = -1, self._fd
             os.close(fd)
 
     def __enter__(self) -> Self:

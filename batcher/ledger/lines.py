@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from functools import lru_cache
-from math import isfinite
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 
 from batcher import codec
 from batcher.ledger.fallback import dump_anything
+from batcher.ledger.measures import iso, summed_fields, timing_fields, usage_fields
 from batcher.ledger.vectors import to_base64, to_floats
 from batcher.redaction import Redactor
 
@@ -21,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batcher.failures import Failure
-    from batcher.model import Choice, Completion, Json, Result, ServerTimes, Timing, Usage
+    from batcher.model import Json
+    from batcher.outcome import Choice, Completion, Result
 
 Entry: TypeAlias = "tuple[str, str, bytes]"
 """A job's id, the hash of its request (16 hex digits, or "" if there is none), and its line with the newline."""
@@ -64,7 +63,7 @@ def result_line(result: Result, *, base64: bool = False, redactor: Redactor = KE
         if completion.choices:
             _put_answer(record, completion)
         if completion.vectors:
-            _put_vectors(record, completion.vectors, many=result.many, base64=base64)
+            _put_vectors(record, result, completion.vectors, base64=base64)
     if result.turns:
         record["turns"] = [_turn(turn) for turn in result.turns]
     if result.image:
@@ -72,11 +71,11 @@ def result_line(result: Result, *, base64: bool = False, redactor: Redactor = KE
     if completion is not None:
         _put(record, "flags", completion.flags)
         if completion.spent is not None:
-            _put(record, "usage", _sums(completion.spent, completion.usage))
+            _put(record, "usage", summed_fields(completion.spent, completion.usage))
         elif completion.usage is not None:
-            _put(record, "usage", _usage(completion.usage))
+            _put(record, "usage", usage_fields(completion.usage))
     if result.timing is not None:
-        record["timing"] = _timing(result.timing, completion)
+        record["timing"] = timing_fields(result.timing, completion)
     _put_origin(record, result)
     return _line(record, result, redactor)
 
@@ -101,7 +100,7 @@ def error_line(
     if at is None and result.timing is not None:
         at = result.timing.started_at + result.timing.total
     if at is not None:
-        record["at"] = _iso(at)
+        record["at"] = iso(at)
     return _line(record, result, redactor)
 
 
@@ -178,7 +177,7 @@ def _turn(completion: Completion) -> dict[str, Json]:
     if completion.parsed is not None:
         turn["parsed"] = completion.parsed
     if completion.usage is not None:
-        _put(turn, "usage", _usage(completion.usage))
+        _put(turn, "usage", usage_fields(completion.usage))
     return turn
 
 
@@ -219,7 +218,10 @@ def _object(text: str) -> Json:
     return value if isinstance(value, dict) else text
 
 
-def _put_vectors(record: dict[str, Json], vectors: list[Json], *, many: bool, base64: bool) -> None:
+def _put_vectors(record: dict[str, Json], result: Result, vectors: list[Json], *, base64: bool) -> None:
+    if result.vector is not None:
+        record["vector"] = {"row": result.vector[0], "crc32": result.vector[1]}
+        return
     convert = to_base64 if base64 else to_floats
     written: list[Json] = []
     for vector in vectors:
@@ -227,94 +229,10 @@ def _put_vectors(record: dict[str, Json], vectors: list[Json], *, many: bool, ba
             written.append(convert(vector))
         except (TypeError, ValueError, OverflowError):
             written.append(vector)  # no vector as promised; as it came, it can still be seen
-    if many or len(written) > 1:
+    if result.many or len(written) > 1:
         record["embeddings"] = written
     else:
         record["embedding"] = written[0]
-
-
-def _usage(usage: Usage) -> dict[str, int]:
-    counts = {}
-    if usage.prompt_tokens is not None:
-        counts["prompt_tokens"] = usage.prompt_tokens
-    if usage.completion_tokens is not None:
-        counts["completion_tokens"] = usage.completion_tokens
-    if usage.reasoning_tokens is not None:
-        counts["reasoning_tokens"] = usage.reasoning_tokens
-    if usage.cached_tokens is not None:
-        counts["cached_tokens"] = usage.cached_tokens
-    return counts
-
-
-def _sums(spent: Usage, usage: Usage | None) -> dict[str, int]:
-    """The tokens of all exchanges for a job."""
-    counts, last = _usage(spent), {} if usage is None else _usage(usage)
-    return {name: counts.get(name, 0) + last.get(name, 0) for name in counts | last}
-
-
-def _timing(timing: Timing, completion: Completion | None) -> dict[str, Json]:
-    waited = _micro(timing.waited) if timing.waited else 0.0
-    times: dict[str, Json] = {"started_at": _iso(timing.started_at), "waited_s": waited}
-    arrivals = timing.arrivals
-    if arrivals:
-        times["ttft_s"] = _micro(arrivals[0] - timing.started)
-        if len(arrivals) > 1:
-            gaps = timing.gaps()
-            times["itl_p50_s"] = _micro(_percentile(gaps, 50))
-            times["itl_p95_s"] = _micro(_percentile(gaps, 95))
-    times["total_s"] = _micro(timing.finished - timing.started)
-    if completion is not None:
-        speed = _speed(arrivals, completion.usage) if arrivals else None
-        if speed is not None:
-            times["tokens_per_s"] = _micro(speed)
-        if completion.server is not None:
-            _put(times, "server", _server(completion.server))
-    return times
-
-
-def _micro(seconds: float) -> float:
-    """To six decimals, as `round` does in three times the time."""
-    return (seconds * 1e6 + 0.5) // 1 / 1e6
-
-
-def _percentile(ascending: list[float], percent: int) -> float:
-    """The nearest rank: the least value that at least `percent` of them do not exceed."""
-    return ascending[max(-(-percent * len(ascending) // 100) - 1, 0)]
-
-
-def _speed(arrivals: list[float], usage: Usage | None) -> float | None:
-    """(completion tokens - 1) / (last - first content), in tokens a second; `None` if either is not known."""
-    if len(arrivals) < 2 or usage is None or usage.completion_tokens is None or usage.completion_tokens < 2:
-        return None
-    span = arrivals[-1] - arrivals[0]
-    return (usage.completion_tokens - 1) / span if span > 0 else None
-
-
-def _server(server: ServerTimes) -> dict[str, float]:
-    times = {}
-    if server.load_s is not None:
-        times["load_s"] = _micro(server.load_s)
-    if server.prompt_eval_s is not None:
-        times["prompt_eval_s"] = _micro(server.prompt_eval_s)
-    if server.eval_s is not None:
-        times["eval_s"] = _micro(server.eval_s)
-    if server.total_s is not None:
-        times["total_s"] = _micro(server.total_s)
-    return times
-
-
-def _iso(unix: float) -> str:
-    """UTC to the millisecond, ISO 8601; times that no calendar knows become the epoch."""
-    milliseconds = int(unix * 1000 + 0.5) if isfinite(unix) else 0
-    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
-
-
-@lru_cache(maxsize=64)
-def _second(unix: int) -> str:
-    try:
-        return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return "1970-01-01T00:00:00"
 
 
 def _clip(text: str, limit: int) -> str:

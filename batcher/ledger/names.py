@@ -15,7 +15,7 @@ LINES: Final = ".jsonl"
 """What the name of a results file mostly ends with; the names beside it do without, and without nothing else."""
 
 
-TABLE_ENDS: Final = (".csv", ".tsv", ".tab", ".json", ".parquet", ".pq", ".arrow", ".feather", ".db", ".sqlite")
+TABLE_ENDS: Final = (".csv", ".tsv", ".tab", ".json", ".parquet", ".pq", ".arrow", ".feather", ".db", ".sqlite", ".npy")
 """How the names of tables end that are made of results beside them."""
 _RESULTS: Final = ".results"
 
@@ -53,6 +53,11 @@ def state_path(results: Path) -> Path:
 def superseded_path(results: Path) -> Path:
     """Name the file of replaced results: results.jsonl → results.superseded.jsonl."""
     return results.with_name(f"{stem(results)}.superseded.jsonl")
+
+
+def vectors_path(results: Path) -> Path:
+    """Name the store of vectors: results.jsonl → results.vectors."""
+    return results.with_name(f"{stem(results)}.vectors")
 
 
 def images_path(results: Path) -> Path:

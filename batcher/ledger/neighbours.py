@@ -19,6 +19,7 @@ from batcher.ledger.names import (
     state_path,
     stem,
     superseded_path,
+    vectors_path,
 )
 from batcher.ledger.recovery import is_result
 from batcher.opening import UnfitError, check_own, open_regular
@@ -41,11 +42,13 @@ def check(results: Path) -> None:
     Raises `OutputError` (73).
     """
     try:
-        for name in (state_path, errors_path, quarantine_path, superseded_path, part_path):
+        for name in (state_path, errors_path, quarantine_path, superseded_path, part_path, vectors_path):
             check_own(name(results))
         check_own(images_path(results), stat.S_IFDIR)
     except UnfitError as error:
         raise unfit(error) from error
+    except OSError as error:  # a name that is too long, a directory that may not be looked into
+        raise OutputError(f"{results}: {error.strerror}; name another -o") from error
     for twin in _twins(results):
         if holds_results(twin):
             raise OutputError(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from batcher.model import Json
 
 VERSION: Final = 1
-EVERY: Final = 30.0
+EVERY: Final = 10.0
 """Seconds between two writings."""
 
 
@@ -70,8 +70,12 @@ class State:
     """By which the next run knows the results again, if it is for the same `run` and `input`."""
     blocks: list[Sequence[int]] = field(default_factory=list)
     """By which unchanged rows are known again in an input that has changed (`inputs.blocks`)."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """How long vectors are, by model and by what was asked for."""
     batcher: str = field(default_factory=program)
     """The version that wrote this; another one may make other requests of the same lines."""
+    report: dict[str, Json] = field(default_factory=dict)
+    """Who runs it, since when, how far it is and what it waits for; what happened on the way (`running.journal`)."""
     sync_failed: bool = False
     """The disk refused what follows on `synced`: it may be read back today and be gone tomorrow."""
     version: int = VERSION
@@ -128,6 +132,7 @@ def parameters(defaults: Defaults, selection: Selection | None = None) -> dict[s
         "options": dict(defaults.options),
         "extra": dict(defaults.extra),
         "recipe": dict(defaults.recipe.said) if defaults.recipe else {},
+        "prefix": defaults.prefix or None,
         "repeat": selection.repeat if selection is not None and selection.repeat > 1 else None,
     }
     return {name: value for name, value in said.items() if value not in (None, {})}
@@ -148,6 +153,11 @@ def _state(record: Mapping[str, Json]) -> State:
             raise TypeError(f"{name} is not what it should be")
     if not isinstance(record.get("selection", {}), dict):
         raise TypeError("selection is not what it should be")
+    if not isinstance(record.get("report", {}), dict):
+        raise TypeError("report is not what it should be")
+    sizes = record.get("sizes", {})
+    if not isinstance(sizes, dict) or not all(type(size) is int for size in sizes.values()):
+        raise TypeError("sizes are not what they should be")
     blocks = record.get("blocks", [])
     if not all([type(value) for value in block] == [int, int, int] for block in blocks):
         raise TypeError("blocks are not what they should be")

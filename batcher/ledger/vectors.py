@@ -1,4 +1,4 @@
-"""Turns embedding vectors into numbers or into base64 of little-endian float32, from either."""
+"""Turns embedding vectors into numbers or into base64 of little-endian float32, from either or from its bytes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ _LOOKED_AT = 1000
 _SWAP = sys.byteorder == "big"
 
 
-def to_base64(vector: Iterable[float] | str) -> str:
+def to_base64(vector: Iterable[float] | bytes | str) -> str:
     """Base64 of little-endian float32. Raises `OverflowError` or `TypeError` if a component is no such number."""
     if isinstance(vector, str):
         return vector
+    if isinstance(vector, bytes):
+        return b64encode(vector).decode()
     numbers = array("f", vector)
     if _SWAP:
         numbers.byteswap()
@@ -44,12 +46,12 @@ def form_of(lines: Iterable[bytes]) -> str | None:
     return None
 
 
-def to_floats(vector: Iterable[float] | str) -> list[float]:
+def to_floats(vector: Iterable[float] | bytes | str) -> list[float]:
     """The components as numbers. Raises `ValueError` if the text is no base64 of whole float32 numbers."""
-    if not isinstance(vector, str):
+    if not isinstance(vector, bytes | str):
         return vector if isinstance(vector, list) else list(vector)
     numbers = array("f")
-    numbers.frombytes(b64decode(vector, validate=True))
+    numbers.frombytes(b64decode(vector, validate=True) if isinstance(vector, str) else vector)
     if _SWAP:
         numbers.byteswap()
     return numbers.tolist()

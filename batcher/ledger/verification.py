@@ -54,7 +54,7 @@ class Finding:
 class Verdict:
     """What was found. Each job of the input is `ok` or in one of the first four findings; lines are those of the input.
 
-    The last three are about lines of the results file, whatever job they belong to.
+    The others are about lines of the results file, whatever job they belong to.
     """
 
     jobs: int = 0
@@ -74,6 +74,10 @@ class Verdict:
     """Another line for an id that has one."""
     unreadable: Finding = field(default_factory=Finding)
     """Lines that are no result."""
+    corrupt: Finding = field(default_factory=Finding)
+    """Lines whose vector is not in the store as it was written."""
+    misplaced: Finding = field(default_factory=Finding)
+    """Rows of the array that are not the vectors of their jobs."""
     extra: Finding = field(default_factory=Finding)
     """Results for ids that the input does not have: told, and no fault, since lines may leave an input."""
     where: Callable[[int], object] = field(default=lambda seq: f"line {seq + 1}", compare=False)
@@ -85,7 +89,7 @@ class Verdict:
     def sound(self) -> bool:
         """Every job has one result, that of its request, and every line is a result."""
         faults = (self.missing, self.pending, self.failed, self.changed, self.duplicate, self.unreadable)
-        return not any(finding.count for finding in faults)
+        return not any(finding.count for finding in (*faults, self.corrupt, self.misplaced))
 
 
 @dataclass(slots=True)

@@ -111,6 +111,8 @@ class Writer:
     disk_wait: float = 60.0
     hold: Callable[[], None] = nothing
     release: Callable[[], None] = nothing
+    waited: float = 0.0
+    """Seconds that finished answers have waited for the disk, or for whoever reads a pipe."""
     _due: anyio.Event = field(default_factory=anyio.Event)
     _writing: bool = False
     """A write to a stream is under way, in a thread that the run may have left behind."""
@@ -123,6 +125,13 @@ class Writer:
 
         Raises `OutputIOError` if they cannot be kept, and `BrokenPipeError` if nobody reads them.
         """
+        began = now()
+        try:
+            await self._keep(lines)
+        finally:
+            self.waited += now() - began
+
+    async def _keep(self, lines: list[Entry]) -> None:
         if self.ledger.waits:
             await self.with_room(partial(self._append, lines), Executor.LOOSE_THREAD)
         else:

@@ -13,9 +13,10 @@ from batcher.failures import LineError
 from batcher.inputs.formats import parse_job
 from batcher.model import Kind
 from batcher.outputs.openaibatch import tool_call
+from batcher.wire.dialects.messages import to_openai
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from batcher.inputs.formats import Line
     from batcher.inputs.formats.defaults import Defaults
@@ -28,9 +29,9 @@ def chat_line(line: Line, record: Mapping[str, Json], defaults: Defaults, repeat
         return None
     try:
         job = parse_job(line.data, line.seq // repeat, defaults)
+        messages = _asked(job)
     except LineError:
         return None
-    messages = _asked(job)
     if messages is None:
         return None
     turns = record.get("turns")
@@ -39,7 +40,7 @@ def chat_line(line: Line, record: Mapping[str, Json], defaults: Defaults, repeat
             messages += [*(job.turns[place - 1] if 0 < place <= len(job.turns) else ()), _said(turn)]
     else:
         messages.append(_said(record))
-    chat: dict[str, Json] = {"messages": messages}
+    chat: dict[str, Json] = {"messages": to_openai(messages)}
     tools = job.tools if job.body is None else job.body.get("tools")
     if tools:
         chat["tools"] = tools
@@ -56,22 +57,10 @@ def _asked(job: Job) -> list[Json] | None:
     if job.kind not in (Kind.CHAT, Kind.GENERATE, Kind.RESPONSES):
         return None
     if type(content) is str:
-        content = [{"role": "user", "content": _with_images(content, job.images)}]
+        content = [{"role": "user", "content": content}]
     if type(content) is not list or not all(type(item) is dict and "role" in item for item in content):
         return None
-    begins = [] if not system or _has_system(content) else [{"role": "system", "content": system}]
-    return [*begins, *content]
-
-
-def _with_images(text: str, images: Sequence[str]) -> Json:
-    if not images:
-        return text
-    urls = [image if image.startswith("data:") else f"data:image/png;base64,{image}" for image in images]
-    return [{"type": "text", "text": text}, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
-
-
-def _has_system(messages: Sequence[Mapping[str, Json]]) -> bool:
-    return any(message.get("role") in ("system", "developer") for message in messages)
+    return [*to_openai(content, system, job.images)]
 
 
 def _said(record: Mapping[str, Json]) -> dict[str, Json]:

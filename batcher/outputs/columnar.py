@@ -46,7 +46,8 @@ class Columnar:
         self._file: Any = None
         self._writer: Any = None
         self._held: list[Any] = []
-        """Tables that wait until they are enough for a group."""
+        """Tables that wait until they are enough for a group: `_rows` with `_bytes`."""
+        self._rows = self._bytes = 0
         self._helper: Any = None
         self._pending: Future[None] | None = None
         """What is being compressed and written beside the next rows, which are read meanwhile."""
@@ -71,11 +72,15 @@ class Columnar:
             self._given[name] if name in self._given else array_of(values, self._types[name])
             for name, values in columns.items()
         ]
-        self._held.append(pa.Table.from_arrays(arrays, names=[*columns]))
-        if sum(map(len, self._held)) >= GROUP or sum(table.nbytes for table in self._held) >= BYTES:
+        table = pa.Table.from_arrays(arrays, names=[*columns])
+        self._held.append(table)
+        self._rows += len(table)
+        self._bytes += table.nbytes
+        if self._rows >= GROUP or self._bytes >= BYTES:
             self._write_held()
 
     def abandon(self) -> None:
+        self._let_go()
         self._shut()
 
     def close(self) -> None:
@@ -103,10 +108,15 @@ class Columnar:
     def _write_held(self) -> None:
         import pyarrow as pa
 
-        table, self._held = pa.concat_tables(self._held), []
+        table = pa.concat_tables(self._let_go())
         writer = self._open(table.schema)
         self._settle()
         self._pending = self._helper.submit(writer.write_table, table, max(len(table), 1))
+
+    def _let_go(self) -> list[Any]:
+        """The tables that wait, which do so no longer."""
+        held, self._held, self._rows, self._bytes = self._held, [], 0, 0
+        return held
 
     def _settle(self) -> None:
         """Wait for what is being written. Raises OSError."""
@@ -115,7 +125,6 @@ class Columnar:
             pending.result()
 
     def _shut(self) -> None:
-        self._held = []
         if self._writer is None:
             return
         try:

@@ -10,6 +10,7 @@ as they do for databases.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -48,13 +49,13 @@ class Columns:
         """The values of a chunk, by the names of columns, in their order."""
         self._note(chunk)
         names = self._names()
-        rows, records = chunk.rows, chunk.records
+        rows = chunk.rows
         found: dict[str, list[Json]] = {}
         if ID not in self._rows:
             found[names[ID]] = [*chunk.idents]
         for name in self._rows:
-            found[name] = [row.get(name) for row in rows]
-        for key, values in self._answers(records).items():
+            found[name] = _values(name, rows)
+        for key, values in self._answers(chunk).items():
             found[names[key]] = values
         return found
 
@@ -73,7 +74,7 @@ class Columns:
         new = set().union(*chunk.rows) - self._rows.keys()
         for row in chunk.rows if new else ():  # in the order in which they stand
             self._rows.update(dict.fromkeys(row))
-        keys = set().union(*chunk.records)
+        keys = chunk.keys
         self._present |= keys & _FIELDS
         if "usage" in keys:
             self._present.update(_TOKENS)
@@ -84,27 +85,35 @@ class Columns:
             elif not value.keys() <= self.fields.keys():
                 self.fields.update(dict.fromkeys(value))
 
-    def _answers(self, records: Sequence[Mapping[str, Json]]) -> dict[str, list[Json]]:
+    def _answers(self, chunk: Chunk) -> dict[str, list[Json]]:
         """The answers' columns, by keys that no two have in common."""
-        found = self._said(_BEFORE, records)
+        records = chunk.records
+        found = self._said(_BEFORE, chunk)
         if self.fields or self._has_plain:
             values = [record.get(PARSED) for record in records]
             objects = [value if type(value) is dict else _NOTHING for value in values]
             for name in self.fields:
-                found[_key(name)] = [value.get(name) for value in objects]
+                found[_key(name)] = _values(name, objects)
             if self._has_plain:
                 found[PARSED] = [None if type(value) is dict else value for value in values]
-        found |= self._said(_AFTER, records)
+        found |= self._said(_AFTER, chunk)
         if not self._present.isdisjoint(_TOKENS):
             usages = [record.get("usage") or _NOTHING for record in records]
             for name in _TOKENS:
-                found[name] = [usage.get(name) for usage in usages]
-        found |= self._said(_LAST, records)
-        found[ERROR] = [_error(record) if ERROR in record else None for record in records]
+                found[name] = _values(name, usages)
+        found |= self._said(_LAST, chunk)
+        errors = _values(ERROR, records) if ERROR in chunk.keys else ()
+        found[ERROR] = [None if error is None else _told(error) for error in errors] or [None] * len(records)
         return found
 
-    def _said(self, fields: Sequence[str], records: Sequence[Mapping[str, Json]]) -> dict[str, list[Json]]:
-        return {name: [record.get(name) for record in records] for name in fields if name in self._present}
+    def _said(self, fields: Sequence[str], chunk: Chunk) -> dict[str, list[Json]]:
+        """The values of fields that any line has had so far."""
+        nothing: list[Json] = [None] * len(chunk.records)
+        return {
+            name: _values(name, chunk.records) if name in chunk.keys else nothing
+            for name in fields
+            if name in self._present
+        }
 
     def _names(self) -> dict[str, str]:
         """Key → name in the table, for what is not the input's."""
@@ -142,7 +151,14 @@ _key: Final[Callable[[str], str]] = _MARK.__add__
 """A field of `parsed`, told apart from a field of the line that has its name."""
 
 
-def _error(record: Mapping[str, Json]) -> str:
+def _values(name: str, mappings: Sequence[Mapping[str, Json]]) -> list[Json]:
+    """What each has under a name: mostly all have something."""
+    try:
+        return list(map(itemgetter(name), mappings))
+    except KeyError:
+        return [mapping.get(name) for mapping in mappings]
+
+
+def _told(error: Json) -> str:
     """Why a job failed: its code, and what there is to say."""
-    error = record[ERROR]
     return f"{error.get('code')}: {error.get('message')}" if isinstance(error, dict) else str(error)

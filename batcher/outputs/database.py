@@ -75,7 +75,8 @@ class _Upserting:
         return count
 
     def _make(self, name: str, values: Sequence[Json]) -> None:
-        kind = "INTEGER" if set(map(type, values)) == {int} else "TEXT"
+        # INTEGER would be the number of the row for SQLite, and refuse the text that a later row may have for its id
+        kind = "INT" if set(map(type, values)) == {int} else "TEXT"
         self._database.execute(
             f"CREATE TABLE IF NOT EXISTS {_quoted(self._table)} ({_quoted(name)} {kind} PRIMARY KEY NOT NULL)"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import stat
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,22 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.failures import ConfigError, OutputError, OutputIOError, UsageError
+from batcher.inputs.formats.sidefiles import check_sides
 from batcher.ledger import disk
 from batcher.ledger.names import errors_path
 from batcher.ledger.neighbours import holds_results
 from batcher.opening import open_regular, real
+from batcher.outputs.arrays import check_array, fill, on_lines, write_array
 from batcher.outputs.chats import chat_line
 from batcher.outputs.columns import Columns
 from batcher.outputs.joining import joined
 from batcher.outputs.openaibatch import answer_line, failure_line
 from batcher.outputs.places import Places
+from batcher.outputs.replacing import replacing
 from batcher.outputs.table import Shape, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from batcher.inputs.formats.defaults import Defaults
-    from batcher.outputs.joining import Chunk, Taken
+    from batcher.outputs.joining import Chunk
+    from batcher.outputs.store import Store
+    from batcher.outputs.taken import Taken
 
 EXTENSIONS: Final = {
     ".csv": "csv",
@@ -41,8 +45,10 @@ EXTENSIONS: Final = {
 }
 """How the name of a table ends, and what it is (as in `ledger.names.TABLE_ENDS`)."""
 TABLES: Final = ("csv", "tsv", "json", "jsonl", "parquet", "arrow")
-FORMATS: Final = (*TABLES, "openai-batch", "messages")
+ARRAY: Final = "npy"
+FORMATS: Final = (*TABLES, ARRAY, "openai-batch", "messages")
 SQLITE: Final = "sqlite:"
+SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _TYPED: Final = frozenset({"parquet", "arrow"})
 
 
@@ -55,6 +61,19 @@ def check_format(form: str) -> None:
     """Raise ConfigError (78) if the library that writes a format is not there."""
     if form in _TYPED and find_spec("pyarrow") is None:
         raise ConfigError(f"a {form} table: pyarrow is not installed; pip install 'batcher[data]'")
+
+
+def check_database(path: Path) -> None:
+    """Raise OutputError (73) for what is no SQLite database, or has beside it what is not to be opened with it."""
+    try:
+        check_sides(path)
+        with os.fdopen(open_regular(path, follow=True), "rb") as file:
+            if (head := file.read(len(SQLITE_MAGIC))) and head != SQLITE_MAGIC:
+                raise OutputError(f"{path}: is no SQLite database; name another -o")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"{error.filename}: {error.strerror}; name another -o") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +90,21 @@ class Export:
     table: str = "answers"
     fields: Sequence[str] = ()
     defaults: Defaults | None = None
+    store: Store | None = None
+    """Where the vectors are that lines name."""
 
 
 @dataclass(slots=True)
 class Written:
-    """What came of it: rows or lines in the file, failures in the file of errors, lines left out."""
+    """What came of it: rows or lines in the file, failures in the file of errors, lines left out.
+
+    `missing`: columns that were to be kept, and that no row has.
+    """
 
     rows: int = 0
     failures: int = 0
     left_out: int = 0
+    missing: Sequence[str] = ()
 
 
 def export(
@@ -95,6 +120,8 @@ def export(
     """
     check_format(what.form)
     with _uncollected():
+        if what.form == ARRAY:
+            return _array(Path(what.output), what.store, results, taken, checkpoint)
         return _export(what, Places(results, errors, checkpoint), taken, checkpoint)
 
 
@@ -115,6 +142,8 @@ def _export(what: Export, places: Places, taken: Taken | None, checkpoint: Calla
     def chunks() -> Iterator[Chunk]:
         for chunk in joined(places, taken, what.keep):
             checkpoint()
+            if what.store is not None:
+                fill(chunk.records, what.store)
             yield chunk
 
     try:
@@ -124,12 +153,18 @@ def _export(what: Export, places: Places, taken: Taken | None, checkpoint: Calla
             from batcher.outputs.database import upsert
 
             path = Path(what.output.removeprefix(SQLITE))
+            check_database(path)
             return Written(upsert(path, what.table, chunks(), columns))
-        path = real(Path(what.output), follow=True)
+        path = Path(what.output)
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path}: is no regular file; name another -o")
+        path = real(path, follow=True)
         if holds_results(path):
             raise OutputError(f"{path}: holds results of batcher, which are not written over; name another -o")
         if what.form in TABLES:
-            return _table(path, Shape(form=what.form, guard=what.guard, columns=columns), chunks)
+            written = _table(path, Shape(form=what.form, guard=what.guard, columns=columns), chunks)
+            written.missing = [name for name in what.keep or () if name not in columns.of_input]
+            return written
         if what.form == "messages":
             return _messages(path, what, chunks, taken)
         return _batch(path, chunks)
@@ -137,8 +172,21 @@ def _export(what: Export, places: Places, taken: Taken | None, checkpoint: Calla
         raise OutputIOError(f"{what.output}: cannot be written: {error.strerror or error}") from error
 
 
+def _array(
+    path: Path, store: Store | None, results: BinaryIO, taken: Taken | None, checkpoint: Callable[[], object]
+) -> Written:
+    check_array(path)
+    vectors = store if store is not None and store.dim is not None else on_lines(results)
+    if vectors.dim is None:
+        raise UsageError(f"there is no vector in the results, of which {path} could be made")
+    made = write_array(path, vectors, results, taken, checkpoint)
+    if made.corrupt:
+        raise OutputIOError(f"{path}: {made.corrupt} vectors in the store are not what was written, and are NaN here")
+    return Written(made.rows, left_out=made.empty)
+
+
 def _table(path: Path, shape: Shape, chunks: Callable[[], Iterator[Chunk]]) -> Written:
-    with _replacing(path) as fd:
+    with replacing(path) as fd:
         rows = write_table(chunks, shape, fd, lambda: os.ftruncate(fd, 0))
     os.close(fd)
     return Written(rows)
@@ -148,7 +196,7 @@ def _messages(path: Path, what: Export, chunks: Callable[[], Iterator[Chunk]], t
     if taken is None or what.defaults is None:
         raise UsageError("training chats are made of prompts and answers: say with --input what was asked")
     written = Written()
-    with _replacing(path) as fd:
+    with replacing(path) as fd:
         for chunk in chunks():
             made = [
                 chat_line(line, record, what.defaults, taken.repeat)
@@ -168,7 +216,7 @@ def _batch(path: Path, chunks: Callable[[], Iterator[Chunk]]) -> Written:
     beside = errors_path(path)
     _check_batch(beside)
     with ExitStack() as stack:
-        fd, failed = stack.enter_context(_replacing(path)), stack.enter_context(_replacing(beside))
+        fd, failed = stack.enter_context(replacing(path)), stack.enter_context(replacing(beside))
         for chunk in chunks():
             answers = [answer_line(record) for record in chunk.records if record and "error" not in record]
             failures = [failure_line(record) for record in chunk.records if "error" in record]
@@ -192,18 +240,3 @@ def _check_batch(path: Path) -> None:
         line = file.readline(1 << 20)
     if line and b'"custom_id":' not in line:
         raise OutputError(f"{path}: holds something else than a batch's failures, which go there; name another -o")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[int]:
-    """As `disk.replacing`, of a regular file that keeps its mode; complains of what is none before anything is read."""
-    mode = None
-    if path.exists():
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise OutputError(f"{path}: is no regular file; name another -o")
-        mode = stat.S_IMODE(status.st_mode)
-    with disk.replacing(path) as fd:
-        if mode is not None:
-            os.fchmod(fd, mode)
-        yield fd

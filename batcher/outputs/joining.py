@@ -7,40 +7,36 @@ lines themselves are the rows.
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from batcher import codec
-from batcher.failures import LineError
-from batcher.inputs.formats.columnar import Record
-from batcher.inputs.formats.jsonl import known_by, read_row, refused
-from batcher.inputs.identity import derived_id, own_id
-from batcher.inputs.rows import values_of
+from batcher.inputs.comparison import DuplicateError
+from batcher.inputs.formats.jsonl import refused
 from batcher.ledger.recovery import read_record
 from batcher.outputs.places import NOWHERE
+from batcher.outputs.taken import Group, group_of, read_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 
     from batcher.inputs.formats import Line
-    from batcher.inputs.recipe import Recipe
     from batcher.inputs.selection import Selection
-    from batcher.inputs.source import Source
     from batcher.model import Json
     from batcher.outputs.places import Places
+    from batcher.outputs.taken import Taken
 
-ROWS: Final = 1024
-"""Rows of a chunk at most: what is read of them stays in the caches of the processor."""
+ROWS: Final = 256
+"""Rows of a chunk at most: what is read of them stays in the caches of the processor until it is written."""
+FIRST: Final = 16
+"""Rows of the first chunk: how large they are is not known."""
 BYTES: Final = 4 << 20
-"""Bytes of a chunk that are aimed at."""
+"""Bytes of a chunk that are aimed at: it has as many rows as would have them if they were like those before."""
 _FOREIGN: Final = frozenset({"parsed", "columns", "tool_calls", "choices", "turns"})
 """Keys under which values of others stand that come into tables."""
-_AT_ONCE: Final = 256
-"""Rows whose lines are fetched together."""
+_DUPLICATE: Final = DuplicateError("")
+"""Why a row that bears the id of an earlier one was refused, under an id made from its bytes."""
 
 
 @dataclass(slots=True)
@@ -50,67 +46,14 @@ class Chunk:
     `pieces` are the record batches that the rows come from and their places in these, where all come from such.
     """
 
-    rows: list[Mapping[str, Json]] = field(default_factory=list)
-    records: list[dict[str, Json]] = field(default_factory=list)
-    idents: list[str] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
+    rows: list[Mapping[str, Json]]
+    records: list[dict[str, Json]]
+    idents: list[str]
+    lines: list[Line]
     """The rows as they are read, where there is an input."""
-    pieces: list[tuple[Any, int]] = field(default_factory=list)
-    size: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.rows) >= ROWS or self.size >= BYTES
-
-
-@dataclass(slots=True, kw_only=True)
-class Taken:
-    """An input, and what of it a run took: rows made by `recipe`, the first `at_most`, of these those of `selection`.
-
-    `selection` has to be prepared.
-    """
-
-    source: Source
-    recipe: Recipe | None = None
-    at_most: int | None = None
-    selection: Selection | None = None
-
-    @property
-    def repeat(self) -> int:
-        return 1 if self.selection is None else self.selection.repeat
-
-    def lines(self) -> Iterator[Line]:
-        lines = islice(self.source.all_lines(), self.at_most)
-        if self.selection is None:
-            yield from lines
-        else:
-            yield from (line for line in self.selection.lines(lines) if line is not None)
-
-
-@dataclass(slots=True)
-class Group:
-    """Some rows on their way to their lines, side by side: numbers, columns, ids, and whether these are their own.
-
-    To an id that is derived lines may add a number. `texts` are the lines as they stand in their files.
-    """
-
-    seqs: list[int] = field(default_factory=list)
-    rows: list[Mapping[str, Json]] = field(default_factory=list)
-    idents: list[str] = field(default_factory=list)
-    owns: list[bool] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
-    pieces: list[tuple[Any, int]] = field(default_factory=list)
-    texts: list[bytes] = field(default_factory=list)
-    records: list[dict[str, Json]] = field(default_factory=list)
-    """The objects on these lines, empty ones where there is none."""
-    size: int = 0
-    """Bytes of the rows, about."""
-
-    def add(self, seq: int, row: Mapping[str, Json], ident: str, *, is_own: bool) -> None:
-        self.seqs.append(seq)
-        self.rows.append(row)
-        self.idents.append(ident)
-        self.owns.append(is_own)
+    pieces: list[tuple[Any, int]]
+    keys: AbstractSet[str]
+    """All keys that are in `records`."""
 
 
 def joined(places: Places, taken: Taken | None, keep: Sequence[str] | None = None) -> Iterator[Chunk]:
@@ -119,29 +62,24 @@ def joined(places: Places, taken: Taken | None, keep: Sequence[str] | None = Non
     Raises InputError if the input cannot be read, OSError if the results cannot.
     """
     groups = _alone(places) if taken is None else _of_input(places, taken)
-    chunk = Chunk()
     for group in groups:
         records = group.records
-        chunk.records += records
         # without an input its columns stand on the lines, if they came by a pipe
         rows = [record.get("columns") or {} for record in records] if taken is None else group.rows
-        chunk.rows += rows if keep is None else [_kept(row, keep) for row in rows]
-        chunk.idents += [record["id"] for record in records] if all(records) else _ids(records, group.idents)
-        chunk.lines += group.lines
-        chunk.pieces += group.pieces
-        chunk.size += sum(map(len, group.texts)) + group.size
-        if chunk.is_full:
-            yield chunk
-            chunk = Chunk()
-    if chunk.rows:
-        yield chunk
+        if keep is not None:
+            rows = [_kept(row, keep) for row in rows]
+        idents = [record["id"] for record in records] if all(records) else _ids(records, group.idents)
+        yield Chunk(rows, records, idents, group.lines, group.pieces, group.keys)
 
 
 def _alone(places: Places) -> Iterator[Group]:
     """Every line, by its number, and then those that have none."""
-    for found in _some(_numbered(places)):
-        texts = places.lines(found)
-        yield Group(texts=texts, records=_records(texts))
+    numbered, count = _numbered(places), min(FIRST, ROWS)
+    while some := list(islice(numbered, count)):
+        group = Group()
+        _put_lines(group, places.lines(some))
+        yield group
+        count = _fitting(group)
 
 
 def _numbered(places: Places) -> Iterator[int]:
@@ -151,14 +89,23 @@ def _numbered(places: Places) -> Iterator[int]:
 
 def _of_input(places: Places, taken: Taken) -> Iterator[Group]:
     repeat = taken.repeat
-    for lines in _some(taken.lines()):
-        group = _group(lines, taken)
-        found = [places.of(seq) for seq in group.seqs]
-        group.texts = places.lines(found)
-        group.records = _records(group.texts)
+    lines, count = taken.lines(), min(FIRST, ROWS)
+    while some := list(islice(lines, count)):
+        group = group_of(some, taken)
+        found = places.all_of(group.seqs)
+        _put_lines(group, places.lines(found))
         if [record.get("id") for record in group.records] != group.idents:
             _look_closer(group, found, places, repeat)
         yield group if taken.selection is None else _chosen(group, taken.selection, found)
+        count = _fitting(group)
+
+
+def _put_lines(group: Group, texts: list[bytes]) -> None:
+    """Have the lines of results stand beside their rows; numbers of others stand under few keys of them."""
+    group.texts, group.records = texts, read_all(texts, read_record, has_long=False)
+    group.keys = set().union(*group.records)
+    if not _FOREIGN.isdisjoint(group.keys) and codec.has_long_integer(b" ".join(texts)):
+        group.records = read_all(texts, read_record, has_long=True)
 
 
 def _look_closer(group: Group, found: list[int], places: Places, repeat: int) -> None:
@@ -170,9 +117,25 @@ def _look_closer(group: Group, found: list[int], places: Places, repeat: int) ->
         turn = group.seqs[number] % repeat if repeat > 1 else None
         if name is not None and _is_of(ident, name, turn, group.owns[number]):
             continue
-        found[number] = places.of_id(ident if turn is None else f"{ident}~{turn + 1}")
-        group.texts[number] = text = places.lines([found[number]])[0]
+        place = NOWHERE
+        if "error" in record or turn is not None:
+            place = _refusal(group.lines[number], group.seqs[number] - (turn or 0), places, repeat)
+        if place == NOWHERE:
+            place = places.of_id(ident if turn is None else f"{ident}~{turn + 1}")
+        found[number] = place
+        group.texts[number] = text = places.lines([place])[0]
         group.records[number] = (read_record(text) if text else None) or {}
+    group.keys = set().union(*group.records)
+
+
+def _refusal(line: Line, seq: int, places: Places, repeat: int) -> int:
+    """Where a row's own failure stands that bears an id made from its bytes: once, if it is asked several times."""
+    name = refused(_DUPLICATE, line).id
+    for place in places.all_of(range(seq, seq + repeat)):
+        text = places.lines([place])[0]
+        if text and (read_record(text) or {}).get("id") == name:
+            return place
+    return NOWHERE
 
 
 def _chosen(group: Group, selection: Selection, found: Sequence[int]) -> Group:
@@ -191,77 +154,8 @@ def _chosen(group: Group, selection: Selection, found: Sequence[int]) -> Group:
         left.lines.append(group.lines[number])
     if len(group.pieces) == len(group.rows):
         left.pieces = [group.pieces[number] for number in kept]
+    left.keys = set().union(*left.records)
     return left
-
-
-def _group(lines: Sequence[Line], taken: Taken) -> Group:
-    """What stands on lines of the input: read together where they are JSON."""
-    group = Group(lines=[*lines])
-    data = [line.data for line in lines]
-    are_json = set(map(type, data)) == {bytes}
-    records: list[dict[str, Json]] = [{}] * len(lines)
-    if are_json:
-        has_long = codec.has_long_integer(b" ".join(data))  # type: ignore[arg-type]  # as the line before says
-        records = _read_all(data, _unread, has_long=has_long)  # type: ignore[arg-type]  # as above
-    if (idents := _own_ids(records, taken.recipe)) is not None:
-        group.seqs, group.rows, group.idents = [line.seq for line in lines], [*records], idents
-        group.owns = [True] * len(lines)
-        group.size = sum(map(len, data))  # type: ignore[arg-type]  # they are JSON
-        return group
-    for line, record in zip(lines, records, strict=True):
-        if not (record and _add(group, line, record, taken.recipe)):
-            _add_unusual(group, line, taken)
-    group.size = sum(map(len, data)) if are_json else sum(map(_weight, group.rows))  # type: ignore[arg-type]  # as above
-    return group
-
-
-def _own_ids(records: Sequence[dict[str, Json]], recipe: Recipe | None) -> list[str] | None:
-    """The ids that rows have themselves, if each has one and nothing else may be its id: nearly always."""
-    column = "id" if recipe is None or recipe.id_field is None else recipe.id_field
-    found = [record.get(column) for record in records]
-    if not set(map(type, found)) <= {int, str} or "" in found or any("custom_id" in record for record in records):
-        return None
-    return [value if type(value) is str else str(value) for value in found]
-
-
-def _add(group: Group, line: Line, values: dict[str, Json], recipe: Recipe | None) -> bool:
-    """Add a row whose columns are read; false if it has to be looked at again."""
-    try:
-        _add_read(group, line, values, recipe)
-    except LineError:
-        return False
-    return True
-
-
-def _add_unusual(group: Group, line: Line, taken: Taken) -> None:
-    """Add a row of any kind; one that cannot be read has no columns."""
-    data = line.data
-    if data is None:
-        group.add(line.seq, {}, f"line:{line.seq // taken.repeat + 1}", is_own=True)
-        return
-    try:
-        _add_read(group, line, values_of(data), taken.recipe)
-        if isinstance(data, Record):
-            group.pieces.append(data.piece())
-    except LineError as error:
-        group.add(line.seq, {}, refused(error, line).id, is_own=True)
-
-
-def _add_read(group: Group, line: Line, values: dict[str, Json], recipe: Recipe | None) -> None:
-    """Add a row whose columns are read. Raises LineError if there can be no id."""
-    data = line.data
-    assert data is not None
-    is_read = type(data) is bytes or (recipe is not None and recipe.asks)
-    row = values if is_read else read_row(data, recipe)
-    explicit = own_id(row) if recipe is None else recipe.own_id(row)
-    if explicit is not None:
-        group.add(line.seq, values, explicit, is_own=True)
-    else:
-        group.add(line.seq, values, derived_id(known_by(data, row, recipe)), is_own=False)
-
-
-def _unread(_data: bytes) -> None:
-    """Leave a line to be looked at alone."""
 
 
 def _ids(records: Sequence[Mapping[str, Json]], idents: Sequence[str]) -> list[str]:
@@ -278,38 +172,11 @@ def _is_of(ident: str, name: str, turn: int | None, is_own: bool) -> bool:  # no
     return name == ident or (not is_own and name.partition("#")[0] == ident)
 
 
-def _records(texts: Sequence[bytes]) -> list[dict[str, Json]]:
-    """The objects on lines of results, empty ones where there is none; numbers of others stand under few keys."""
-    records = _read_all(texts, read_record, has_long=False)
-    if not _FOREIGN.isdisjoint(set().union(*records)) and codec.has_long_integer(b" ".join(texts)):
-        records = _read_all(texts, read_record, has_long=True)
-    return records
-
-
-def _read_all(
-    texts: Sequence[bytes], read: Callable[[bytes], dict[str, Json] | None], *, has_long: bool
-) -> list[dict[str, Json]]:
-    """The objects on lines, empty ones where there is none; what is unusual about one of them is looked at by `read`.
-
-    `has_long`: there may be integers among them that orjson makes fractions of.
-    """
-    if not has_long:
-        with suppress(orjson.JSONDecodeError):
-            found = [orjson.loads(text) if text else {} for text in texts]
-            if set(map(type, found)) == {dict}:
-                return found
-    return [(read(text) if text else None) or {} for text in texts]
-
-
 def _kept(values: Mapping[str, Json], keep: Sequence[str]) -> Mapping[str, Json]:
     return {name: values[name] for name in keep if name in values}
 
 
-def _weight(values: Mapping[str, Json]) -> int:
-    """The bytes of a row, about."""
-    return sum([len(value) for value in values.values() if type(value) is str])
-
-
-def _some(items: Iterator[Any]) -> Iterator[list[Any]]:
-    while some := list(islice(items, _AT_ONCE)):
-        yield some
+def _fitting(group: Group) -> int:
+    """How many rows make a chunk if they are like these."""
+    size = group.size + sum(map(len, group.texts))
+    return max(1, min(ROWS, BYTES * len(group.texts) // max(size, 1)))

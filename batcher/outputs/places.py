@@ -12,7 +12,7 @@ import os
 import re
 from array import array
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.inputs.done import DoneIds
@@ -20,7 +20,7 @@ from batcher.ledger.errors import failed_id
 from batcher.ledger.recovery import parse, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _HEAD: Final = re.compile(rb'\{"id":"([^"\\]*)","seq":([0-9]{1,9}),"hash":"[0-9a-f]{16}"[,}]')
 _FAILURE: Final = re.compile(
@@ -53,14 +53,18 @@ class Places:
 
     def read(self) -> None:
         """Note where all lines stand; of failures of one row the last holds, and only where it has no result."""
-        for _, seq, place in self._results():
-            if 0 <= seq < _FARTHEST and not self.of(seq):
-                self._put(seq, place)
-            else:
-                self.strays.append(place)
+        at = self._at
+        for found in self._results():
+            self._reach(max((seq for _, seq, _ in found if seq < _FARTHEST), default=0))
+            for _, seq, place in found:
+                if 0 <= seq < _FARTHEST and not at[seq]:
+                    at[seq] = place
+                else:
+                    self.strays.append(place)
         for seq, place in self._failures():
             if 0 <= seq < _FARTHEST and (not (known := self.of(seq)) or _is_failure(known)):
-                self._put(seq, place)
+                self._reach(seq)
+                at[seq] = place
 
     def __len__(self) -> int:
         """One more than the highest number that has a line."""
@@ -69,6 +73,11 @@ class Places:
     def of(self, seq: int) -> int:
         """The place of the line under this number."""
         return self._at[seq] if seq < len(self._at) else NOWHERE
+
+    def all_of(self, seqs: Sequence[int]) -> list[int]:
+        """The places of the lines under these numbers."""
+        at, end = self._at, len(self._at)
+        return [at[seq] if seq < end else NOWHERE for seq in seqs]
 
     def of_id(self, ident: str) -> int:
         """The place of the line of this id; the first time all ids are read."""
@@ -89,16 +98,17 @@ class Places:
         found[NOWHERE] = b""
         return [found[place] for place in places]
 
-    def _results(self) -> Iterator[tuple[str | bytes, int, int]]:
-        """(id, number, place) of each line that is a result."""
+    def _results(self) -> Iterator[list[tuple[str | bytes, int, int]]]:
+        """(id, number, place) of each line that is a result, of many lines at a time."""
         offset = 0
-        for line in _lines(self.results, self.checkpoint):
-            match = _HEAD.match(line)
-            if match is not None and line[-2:] == b"}\n":
-                yield match[1], int(match[2]), offset + 1 << 1
-            elif line[-1:] == b"\n" and (identity := parse(line)) is not None:
-                yield identity[0], (read_record(line) or {})["seq"], offset + 1 << 1
-            offset += len(line)
+        for lines in _pieces(self.results, self.checkpoint):
+            places = accumulate([2 * len(line) for line in lines], initial=offset + 1 << 1)
+            offset += sum(map(len, lines))
+            heads = [_HEAD.match(line) if line[-2:] == b"}\n" else None for line in lines]
+            if None not in heads:
+                yield [(head[1], int(head[2]), place) for head, place in zip(heads, places, strict=False)]  # type: ignore[index]  # as the line before says
+            else:
+                yield [*_read(lines, heads, places)]
 
     def _failures(self) -> Iterator[tuple[int, int]]:
         """(number, place) of each line that is a failure."""
@@ -114,15 +124,15 @@ class Places:
                 yield seq if type(seq) is int else -1, offset + 1 << 1 | 1
             offset += len(line)
 
-    def _put(self, seq: int, place: int) -> None:
+    def _reach(self, seq: int) -> None:
+        """Make room for a number."""
         if seq >= len(self._at):
             self._at.frombytes(bytes(8 * (seq + 1 - len(self._at))))
-        self._at[seq] = place
 
     def _all_ids(self) -> DoneIds:
         """Where the line of each id stands, in the place of the hash that is mostly kept there."""
         found, failed = DoneIds(), DoneIds()
-        for ident, _, place in self._results():
+        for ident, _, place in chain.from_iterable(self._results()):
             found.add(ident, f"{place:016x}")
         if self.errors is None:
             return found
@@ -146,15 +156,31 @@ def _is_failure(place: int) -> bool:
     return bool(place & 1)
 
 
-def _lines(file: BinaryIO, checkpoint: Callable[[], object]) -> Iterator[bytes]:
+def _pieces(file: BinaryIO, checkpoint: Callable[[], object]) -> Iterator[list[bytes]]:
+    """The lines of a file, many at a time."""
     file.seek(0)
     while lines := file.readlines(_PIECE):
         checkpoint()
-        yield from lines
+        yield lines
+
+
+def _lines(file: BinaryIO, checkpoint: Callable[[], object]) -> Iterator[bytes]:
+    return chain.from_iterable(_pieces(file, checkpoint))
+
+
+def _read(
+    lines: Sequence[bytes], heads: Sequence[re.Match[bytes] | None], places: Iterable[int]
+) -> Iterator[tuple[str | bytes, int, int]]:
+    """(id, number, place) of each line that is a result, where some do not begin as batcher writes them."""
+    for line, head, place in zip(lines, heads, places, strict=False):  # the last place is that of what follows
+        if head is not None:
+            yield head[1], int(head[2]), place
+        elif line[-1:] == b"\n" and (identity := parse(line)) is not None:
+            yield identity[0], (read_record(line) or {})["seq"], place
 
 
 def _fetch(fd: int, wanted: list[int]) -> dict[int, bytes]:
-    """The lines of a file at these places, in ascending order, by their places, and perhaps some that stand between."""
+    """The lines of a file at these places, which are in ascending order, by their places."""
     found: dict[int, bytes] = {}
     start = 0
     while start < len(wanted):
@@ -163,11 +189,11 @@ def _fetch(fd: int, wanted: list[int]) -> dict[int, bytes]:
             end += 1
         first, last = wanted[start], wanted[end - 1]
         data = os.pread(fd, (last - first >> 1) + _TAIL, (first >> 1) - 1)
-        *lines, rest = data.split(b"\n")
-        places = accumulate([2 * len(line) + 2 for line in lines], initial=first)
-        found.update(zip(places, lines, strict=False))  # the last place is that of what is left
-        if last not in found:
-            found[last] = _long_line(fd, (last >> 1) - 1, rest)
+        find, near = data.find, wanted[start:end]
+        begins = [place - first >> 1 for place in near]
+        found.update(zip(near, [data[begin : find(b"\n", begin)] for begin in begins], strict=True))
+        if find(b"\n", begins[-1]) < 0:
+            found[last] = _long_line(fd, (last >> 1) - 1, data[begins[-1] :])
         start = end
     return found
 

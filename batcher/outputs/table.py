@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from batcher.failures import OutputIOError
 from batcher.outputs.columns import Columns
-from batcher.outputs.joining import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from batcher.model import Json
+    from batcher.outputs.joining import Chunk
 
 _TURNS: Final = 4
 """How often a table is begun, with an input that others change while it is read."""
@@ -46,7 +46,7 @@ class Shape:
     form: str
     guard: bool = True
     columns: Columns = field(default_factory=Columns)
-    _chunk: Chunk = field(default_factory=Chunk)
+    _chunk: Chunk | None = None
 
     def sink(self, fd: int) -> Sink:
         """What writes it."""
@@ -67,7 +67,7 @@ class Shape:
     def _pieces(self) -> list[tuple[Any, int]]:
         """The record batches of the rows that were taken last, if all come from such."""
         chunk = self._chunk
-        return chunk.pieces if len(chunk.pieces) == len(chunk.rows) else []
+        return chunk.pieces if chunk is not None and len(chunk.pieces) == len(chunk.rows) else []
 
 
 def write_table(chunks: Callable[[], Iterator[Chunk]], shape: Shape, fd: int, empty: Callable[[], object]) -> int:

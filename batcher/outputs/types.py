@@ -28,7 +28,7 @@ VECTOR: Final = "embedding"
 class Seen:
     """What was seen of a column."""
 
-    __slots__ = ("_is_text", "_is_vector", "_kinds", "_least", "_most", "_nested")
+    __slots__ = ("_is_text", "_is_vector", "_kinds", "_least", "_most", "_nested", "_sizes")
 
     def __init__(self, name: str) -> None:
         self._is_vector = name == VECTOR
@@ -36,15 +36,19 @@ class Seen:
         self._kinds: set[type] = set()
         self._least = self._most = 0
         self._nested: Any = None
+        self._sizes: set[int] = set()
+        """How many numbers vectors have."""
 
     def add(self, values: Sequence[Json]) -> None:
         """Take in some values."""
         kinds = set(map(type, values))
         kinds.discard(type(None))
         self._kinds |= kinds
+        if self._is_vector and kinds <= {str, list}:
+            self._sizes.update(len(to_floats(value)) for value in values if value is not None)
         if int in kinds:
             whole = [value for value in values if type(value) is int]
-            self._least, self._most = min(self._least, *whole), max(self._most, *whole)
+            self._least, self._most = min([self._least, *whole]), max([self._most, *whole])
         if len(kinds) == 1 and kinds <= NESTED and not self._is_vector and not self._is_text:
             kind = _nested(values)
             self._nested = kind if self._nested is None else _merged(self._nested, kind)
@@ -57,7 +61,8 @@ class Seen:
 
         kinds = self._kinds
         if self._is_vector and kinds and kinds <= {str, list}:
-            return pa.list_(pa.float32())
+            # of one length, as vector databases want them
+            return pa.list_(pa.float32(), next(iter(self._sizes)) if len(self._sizes) == 1 else -1)
         if len(kinds) == 1 and (kind := self._of_one(next(iter(kinds)))) is not None:
             return kind
         if kinds == {int, float} and max(-self._least, self._most) <= _EXACT:
@@ -87,7 +92,7 @@ def array_of(values: Sequence[Json], kind: Any) -> Any:
             return pa.array(values, kind)
         except (pa.ArrowException, TypeError):  # there is something else among them
             values = [None if value is None else text_of(value) for value in values]
-    elif pa.types.is_list(kind) and pa.types.is_float32(kind.value_type):
+    elif (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_float32(kind.value_type):
         values = [None if value is None else to_floats(value) for value in values]
     return pa.array(values, kind)
 

@@ -1,8 +1,8 @@
 """How values stand in cells, which hold texts and numbers: what nests is JSON, and what a spreadsheet would run is not.
 
-A spreadsheet takes a text for a formula if it begins with one of `= + - @`, a tab or a carriage return, and may run it
-on whoever opens the file (https://owasp.org/www-community/attacks/CSV_Injection). Such texts get an apostrophe in
-front, which spreadsheets take for "this is text"; a number is none.
+A spreadsheet takes a text for a formula if it begins with one of `= + - @`, a tab, a carriage return or a line feed,
+and may run it on whoever opens the file (https://owasp.org/www-community/attacks/CSV_Injection). Such texts get an
+apostrophe in front, which spreadsheets take for "this is text"; a number is none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from batcher.model import Json
 
-_RUNS: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_RUNS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a formula begins with; the last four are the wide forms, which spreadsheets in East Asia take for it too."""
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:[.,][0-9]+)*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?%?")
 NESTED: Final = frozenset({dict, list})

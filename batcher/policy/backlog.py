@@ -216,6 +216,8 @@ class Backlog:
                 break
             self.made.append(call)
             size += len(call.body)
+            if len(call.jobs) > 1:
+                break  # how large the next pack may be is known when that goes
         return bool(self.made)
 
     def peek(self) -> None:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Collection
 
-    from batcher.attempt import Attempt
     from batcher.model import Call
+    from batcher.outcome import Attempt
     from batcher.policy.dispatch import Dispatch
     from batcher.policy.lane import Lane
 

@@ -19,8 +19,8 @@ from batcher.policy.pace.pacing import Pacing
 if TYPE_CHECKING:
     import random
 
-    from batcher.attempt import Attempt
     from batcher.model import Call, Endpoint
+    from batcher.outcome import Attempt
     from batcher.policy.breakdown import Breakdown
     from batcher.policy.limit.fixed import Limit
     from batcher.policy.retry import RetryPolicy
@@ -194,9 +194,10 @@ class Lane:
         if self._ramp is not None:
             self._climb(self._ramp)
 
-    def lands(self, call: Call, attempt: Attempt, now: float) -> float:
-        """An attempt has ended, in whichever way. Return when the call was sent."""
-        self.limit.finished(attempt, len(self.in_flight), now)
+    def lands(self, call: Call, attempt: Attempt, now: float, *, tells: bool = True) -> float:
+        """An attempt has ended, in whichever way; an answer `tells` the limit something. Return when it was sent."""
+        if tells or attempt.failure is not None:
+            self.limit.finished(attempt, len(self.in_flight), now)
         self.pacing.settle(call, attempt, now)
         if call.sent:
             self.again -= 1

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from batcher.policy import history
 
 if TYPE_CHECKING:
-    from batcher.attempt import Attempt
     from batcher.model import Call
+    from batcher.outcome import Attempt
 
 REST: Final = 5.0
 """Seconds with nothing in flight after which a model may have gone, or been told by another client to go soon."""

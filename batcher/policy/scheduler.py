@@ -10,22 +10,25 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from batcher.model import Kind
 from batcher.policy import history
 from batcher.policy.breakdown import is_answered
 from batcher.policy.dispatch import Dispatch
 from batcher.policy.judge import Judge, Verdict
 from batcher.policy.lastlook import LastLook
+from batcher.policy.packs import FixedPacks
 from batcher.policy.suspects import Suspects
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from batcher.attempt import Attempt
     from batcher.failures import Failure, Scope
     from batcher.model import Call, Endpoint
+    from batcher.outcome import Attempt
     from batcher.policy.backlog import Backlog
     from batcher.policy.lane import Lane
+    from batcher.policy.packs import Packs
     from batcher.policy.quota import RetryQuota
     from batcher.policy.retry import RetryPolicy
 
@@ -70,6 +73,8 @@ class Scheduler:
     """Nothing is sent for now: there is no room for results."""
     stop_failure: Failure | None = None
     """The failure that stopped the run, if one did; its `exit` says how the run ends."""
+    packs: Packs = field(default_factory=lambda: FixedPacks(1))
+    """How large packs of embedding inputs are."""
     suspects: Suspects = field(default_factory=Suspects)
     look: LastLook = field(default_factory=LastLook)
     _in_flight: dict[Call, Lane] = field(default_factory=dict)
@@ -165,13 +170,18 @@ class Scheduler:
     def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
         """Take in how an attempt ended and say what becomes of the call."""
         lane = self._in_flight.pop(call)
-        sent = lane.lands(call, attempt, now)
+        is_pack, flying = call.jobs[0].kind is Kind.EMBED, len(lane.in_flight)
+        sent = lane.lands(call, attempt, now, tells=not (is_pack and self.packs.is_growing(call)))
         if attempt.failure is None:
             self._has_served(lane, call, sent, now)
             verdict = Verdict.ENDED
+            if is_pack:
+                self.packs.served(call, attempt, flying, now)
         else:
             self.quota.lose(call)
             verdict = self._judge.failed(lane, call, attempt, sent, now)
+            if is_pack and verdict is Verdict.FAILED:
+                self.packs.failed(call)
         if lane.breakdowns:
             self._dispatch.inquest.lands(lane, call, is_answered=is_answered(attempt.failure))
         if lane.solitary is call:

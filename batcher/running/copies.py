@@ -17,13 +17,13 @@ from batcher.inputs.done import id_hash
 from batcher.ledger.copying import Copy, copied_line
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.ordering import places
-from batcher.model import Call, Job, Kind, Result
+from batcher.model import Call, Job, Kind
+from batcher.outcome import Result
 from batcher.running.requests import Requests, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from batcher.failures import Failure
     from batcher.ledger.ledger import AnyLedger
     from batcher.ledger.lines import Entry
 
@@ -36,6 +36,7 @@ FAILURES: Final = 10_000
 _ASKED: Final = 0
 _FAILED: Final = 1 << 63
 """A place from here on is the number of a failure; below it, an offset in the results file and 1."""
+_ANSWERED: Final = Result(id="", seq=0)
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Copies:
     _held: int = 0
     """Copies that wait for an answer."""
     _ready: deque[tuple[Copy, int]] = field(default_factory=deque)
-    _failures: list[tuple[Failure, Result]] = field(default_factory=list)
+    _failures: list[Result] = field(default_factory=list)
     _earlier: dict[int, int] = field(default_factory=dict)
 
     @classmethod
@@ -124,13 +125,14 @@ class Copies:
         number = self._leaders.pop(result.id, 0)
         if not number or result.failure is None:
             return []
+        failed = Result(id=result.id, seq=0, model=result.model, path=result.path, failure=result.failure)
         if len(self._failures) < FAILURES:
             self._requests.places[number] = _FAILED + len(self._failures)
-            self._failures.append((result.failure, Result(id=result.id, seq=0, model=result.model, path=result.path)))
+            self._failures.append(failed)
         followers = self._waiting.pop(number, [])
         self._held -= len(followers)
         self.due()  # there is room for others
-        return [_failure(copy, result.failure, result) for copy in followers]
+        return [_as(failed, copy) for copy in followers]
 
     def batch(self) -> tuple[list[Entry], list[Result], list[Result]]:
         """Take some copies whose answers are there: their lines, the same as results, and those that failed.
@@ -144,11 +146,10 @@ class Copies:
         while ledger is not None and self._ready and len(copied) + len(failed) < READY:
             copy, place = self._ready.popleft()
             if place >= _FAILED:
-                failure, first = self._failures[place - _FAILED]
-                failed.append(_failure(copy, failure, first))
+                failed.append(_as(self._failures[place - _FAILED], copy))
             elif (line := copied_line(ledger.line_at(place - 1), copy)) is not None:
                 lines.append((copy.id, copy.hash, line))
-                copied.append(Result(id=copy.id, seq=copy.seq, hash=copy.hash, meta=copy.meta, columns=copy.columns))
+                copied.append(_as(_ANSWERED, copy))
         return lines, copied, failed
 
     def _key(self, job: Job) -> bytes:
@@ -182,8 +183,8 @@ class Copies:
         self.due()
 
 
-def _failure(copy: Copy, failure: Failure, first: Result) -> Result:
-    """The failure of a copy, in the words of the one that was asked."""
+def _as(first: Result, copy: Copy) -> Result:
+    """The result of a copy, in the words of the one that was asked."""
     return Result(
         id=copy.id,
         seq=copy.seq,
@@ -192,5 +193,5 @@ def _failure(copy: Copy, failure: Failure, first: Result) -> Result:
         path=first.path,
         meta=copy.meta,
         columns=copy.columns,
-        failure=failure,
+        failure=first.failure,
     )

@@ -18,6 +18,7 @@ from batcher.failures import BatcherError, Exit, LockedError, OutputError, Usage
 from batcher.figures import span
 from batcher.ledger import neighbours
 from batcher.ledger.errors import ErrorsFile
+from batcher.ledger.holder import holder
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.names import (
     errors_path,
@@ -27,26 +28,28 @@ from batcher.ledger.names import (
     state_path,
     superseded_path,
     table_results_path,
+    vectors_path,
 )
-from batcher.ledger.neighbours import holds_results
 from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
-from batcher.ledger.vectors import form_of
 from batcher.opening import open_regular
-from batcher.outputs.export import SQLITE, Export, check_format, export, table_of
+from batcher.outputs.arrays import ids_path
+from batcher.outputs.export import SQLITE, Export, export, table_of
+from batcher.running.apart import check_table, check_vectors, keep_apart
+from batcher.running.vectors import check_wish, open_store, write_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from batcher.inputs.source import Source
     from batcher.ledger.ledger import AnyLedger
     from batcher.options import Options
-    from batcher.outputs.joining import Taken
+    from batcher.outputs.store import Store
+    from batcher.outputs.taken import Taken
     from batcher.view.summary import Summary
 
 
-SQLITE_MAGIC: Final = b"SQLite format 3\0"
 LOCK_EVERY: Final = 0.25
 """Seconds between two looks at a lock that another run holds."""
 
@@ -68,6 +71,8 @@ class Destination:
     """Which job stands where in the input, if that will be asked for."""
     emptied: Callable[[], object] = field(default=bool, init=False)
     """Called when the results that `--overwrite` replaces are gone."""
+    store: Store | None = field(default=None, init=False)
+    """Where vectors go, if not on the lines."""
     _ledger: Ledger | None = field(default=None, init=False)
     _errors: ErrorsFile | None = field(default=None, init=False)
     _publication: Publication | None = field(default=None, init=False)
@@ -104,9 +109,9 @@ class Destination:
                     ledger = await to_thread.run_sync(self.open, source, opened)
                     stack.push(opened.pop_all())
                     return ledger
-            except LockedError:
+            except LockedError as error:
                 if now() >= deadline:
-                    raise
+                    raise self._locked(error) from error
             if not said:
                 said = True
                 self.note(f"waiting up to {span(wait)} for another run on {self.output} to end")
@@ -114,15 +119,12 @@ class Destination:
 
     def open(self, source: Source, stack: ExitStack) -> AnyLedger:
         """Open the ledger until the stack is left. Raises UsageError (2), and what `Ledger.open` raises."""
-        self._keep_apart(source)
+        keep_apart(self.files(), self.errors_path, self.table, source)
         if self.output is None:
-            if self.options.ordered or self.options.atomic:
-                raise UsageError("--ordered and --atomic need a results file: name one with -o FILE")
-            if self.options.dedupe:
-                raise UsageError("--dedupe reads answers back from a results file: name one with -o FILE")
+            self._check_stream()
             return StreamLedger()
         if self.table is not None:
-            self._check_table(self.table)
+            check_table(self.table, self.output, overwrite=self.options.overwrite)
         opener = partial(
             Ledger.open,
             overwrite=self.options.overwrite,
@@ -131,21 +133,44 @@ class Destination:
             fingerprint=None if self.options.ordered or self.options.dedupe else source.fingerprint,
             checkpoint=check_cancelled,
         )
+        if self.options.vectors is not None:
+            check_wish(self.options.vectors, self.options)
         neighbours.check(self.output)
+        stack.callback(self._close_store)  # after the results, which it is synced before
+        is_new = not os.path.lexists(self.output)
         ledger = self._open_part(opener, self.output, stack) if self.options.atomic else opener(self.output)
         self._ledger = ledger
         ledger.emptied = self._begin_anew
         stack.callback(ledger.close)
+        if is_new and not self.options.atomic:
+            stack.callback(_leave_nothing, ledger)
         neighbours.check(self.output)  # another run may have begun meanwhile
         if ledger.repaired:
             self.note(str(ledger.repaired))
+        if self.options.vectors is not None:
+            self._open_store(ledger)
         if not self.options.overwrite:
-            self._check_vectors(ledger)
+            check_vectors(ledger, self.options.embedding_format)
         if self.options.ordered:
             self.order = InputOrder()
         if not self.options.atomic and part_path(ledger.path).exists():
             self.note(f"{part_path(self.output)} is what an --atomic run left; this run does not look into it")
         return ledger
+
+    def _locked(self, error: LockedError) -> LockedError:
+        """The refusal, with who has the file."""
+        who = holder(self.path) if self.path is not None else ""
+        words, mark, rest = str(error).partition(";")
+        return LockedError(f"{words} ({who}){mark}{rest}") if who else error
+
+    def _check_stream(self) -> None:
+        """Raise UsageError for what standard output cannot do."""
+        if self.options.ordered or self.options.atomic:
+            raise UsageError("--ordered and --atomic need a results file: name one with -o FILE")
+        if self.options.vectors is not None:
+            raise UsageError("--vectors needs a results file: name one with -o FILE, or leave -o out")
+        if self.options.dedupe:
+            raise UsageError("--dedupe reads answers back from a results file: name one with -o FILE")
 
     def open_errors(self, stack: ExitStack) -> ErrorsFile | None:
         """Open the errors file, if there is one to be, until the stack is left. Raises as `ErrorsFile` does."""
@@ -196,6 +221,7 @@ class Destination:
             guard=options.formula_guard,
             table=options.table,
             fields=fields,
+            store=self.store,
         )
         errors = self.errors_path
         try:
@@ -211,39 +237,22 @@ class Destination:
                 f"{error}; the results are safe in {self.path}: batcher export makes a table of them"
             )
 
-    def _check_vectors(self, ledger: Ledger) -> None:
-        """Raise UsageError if the vectors in the file are written in another way than this run would write them."""
-        with ledger.reading() as file:
-            form = form_of(file)
-        if form is not None and form != self.options.embedding_format:
-            kinds = {"float": "lists of numbers", "base64": "base64"}
-            raise UsageError(
-                f"{ledger.path} has its vectors as {kinds[form]}, and a file has them in one way: go on with "
-                f"--embedding-format {form}, write to another file, or begin anew with --overwrite"
-            )
+    def write_vectors(self, taken: Taken | None, summary: Summary) -> None:
+        """Make the array of what is there, if one was asked for; what goes wrong is noted in the sums."""
+        if self.options.vectors is not None and self.store is not None and self._ledger is not None:
+            summary.unwritten += write_vectors(self.options.vectors, self.store, self._ledger, taken)
 
-    def _check_table(self, table: str) -> None:
-        """Raise OutputError for a file that no run of ours made, ConfigError if its format cannot be written."""
-        form = table_of(table)
-        assert form is not None
-        assert self.output is not None
-        check_format(form)
-        path = Path(table.removeprefix(SQLITE))
-        if not os.path.lexists(path):
-            return
-        if not path.is_file():
-            raise OutputError(f"{path}: is no regular file; name another -o")
-        if form == "sqlite":
-            with path.open("rb") as file:
-                if (head := file.read(len(SQLITE_MAGIC))) and head != SQLITE_MAGIC:
-                    raise OutputError(f"{path}: is no SQLite database; name another -o")
-            return
-        if holds_results(path):
-            raise OutputError(f"{path}: holds results of batcher, and a table would take its place; name another -o")
-        if not self.options.overwrite and not self.output.exists():
-            raise OutputError(f"{path}: is there, and no results beside it: name another -o, or say --overwrite")
+    def _open_store(self, ledger: Ledger) -> None:
+        self.store = open_store(ledger, self.options, self.note)
+
+    def _close_store(self) -> None:
+        if self.store is not None:
+            self.store.close()
 
     def _begin_anew(self) -> None:
+        if self.store is not None:
+            self.store.empty()
+            self.store.dtype = self.options.vectors_dtype
         if self._errors is not None:
             with suppress(OutputError):  # `finish` tries again, and tells
                 self._errors.begin_anew()
@@ -270,21 +279,13 @@ class Destination:
             named[quarantine_path(self.output)] = "the quarantine"
             named[superseded_path(self.output)] = "the file of superseded results"
             named[part_path(self.output)] = "what an --atomic run works on"
+            named[vectors_path(self.output)] = "the store of vectors"
+        if self.options.vectors is not None:
+            named[self.options.vectors] = "the array of vectors"
+            named[ids_path(self.options.vectors)] = "the ids of its rows"
         if self.table is not None:
             named[Path(self.table.removeprefix(SQLITE))] = "the table"
         return named
-
-    def _keep_apart(self, source: Source) -> None:
-        """Raise UsageError if a file that would be written is the input, or the errors file is another of them."""
-        files, read = self.files(), source.identities
-        for path in (*files, self.errors_path):
-            is_other = path is not None and self.table is not None and self.table.startswith(SQLITE)
-            if is_other and path == Path(str(self.table).removeprefix(SQLITE)):
-                continue  # a database may have the input in one table and the answers in another
-            if path is not None and (identity_of(path) in read or source.would_read(path)):
-                raise UsageError(f"{path} is the input, or a file of it; name another file for what is written")
-        if self.errors_path is not None and (is_what := same_as(self.errors_path, files)):
-            raise UsageError(f"{self.errors_path} is {is_what}; errors need a file of their own")
 
     def _open_part(self, opener: Callable[[Path], Ledger], output: Path, stack: ExitStack) -> Ledger:
         publication = self._publication = Publication(output, self.typed)
@@ -293,19 +294,7 @@ class Destination:
         return publication.open(opener, overwrite=self.options.overwrite)
 
 
-def identity_of(path: Path) -> tuple[int, int] | None:
-    """Device and inode of a file, if it is there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def same_as(path: Path, files: Mapping[Path, str]) -> str | None:
-    """Say which of the files a path names, by whatever name."""
-    here, identity = path.resolve(), identity_of(path)
-    for other, what in files.items():
-        if here == other.resolve() or (identity is not None and identity == identity_of(other)):
-            return what
-    return None
+def _leave_nothing(ledger: Ledger) -> None:
+    """Take away a results file that a start which failed has made; beside one that is meant stands its state."""
+    if not os.path.lexists(state_path(ledger.path)):
+        ledger.withdraw()

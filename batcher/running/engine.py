@@ -11,6 +11,8 @@ from time import monotonic as now
 from typing import TYPE_CHECKING, Final, Self
 
 from batcher.exchange import dialogue, packing
+from batcher.exchange.overflow import Overflow
+from batcher.outputs.numbers import normalized
 from batcher.policy.judge import Verdict
 from batcher.policy.scheduler import Done, Send
 from batcher.running.omissions import Omissions
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
-    from batcher.attempt import Attempt
     from batcher.exchange.seam import Exchanges
     from batcher.failures import Failure
-    from batcher.model import Call, Endpoint, Result
+    from batcher.model import Call, Endpoint
+    from batcher.options import Options
+    from batcher.outcome import Attempt, Result
     from batcher.policy.scheduler import Scheduler
 
 UNAUTHORIZED: Final = 401
@@ -42,6 +45,12 @@ class Engine:
     """How often an answer that does not fit is asked again."""
     renew: Callable[[Endpoint], Endpoint | None] | None = None
     """Returns the endpoint with another key, if its key has changed since."""
+    sizes: Sizes = field(default_factory=Sizes)
+    """How long vectors are."""
+    normalize: bool = False
+    """All vectors get length 1."""
+    overflow: Overflow = field(default_factory=Overflow)
+    """What becomes of texts that are too long to be embedded."""
     _outbox: list[Result] = field(default_factory=list)
     _untaken: int = 0
     """Calls that have ended and whose results stand in the outbox."""
@@ -55,9 +64,27 @@ class Engine:
     _consumer: asyncio.Future[None] | None = None
     _timer: asyncio.TimerHandle | None = None
     _due: float = math.inf
-    _sizes: Sizes = field(default_factory=Sizes)
     _omissions: Omissions = field(default_factory=Omissions)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    @classmethod
+    def of(
+        cls,
+        options: Options,
+        scheduler: Scheduler,
+        exchanges: Exchanges,
+        renew: Callable[[Endpoint], Endpoint | None] | None,
+    ) -> Self:
+        """As a run is told."""
+        return cls(
+            scheduler,
+            exchanges,
+            raw=options.raw,
+            schema_retries=options.schema_retries,
+            renew=renew,
+            overflow=Overflow(options.on_overflow, options.prefix),
+            normalize=options.normalize,
+        )
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.exchanges.open(self))
@@ -118,13 +145,24 @@ class Engine:
             self._fill()
 
     def waker(self) -> Callable[[], None]:
-        """Return a function that any thread may call when something has arrived to be sent."""
+        """Return a function that any thread may call when something has arrived to be sent.
+
+        One turn is on its way at most: whoever reads ahead calls for each line, and a turn takes thousands of them.
+        """
         loop, context = asyncio.get_running_loop(), copy_context()
+        waiting: list[None] = []
+
+        def turn() -> None:
+            waiting.clear()
+            self._fill()
 
         def wake() -> None:
+            if waiting:
+                return
+            waiting.append(None)
             with suppress(RuntimeError):  # the run is over and its loop closed
                 # in the context of the run: where sniffio is installed, anyio knows by it that a loop runs at all
-                loop.call_soon_threadsafe(self._fill, context=context)
+                loop.call_soon_threadsafe(turn, context=context)
 
         return wake
 
@@ -146,8 +184,11 @@ class Engine:
             self.scheduler.repeats(call, attempt, now())
             self.exchanges.send(call, endpoint)
             return
+        if attempt.failure is not None and self.overflow.refits(call, attempt.failure, endpoint.api):
+            self._sends_on(call, attempt)
+            return
         if attempt.failure is None and attempt.completion is not None and attempt.completion.vectors:
-            attempt.failure = self._sizes.differs(call, attempt.completion.vectors)
+            attempt.failure = self.sizes.differs(call, attempt.completion.vectors)
         if attempt.failure is not None and attempt.failure.status == UNAUTHORIZED and self._has_changed_key(endpoint):
             self.scheduler.again(call, attempt, now())
             self._fill()
@@ -156,13 +197,24 @@ class Engine:
             return
         verdict = self.scheduler.finished(call, attempt, now())
         if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
+            if call.pieces is not None or self.normalize:
+                self._finish_vectors(call, attempt)
             self._outbox.extend(packing.results_of(call, endpoint, attempt, raw=self.raw))
             self._untaken += 1
             self._wake_consumer()
             return
         if verdict is Verdict.SPLIT:
-            self.scheduler.requeue(*packing.halves(call, endpoint.api))
+            halves = packing.halves(call, endpoint.api)
+            self.scheduler.packs.split(call, halves, attempt.failure)
+            self.scheduler.requeue(*halves)
         self._fill()
+
+    def _finish_vectors(self, call: Call, attempt: Attempt) -> None:
+        """Make what was asked for of the vectors that came."""
+        completion = attempt.completion
+        self.overflow.concludes(call, completion)
+        if self.normalize and attempt.failure is None and completion is not None and completion.vectors:
+            completion.vectors = [normalized(vector) for vector in completion.vectors]
 
     def _goes_on(self, call: Call, attempt: Attempt) -> bool:
         """Whether an answer is not the last for its job: more is asked in its slot, or by the next run."""
@@ -171,15 +223,19 @@ class Engine:
             return False
         if not dialogue.goes_on(call, attempt, self.schema_retries):
             return False
+        self._sends_on(call, attempt)
+        return True
+
+    def _sends_on(self, call: Call, attempt: Attempt) -> None:
+        """Ask what a call asks now, in its slot, or leave it to the next run."""
         attempt.failure = None
         if self.scheduler.stop_failure is not None:  # nobody is to be asked any more
             self.scheduler.leaves(call, attempt, now())
             self._fill()
-            return True
+            return
         endpoint = self.scheduler.goes_on(call, attempt, now())
         self._omissions.heed(call, endpoint)
         self.exchanges.send(call, endpoint)
-        return True
 
     def _has_changed_key(self, endpoint: Endpoint) -> bool:
         """Whether an answer was to a key that is not used any more: keys in files are replaced while a run goes on."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.figures import count, span
 
 if TYPE_CHECKING:
-    from batcher.model import Result
+    from batcher.outcome import Result
     from batcher.view.prices import Prices
 
 SURE: Final = 2.0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from batcher.figures import span
+from batcher.policy.holding import Cause, hold_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +44,7 @@ class Holds:
         live = [lane for lane in scheduler.lanes if lane.out is None]
         held = [lane for lane in live if lane.is_waiting]
         self._add_up(held, passed)
+        self._measure(scheduler, live, now, passed)
         is_waiting = bool(held) and len(held) == len(live)
         if is_waiting and self._since is None:
             self._since = now
@@ -60,6 +63,24 @@ class Holds:
                 sums.away_s += passed
             else:
                 sums.held_s += passed
+
+    def _measure(self, scheduler: Scheduler, live: list[Lane], now: float, passed: float) -> None:
+        """Add up what keeps calls back that could be in flight, and the time in which no more could be."""
+        work = self._summary.work
+        work.flies(scheduler.in_flight, now)
+        holds = [hold_of(lane, now) for lane in live]
+        if live and scheduler.in_flight >= scheduler.allowed > 0 and not any(holds):
+            work.full += passed
+        if scheduler.in_flight and not any(holds):
+            work.busy += passed
+        for hold in holds:
+            if hold is not None and hold.cause in (Cause.REQUESTS, Cause.TOKENS):
+                share = passed / len(live)
+                work.requests += share * (hold.cause is Cause.REQUESTS)
+                work.tokens += share * (hold.cause is Cause.TOKENS)
+                work.a_minute = hold.a_minute if hold.a_minute < math.inf else work.a_minute
+        if live and not scheduler.in_flight and all(holds):
+            work.held += passed
 
     def _tell_of_limits(self, lanes: list[Lane], now: float) -> None:
         """Nothing is in flight, as a limit has been used up: that is no outage, and over within a minute or so."""

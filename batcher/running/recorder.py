@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.lines import Entry
     from batcher.ledger.writer import Writer
-    from batcher.model import Json, Result
+    from batcher.model import Json
+    from batcher.outcome import Result
     from batcher.redaction import Redactor
     from batcher.running.copies import Copies
+    from batcher.running.vectors import Vectors
     from batcher.view.summary import Summary
 
 
@@ -42,6 +44,8 @@ class Recorder:
     images: Path
     base64: bool = False
     finished: Callable[[Result], None] | None = None
+    vectors: Vectors | None = None
+    """Where vectors go, if not on the lines."""
     copies: Copies | None = None
     """What waits for the answers to other jobs."""
     place: Callable[[int], Place] | None = None
@@ -59,6 +63,8 @@ class Recorder:
         for result in results:
             if result.completion is not None and result.completion.images:
                 await self._save_with_room(result)
+        if self.vectors is not None:
+            await self._put_vectors(self.vectors, results)
         lines = self._lines(results)
         if lines:
             await self.writer.append(lines)
@@ -69,7 +75,10 @@ class Recorder:
         """Keep what a run that is cut off has still got, in one try; what does not get in is asked again."""
         ledger = self.writer.ledger
         left = [result for result in (*self._held, *results) if self._keeps_images(result)]
-        lines = self._lines([result for result in left if result.id not in ledger])
+        new = [result for result in left if result.id not in ledger]
+        if self.vectors is not None and not self._keeps_vectors(self.vectors, new):
+            return
+        lines = self._lines(new)
         if left and await self.writer.append_last(lines):
             self._count([result for result in left if not result.ok or result.id in ledger])
 
@@ -132,6 +141,23 @@ class Recorder:
     async def _save_with_room(self, result: Result) -> None:
         if result.ok:
             await self.writer.with_room(partial(self._save_images, result), Executor.THREAD)
+
+    async def _put_vectors(self, vectors: Vectors, results: Sequence[Result]) -> None:
+        if any(result.ok for result in results):
+            self.writer.ledger.empty()  # with results that are to be overwritten their vectors go
+        if rows := vectors.rows_of(results):
+            await self.writer.with_room(partial(vectors.put, rows), Executor.LOOP)
+
+    def _keeps_vectors(self, vectors: Vectors, results: Sequence[Result]) -> bool:
+        """Write the vectors of results in one try; whether that went well."""
+        try:
+            if any(result.ok for result in results):
+                self.writer.ledger.empty()
+            if rows := vectors.rows_of(results):
+                vectors.put(rows)
+        except OutputIOError:
+            return False
+        return True
 
     def _keeps_images(self, result: Result) -> bool:
         """Save the images of a result that has some, in one try; whether that went well."""

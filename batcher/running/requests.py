@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from array import array
 from hashlib import blake2b
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from batcher.model import Kind
+
 if TYPE_CHECKING:
-    from batcher.model import Job
+    from batcher.model import Job, Json
 
 _LEAST: Final = 12
 _LOAD: Final = 0.65
 """As for ids (`inputs/done`)."""
+_halves: Final = Struct("<QQ").unpack
 
 
 class Requests:
@@ -35,7 +39,7 @@ class Requests:
 
     def entry(self, key: bytes) -> tuple[int, bool]:
         """(the number of a request by its key, whether it is new); a new one has the place 0."""
-        low, high = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")
+        low, high = _halves(key)
         index, mask = self._index, len(self._index) - 1
         slot = low & mask
         while number := index[slot]:
@@ -65,7 +69,19 @@ class Requests:
 
 def key_of(job: Job, turn: int = 0) -> bytes:
     """128 bits over all that a job asks, and of whom; `turn` keeps apart what is asked several times on purpose."""
-    asked = [
+    if job.kind is Kind.EMBED and job.body is None and not (job.params or job.options or job.extra):
+        asked = [turn, job.path, job.kind, job.model, job.content]  # nearly every one, as it has nothing else
+    else:
+        asked = _asked(job, turn)
+    try:
+        data = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # an integer beyond 64 bits
+        data = repr(asked).encode("utf-8", "surrogatepass")
+    return blake2b(data, digest_size=16).digest()
+
+
+def _asked(job: Job, turn: int) -> list[Json]:
+    return [
         turn,
         job.path,
         job.kind,
@@ -80,8 +96,3 @@ def key_of(job: Job, turn: int = 0) -> bytes:
         dict(job.options),
         dict(job.extra),
     ]
-    try:
-        data = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # an integer beyond 64 bits
-        data = repr(asked).encode("utf-8", "surrogatepass")
-    return blake2b(data, digest_size=16).digest()

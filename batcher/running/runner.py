@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic as now
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
@@ -15,43 +15,39 @@ from anyio.from_thread import check_cancelled
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.failures import BatcherError, Exit, Failure, FailureClass, InputError, ungrouped
-from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.parameters import unknown_keys_warning
-from batcher.inputs.intake import Intake
-from batcher.ledger.state import EVERY
 from batcher.ledger.writer import Writer
 from batcher.outputs.columns import fields_of
-from batcher.policy.limit.fixed import FixedLimit
-from batcher.running.announcement import announced
+from batcher.running.announcement import Share, announced
 from batcher.running.copies import Copies
 from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
 from batcher.running.holds import Holds
+from batcher.running.journal import Journal
 from batcher.running.openfiles import open_files
-from batcher.running.preparation import jobs_of, left_of, prepare
+from batcher.running.preparation import Jobs, intake_for, jobs_of, left_of, prepare
 from batcher.running.recorder import Recorder
+from batcher.running.reports import Reports
 from batcher.running.sharing import leave
 from batcher.running.signals import Signals
+from batcher.running.standing import show, snapshot_of, take_stock
 from batcher.running.statekeeper import StateKeeper
-from batcher.running.stops import EARLY, stop_when_gone, stops, too_many
+from batcher.running.stops import stop_when_gone, too_much
+from batcher.running.vectors import Vectors
 from batcher.running.wiring import (
-    defaults_for,
     exchanges_for,
     fits_of,
     recipe_of,
     reread,
     said,
     scheduler_for,
-    selection_of,
     source_for,
     taken_of,
 )
-from batcher.servers.contact import contact
-from batcher.servers.described import learn
+from batcher.servers.described import reached
 from batcher.view.observer import Silent
 from batcher.view.prices import prices_of
-from batcher.view.progress import Snapshot
 from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
@@ -59,17 +55,21 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from anyio.abc import TaskGroup
+
+    from batcher.exchange.seam import Flow
+    from batcher.inputs.intake import Intake
     from batcher.inputs.source import Source
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.ledger import AnyLedger
-    from batcher.model import Job, Result
+    from batcher.model import Job
     from batcher.options import Options
+    from batcher.outcome import Result
     from batcher.policy.scheduler import Scheduler
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
-
-TICK: Final = 0.2
+    from batcher.view.snapshot import Snapshot
 
 
 @dataclass(slots=True)
@@ -86,27 +86,25 @@ class Run:
     """Whether the user named `output`."""
     opened: Source | None = None
     """The input, where no name leads to it."""
-    reach: Callable[[], AbstractAsyncContextManager[Contact]] | None = None
-    """Gives the servers, where others have found them."""
+    reach: Callable[[Observer], AbstractAsyncContextManager[Contact]] | None = None
+    """Gives the servers, where others have found them, and tells the observer about them."""
     pool: Pool | None = None
     """The limits that it shares with other runs."""
     summary: Summary = field(init=False)
     scheduler: Scheduler | None = None
-    total: int | None = None
-    """Lines of the input, where they could be counted."""
+    jobs: Jobs | None = None
+    """How many there are, where they could be counted."""
+    intake: Intake | None = None
     destination: Destination = field(init=False)
     _state: StateKeeper = field(init=False)
+    _flow: Callable[[], Flow] | None = field(default=None, init=False)
+    _reports: Reports = field(init=False)
     _estimate: Estimate | None = field(default=None, init=False)
     _mismatched: bool = field(default=False, init=False)
     """An answer did not fit, and that was said."""
 
     def __post_init__(self) -> None:
         self.destination = Destination(self.output, self.options, self.observer.note, self.typed)
-        if self.options.estimate is not None:
-            said = self.options
-            self._estimate = Estimate(
-                prices=prices_of(said.price_in, said.price_cached, said.price_out, said.price_file)
-            )
 
     async def run(self) -> Summary:
         """Do it and return the sums.
@@ -114,7 +112,12 @@ class Run:
         Raises BatcherError when the run cannot start or its results cannot be kept. A run that stops early returns:
         the summary's `stop` says why, `signal` which signal ended it.
         """
+        prices = self.options
         self.summary = Summary(started=now())
+        self.summary.prices = prices_of(prices.price_in, prices.price_cached, prices.price_out, prices.price_file)
+        if self.options.estimate is not None:
+            self._estimate = Estimate(prices=self.summary.prices)
+        self._reports = Reports(self.snapshot, Journal())
         recipe_of(self.options)  # a template that is wrong is told before there is a file, and so is a schema
         fits_of(self.options)
         with ungrouped(), open_files(), ExitStack() as stack:
@@ -126,56 +129,42 @@ class Run:
             stack.callback(source.close)
             ledger: AnyLedger | None = None
             self._state = stack.enter_context(StateKeeper(self.summary, self.observer.note))
+            self._state.report = self._reports.for_state
             async with self._interruptible() as signals:
                 ledger = await self.destination.open_when_free(source, stack)
                 stack.callback(self._write_table, source)
                 errors = self.destination.open_errors(stack)
                 self.destination.emptied = self._state.keep
-                async with self._servers() as server:
+                reach = self.reach or partial(reached, self.options, self.environ)
+                async with reach(self.observer) as server:
                     await self._serve(source, ledger, errors, server, signals)
             if ledger is not None:
                 self.destination.finish(ledger, self.summary)
         self.summary.finished = now()
+        if self.options.metrics_file is not None:
+            self._reports.last_metrics(self.options.metrics_file, self.summary)
         return self.summary
 
-    @asynccontextmanager
-    async def _servers(self) -> AsyncIterator[Contact]:
-        if self.reach is not None:
-            async with self.reach() as server:
-                yield server
-            return
-        async with contact(self.options, self.environ, self.observer) as server:
-            await learn(server, self.options, self.observer)
-            yield server
-
     def _write_table(self, source: Source) -> None:
-        """Make a table of what is there, however the run ended, before others may have the results."""
-        if self.destination.table is None:
+        """Make tables and arrays of what is there, however the run ended, before others may have the results."""
+        if self.destination.table is None and self.options.vectors is None:
             return
         try:
             taken = taken_of(self.options, source)
         except BatcherError as error:  # the run was told the same; the results alone make a table too
-            self.observer.note(f"the table is of the results alone: {error}")
+            self.observer.note(f"what is made of the results is of them alone: {error}")
             taken = None
         fits, wanted = fits_of(self.options)
         fields = fields_of(wanted.get("format") if fits is not None else self.options.params.get("format"))
+        self.destination.write_vectors(taken, self.summary)
         self.destination.write_table(taken, fields, self.summary)
 
     def snapshot(self) -> Snapshot:
         """The state of the run now, for whoever shows it."""
-        summary, scheduler = self.summary, self.scheduler
-        return Snapshot(
-            elapsed=now() - summary.started,
-            ok=summary.ok,
-            failed=summary.failed,
-            skipped=summary.skipped,
-            in_flight=scheduler.in_flight if scheduler else 0,
-            allowed=scheduler.allowed if scheduler else None,
-            parked=scheduler.parked if scheduler else 0,
-            tokens=summary.completion_tokens,
-            total=self.total,
-            note=self.observer.redact(scheduler.waits_for()) if scheduler else "waiting for the server",
-        )
+        if self.intake is not None:
+            self.summary.skipped = self.intake.skipped
+        total = None if self.jobs is None else self.jobs.most(self.options.limit_new, self.summary.skipped)
+        return snapshot_of(self.summary, self.scheduler, total, self.observer.redact, self._flow)
 
     @asynccontextmanager
     async def _interruptible(self) -> AsyncIterator[Signals]:
@@ -225,15 +214,25 @@ class Run:
             images=self.destination.images_directory,
             base64=self.options.embedding_format == "base64",
             finished=self._finished,
+            vectors=None if self.destination.store is None else Vectors(self.destination.store),
             place=source.place,
         )
 
         self.observer.redact = server.redactor.text
-        intake = self._intake(source, ledger, errors, server, recorder.reject)
+        intake = self.intake = intake_for(
+            self.options,
+            self.environ,
+            server,
+            source,
+            ledger,
+            errors=errors,
+            destination=self.destination,
+            reject=recorder.reject,
+        )
         copies = recorder.copies = Copies.of(ledger, wanted=self.options.dedupe, repeat=self.options.repeat)
         if self.options.dedupe:  # else no results of earlier runs are looked at for it
             intake.met = copies.met
-        self.total = await prepare(
+        self.jobs = await prepare(
             intake, source, ledger, server, self._state, options=self.options, observer=self.observer
         )
         await to_thread.run_sync(copies.find)
@@ -247,35 +246,30 @@ class Run:
         )
         scheduler.proven = len(ledger) > 0
         if source.is_regular:
-            scheduler.look.reread = reread(self.options, server, lambda wanted: intake.again(source.lines(), wanted))
-        engine = Engine(
-            scheduler,
-            exchanges_for(self.options, server),
-            raw=self.options.raw,
-            schema_retries=self.options.schema_retries,
-            renew=server.renew,
-        )
+            again = lambda wanted: intake.again(source.lines(), wanted)  # noqa: E731 - two lines else
+            scheduler.look.reread = reread(self.options, server, scheduler.packs, again)
+        exchanges = exchanges_for(self.options, server)
+        engine = Engine.of(self.options, scheduler, exchanges, server.renew)
+        self._state.keep_sizes(ledger, engine.sizes.known)
         source.on_arrival = intake.rest = copies.wake = engine.waker()
         copies.due, scheduler.given_back = engine.poke, copies.left
         scheduler.backlog.is_blocked = lambda: copies.is_blocked
         writer.hold, writer.release = engine.hold, engine.release
         self.summary.started = now()  # speeds are those of the work, not of the start
+        self.summary.work.cpu = -time.process_time()
         try:
             # the engine is left first: after an error nobody goes on sending while the helpers end
             async with anyio.create_task_group() as helpers, engine:
-                signals.drain = engine.stop
+                signals.drain, self._flow = engine.stop, exchanges.flow
                 helpers.start_soon(writer.watch)
-                helpers.start_soon(self._tick)
-                helpers.start_soon(_keep_now_and_then, self._state)
-                if source.is_regular and self.total is None and self.observer.wants_total:
-                    helpers.start_soon(self._count, source)
+                self._accompany(helpers, scheduler, source, server)
                 if server.gone is not None:
                     helpers.start_soon(stop_when_gone, server.gone, engine.stop)
                 async for batch in engine.batches():
                     await recorder.record(batch)
                     batch.clear()  # nobody holds an answer while the next one is waited for
                     await recorder.record_copies()
-                    if why := too_many(self.options, self.summary.failed, self.summary.ok + self.summary.failed):
+                    if why := too_much(self.options, self.summary):
                         engine.stop(why)
                 await recorder.record_copies()
                 helpers.cancel_scope.cancel()
@@ -285,66 +279,54 @@ class Run:
                 self.observer.note(self._estimate.words(left, now() - self.summary.started, allowed))
         finally:
             leave(scheduler.lanes)
+            self.summary.work.cpu += time.process_time()
+            self.summary.work.disk = writer.waited
+            self._flow = None
             await recorder.record_last(engine.take())
             self._take_stock(intake, scheduler, server, source.damage)
+        await self._explain(scheduler, server)
+
+    async def _explain(self, scheduler: Scheduler, server: Contact) -> None:
+        """Say why a server ended the run as `batcher check` would say it."""
+        if self.summary.stop is not None or self.summary.refused:
+            from batcher.running.explanation import explain
+
+            await explain(self.summary, scheduler, server)
+
+    def _accompany(self, helpers: TaskGroup, scheduler: Scheduler, source: Source, server: Contact) -> None:
+        """Start what watches the run beside its work, until that is done."""
+        observer, journal = self.observer, self._reports.journal
+        holds, journal.redact = Holds(observer.note, self.summary), server.redactor.text
+
+        def look() -> None:
+            holds.look(scheduler, now())
+            journal.look(scheduler, self.summary, now())
+
+        helpers.start_soon(show, observer, self.snapshot, look)
+        helpers.start_soon(self._state.keep_now_and_then)
+        if self.options.metrics_file is not None:
+            helpers.start_soon(self._reports.keep_metrics, self.options.metrics_file, self.summary, observer.note)
+        if source.is_regular and self.jobs is None and observer.wants_total:
+            helpers.start_soon(self._count, source)
 
     def _jobs(self, intake: Intake, source: Source, server: Contact) -> Iterator[Job | None]:
         """The jobs that are to do, with what there is to say of them."""
         api, note = server.endpoint.api, self.observer.note
         jobs = said(intake.jobs(source.lines() if intake.remaining is None else intake.remaining), server, note)
-        return announced(jobs, api, intake.defaults, note=note, total=self.total, place=source.place)
+        share = Share(self.jobs, self.options.shard, self.options.limit_new)
+        return announced(jobs, api, intake.defaults, note=note, share=share, place=source.place)
 
     def _take_stock(self, intake: Intake, scheduler: Scheduler, server: Contact, damage: list[str]) -> None:
         """Note in the summary what no single result tells."""
         summary = self.summary
-        summary.stop, summary.refused = stops(scheduler, server.redactor.text)
-        if summary.stop is not None and summary.stop.code in EARLY:
-            scheduler.backlog.peek()
-        summary.skipped, summary.duplicates, summary.left = intake.skipped, intake.duplicates, intake.left
-        # Each job that was taken in ends once: with a result, a failure, or pending.
-        summary.pending = intake.taken - (summary.ok + summary.failed - intake.refused)
-        if summary.stop is not None and summary.stop.code in EARLY and scheduler.exhausted and not summary.pending:
-            summary.stop = None  # nothing was left to stop
-        if intake.more and summary.stop is None:
-            words = f"--limit-new {self.options.limit_new}: there is more to do, and the same command does the next"
-            summary.stop = Failure(FailureClass.FATAL, "limit_new", words, exit=Exit.STOPPED)
+        total = None if self.jobs is None else self.jobs.share
+        take_stock(summary, scheduler, intake, server.redactor.text, total=total, slots=server.slots)
         if damage and summary.stop is None:
             summary.stop = Failure(FailureClass.PERMANENT, "input_damaged", "; ".join(damage), exit=Exit.INPUT)
-        if summary.stop is not None and summary.stop.exit is Exit.STOPPED and summary.stop.retry_after:
-            summary.come_back = time.time() + summary.stop.retry_after
-        for lane in scheduler.lanes:
-            sums = summary.server(lane.endpoint.root)
-            sums.requests, sums.throttled, sums.in_flight = lane.requests, lane.throttles, lane.limit.allowed
-            sums.limit = "" if isinstance(lane.limit, FixedLimit) else lane.limit.settled()
         if warning := unknown_keys_warning(intake.defaults.unknown_keys):
             self.observer.note(warning)
-
-    def _intake(
-        self,
-        source: Source,
-        ledger: AnyLedger,
-        errors: ErrorsFile | None,
-        server: Contact,
-        reject: Callable[[Result], None],
-    ) -> Intake:
-        failed = errors.standing() if errors is not None and self.options.skip_failed else None
-        defaults = defaults_for(self.options, self.environ, server.model, source.path)
-        if self.destination.table is not None and not source.is_regular:
-            defaults = replace(defaults, brings_row=True, keep=self.options.keep)
-        return Intake(
-            parse=parse_job,
-            defaults=defaults,
-            finished=ledger.done,
-            reject=reject,
-            at_most=self.options.limit,
-            selection=selection_of(self.options),
-            limit_new=self.options.limit_new,
-            needs_model=server.model is None,
-            order=self.destination.order,
-            on_change=self.options.on_change,
-            failed=failed.__contains__ if failed else None,
-            where=source.place,
-        )
+        for doubt in intake.defaults.unused_aliases() if scheduler.exhausted else ():
+            self.observer.note(doubt)
 
     def _finished(self, result: Result) -> None:
         self.observer.finished(result)
@@ -358,23 +340,4 @@ class Run:
     async def _count(self, source: Source) -> None:
         """Find out how many jobs there are to come, beside the work: a large input takes a while to be read."""
         with suppress(InputError):  # whoever reads the jobs says so
-            self.total = await to_thread.run_sync(jobs_of, source, self.options, check_cancelled)
-
-    async def _tick(self) -> None:
-        """Show the state now and then, and say what is waited for."""
-        holds = Holds(self.observer.note, self.summary)
-        try:
-            while True:
-                self.observer.tick(self.snapshot)
-                if self.scheduler is not None:
-                    holds.look(self.scheduler, now())
-                await anyio.sleep(TICK)
-        finally:
-            if self.scheduler is not None:
-                holds.look(self.scheduler, now())  # a wait may have ended just before the run did
-
-
-async def _keep_now_and_then(state: StateKeeper) -> None:
-    while True:
-        await anyio.sleep(EVERY)
-        await to_thread.run_sync(state.keep)
+            self.jobs = await to_thread.run_sync(jobs_of, source, self.options, check_cancelled)

@@ -15,8 +15,8 @@ from batcher.policy.lane import Lane
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batcher.attempt import Attempt
     from batcher.model import Endpoint
+    from batcher.outcome import Attempt
     from batcher.policy.breaker import Breaker
     from batcher.policy.limit.fixed import Limit
     from batcher.policy.pace.pacing import Pacing

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
+
+import anyio
+from anyio import to_thread
 
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.names import state_path
-from batcher.ledger.state import State, Status, read, write
+from batcher.ledger.state import EVERY, State, Status, read, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from batcher.ledger.ledger import AnyLedger
     from batcher.ledger.seal import Seal
     from batcher.model import Json
     from batcher.view.summary import Summary
+
+
+SOON: Final = 1.0
 
 
 class StateKeeper:
@@ -33,8 +39,11 @@ class StateKeeper:
         self._input: dict[str, Json] = {}
         self._selection: dict[str, Json] = {}
         self._clean: Callable[[Json], Json] | None = None
+        self.report: Callable[[int], dict[str, Json]] | None = None
+        """Gives what is to be said of the run, as of an end of the results file."""
         self._seal: Callable[[], Seal | None] = lambda: None
         self._blocks: Callable[[], Sequence[Sequence[int]]] = tuple
+        self._sizes: Mapping[str, int] = {}
 
     def before(self, ledger: AnyLedger) -> dict[str, Json]:
         """Give the parameters of the last run, as far as they are known."""
@@ -78,9 +87,25 @@ class StateKeeper:
             synced=ledger.synced,
             seal=self._seal(),
             blocks=[*self._blocks()],
+            report=self.report(ledger.end) if self.report is not None else {},
+            sizes=dict(self._sizes),
             sync_failed=status is not Status.RUNNING and ledger.synced < ledger.end,
         )
         self._tell(write(state_path(ledger.path), state, self._clean))
+
+    async def keep_now_and_then(self) -> None:
+        """Write it until cancelled: soon, when it is known how much there is to do, and then from time to time."""
+        wait = SOON
+        while True:
+            await anyio.sleep(wait)
+            await to_thread.run_sync(self.keep)
+            wait = EVERY
+
+    def keep_sizes(self, ledger: AnyLedger, known: dict[str, int]) -> None:
+        """Write how long vectors are by now; what the last run knew is put in."""
+        if isinstance(ledger, Ledger) and ledger.before is not None and not ledger.stale:
+            known.update(ledger.before.sizes)
+        self._sizes = known
 
     def __enter__(self) -> Self:
         return self

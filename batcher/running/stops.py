@@ -16,7 +16,7 @@ from batcher.failures import (
     Scope,
     UnavailableError,
 )
-from batcher.figures import count, span
+from batcher.figures import count, money, span
 from batcher.model import Api
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from batcher.options import Options
     from batcher.policy.scheduler import Scheduler
+    from batcher.view.summary import Summary
 
-EARLY: Final = ("max_duration", "max_errors")
+EARLY: Final = ("max_duration", "max_errors", "max_cost")
 """What ends a run early, unless all was done by then."""
 
 
@@ -68,6 +69,12 @@ def _dated(why: Failure, patience: float) -> Failure:
     return replace(why, message=f"{why.message}; {words}")
 
 
+def too_much(options: Options, summary: Summary) -> Failure | None:
+    """Why the run ends before its work is done: too many of its jobs failed, or it has cost too much."""
+    failed = summary.failed
+    return too_many(options, failed, summary.ok + failed) or too_dear(options, summary.cost)
+
+
 def too_many(options: Options, failed: int, finished: int) -> Failure | None:
     """Why the run ends, if more of the jobs that finished in it have failed than `--max-errors` puts up with."""
     bound = options.max_errors
@@ -75,6 +82,14 @@ def too_many(options: Options, failed: int, finished: int) -> Failure | None:
         return None
     words = f"--max-errors {bound}: {count(failed)} of {count(finished, 'jobs')} that ended in this run have failed"
     return Failure(FailureClass.FATAL, "max_errors", words, exit=Exit.STOPPED)
+
+
+def too_dear(options: Options, cost: float | None) -> Failure | None:
+    """Why the run ends, if its answers have cost what `--max-cost` allows; those in flight come on top."""
+    if options.max_cost is None or cost is None or cost < options.max_cost:
+        return None
+    words = f"--max-cost {options.max_cost:g}: the answers of this run have cost {money(cost)}"
+    return Failure(FailureClass.FATAL, "max_cost", words, exit=Exit.STOPPED)
 
 
 def error_of(failure: Failure) -> BatcherError:

@@ -1,19 +1,17 @@
-"""Makes the parts of a run from its options: defaults for lines, policy, timeouts."""
+"""Makes the parts of a run from its options: defaults for lines, rows that are taken, policy, timeouts."""
 
 from __future__ import annotations
 
 import random
-import resource
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from batcher.exchange import packing
 from batcher.exchange.timeouts import Timeouts
 from batcher.exchange.workers import Workers
-from batcher.failures import ConfigError, Failure, FailureClass, LineError, UsageError
-from batcher.figures import AUTO, Concurrency
+from batcher.failures import Failure, FailureClass, LineError, UsageError
+from batcher.inputs.chunks import Chunking
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.parameters import split_parameters
 from batcher.inputs.formats.reading import Reading
@@ -22,21 +20,15 @@ from batcher.inputs.schemas import ANY_OBJECT, schema_of
 from batcher.inputs.selection import Selection
 from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template
-from batcher.model import Api, Result
-from batcher.outputs.joining import Taken
+from batcher.model import Api
+from batcher.outcome import Result
+from batcher.outputs.taken import Taken
 from batcher.policy.backlog import STRETCH, Backlog
-from batcher.policy.breaker import Breaker
-from batcher.policy.lane import Lane
-from batcher.policy.limit.concurrency import START, AdaptiveLimit
-from batcher.policy.limit.fixed import FixedLimit
-from batcher.policy.pace.estimate import counts_in_full
-from batcher.policy.pace.pacing import Pacing
+from batcher.policy.packs import packs_of
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
-from batcher.running.openfiles import raise_to
-from batcher.servers.contact import FIRST_PATIENCE, PATIENCE
-from batcher.servers.urls import is_loopback
+from batcher.running.lanes import concurrency_for, lane_for
 from batcher.wire.dialects import ollama_v1, path_for
 from batcher.wire.dialects.loading import Contexts
 from batcher.wire.dialects.parameters import left_out
@@ -45,19 +37,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from batcher.exchange.seam import Exchanges
-    from batcher.model import Call, Endpoint, Fits, Job, Json
+    from batcher.model import Call, Fits, Job, Json
     from batcher.options import Options
     from batcher.policy.lastlook import Reread
-    from batcher.policy.limit.fixed import Limit
+    from batcher.policy.packs import Packs
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
 
 SHAPES: Final = 1000
 """Combinations of parameters that are looked at for what cannot be said."""
-HOSTED_START: Final = 8
-"""Calls that a hosted server gets at first."""
-SPARE_FILES: Final = 32
-"""Open files that are not connections."""
 
 
 def defaults_for(options: Options, environ: Mapping[str, str], local_model: str | None, source_path: str) -> Defaults:
@@ -68,6 +56,10 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         raise UsageError(f"--param: {error.message}") from error
     fits, wanted = fits_of(options)
     params |= wanted
+    if options.dimensions is not None:
+        params["dimensions"] = options.dimensions
+    if options.normalize:
+        params["normalize"] = True
     system = None if options.system is None else text_or_file(options.system, "--system")
     return Defaults(
         model=options.model or environ.get("MODEL") or local_model,
@@ -79,13 +71,23 @@ def defaults_for(options: Options, environ: Mapping[str, str], local_model: str 
         extra=extra,
         keep_alive=options.keep_alive,
         fits=fits,
+        prefix=options.prefix,
         path=options.endpoint,
         files_root=Path(source_path).absolute().parent if source_path != "-" else Path.cwd(),
     )
 
 
 def recipe_of(options: Options) -> Recipe | None:
-    """What the run makes of a row, if not what a line of a job file says. Raises UsageError on a wrong template."""
+    """What the run makes of a row, if not what a line of a job file says, as chunks are. Raises UsageError."""
+    return None if chunking_of(options) is not None else _template_of(options)
+
+
+def chunking_of(options: Options) -> Chunking | None:
+    """How texts are cut, if they are. Raises UsageError."""
+    return Chunking.of(options.chunk, options.overlap, _template_of(options))
+
+
+def _template_of(options: Options) -> Recipe | None:
     texts = {name: getattr(options, name) for name in TEXTS}
     return Recipe.of(texts, {name: getattr(options, name) for name in ("id_field", "model_field", "image_field")})
 
@@ -150,11 +152,12 @@ def source_for(
     fallback: Reading | None = None,
     *,
     whole: bool = False,
+    chunking: Chunking | None = None,
 ) -> Source:
-    """The inputs as they are to be read, opened; `fallback` says what the options do not, `whole` that all columns are
-    wanted, not those alone that templates use. Raises as `Source` does.
+    """The inputs as they are to be read, opened; `fallback` and `chunking` say what the options do not,
+    `whole` that all columns are wanted, not those alone that templates use. Raises as `Source` does.
     """
-    said, recipe = fallback or Reading(), recipe_of(options)
+    said, recipe = fallback or Reading(), _template_of(options)
     reading = Reading(
         encoding=options.encoding or said.encoding,
         sql=options.sql or said.sql,
@@ -162,7 +165,7 @@ def source_for(
         is_whole=whole,
         note=note,
     )
-    source = Source(inputs, options.input_format, reading)
+    source = Source(inputs, options.input_format, reading, chunking=chunking_of(options) or chunking)
     source.repeat = options.repeat
     return source
 
@@ -175,10 +178,12 @@ def scheduler_for(
     *,
     pool: Pool | None = None,
     wake: Callable[[], object] = bool,
+    base64: bool = False,
 ) -> Scheduler:
     """The policy of a run, with its parts. Jobs that cannot be sent go to `reject`.
 
-    With a `pool` it shares limits and allowances with other runs, and `wake` is called when it may send again.
+    With a `pool` it shares limits and allowances with other runs, and `wake` is called when it may send again. With
+    `base64` vectors are wanted as bytes, whatever the options say.
     """
 
     def refuse(job: Job, error: LineError) -> None:
@@ -186,27 +191,25 @@ def scheduler_for(
         reject(Result(id=job.id, seq=job.seq, model=job.model, meta=job.meta, columns=job.columns, failure=failure))
 
     concurrency = concurrency_for(options, server)
-    calls = packing.calls(jobs, server.endpoint.api, refuse, stream=options.stream, size=options.pack)
+    packs = packs_of(options.pack, server.most_texts)
+    calls = packing.calls(
+        jobs, server.endpoint.api, refuse, stream=options.stream, packs=packs, base64=base64 or wants_base64(options)
+    )
     return Scheduler(
         Backlog(calls, stretch=STRETCH),
-        [_lane(endpoint, options, concurrency, pool, wake) for endpoint in server.endpoints],
+        [lane_for(endpoint, options, concurrency, pool, wake) for endpoint in server.endpoints],
         RetryPolicy(retries=options.retries),
         RetryQuota(),
         random.Random(),
+        packs=packs,
     )
 
 
-def _lane(
-    endpoint: Endpoint, options: Options, concurrency: Concurrency, pool: Pool | None, wake: Callable[[], object]
-) -> Lane:
-    limit, pacing = partial(limit_for, concurrency, endpoint), partial(_pacing, options, endpoint)
-    if pool is not None:
-        return pool.lane(endpoint, _breaker(options), limit, pacing, wake)
-    return Lane(endpoint, limit(), _breaker(options), pacing())
-
-
 def reread(
-    options: Options, server: Contact, jobs: Callable[[Iterator[tuple[int, int]]], Iterator[tuple[Job, int] | None]]
+    options: Options,
+    server: Contact,
+    packs: Packs,
+    jobs: Callable[[Iterator[tuple[int, int]]], Iterator[tuple[Job, int] | None]],
 ) -> Reread:
     """What makes calls anew of jobs that were refused too often to be kept. `jobs` reads them again."""
 
@@ -219,21 +222,23 @@ def reread(
                     sent[found[0].seq] = found[1]
                 yield None if found is None else found[0]
 
-        made = packing.calls(read(), server.endpoint.api, lambda *_: None, stream=options.stream, size=options.pack)
+        made = packing.calls(
+            read(),
+            server.endpoint.api,
+            lambda *_: None,
+            stream=options.stream,
+            packs=packs,
+            base64=wants_base64(options),
+        )
         for call in made:
             yield None if call is None else (call, max(sent.pop(job.seq) for job in call.jobs))
 
     return calls
 
 
-def _pacing(options: Options, endpoint: Endpoint) -> Pacing:
-    return Pacing(options.rpm, options.tpm, in_full=counts_in_full(endpoint.root))
-
-
-def _breaker(options: Options) -> Breaker:
-    if options.max_wait is None:
-        return Breaker(patience=PATIENCE, first_patience=FIRST_PATIENCE)
-    return Breaker(patience=options.max_wait, first_patience=options.max_wait)
+def wants_base64(options: Options) -> bool:
+    """Whether vectors are better had as bytes: no number is made of them on the way."""
+    return options.vectors is not None or options.embedding_format == "base64"
 
 
 def said(jobs: Iterable[Job | None], server: Contact, note: Callable[[str], None]) -> Iterator[Job | None]:
@@ -290,40 +295,3 @@ def timeouts_for(options: Options) -> Timeouts:
         min_speed=options.min_speed,
         runaway=options.runaway == "cut",
     )
-
-
-def concurrency_for(options: Options, server: Contact) -> Concurrency:
-    """How many calls each server gets at once. Raises ConfigError if the system does not allow so many connections."""
-    wanted = options.concurrency
-    if wanted == AUTO and server.slots is not None:  # it says itself how many it works on
-        wanted = Concurrency(server.slots, server.slots)
-    return _affordable(wanted, len(server.endpoints))
-
-
-def limit_for(wanted: Concurrency, endpoint: Endpoint) -> Limit:
-    """The limit of one server: found out unless it is fixed. One nearby may have one slot, hosted ones have many."""
-    if wanted.least == wanted.most:
-        return FixedLimit(wanted.most)
-    is_small = endpoint.api is Api.NATIVE or is_loopback(endpoint.root)
-    return AdaptiveLimit(wanted.least, wanted.most, START if is_small else HOSTED_START)
-
-
-def _affordable(wanted: Concurrency, servers: int) -> Concurrency:
-    """Raise the limit of open files for this many connections; what may be found out is found out within it.
-
-    Raises ConfigError if the system does not allow the least.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = servers * wanted.most + SPARE_FILES
-    if soft == resource.RLIM_INFINITY or files <= soft:
-        return wanted
-    if hard != resource.RLIM_INFINITY and hard < files:
-        files, most = hard, (hard - SPARE_FILES) // servers
-        if most < wanted.least:
-            raise ConfigError(
-                f"-c {wanted} needs {servers * wanted.least + SPARE_FILES} open files and the system allows {hard}: "
-                "lower -c or raise ulimit -n"
-            )
-        wanted = Concurrency(wanted.least, most)
-    raise_to(files)
-    return wanted

@@ -57,6 +57,8 @@ class Contact:
     model: str | None = None
     slots: int | None = None
     """How many requests the server works on at once, where that is known: of the local one, or as one nearby says."""
+    most_texts: int | None = None
+    """How many texts to embed a request may have, where a server says so."""
     is_ollama: bool = False
     """One of them is an Ollama that is spoken to by `/v1`."""
     renew: Callable[[Endpoint], Endpoint | None] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -10,30 +11,58 @@ from batcher.failures import AttemptError, BatcherError, UnavailableError, Usage
 from batcher.figures import AUTO, count
 from batcher.model import Api
 from batcher.servers import catalogue
-from batcher.servers.contact import unreachable
+from batcher.servers.contact import contact, unreachable
 from batcher.servers.probe import describe, greets_as_ollama
 from batcher.servers.urls import DEFAULT_PORT, is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping
 
-    from batcher.model import Endpoint
+    from batcher.model import Endpoint, Json
     from batcher.options import Options
     from batcher.servers.catalogue import About
     from batcher.servers.contact import Contact, Told
 
+EMBEDDINGS: Final = "/v1/embeddings"
 MODELS_NAMED: Final = 8
 SLOTS_TIMEOUT: Final = 2.0
 """Seconds for a server to say how many slots it has; without that the number is found out."""
 
 
-async def learn(server: Contact, options: Options, told: Told) -> None:
+@asynccontextmanager
+async def reached(options: Options, environ: Mapping[str, str], told: Told) -> AsyncIterator[Contact]:
+    """The servers of a run, found, let in, and asked what it has to know of them. Raises as `contact` does."""
+    async with contact(options, environ, told) as server:
+        await _learn(server, options, told)
+        yield server
+
+
+async def _learn(server: Contact, options: Options, told: Told) -> None:
     """What a run has to know of its servers: how many slots its one server has, if it says so, and what they are."""
     if server.slots is None and options.concurrency == AUTO and len(server.endpoints) == 1:
         server.slots = await _told_slots(server)
         if server.slots is not None:
             told.note(f"{server.roots} has {count(server.slots, 'slots')}, and is given as many requests at once")
     server.is_ollama = await _is_ollama(server)
+    if options.pack is None and (options.embed or options.vectors or options.endpoint == EMBEDDINGS):
+        await _learn_of_texts(server, told)
+
+
+async def _learn_of_texts(server: Contact, told: Told) -> None:
+    """What text-embeddings-inference says at `/info`: texts of a request, tokens of a text (router/src/lib.rs)."""
+    for endpoint in server.endpoints:
+        if endpoint.api is not Api.OPENAI or endpoint.v1 != "/v1" or not endpoint.root.startswith("http://"):
+            continue
+        info = await _asked(server, endpoint, "/info")
+        if (most := catalogue.count(info, "max_client_batch_size")) is not None:
+            server.most_texts = min(most, server.most_texts or most)
+        longest = catalogue.count(info, "max_input_length")
+        if most is not None and longest is not None:
+            is_cutting = isinstance(info, dict) and info.get("auto_truncate") is True
+            cuts = ", and cuts longer ones without a word" if is_cutting else ""
+            told.note(
+                f"{endpoint.root} takes {count(most, 'texts')} a request, of {count(longest, 'tokens')} each{cuts}"
+            )
 
 
 async def _is_ollama(server: Contact) -> bool:
@@ -54,11 +83,16 @@ async def _told_slots(server: Contact) -> int | None:
     endpoint = server.endpoint
     if endpoint.api is not Api.OPENAI or not is_loopback(endpoint.root):
         return None
+    return catalogue.slots(await _asked(server, endpoint, "/props"))
+
+
+async def _asked(server: Contact, endpoint: Endpoint, path: str) -> Json:
+    """What stands at a path that few servers know; None if it is nothing."""
     try:
         reply = await server.transport.request(
-            "GET", endpoint.url("/props"), headers=endpoint.headers, timeout=SLOTS_TIMEOUT
+            "GET", endpoint.url(path), headers=endpoint.headers, timeout=SLOTS_TIMEOUT
         )
-        return catalogue.slots(orjson.loads(reply.body)) if reply.status == 200 else None
+        return orjson.loads(reply.body) if reply.status == 200 else None
     except (AttemptError, orjson.JSONDecodeError):
         return None
 

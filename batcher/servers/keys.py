@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from dataclasses import dataclass, field
@@ -162,10 +163,26 @@ def _file(name: str, notes: list[str], read: Callable[[Path], bytes]) -> str:
         content, mode = read(path), path.stat().st_mode
     except (OSError, RuntimeError, ValueError) as error:  # beyond the system's own: no such home, a null in the name
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"--api-key-file: cannot read {Path(name).absolute()}: {reason}") from None
+        shown = Path(name).absolute() if _is_path(name) else "what is named (not shown: it may be the key itself)"
+        raise ConfigError(f"--api-key-file: cannot read {shown}: {reason}") from None
     if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
         notes.append(f"--api-key-file: others on this machine can read {path}; mend it with: chmod 600 {path}")
     return content.decode("utf-8", "surrogateescape")
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name that leads to no file is one of a file, and not a key that was given in its place."""
+    path = Path(name)
+    return (
+        name.startswith("~")
+        or os.path.lexists(path)
+        or (path.parent != Path() and os.path.lexists(path.parent))
+        or _has_extension(name)
+    )
+
+
+def _has_extension(name: str) -> bool:
+    return re.fullmatch(r"[\w-]{0,30}\.[a-z]{1,5}", name) is not None
 
 
 def _checked_key(value: str, where: str) -> Secret:

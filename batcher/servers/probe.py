@@ -9,38 +9,20 @@ from urllib.parse import urlsplit
 import anyio
 import orjson
 
-from batcher.failures import AccountError, AttemptError, ConfigError, Failure, FailureClass
+from batcher.failures import AttemptError, ConfigError
 from batcher.model import Api
-from batcher.redaction import printable
-from batcher.servers import catalogue
+from batcher.servers import catalogue, diagnosis
 from batcher.servers.catalogue import About, ModelInfo
-from batcher.servers.keys import KEY_HEADERS
 from batcher.wire.rules import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from batcher.model import Endpoint, Json
+    from batcher.servers.diagnosis import Answer
 
 MOST_SHOWN = 20
 """Ollama tells what a model can do one request at a time; so many are asked when none is wanted in particular."""
-
-LONGEST_WORDS = 300
-"""Cells of a server's own words in a message."""
-
-AWAY = frozenset({429, 502, 503, 504})
-"""Statuses by which a proxy says that the server is not there, or a server that it is still loading."""
-
-
-class Answer(Protocol):
-    """What a requester gives back. Header names are in lower case."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-    @property
-    def body(self) -> bytes: ...
 
 
 class Requester(Protocol):
@@ -64,8 +46,8 @@ async def identify(requester: Requester, root: str, headers: Mapping[str, str] |
     """
     url = f"{root}/api/version"
     answer = await requester.request("GET", url, headers=headers or {})
-    if answer.status in AWAY:
-        raise _away(url, answer)
+    if answer.status in diagnosis.AWAY:
+        raise diagnosis.away(url, answer)
     return Api.NATIVE if catalogue.text(_json(answer), "version") else Api.OPENAI
 
 
@@ -101,11 +83,11 @@ class _Probe:
         if answer.status == 403 and not answer.body.strip() and self.endpoint.api is Api.NATIVE:
             raise ConfigError(f"{url}: {SILENT['host_refused']}")
         if answer.status in {401, 403}:
-            raise _refused(self.endpoint, answer)
-        if answer.status in AWAY or answer.status >= 500:
-            raise _away(url, answer)
+            raise diagnosis.refused(self.endpoint, answer)
+        if answer.status in diagnosis.AWAY or answer.status >= 500:
+            raise diagnosis.away(url, answer)
         if answer.status != 200 or _json(answer) is None:
-            raise _not_an_api(self.endpoint, url, answer)
+            raise diagnosis.not_an_api(self.endpoint, url, answer)
         return answer
 
     async def ask(self, path: str, body: Json = None) -> Json:
@@ -129,7 +111,7 @@ async def _describe_native(probe: _Probe, wanted: Collection[str]) -> About:
     answer = await probe.need("/api/version")
     version = catalogue.text(_json(answer), "version")
     if version is None:
-        raise _not_an_api(probe.endpoint, probe.endpoint.url("/api/version"), answer)
+        raise diagnosis.not_an_api(probe.endpoint, probe.endpoint.url("/api/version"), answer)
     tags = _json(await probe.need("/api/tags"))
     is_ollama = urlsplit(probe.endpoint.root).hostname == "ollama.com" or await _greets(probe)
     return About(
@@ -165,7 +147,7 @@ async def _describe_openai(probe: _Probe, wanted: Collection[str]) -> About:
     answer = await probe.need("/v1/models")
     listing = _json(answer)
     if not catalogue.is_list(listing):
-        raise _not_an_api(probe.endpoint, probe.endpoint.url("/v1/models"), answer)
+        raise diagnosis.not_an_api(probe.endpoint, probe.endpoint.url("/v1/models"), answer)
     about = About(api=Api.OPENAI, kind=catalogue.kind_of(listing, answer.headers), models=catalogue.from_list(listing))
     if urlsplit(probe.endpoint.root).hostname == "api.openai.com":
         return replace(about, kind=catalogue.HOSTED_OPENAI)
@@ -229,73 +211,3 @@ def _json(answer: Answer) -> Json:
         return orjson.loads(answer.body)
     except orjson.JSONDecodeError:
         return None
-
-
-def _is_web_page(answer: Answer) -> bool:
-    return "html" in answer.headers.get("content-type", "") or answer.body.lstrip()[:1] == b"<"
-
-
-def _words(answer: Answer) -> str:
-    """Give the server's own words in brackets for a message, or nothing if it had none."""
-    if _is_web_page(answer):
-        return " (a web page)"
-    words = answer.body.decode("utf-8", "replace").strip()
-    try:
-        error = orjson.loads(answer.body).get("error")
-        words = (error if isinstance(error, str) else catalogue.text(error, "message")) or words
-    except (orjson.JSONDecodeError, AttributeError):  # AttributeError: JSON, and not an object
-        pass
-    words = printable(words[: 8 * LONGEST_WORDS], LONGEST_WORDS)
-    return f" ({words})" if words else ""
-
-
-def _away(url: str, answer: Answer) -> AttemptError:
-    message = f"{url} answers {answer.status}{_words(answer)}"
-    return AttemptError(Failure(FailureClass.CONNECTION, "unavailable", message, status=answer.status))
-
-
-def _refused(endpoint: Endpoint, answer: Answer) -> AccountError:
-    variable = "OLLAMA_API_KEY" if endpoint.api is Api.NATIVE else "OPENAI_API_KEY"
-    said = f"answers {answer.status}{_words(answer)}"
-    if any(name.lower() in KEY_HEADERS for name in endpoint.headers):
-        return AccountError(
-            f"{endpoint.root} refuses the key: it {said}. Check that the key is for this server, still valid and "
-            f"allowed to do this; it comes from --api-key-env, --api-key-file, --header-env or {variable}"
-        )
-    return AccountError(
-        f"{endpoint.root} wants a key and none was sent: it {said}. Set {variable}, or say where the key is with "
-        "--api-key-env, --api-key-file or --header-env"
-    )
-
-
-def _not_an_api(endpoint: Endpoint, url: str, answer: Answer) -> ConfigError:
-    api = "Ollama's API" if endpoint.api is Api.NATIVE else "an OpenAI-compatible API"
-    return ConfigError(
-        f"{endpoint.root} does not speak {api}: {url} answers {answer.status}{_words(answer)}. "
-        f"{_hint(endpoint, answer)}"
-    )
-
-
-def _hint(endpoint: Endpoint, answer: Answer) -> str:
-    """Say what to try: the typical mistakes, the surest first."""
-    if 300 <= answer.status < 400:
-        return f"Redirects are not followed; give the address it sends to as --base-url{_target(answer)}"
-    if endpoint.api is Api.NATIVE:
-        return "If the server speaks the OpenAI API, say --dialect openai or give a --base-url that ends in /v1"
-    if "/v1" in endpoint.root:
-        return f"Is the /v1 there twice? Give a --base-url that ends before {endpoint.v1 or '/models'}"
-    if not endpoint.v1:
-        return "The URL is used as it is; should it end in /v1?"
-    if urlsplit(endpoint.root).path:
-        return "/v1 was added to the path; if the API begins without it, say --dialect openai"
-    return "Check host and port; a --base-url is usually http://host:port/v1, or http://host:11434 for Ollama"
-
-
-def _target(answer: Answer) -> str:
-    """Give where a redirect leads, without a query or a password, which are not for messages."""
-    try:
-        place = urlsplit(answer.headers.get("location", ""))
-    except ValueError:
-        return ""
-    host = place.netloc.rpartition("@")[2]
-    return printable(f": {place.scheme}://{host}{place.path}", LONGEST_WORDS) if host else ""

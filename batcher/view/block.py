@@ -5,12 +5,14 @@ from __future__ import annotations
 from signal import Signals
 from typing import TYPE_CHECKING
 
-from batcher.figures import count, rate, seconds, span
+from batcher.failures import Exit
+from batcher.figures import count, money, rate, seconds, span
 from batcher.redaction import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batcher.view.causes import Cause
     from batcher.view.sums import ServerSums, Sums
 
 WIDTH = 100
@@ -22,6 +24,23 @@ CAUSES = 3
 """Causes of failure that the block names; a fourth and more are counted together."""
 SERVERS = 8
 """Servers that the block names; more are in the summary for programs."""
+ID_WIDTH = 24
+"""Cells of the id of a job that is an example."""
+SIGNS = 12
+"""Cells around a code, a message and an id."""
+REMEDIES = {
+    "quota": "see to the account's quota",
+    "payment_required": "see to the account's credit",
+    "model_not_found": "name a model that is there",
+    "local_server_died": "see what it died of",
+}
+"""What to do where a code says more than the exit code."""
+BY_EXIT = {
+    Exit.REFUSED: "give the key that the server wants",
+    Exit.CONFIG: "mend that",
+    Exit.INPUT: "mend the input",
+    Exit.UNAVAILABLE: "see to the server, or name another one",
+}
 WORTH_TELLING = 1.0
 """Seconds of waiting from which on it is told."""
 
@@ -32,8 +51,10 @@ def render(summary: Sums, results: Path | str | None, errors: Path | str | None)
         ("jobs", _jobs_row(summary)),
         ("speed", _speed_row(summary)),
         ("times", _times_row(summary)),
+        ("cost", _cost_row(summary)),
         *_server_rows(list(summary.servers.values())),
         ("flags", ", ".join(f"{name} {count(n)}" for name, n in summary.flags.most_common())),
+        ("bound by", found.words if (found := summary.bottleneck) is not None else ""),
         *_failure_rows(summary),
         ("stopped", _stop_row(summary)),
         ("results", str(results or "")),
@@ -41,7 +62,7 @@ def render(summary: Sums, results: Path | str | None, errors: Path | str | None)
         ("errors", str(errors or "") if summary.failures else ""),
         ("next", _advice(summary, errors)),
     ]
-    widths = {**dict.fromkeys(LONG, STOP_WIDTH), "limit": 2 * WIDTH, "server": 2 * WIDTH}
+    widths = {**dict.fromkeys(LONG, STOP_WIDTH), "limit": 2 * WIDTH, "server": 2 * WIDTH, "bound by": 3 * WIDTH}
     return "\n".join(f"{name:<8} {printable(text, widths.get(name, WIDTH))}" for name, text in rows if text)
 
 
@@ -64,22 +85,27 @@ def one_line(summary: Sums, errors: Path | str | None) -> str:
 
 
 def _jobs_row(summary: Sums) -> str:
-    of_all = "" if summary.unread else f" of {count(summary.jobs, 'jobs')}"
+    all_jobs = summary.total if summary.unread else summary.jobs
+    of_all = "" if all_jobs is None else f" of {count(all_jobs, 'jobs')}"
+    if summary.unread and summary.undone is not None:
+        undone = f"{count(summary.undone)} left"
+    else:
+        undone = f"{count(summary.pending)} pending" if summary.pending else ""
     parts = [
         f"{count(summary.ok + summary.skipped, '' if of_all else 'jobs')}{of_all} done"
         + (f" ({count(summary.skipped)} before this run)" if summary.skipped else ""),
         f"{count(summary.failed)} failed" if summary.failed else "",
         f"{count(summary.left)} failed before and left alone" if summary.left else "",
-        f"{count(summary.pending)} pending" if summary.pending else "",
+        undone,
         f"{count(summary.duplicates)} repeated" if summary.duplicates else "",
-        "the rest of the input unread" if summary.unread else "",
+        "the rest of the input unread" if summary.unread and summary.undone is None else "",
         span(summary.elapsed) if summary.elapsed else "",
     ]
     return _joined(parts)
 
 
 def _speed_row(summary: Sums) -> str:
-    if not summary.elapsed or not summary.ok + summary.failed:
+    if not summary.elapsed or not summary.attempts:  # nothing was sent: there is no speed
         return ""
     parts = [f"{rate((summary.ok + summary.failed) / summary.elapsed)} jobs/s"]
     if summary.completion_tokens:
@@ -97,6 +123,13 @@ def _times_row(summary: Sums) -> str:
     times = (("TTFT", summary.ttft), ("latency", summary.latency), ("ITL", summary.itl))
     parts = [f"{name} p50 {seconds(h.quantile(0.5))}, p95 {seconds(h.quantile(0.95))}" for name, h in times if h.count]
     return _joined(parts)
+
+
+def _cost_row(summary: Sums) -> str:
+    if summary.cost is None:
+        return ""
+    unknown = f" and that of {count(summary.unpriced, 'answers')} whose price is not known" if summary.unpriced else ""
+    return f"{money(summary.cost)}{unknown}"
 
 
 def _server_rows(servers: list[ServerSums]) -> list[tuple[str, str]]:
@@ -133,13 +166,21 @@ def _waits(server: ServerSums) -> list[str]:
 
 
 def _failure_rows(summary: Sums) -> list[tuple[str, str]]:
-    """Name the commonest causes, each with the first message that came with it."""
-    ranked = summary.failures.most_common()
+    """Name the commonest causes, each with the message that came with the first, and the id of that job."""
+    ranked = summary.causes.ranked()
     named = ranked if len(ranked) <= CAUSES else ranked[: CAUSES - 1]
-    rows = [("failed", f"{count(n)} × {code}: {summary.samples[code]}") for code, n in named]  # noqa: RUF001 - times
+    rows = [
+        ("failed", f"{count(cause.count)} × {cause.code}: {_example(cause)}")  # noqa: RUF001 - times
+        for cause in named
+    ]
     if rest := ranked[len(named) :]:
-        rows.append(("failed", f"{count(sum(n for _, n in rest))} for {count(len(rest))} other causes"))
+        rows.append(("failed", f"{count(sum(cause.count for cause in rest))} for {count(len(rest))} other causes"))
     return rows
+
+
+def _example(cause: Cause) -> str:
+    name = printable(cause.id, ID_WIDTH)
+    return f"{printable(cause.message, WIDTH - len(cause.code) - len(name) - SIGNS)} ({name})"
 
 
 def _stop_row(summary: Sums) -> str:
@@ -148,23 +189,33 @@ def _stop_row(summary: Sums) -> str:
 
 
 def _advice(summary: Sums, errors: Path | str | None) -> str:
-    retried = summary.failed - summary.invalid
-    parts = []
-    if summary.invalid:
-        parts.append(f"mend the {count(summary.invalid, 'lines')} of the input that could not be sent")
-    if retried or summary.pending or summary.unread:
-        undone = (
-            "rest"
-            if summary.unread
-            else " and ".join(
-                f"{count(n)} {what}" for n, what in ((summary.pending, "pending"), (retried, "failed")) if n
-            )
-        )
-        parts.append(f"run the same command again for the {undone}")
-    elif summary.invalid:
-        parts.append("run the same command again")
+    """What to do: first what only people can, then the same command again for what is left."""
+    retried, undone = summary.failed - summary.invalid, summary.undone
+    first = [
+        f"mend the {count(summary.invalid, 'lines')} of the input that could not be sent" if summary.invalid else "",
+        _remedy(summary)
+        or (f"mend what the server refuses of {count(summary.rejected, 'jobs')}" if summary.rejected else ""),
+    ]
+    left = [
+        f"{count(undone)} {'left' if summary.unread else 'pending'}" if undone else "",
+        f"{count(retried)} failed" if retried else "",
+    ]
+    if undone is None:
+        again = "run the same command again for the rest"
+    elif any(left):
+        again = f"run the same command again for the {' and '.join(part for part in left if part)}"
+    else:
+        again = "run the same command again" if summary.invalid else ""
     where = f"; {errors} says why each failed" if summary.failed and errors else ""
-    return ", then ".join(parts) + where
+    return ", then ".join(part for part in (*first, again) if part) + where
+
+
+def _remedy(summary: Sums) -> str:
+    """What is to be mended before a run that ended early can go on."""
+    why = summary.stop or (summary.refused[0] if summary.refused else None)
+    if why is None or summary.signal is not None:
+        return ""
+    return REMEDIES.get(why.code) or BY_EXIT.get(why.exit, "")
 
 
 def _joined(parts: list[str]) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batcher.model import Result
-    from batcher.view.progress import Snapshot
+    from batcher.outcome import Result
+    from batcher.view.snapshot import Snapshot
 
 
 class Observer(Protocol):

@@ -9,12 +9,13 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from batcher.failures import UsageError
+from batcher.opening import read_given
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from batcher.model import Usage
+    from batcher.outcome import Usage
 
 _MILLION: Final = 1e6
 _KINDS: Final = ("in", "cached", "out")
@@ -81,7 +82,7 @@ def prices_of(
 
 def _read(path: Path) -> dict[str, Price]:
     try:
-        tables = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        tables = tomllib.loads(read_given(path).decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--price-file: {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # UnicodeDecodeError and TOMLDecodeError are of this kind

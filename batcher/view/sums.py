@@ -7,12 +7,18 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from batcher.failures import Exit
+from batcher.failures import Exit, FailureClass
+from batcher.view.bottleneck import Measured, bottleneck
+from batcher.view.causes import Causes
 from batcher.view.histogram import Histogram
+from batcher.view.work import Work
 
 if TYPE_CHECKING:
     from batcher.failures import Failure
-    from batcher.model import Json, Result, Usage
+    from batcher.model import Json
+    from batcher.outcome import Result, Usage
+    from batcher.view.bottleneck import Bottleneck
+    from batcher.view.prices import Prices
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 _GAPS_EXACT, _GAPS_STRIDE = 8, 16
@@ -61,6 +67,19 @@ class Sums:
     duplicates: int = 0
     invalid: int = 0
     """Failures among `failures` that nothing was sent for: lines that are no job, or none for this server."""
+    rejected: int = 0
+    """Failures that the same request will meet again, since the server refuses what is asked."""
+    newest: Failure | None = None
+    """The last failure of a job."""
+    total: int | None = None
+    """Jobs of the input, where it was counted."""
+    causes: Causes = field(default_factory=Causes)
+    prices: Prices | None = None
+    cost: float | None = None
+    """Of the answers whose price is known; None: of none."""
+    unpriced: int = 0
+    """Answers whose price is not known, where prices were said."""
+    work: Work = field(default_factory=Work)
     failures: Counter[str] = field(default_factory=Counter)
     samples: dict[str, str] = field(default_factory=dict)
     """The first message of each code in `failures`."""
@@ -114,16 +133,19 @@ class Sums:
             server.ok += result.ok
             server.failed += not result.ok
         if result.failure is not None:
-            self._add_failure(result.failure, sent=result.attempts > 0)
+            self._add_failure(result.failure, result.id, sent=result.attempts > 0)
             return
         self.ok += 1
+        self.work.add(result)
+        if self.prices is not None:
+            self._add_cost(self.prices, result)
         completion, timing = result.completion, result.timing
         if completion is not None:
             if completion.flags:
                 self.flags.update(completion.flags)
-            self._add_usage(completion.usage)
-            self._add_usage(completion.spent)
-        self._add_usage(result.pack_usage)
+            self._add_usage(completion.usage, completion.spent)
+        if result.pack_usage is not None:
+            self._add_usage(result.pack_usage)
         if timing is not None:
             self.waited += timing.waited
             self.latency.add(timing.finished - timing.started)
@@ -138,11 +160,52 @@ class Sums:
             found = self.servers[root] = ServerSums(server=root)
         return found
 
-    def _add_usage(self, usage: Usage | None) -> None:
-        if usage is None:
-            return
-        self.prompt_tokens += usage.prompt_tokens or 0
-        self.completion_tokens += usage.completion_tokens or 0
+    def _add_usage(self, *usages: Usage | None) -> None:
+        for usage in usages:
+            if usage is not None:
+                self.prompt_tokens += usage.prompt_tokens or 0
+                self.completion_tokens += usage.completion_tokens or 0
+
+    @property
+    def held_s(self) -> float:
+        """Seconds in which nothing could be sent."""
+        return self.work.held
+
+    @property
+    def undone(self) -> int | None:
+        """Jobs that have neither a result nor an error line, as far as that is known."""
+        if not self.unread:
+            return self.pending
+        if self.total is None:
+            return None
+        return max(self.pending, self.total - self.ok - self.skipped - self.failed - self.left - self.duplicates)
+
+    @property
+    def bottleneck(self) -> Bottleneck | None:
+        """What held the run up for most of its time, if something did."""
+        work, several = self.work, max(1, len(self.servers))
+        return bottleneck(
+            Measured(
+                elapsed=self.elapsed,
+                answers=self.ok,
+                away=sum(server.away_s for server in self.servers.values()) / several,
+                kept_by_requests=work.requests + sum(server.held_s for server in self.servers.values()) / several,
+                kept_by_tokens=work.tokens,
+                a_minute=work.a_minute,
+                disk=work.disk,
+                cpu=work.cpu,
+                full=work.full,
+                busy=work.busy,
+                in_flight=sum(server.in_flight for server in self.servers.values()),
+                bound=work.bound,
+                latency=self.latency.sum,
+                queue=work.queue,
+                prompts=work.prompts,
+                tokens=self.completion_tokens,
+                prompt_tokens=self.prompt_tokens,
+                levels=work.levels,
+            )
+        )
 
     @property
     def complete(self) -> bool:
@@ -164,6 +227,7 @@ class Sums:
     def to_dict(self) -> dict[str, Json]:
         """Give the sums in JSON types, durations in seconds; quantiles are within 1 %."""
         done = self.ok + self.failed
+        found = self.bottleneck
         return {
             "exit_code": int(self.exit_code()),
             "elapsed_s": self.elapsed,
@@ -181,11 +245,15 @@ class Sums:
             "failures": {
                 code: {"count": number, "message": self.samples[code]} for code, number in self.failures.most_common()
             },
+            "causes": self.causes.to_json(),
             "flags": dict(self.flags),
             "attempts": self.attempts,
             "retries": self.retries,
             "waited_s": self.waited,
             "tokens": {"prompt": self.prompt_tokens, "completion": self.completion_tokens},
+            "cost": self.cost,
+            "unpriced": self.unpriced,
+            "bottleneck": None if found is None else {"kind": str(found.kind), "words": found.words},
             "jobs_per_s": done / self.elapsed if self.elapsed else None,
             "tokens_per_s": self.completion_tokens / self.elapsed if self.elapsed else None,
             "ttft_s": _quantiles(self.ttft),
@@ -201,8 +269,23 @@ class Sums:
             "servers": [asdict(server) for server in self.servers.values()],
         }
 
-    def _add_failure(self, failure: Failure, *, sent: bool) -> None:
+    def _add_cost(self, prices: Prices, result: Result) -> None:
+        """Add what an answer costs; the tokens of a pack stand on its first row."""
+        completion = result.completion
+        told = (completion.usage, completion.spent) if completion is not None else ()
+        usages = [usage for usage in (*told, result.pack_usage) if usage is not None]
+        if not usages and result.pack is not None and result.pack[0]:
+            return
+        costs = [prices.of(result.model, usage) for usage in usages]
+        if not costs or None in costs:
+            self.unpriced += 1
+        self.cost = (self.cost or 0.0) + sum(cost or 0.0 for cost in costs)
+
+    def _add_failure(self, failure: Failure, job: str, *, sent: bool) -> None:
         self.invalid += not sent
+        self.rejected += sent and failure.kind is FailureClass.PERMANENT
+        self.newest = failure
+        self.causes.add(failure, job)
         self.failures[failure.code] += 1
         if failure.code not in self.samples:
             self.samples[failure.code] = failure.message

@@ -29,6 +29,7 @@ FINE: Final = frozenset(
     {
         *("0", "200", "20000", "ok", "success", "succeed", "succeeded", "true", "none", "null", ""),
         *("processing", "in_progress", "pending", "queued", "loading", "starting", "ping"),
+        *("heartbeat", "keepalive", "keep-alive", "keep_alive"),
     }
 )
 """Codes and states by which servers say that nothing is wrong, or not yet done; 20000 is SiliconFlow's."""
@@ -37,7 +38,7 @@ FINE: Final = frozenset(
 FAILED: Final = frozenset(
     {
         *("error", "err", "fail", "failed", "failure", "false", "ko", "rejected", "refused", "unavailable"),
-        *("cancelled", "canceled", "aborted", "expired", "timeout", "timedout", "exception"),
+        *("cancelled", "canceled", "aborted", "expired", "timeout", "timedout", "exception", "fatal"),
     }
 )
 """States by which servers say that something is wrong."""
@@ -91,6 +92,11 @@ def _truthy(key: str) -> Callable[[dict[str, Any]], Json]:
     return lambda record: record[key] if isinstance(record[key], dict) else record if record[key] else None
 
 
+def _ending(key: str) -> Callable[[dict[str, Any]], Json]:
+    """A name of an error, or of an exception, as the type of a record."""
+    return lambda record: record if str(record[key]).lower().endswith(("error", "exception", "failed")) else None
+
+
 def _named(key: str, *values: str) -> Callable[[dict[str, Any]], Json]:
     return lambda record: record if record[key] in values else None
 
@@ -110,6 +116,7 @@ def _told(*keys: str) -> Callable[[dict[str, Any]], Json]:
 ANYWHERE: Final = (
     Shape(("error",), _error, "OpenAI API reference; Ollama server/routes.go; llama.cpp tools/server"),
     Shape(("type",), _named("type", "error"), "OpenAI API reference (streaming events); Anthropic's API"),
+    Shape(("event",), _named("event", "error"), "Dify's API (event, status, code, message)"),
     Shape(("error_code",), _numbered, "FastChat serve/openai_api_server.py; Baidu's API (error_code, error_msg)"),
     Shape(("base_resp",), _based, "MiniMax's API; https://github.com/infiniflow/ragflow/pull/17292"),
 )
@@ -140,14 +147,17 @@ INSTEAD: Final = (
     Shape(("fault",), _told("fault"), "Apigee (fault.faultstring)"),
     Shape(("exception",), _told("exception"), "Spring's error attributes"),
     Shape(("success",), _failed("success"), "Cloudflare's, SiliconFlow's APIs"),
+    Shape(("ok",), _failed("ok"), "Slack's, Telegram's APIs and what imitates them (ok, description)"),
     Shape(("status",), _failed("status"), "RFC 9457 (title, status); Replicate's API (status: failed)"),
     Shape(("statuscode",), _failed("statuscode"), "API gateways"),
+    Shape(("httpstatus",), _failed("httpstatus"), "API gateways"),
     Shape(("code",), _failed("code"), "API gateways"),
+    Shape(("type",), _ending("type"), "Anthropic's, Mistral's types of errors without their frame"),
 )
 """What is an error in the place of an answer; beside one it means nothing. Keys in lower case without `_` and `-`."""
 
-EXCEPTION: Final = "exception"
-"""How the names of errors end that Amazon's event streams have for keys: `throttlingException`, with a message."""
+BAD: Final = ("error", "exception", "fail")
+"""What is in keys that tell of errors: Amazon's event streams have `throttlingException`, others `is_error`."""
 EVENT: Final = "response."
 """How the types of events begin whose keys have meanings of their own (`/v1/responses`: a `code` is a program's)."""
 
@@ -156,6 +166,9 @@ LOOKED_AT: Final = 32
 
 ANSWERS: Final = ("response", "output", "embeddings", "data", "delta", "item", "candidates")
 """What an answer is in, on any path, beside `choices` and what has `done`."""
+
+FRAMES: Final = ("data", "output")
+"""What of that may be around an error, and is itself no event of `/v1/responses`."""
 
 MARKS: Final = frozenset(shape.keys[0] for shape in ANYWHERE)
 """A record without any of these is no error beside an answer."""
@@ -169,7 +182,10 @@ def error_in(record: dict[str, Any]) -> Json:
                 return said
     if "done" in record or record.get("choices"):
         return None
-    if any(record.get(key) for key in ANSWERS) or type(record.get("message")) is dict:
+    for key in ANSWERS:
+        if inner := record.get(key):
+            return _error(inner) if type(inner) is dict and inner.get("error") and key in FRAMES else None
+    if type(record.get("message")) is dict:
         return None
     return None if str(record.get("type")).startswith(EVENT) else _instead(record)
 
@@ -181,7 +197,7 @@ def _instead(record: dict[str, Any]) -> Json:
         if all(key in folded for key in shape.keys) and (said := shape.says(folded)) is not None:
             return said
     for key, value in islice(record.items(), LOOKED_AT):
-        if key.lower().endswith(EXCEPTION) and value:
+        if value and (value is True or not is_fine(value)) and any(bad in key.lower() for bad in BAD):
             return {"type": key, **(value if isinstance(value, dict) else {"message": str(value)})}
     return None
 
@@ -189,13 +205,20 @@ def _instead(record: dict[str, Any]) -> Json:
 def is_note(record: dict[str, Any]) -> bool:
     """Whether a record says nothing: a ping, or a state in which nothing is wrong."""
     return all(
-        not value or is_fine(value) or (key in ("message", "msg") and type(value) is str)
+        not value
+        or is_fine(value)
+        or (key in ("message", "msg") and type(value) is str)
+        or (type(value) is dict and is_note(value))
         for key, value in record.items()
     )
 
 
 NEAR: Final = 4
 """The least letters of a key that is looked for among damaged ones."""
+LONG: Final = 7
+"""The least letters of a key of which two may be damaged."""
+_CHANGES: Final = ((1, 1), (1, 0), (0, 1), (2, 2), (2, 0), (0, 2))
+"""Letters of a damaged word, and of what it must be, behind which the two are the same again."""
 
 
 def check_keys(record: dict[str, Json], known: frozenset[str], what: str) -> None:
@@ -214,15 +237,21 @@ def check_word(word: Json, known: Collection[str]) -> None:
 
 
 def near(word: str, known: Iterable[str]) -> str | None:
-    """The known word that differs by one letter that is another, is missing or too much, or by two that are swapped."""
+    """The known word that differs by one letter that is another, missing or too much, or by two that are swapped.
+
+    Of longer ones also one that differs by two letters side by side.
+    """
     return next((one for one in known if len(one) >= NEAR and _is_near(word, one)), None)
 
 
 def _is_near(word: str, one: str) -> bool:
-    if word == one or abs(len(word) - len(one)) > 1:
+    most = 2 if len(one) >= LONG else 1
+    if word == one or abs(len(word) - len(one)) > most:
         return False
     ends = min(len(word), len(one))
     start = next((place for place in range(ends) if word[place] != one[place]), ends)
     if word[start : start + 2] == one[start : start + 2][::-1] and word[start + 2 :] == one[start + 2 :]:
         return True
-    return word[start + (len(word) >= len(one)) :] == one[start + (len(one) >= len(word)) :]
+    return any(
+        word[start + there :] == one[start + here :] for there, here in _CHANGES if there <= most and here <= most
+    )

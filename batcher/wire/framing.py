@@ -170,7 +170,7 @@ class EventStream:
                 self._take(line[6:] if line[5:6] == b" " else line[5:], events)
             elif not line:
                 self._end(events)
-            elif line[0] == 0x3A and not _holds_json(line):  # a colon: a comment
+            elif line[0] == 0x3A and not holds_json(line):  # a colon: a comment
                 self.comments += 1
             else:
                 self._field(line, events)
@@ -224,9 +224,9 @@ def _is_object(data: bytes) -> bool:
 def _is_ignored(line: bytes) -> bool:
     """Whether a line is a field that means nothing here, and no damaged one."""
     field = _FIELD.match(line)
-    return field is not None and not _holds_json(line) and near(field[1].decode(), FIELDS) is None
+    return field is not None and not holds_json(line) and near(field[1].decode(), FIELDS) is None
 
 
-def _holds_json(line: bytes) -> bool:
-    """Whether a line may be what is left of a record."""
-    return b'":' in line or b'{"' in line
+def holds_json(line: bytes) -> bool:
+    """Whether a line may be what is left of a record, though it begins as a comment or a field does."""
+    return b'":' in line or b'{"' in line or line.endswith(b"}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from batcher.attempt import NO_HINTS, Allowance, Hints
+from batcher.outcome import NO_HINTS, Allowance, Hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,6 +63,8 @@ _WORDS: Final = re.compile(
     rf"(?:try again|retry|retrying|wait|available again|resets?)(?: after| in| for)+ (?:about )?({_SPAN})",
     re.IGNORECASE,
 )
+_REPLENISHED: Final = re.compile(r"replenished in (\d{1,3}):(\d\d):(\d\d)")
+"""Hours, minutes and seconds: Azure API Management (https://github.com/Azure/azure-sdk-for-python/issues/20042)."""
 _ISO: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(\.\d{1,9})?\s?(?:[Zz]|UTC|([+-])(\d\d):?(\d\d))?$"
 )
@@ -167,7 +169,11 @@ def _in_body(body: bytes, clock: float) -> float | None:
     for place in _places(value):
         if (after := _at(place, clock)) is not None:
             return after
-    found = _WORDS.search(body.decode("utf-8", "replace"))
+    text = body.decode("utf-8", "replace")
+    if found := _REPLENISHED.search(text):
+        hours, minutes, rest = map(int, found.groups())
+        return _sane(3600.0 * hours + 60 * minutes + rest)
+    found = _WORDS.search(text)
     return _span(found[1]) if found else None
 
 

@@ -23,7 +23,7 @@ def inflater(encoding: str) -> Inflate | Unknown | None:
     name = encoding.strip().lower()
     if name in UNCHANGED:
         return None
-    return Inflate() if name in KNOWN else Unknown(encoding)
+    return Inflate(may_be_bare=name == "deflate") if name in KNOWN else Unknown(encoding)
 
 
 class Unknown:
@@ -46,13 +46,17 @@ class Unknown:
 
 
 class Inflate:
-    """One body of gzip or zlib data. Gzip may come in several members, one after the other (RFC 1952, 2.2)."""
+    """One body of gzip or zlib data. Gzip may come in several members, one after the other (RFC 1952, 2.2).
 
-    __slots__ = ("_given", "_taken", "_zlib")
+    What is called deflate is zlib's format, and from some servers the bare one (RFC 9110, 8.4.1.2).
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_given", "_may_be_bare", "_taken", "_zlib")
+
+    def __init__(self, *, may_be_bare: bool = False) -> None:
         self._zlib = zlib.decompressobj(wbits=47)
         self._taken = self._given = 0
+        self._may_be_bare = may_be_bare
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what the next bytes hold. Raises AttemptError if they are no such data, or grow beyond the bounds."""
@@ -68,6 +72,9 @@ class Inflate:
             try:
                 data = self._zlib.decompress(chunk, max(allowed, 1))
             except zlib.error as error:
+                if self._may_be_bare and self._taken == len(chunk):
+                    self._may_be_bare, self._zlib = False, zlib.decompressobj(wbits=-15)
+                    continue
                 raise AttemptError(malformed(f"a compressed answer that cannot be read: {error}")) from None
             self._given += len(data)
             if self._zlib.unconsumed_tail:

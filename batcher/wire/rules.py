@@ -101,6 +101,7 @@ _LOAD_MEMORY = r"out-of-memory during startup|requires more system memory|model 
 _CONTEXT = (
     r"context_length_exceeded|exceed_context_size|available context size|exceeds? the context length"
     r"|longer than the context length|maximum context length|too large to process|contextwindowexceeded"
+    r"|must have less than \d+ tokens|maximum input length|input is too long"
     r"|trying to keep the first \d+ tokens|reached context length|prompt is too long|max_tokens must be .{0,200} got -"
 )
 _POLICY = r"content_filter|responsibleaipolicy|content_policy_violation|contentpolicyviolation"
@@ -153,14 +154,16 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(_F, "not_offered", (501,), scope=Scope.PATH),
     Rule(_F, "redirect", (300, 301, 302, 303, 304, 307, 308)),
     # an accident of this sample: another may come out well
-    Rule(_X, "generation_failed", (0, 400), _ACCIDENT),  # Groq: what the model wrote is no JSON, or no call of a tool
+    # Groq: what the model wrote is no JSON, or no call of a tool
+    Rule(_X, "generation_failed", (0, 400, 422), _ACCIDENT),
+    Rule(_X, "generation_failed", (0, 400, 422), at="failed_generation"),
     # the job does not fit
     Rule(_P, "context_overflow", text=_CONTEXT),
     Rule(_P, "over_token_limit", (0, 413, 429), when=asks_too_much),
     # told to wait
     Rule(_F, "usage_limit", (0, 429), _USED_UP, when=unhinted, exit=Exit.STOPPED),
     Rule(_T, "busy", (503,)),
-    Rule(_T, "rate_limited", (429,)),
+    Rule(_T, "rate_limited", (429, 420)),
     Rule(_T, "rate_limited", (0,), r"rate[ _-]limit"),
     Rule(_T, "overloaded", (529,)),
     Rule(_T, "overloaded", (0,), r"overloaded"),
@@ -175,6 +178,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(_X, "generation_failed", (424,)),  # TGI
     Rule(_X, "no_capacity", (498,)),  # Groq's flex tier
     Rule(_X, "timeout_at_server", (408, 409, 425, 499)),
+    Rule(_X, "disconnected", (421, 444, 460)),  # RFC 9110, 15.5.20; nginx; Amazon's load balancer
     Rule(_P, "too_large", (413, 414)),
     Rule(_P, "bad_request", tuple(range(400, 500))),
 )
@@ -222,8 +226,15 @@ def classify_error(error: Any, path: str) -> Failure:
     return known or Failure(FailureClass.TRANSIENT, "stream_error", text[:MESSAGE_LIMIT], status or None)
 
 
-def not_an_llm(body: bytes, content_type: str) -> Failure:
-    """Name a 200 whose body is no API answer: a login page, a captive portal, a wrong port."""
+def not_an_llm(body: bytes, content_type: str, path: str = "") -> Failure:
+    """Name a 200 whose body is no API answer: a login page, a captive portal, a wrong port.
+
+    Words are classified as those of an error are, if any rule knows them, or if they are said to be JSON.
+    """
+    if not body.lstrip().startswith((b"<", b"[")) and (text := words(body)):
+        known = _by_rule(Refusal(0, text, path))
+        if known is not None or "json" in content_type:
+            return known or unreadable(body, path)
     return Failure(FailureClass.TRANSIENT, "not_an_llm", f"answered {content_type or 'no type'}: {words(body)}", 200)
 
 

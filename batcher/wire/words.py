@@ -26,7 +26,7 @@ _WORDS: Final = (
 """Where errors say what they are, as `faults` knows their shapes."""
 _STATUS: Final = re.compile(r"(?:code|status|http)['\"]?\s{0,2}[:= ]\s{0,2}['\"]?([45]\d\d)\b", re.IGNORECASE)
 """A status in plain words: `Error code: 429 - {'error': …}`, as Python's clients print their errors."""
-_EVENTS: Final = re.compile(rb"\s*(?:data|event|id|retry|error|):")
+_EVENTS: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry|error|):")
 
 
 def unwrapped(body: bytes) -> bytes:
@@ -107,7 +107,7 @@ def numbers_of(error: Any) -> Iterator[int]:
         yield from numbers_of(inner) if inner else map(int, _STATUS.findall(error[:MESSAGE_LIMIT]))
 
 
-_TYPES: Final = re.compile(r"; [a-z_]+_error(?=;|$)")
+_TYPES: Final = re.compile(r"; (?:[a-z_]+_error|[A-Z][A-Za-z]*(?:Error|Exception))(?=;|$)")
 
 
 def told(text: str) -> str:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from support.commandline import names
+from support.embedserver import embedding
 
 import batcher
 from batcher.failures import ConfigError, UsageError
+from batcher.simulator import vector
 
 if TYPE_CHECKING:
     from batcher.simulator import BackgroundSimulator
@@ -34,6 +36,15 @@ def test_a_row_for_each_text(sim: BackgroundSimulator) -> None:
     assert np.allclose(vectors[7], alone.vector)
     assert batcher.embed(iter(texts[:2]), dtype="float64").dtype == np.float64
     assert batcher.embed([]).shape == (0, 0)
+
+
+def test_of_length_1() -> None:
+    """Also where the server gives longer ones, as bytes or as numbers."""
+    tripled = lambda items, texts: [{"embedding": [3 * x for x in vector(text)]} for text in texts]  # noqa: E731, ARG005
+    with embedding(tripled) as server:
+        made = [batcher.embed(["a", "b"], model="m", base_url=server.url, normalize=wanted) for wanted in (True, False)]
+    assert np.allclose(np.linalg.norm(made[0], axis=1), 1)
+    assert np.allclose(made[1], 3 * made[0])
 
 
 @pytest.mark.anyio

@@ -192,3 +192,11 @@ async def test_the_limit_of_open_files_lasts_as_long_as_the_client() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(soft, 256)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_client_shows_no_key() -> None:
+    """Neither the one that it was given nor one in its URL."""
+    url = "http://me:Canary7Secret9Qz5word@127.0.0.1:9/v1"
+    shown = repr(batcher.Client(model="m", base_url=url, api_key="Canary7Secret9Qz5word"))
+    assert "Canary" not in shown
+    assert "127.0.0.1:9" in shown

@@ -16,8 +16,8 @@ from support.commandline import names, prompts
 from support.programs import agen, all_of, is_alone, others, until
 
 import batcher
-from batcher.api import calls
 from batcher.failures import UnavailableError
+from batcher.servers import described
 from batcher.servers.contact import Contact, contact
 
 if TYPE_CHECKING:
@@ -538,7 +538,7 @@ async def test_a_local_server_that_dies_ends_a_stream_as_it_ends_a_run(monkeypat
         return "out of memory"
 
     died_now = asyncio.Event()
-    monkeypatch.setattr(calls, "contact", ours)
+    monkeypatch.setattr(described, "contact", ours)
     results = batcher.stream(prompts(names(200), "ttft=0.02"), concurrency=2)
     taken = [(await anext(results)).id]
     died_now.set()

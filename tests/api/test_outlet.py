@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from batcher.api.outlet import Outlet
 from batcher.api.result import Result
-from batcher.model import Result as Finished
+from batcher.outcome import Result as Finished
 
 pytestmark = pytest.mark.anyio
 

@@ -38,7 +38,7 @@ READ: Final = """
 import re, sys, time
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.defaults import Defaults
-from batcher.inputs.rows import values_of
+from batcher.inputs.formats.rows import values_of
 from batcher.options import Options
 from batcher.running.wiring import recipe_of, source_for
 options = Options(prompt="Classify: {{ prompt }}" if sys.argv[2] == "templates" else None)

@@ -20,7 +20,7 @@ import json, re, sys, time
 from contextlib import ExitStack
 from batcher.inputs.source import Source
 from batcher.outputs.export import Export, export
-from batcher.outputs.joining import Taken
+from batcher.outputs.taken import Taken
 import pyarrow.parquet
 results, source, output, form = sys.argv[1:]
 began, cpu = time.perf_counter(), time.process_time()

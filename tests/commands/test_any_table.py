@@ -12,7 +12,7 @@ from support.commandline import Desk
 from support.datasets import DATASETS
 
 from batcher.inputs.formats.reading import Reading
-from batcher.inputs.rows import values_of
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.source import Source
 from batcher.simulator import simulator_thread
 

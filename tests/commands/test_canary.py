@@ -166,3 +166,70 @@ def test_results_that_were_saved_with_a_mark(tmp_path: Path) -> None:
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert not play(case | {"right": {"exit": 0, "posts": 0, "results": 3}}, desk)
     assert not any(path.read_bytes().startswith(b"\xef") for path in tmp_path.iterdir())
+
+
+WORD = "Canary7Secret9Qz5word"
+AWAY = "http://127.0.0.1:9/v1"
+"""Nobody is there."""
+MISPLACED: dict[str, tuple[list[str], dict[str, str], dict[str, str]]] = {
+    "a URL's password": (["--base-url", f"http://me:{WORD}@127.0.0.1:9/v1"], {}, {}),
+    "a URL's name": (["--base-url", f"http://{WORD}@127.0.0.1:9/v1"], {}, {}),
+    "a URL's query": (["--base-url", f"{AWAY}?api-key={WORD}"], {}, {}),
+    "a URL that is none": (["--base-url", f"http://me:{WORD}@127.0.0.1:x/v1"], {}, {}),
+    "no URL": (["--base-url", f"me:{WORD}@127.0.0.1:9/v1"], {}, {}),
+    "OPENAI_BASE_URL": ([], {"OPENAI_BASE_URL": f"http://me:{WORD}@127.0.0.1:9/v1"}, {}),
+    "OLLAMA_HOST": ([], {"OLLAMA_HOST": f"http://me:{WORD}@127.0.0.1:9"}, {}),
+    "--api-key": (["--api-key", WORD], {}, {}),
+    "--header": (["--header", f"Authorization: Bearer {WORD}"], {}, {}),
+    "--api-key-env": (["--api-key-env", WORD], {}, {}),
+    "--api-key-file": (["--api-key-file", WORD], {}, {}),
+    "--api-key-file with a dot": (["--api-key-file", f"{WORD}.{WORD}"], {}, {}),
+    "--header-env without a name": (["--header-env", WORD], {}, {}),
+    "--header-env": (["--header-env", f"X-Key={WORD}"], {}, {}),
+    "BATCHER_API_KEY_ENV": ([], {"BATCHER_API_KEY_ENV": WORD}, {}),
+    "BATCHER_HEADER_ENV": ([], {"BATCHER_HEADER_ENV": f"X-Key={WORD}"}, {}),
+    "a key in quotes": (["--api-key-env", "MINE"], {"MINE": f'"{WORD}"'}, {}),
+    "a key file of two lines": (["--api-key-file", "secret"], {}, {"secret": f"{WORD}\n{WORD}\n"}),
+    "an env file": (["--env-file", "secret"], {}, {"secret": f'OPENAI_API_KEY {WORD}\n"\n'}),
+    "a config file": (["--config", "secret"], {}, {"secret": f'api-key = "{WORD}"\n'}),
+    "a config file's table": (["--config", "secret"], {}, {"secret": f'[headers]\nAuthorization = "{WORD}"\n'}),
+    "a config file that is broken": (["--config", "secret"], {}, {"secret": f'api-key-env = "{WORD}\n'}),
+    "a .netrc that is broken": (
+        ["--trust-env"],
+        {"NETRC": "secret"},
+        {"secret": f"machine h password {WORD} x {WORD}"},
+    ),
+    "a proxy": (
+        ["--trust-env", "--base-url", "http://h.invalid/v1"],
+        {"HTTP_PROXY": f"http://u:{WORD}@127.0.0.1:9"},
+        {},
+    ),
+    "a proxy that is none": (
+        ["--trust-env", "--base-url", "http://h.invalid/v1"],
+        {"HTTP_PROXY": f"http://{WORD}@h:x"},
+        {},
+    ),
+    "--done-from a URL": (["--done-from", f"s3://me:{WORD}@bucket/x.jsonl"], {}, {}),
+    "--done-from a signed URL": (["--done-from", f"https://h/x.jsonl?X-Amz-Signature={WORD}"], {}, {}),
+    "-o a URL": (["-o", f"s3://me:{WORD}@bucket/x.jsonl"], {}, {}),
+    "an input's URL": ([f"https://me:{WORD}@127.0.0.1:9/x.jsonl"], {}, {}),
+    "an input's signed URL": ([f"https://127.0.0.1:9/x.jsonl?X-Amz-Security-Token={WORD}"], {}, {}),
+}
+"""Ways in which people give a key where it does not belong: arguments, variables, and files with what they hold."""
+
+
+@pytest.mark.parametrize("way", MISPLACED)
+def test_a_key_in_the_wrong_place_is_not_repeated(desk: Desk, way: str) -> None:
+    """What is wrong is told without it: a screen is copied into a report, and a cron job's words are mailed."""
+    args, env, files = MISPLACED[way]
+    for name, content in files.items():
+        (desk.path / name).write_text(content)
+    desk.write("jobs.jsonl", {"id": "a", "prompt": "x"})
+    out = [] if "-o" in args else ["-o", "results.jsonl"]
+    where = [] if "--base-url" in args or "BASE_URL" in way or "HOST" in way else ["--base-url", AWAY]
+    ran = desk.call("run", "jobs.jsonl", "-m", "m", "-v", "--max-wait", "0", *out, *where, *args, env=env)
+    assert ran.code in (2, 65, 69, 73, 78), ran.err
+    assert WORD not in ran.err + ran.out
+    for path in desk.path.rglob("*"):
+        if path.is_file() and path.name not in files:
+            assert WORD not in path.read_text()

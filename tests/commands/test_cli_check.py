@@ -74,7 +74,7 @@ def test_a_model_that_is_not_there_is_78(desk: Desk) -> None:
             *("check", "jobs.jsonl", "--base-url", sim.url, "-m", "llama3.2", "--alias", "lama3.2=llama3.2")
         )
     assert ran.code == data.code == 78
-    assert "missing  lama3.2 is not on the server; the nearest there is llama3.2" in ran.out
+    assert "missing  lama3.2 is not on the server, which has llama3.2" in ran.out
     assert "ollama pull lama3.2" in ran.out
     [there] = json.loads(data.out)["servers"]
     assert [missing["model"] for missing in there["missing"]] == ["lama3.2"]

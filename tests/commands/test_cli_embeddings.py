@@ -19,7 +19,7 @@ LOOKS = ["native", "openai"]
 
 
 def embed(desk: Desk, url: str, *args: str) -> Ran:
-    return desk.run("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", url, "-m", "simulator", *args)
+    return desk.call("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", url, "-m", "simulator", *args)
 
 
 def texts(count: int) -> dict[str, str]:

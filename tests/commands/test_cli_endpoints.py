@@ -55,13 +55,13 @@ def test_a_line_goes_where_its_shape_says(desk: Desk, look: Any, paths: dict[str
     """Without any option, each shape of line is answered by its endpoint of the API that the server speaks."""
     desk.write("jobs.jsonl", CHAT, PROMPT, INPUT, INPUTS, TEXT)
     with simulator_thread(look=look) as sim:
-        ran = desk.run(
+        ran = desk.call(
             "run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator", "-q", stream
         )
         assert (ran.code, ran.out, ran.err) == (0, "", "")
         assert sim.tally.paths.pop("/props", 0) == (look is OPENAI)  # asks how many slots it has
         assert sim.tally.paths.pop("/", 0) == (look is OPENAI)  # asks whether it is an Ollama
-        assert sim.tally.paths.total() == 6  # one of them asks who it is
+        assert sim.tally.paths.total() == 4  # one of them asks who it is, and texts to embed go together
         streamed = {seen.path: seen.body.get("stream") for seen in sim.tally.log}
     lines = {line["id"]: line for line in desk.lines()}
     assert {name: lines[name]["endpoint"] for name in paths} == paths
@@ -106,7 +106,7 @@ def test_openai_batch_lines_name_their_own_endpoint(desk: Desk, look: Any, batch
     """A file for OpenAI's batch API runs as it is, native urls in it too; the body is sent as it stands."""
     desk.write("jobs.jsonl", *batch)
     with simulator_thread(look=look) as sim:
-        ran = desk.run("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator")
+        ran = desk.call("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator")
         assert ran.code == 0, ran.err
         bodies = {seen.path: seen.body for seen in sim.tally.log}
     assert {line["id"]: line["endpoint"] for line in desk.lines()} == {line["custom_id"]: line["url"] for line in batch}
@@ -121,7 +121,7 @@ def test_the_sample_jobs_run_as_they_are(desk: Desk) -> None:
     """What stands in jobs/ for newcomers is accepted whole by a server that has the models."""
     with simulator_thread(models=("llama3.2", "nomic-embed-text")) as sim:
         for name in ("hello", "chat", "embed", "tools", "openai-batch"):
-            ran = desk.run(
+            ran = desk.call(
                 *("run", PROJECT / f"jobs/{name}.jsonl", "-o", f"{name}.results.jsonl"),
                 *("--base-url", sim.url, "-m", "llama3.2"),
             )
@@ -138,7 +138,9 @@ def test_an_image_becomes_a_file_beside_the_results(desk: Desk) -> None:
         {"id": "../../dog", "url": "/v1/images/generations", "prompt": "a dog", "n": 2},
     )
     with simulator_thread(look="openai") as sim:
-        ran = desk.run("run", "jobs.jsonl", "-o", "out/results.jsonl", "--base-url", f"{sim.url}/v1", "-m", "simulator")
+        ran = desk.call(
+            "run", "jobs.jsonl", "-o", "out/results.jsonl", "--base-url", f"{sim.url}/v1", "-m", "simulator"
+        )
         assert ran.code == 0, ran.err
     lines = {line["id"]: line for line in desk.lines("out/results.jsonl")}
     assert (desk.path / "out" / lines["cat"]["image"]).read_bytes() == picture("a cat")
@@ -153,7 +155,7 @@ def test_an_endpoint_that_the_server_lacks_is_said_so(desk: Desk) -> None:
     """The jobs stay pending, the others are done, and the message names the path and what it means (78)."""
     desk.write("jobs.jsonl", {"id": "cat", "url": "/v1/images/generations", "prompt": "[[sim do=path_missing]]"}, CHAT)
     with simulator_thread() as sim:
-        ran = desk.run("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator")
+        ran = desk.call("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator")
     assert ran.code == 78
     assert "does not offer /v1/images/generations" in ran.err
     assert "1 pending" in ran.err
@@ -193,7 +195,7 @@ def test_how_long_a_model_stays_is_said_with_the_first_request(desk: Desk, said:
     """On Ollama, and with that one alone: with others it would hold up another client's model."""
     desk.write("jobs.jsonl", *({"id": f"q{n}", "prompt": f"q{n}"} for n in range(12)))
     with simulator_thread() as sim:
-        ran = desk.run("run", "jobs.jsonl", "--base-url", sim.url, "-m", "simulator", "-c", "4", *said)
+        ran = desk.call("run", "jobs.jsonl", "--base-url", sim.url, "-m", "simulator", "-c", "4", *said)
         assert ran.code == 0, ran.err
         stays = [seen.body.get("keep_alive") for seen in sim.tally.log if seen.path == "/api/generate"]
     assert stays == [said[1] if said else "30m", *[None] * 11]

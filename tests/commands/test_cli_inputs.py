@@ -54,7 +54,7 @@ def test_promises(desk: Desk, sim: BackgroundSimulator, name: str) -> None:
     dataset.write(desk.path / dataset.name, rows())
     args = dataset.args or (dataset.name,)
 
-    shown = desk.call(*command(dataset, sim, "--dry-run", "-n", "3"))
+    shown = desk.call("run", *args, "-m", "simulator", "--base-url", sim.url, "--dry-run", "-n", "3")
     assert shown.code == 0
     asked = [orjson.loads(text[text.index("{") :]) for text in shown.out.split("POST")[1:]]
     assert [body["prompt"] for body in asked] == [row["prompt"] for row in rows()[:3]]

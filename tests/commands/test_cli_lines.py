@@ -38,7 +38,7 @@ def test_the_broken_sample(desk: Desk) -> None:
     """Every bad line of jobs/broken.jsonl is told by its number and code, and the good ones are answered."""
     with simulator_thread() as sim:
         args = ("--base-url", sim.url, "-m", "simulator")
-        ran = desk.run("run", PROJECT / "jobs/broken.jsonl", "-o", "results.jsonl", *args)
+        ran = desk.call("run", PROJECT / "jobs/broken.jsonl", "-o", "results.jsonl", *args)
         assert sim.counts.total() == 2
     assert ran.code == 3
     assert desk.ids() == ["good-1", "good-2"]
@@ -61,7 +61,7 @@ def test_odd_but_good_lines(desk: Desk) -> None:
     with simulator_thread() as sim:
         args = ("--base-url", sim.url, "-m", "simulator")
         for _ in range(2):
-            ran = desk.run("run", "jobs.jsonl", "-o", "results.jsonl", *args)
+            ran = desk.call("run", "jobs.jsonl", "-o", "results.jsonl", *args)
             assert ran.code == 0, ran.err
         assert sim.counts.total() == 5
     lines = {line["id"]: line for line in desk.lines()}
@@ -79,7 +79,7 @@ def test_lines_without_any_model(desk: Desk) -> None:
     """They are refused by line, in words that say the three ways to name one; the others run."""
     desk.write("jobs.jsonl", {"id": "has", "prompt": "Hi", "model": "simulator"}, {"id": "lacks", "prompt": "Hi"})
     with simulator_thread() as sim:
-        ran = desk.run("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url)
+        ran = desk.call("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url)
     assert ran.code == 3
     assert desk.ids() == ["has"]
     assert desk.errors() == {"lacks": "no_model"}
@@ -92,7 +92,7 @@ def test_a_file_of_nothing_but_the_same_mistake_stops(desk: Desk) -> None:
     wanted = names(200)
     desk.write("jobs.jsonl", *prompts(wanted, "do=bad"))
     with simulator_thread() as sim:
-        ran = desk.run(
+        ran = desk.call(
             *("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator", "-c", "2")
         )
         assert 20 <= sim.counts.total() <= 22
@@ -104,7 +104,7 @@ def test_an_empty_input_is_done(desk: Desk) -> None:
     """No jobs is no failure, and no server is needed to say so of what is there."""
     desk.write("jobs.jsonl")
     with simulator_thread() as sim:
-        ran = desk.run("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator")
+        ran = desk.call("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator")
     assert ran.code == 0
     assert "0 of 0 jobs done" in ran.err
 

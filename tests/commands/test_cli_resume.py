@@ -37,11 +37,11 @@ def test_kill_9_loses_nothing_and_repeats_only_what_was_in_flight(desk: Desk, si
             process.kill()
             process.wait()
     assert 0 < len(desk.ids()) < len(wanted)
-    assert desk.run(*RUN, "--base-url", sim.url, "-c", str(width)).code == 0
+    assert desk.call(*RUN, "--base-url", sim.url, "-c", str(width)).code == 0
     assert desk.ids() == wanted
     assert sum(count - 1 for count in sim.counts.values()) <= kills * width
     before = sim.counts.total()
-    assert desk.run(*RUN, "--base-url", sim.url).code == 0
+    assert desk.call(*RUN, "--base-url", sim.url).code == 0
     assert sim.counts.total() == before
 
 
@@ -49,11 +49,11 @@ def test_a_torn_file_is_mended_and_said(desk: Desk, sim: BackgroundSimulator) ->
     """Half a line at the end, rubbish in the middle: moved to the quarantine, and only their jobs are asked again."""
     wanted = names(6)
     desk.write("jobs.jsonl", *prompts(wanted))
-    assert desk.run(*RUN, "--base-url", sim.url, "-c", "1").code == 0
+    assert desk.call(*RUN, "--base-url", sim.url, "-c", "1").code == 0
     path = desk.path / "results.jsonl"
     whole = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*whole[:2], b"rubbish\n", *whole[3:5], whole[5][:40]]))
-    ran = desk.run(*RUN, "--base-url", sim.url)
+    ran = desk.call(*RUN, "--base-url", sim.url)
     assert ran.code == 0
     assert "results.quarantine" in ran.err
     assert desk.ids() == wanted
@@ -78,10 +78,10 @@ def test_a_changed_job_stops_the_run_before_anything_is_sent(
     """65, with the line named, also when new jobs stand before it; --overwrite starts anew."""
     jobs = prompts(names(3))
     desk.write("jobs.jsonl", *jobs)
-    assert desk.run(*RUN, "--base-url", sim.url).code == 0
+    assert desk.call(*RUN, "--base-url", sim.url).code == 0
     before = (desk.path / "results.jsonl").read_bytes()
     desk.write("jobs.jsonl", *prompts(["new"]), *jobs[:2], jobs[2] | changed)
-    ran = desk.run(*RUN, "--base-url", sim.url, *args)
+    ran = desk.call(*RUN, "--base-url", sim.url, *args)
     assert ran.code == 65
     assert "line 4 (id 'q002'" in ran.err
     assert "--on-change rerun" in ran.err
@@ -94,9 +94,9 @@ def test_lines_may_be_added_moved_and_repeated(desk: Desk, sim: BackgroundSimula
     unnamed = [{"prompt": f"[[sim id=u{number}]]"} for number in range(3)]
     named = prompts(names(3))
     desk.write("jobs.jsonl", *unnamed, *named)
-    assert desk.run(*RUN, "--base-url", sim.url).code == 0
+    assert desk.call(*RUN, "--base-url", sim.url).code == 0
     desk.write("jobs.jsonl", *prompts(["new"]), *reversed(named), named[0], *reversed(unnamed))
-    ran = desk.run(*RUN, "--base-url", sim.url)
+    ran = desk.call(*RUN, "--base-url", sim.url)
     assert ran.code == 0
     assert "7 of 7 jobs done (6 before this run)" in ran.err
     assert "1 repeated" in ran.err
@@ -108,7 +108,7 @@ def test_the_same_prompt_without_an_id_is_a_job_each_time(desk: Desk, sim: Backg
     """Equal lines without ids are asked as often as they stand there, and resumed as often."""
     desk.write("jobs.jsonl", *[{"prompt": "[[sim id=same]]"}] * 3)
     for _ in range(2):
-        assert desk.run(*RUN, "--base-url", sim.url).code == 0
+        assert desk.call(*RUN, "--base-url", sim.url).code == 0
         assert sim.counts["same"] == 3
         assert len(set(desk.ids())) == 3
 
@@ -118,7 +118,7 @@ def test_an_id_twice_with_different_content_is_an_error_line(desk: Desk, sim: Ba
     [first] = prompts(["q"])
     desk.write("jobs.jsonl", first, first | {"prompt": "[[sim id=other]]"}, first)
     for _ in range(2):
-        ran = desk.run(*RUN, "--base-url", sim.url)
+        ran = desk.call(*RUN, "--base-url", sim.url)
         assert ran.code == 3, ran.err
         assert list(desk.errors().values()) == ["duplicate_id"]
         assert desk.lines("results.errors.jsonl")[0]["line"] == 2
@@ -130,10 +130,10 @@ def test_a_mended_line_takes_its_complaint_with_it(desk: Desk, sim: BackgroundSi
     """The errors file holds what still stands after the last run, and goes when nothing does."""
     path = desk.write("jobs.jsonl", *prompts(["a"]))
     path.write_text(path.read_text() + '{"id":"b","prompt"\n{"id":"c","promt":"x"}\n')
-    assert desk.run(*RUN, "--base-url", sim.url).code == 3
+    assert desk.call(*RUN, "--base-url", sim.url).code == 3
     assert len(desk.errors()) == 2
     desk.write("jobs.jsonl", *prompts(["a", "b", "c"]))
-    assert desk.run(*RUN, "--base-url", sim.url).code == 0
+    assert desk.call(*RUN, "--base-url", sim.url).code == 0
     assert desk.ids() == ["a", "b", "c"]
     assert not (desk.path / "results.errors.jsonl").exists()
 
@@ -141,9 +141,9 @@ def test_a_mended_line_takes_its_complaint_with_it(desk: Desk, sim: BackgroundSi
 def test_overwrite_starts_anew(desk: Desk, sim: BackgroundSimulator) -> None:
     """Results and errors of before are gone, and every job is asked again."""
     desk.write("jobs.jsonl", *prompts(["old"]), *prompts(["bad"], "do=bad"))
-    assert desk.run(*RUN, "--base-url", sim.url).code == 3
+    assert desk.call(*RUN, "--base-url", sim.url).code == 3
     desk.write("jobs.jsonl", *prompts(["old", "new"]))
-    assert desk.run(*RUN, "--base-url", sim.url, "--overwrite").code == 0
+    assert desk.call(*RUN, "--base-url", sim.url, "--overwrite").code == 0
     assert desk.ids() == ["new", "old"]
     assert desk.errors() == {}
     assert sim.counts["old"] == 2
@@ -153,11 +153,11 @@ def test_a_limit_makes_the_first_lines_the_whole_job(desk: Desk, sim: Background
     """With -n N only N lines are asked, and the exit code is about those; a later run without it does the rest."""
     wanted = names(5)
     desk.write("jobs.jsonl", *prompts(wanted))
-    ran = desk.run(*RUN, "--base-url", sim.url, "-n", "2")
+    ran = desk.call(*RUN, "--base-url", sim.url, "-n", "2")
     assert ran.code == 0
     assert "2 of 2 jobs done" in ran.err
     assert desk.ids() == wanted[:2]
-    assert desk.run(*RUN, "--base-url", sim.url).code == 0
+    assert desk.call(*RUN, "--base-url", sim.url).code == 0
     assert sim.counts == dict.fromkeys(wanted, 1)
 
 
@@ -165,7 +165,7 @@ def test_the_output_is_named_after_the_input(desk: Desk, sim: BackgroundSimulato
     """Without -o the results and errors stand beside the input, and the run says where."""
     (desk.path / "deep").mkdir()
     desk.write("deep/jobs.jsonl", *prompts(["q"]), *prompts(["bad"], "do=bad"))
-    ran = desk.run("run", "deep/jobs.jsonl", "-m", "simulator", "--base-url", sim.url)
+    ran = desk.call("run", "deep/jobs.jsonl", "-m", "simulator", "--base-url", sim.url)
     assert ran.code == 3
     assert "results go to deep/jobs.results.jsonl" in ran.err
     assert desk.ids("deep/jobs.results.jsonl") == ["q"]

@@ -62,7 +62,7 @@ def test_a_server_that_echoes_the_key_does_not_spread_it(desk: Desk, way: str, s
     args, env, headers = WAYS[way]
     with echoing(status) as server:
         server_args = ("--base-url", f"{server.url}/v1", "-m", "m", *args)
-        ran = desk.run(
+        ran = desk.call(
             *("run", "jobs.jsonl", "-o", "results.jsonl", "--summary-json", "sums.json", "-v", "--raw", "--no-stream"),
             *("--retries", "0", "--max-wait", "1s", *server_args),
             env=env,
@@ -116,11 +116,11 @@ def test_a_damaged_results_file_keeps_no_key(desk: Desk) -> None:
     prepare(desk)
     with echoing(200) as server:
         command = ("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", f"{server.url}/v1", "-m", "m")
-        ran = desk.run(*command, "--no-stream", env={"OPENAI_API_KEY": KEY})
+        ran = desk.call(*command, "--no-stream", env={"OPENAI_API_KEY": KEY})
         assert ran.code == 0
         path = desk.path / "results.jsonl"
         path.write_bytes(path.read_bytes()[:-30])
-        again = desk.run(*command, "--no-stream", env={"OPENAI_API_KEY": KEY})
+        again = desk.call(*command, "--no-stream", env={"OPENAI_API_KEY": KEY})
         assert again.code == 0
     assert "you sent:" in (desk.path / "results.quarantine").read_text()
     check_silence(desk, ran, again)
@@ -137,7 +137,7 @@ def test_a_damaged_results_file_keeps_no_key(desk: Desk) -> None:
 def test_no_key_over_plain_http_to_another_machine(desk: Desk, args: tuple[str, ...], env: dict[str, str]) -> None:
     """Refused by the name of the host alone, before any connection: the host does not even exist."""
     prepare(desk)
-    ran = desk.run(
+    ran = desk.call(
         *("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "m", "--base-url", "http://nowhere.invalid/v1", *args),
         env=env,
     )
@@ -153,7 +153,7 @@ def test_a_standing_key_goes_to_its_own_kind_of_server_alone(desk: Desk) -> None
     env = {"OPENAI_API_KEY": KEY, "OLLAMA_API_KEY": HEADER}
     with simulator_thread() as sim:
         for place, (suffix, key) in enumerate((("", HEADER), ("/v1", KEY))):
-            ran = desk.run(
+            ran = desk.call(
                 *("run", "jobs.jsonl", "-o", f"results{place}.jsonl", "-m", "simulator"),
                 *("--base-url", sim.url + suffix),
                 env=env,
@@ -169,7 +169,7 @@ def test_a_redirect_is_not_followed(desk: Desk, status: int) -> None:
     """The other server hears nothing; the run stops and says where to go instead (78)."""
     prepare(desk)
     with echoing(200) as other, echoing(status, Location=f"{other.url}/v1/chat/completions") as server:
-        ran = desk.run(
+        ran = desk.call(
             *("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", f"{server.url}/v1", "-m", "m"),
             env={"OPENAI_API_KEY": KEY},
         )
@@ -188,7 +188,7 @@ def test_the_environments_proxy_never_gets_what_stays_on_this_machine(desk: Desk
     with echoing(400) as proxy, echoing(400) as server:
         env = {"HTTP_PROXY": proxy.url, "http_proxy": proxy.url, "ALL_PROXY": proxy.url}
         args = ("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "m", "--base-url", f"{server.url}/v1", "--trust-env")
-        rans = [desk.run(*args, env=env), desk.run(*args, "--api-key-file", "secret/key", env=env)]
+        rans = [desk.call(*args, env=env), desk.run(*args, "--api-key-file", "secret/key", env=env)]
         assert proxy.seen == []
         assert server.seen
     (desk.path / ".netrc").unlink()

@@ -130,3 +130,19 @@ def test_a_shell_sees_the_signal_in_the_code(
         ran = ended(shell)
     assert ran.out == f"{code}\n"
     assert f"ended by {number.name}" in ran.err
+
+
+def test_an_endless_input_of_no_jobs_at_all_can_be_ended(desk: Desk, sim: BackgroundSimulator) -> None:
+    """`yes | batcher run -`: each line is refused, none is sent, and a signal ends it as any other run."""
+    command = ("run", "-", "--input-format", "jsonl", *RUN[2:], "--base-url", sim.url)
+    with subprocess.Popen(["yes", "no job"], stdout=subprocess.PIPE) as endless:
+        try:
+            with running(desk.start(*command, stdin=endless.stdout)) as process:
+                until((desk.path / "results.errors.jsonl").exists)
+                process.send_signal(signal.SIGTERM)
+                ran = ended(process)
+        finally:
+            endless.kill()
+    assert ran.code == -signal.SIGTERM
+    assert "no new requests" in ran.err
+    assert not sim.counts

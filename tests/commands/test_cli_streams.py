@@ -96,7 +96,7 @@ def test_results_of_a_pipe_can_be_resumed(desk: Desk, sim: BackgroundSimulator) 
 def test_a_dry_run_sends_nothing(desk: Desk, sim: BackgroundSimulator) -> None:
     """It prints the first requests as they would go, says which lines would be refused, and writes no file."""
     path = desk.write("jobs.jsonl", *prompts(["a"], "tokens=3"), {"id": "x", "promt": "?"}, *prompts(["b", "c", "d"]))
-    ran = desk.run("run", "jobs.jsonl", "--dry-run", "--base-url", f"{sim.url}/v1", "-m", "simulator")
+    ran = desk.call("run", "jobs.jsonl", "--dry-run", "--base-url", f"{sim.url}/v1", "-m", "simulator")
     assert ran.code == 0
     assert ran.out.count(f"POST {sim.url}/v1/chat/completions") == 3
     assert '"model": "simulator"' in ran.out
@@ -111,14 +111,14 @@ def test_how_much_is_said(desk: Desk, sim: BackgroundSimulator) -> None:
     """-q says nothing of a success and all of a failure; -v shows each answer; the default sums up."""
     desk.write("jobs.jsonl", *prompts(["good"]))
     run = ("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", "--base-url", sim.url, "--overwrite")
-    assert desk.run(*run, "-q") == (0, "", "")
-    assert "\nbatcher: good  " in desk.run(*run, "-v").err
-    assert text("good")[:20] in desk.run(*run, "-v").err
-    usual = desk.run(*run).err
+    assert desk.call(*run, "-q") == (0, "", "")
+    assert "\nbatcher: good  " in desk.call(*run, "-v").err
+    assert text("good")[:20] in desk.call(*run, "-v").err
+    usual = desk.call(*run).err
     assert text("good")[:20] not in usual
     assert "1 of 1 job done" in usual
     desk.write("jobs.jsonl", *prompts(["bad"], "do=bad"))
-    quiet = desk.run(*run, "-q")
+    quiet = desk.call(*run, "-q")
     assert quiet.code == 3
     assert "1 failed" in quiet.err
 
@@ -128,7 +128,7 @@ def test_the_summary_for_programs(desk: Desk, sim: BackgroundSimulator) -> None:
     good = names(5)
     desk.write("jobs.jsonl", *prompts(good), *prompts(["bad"], "do=bad"), *prompts(["again"], "do=empty500 times=1"))
     args = ("--summary-json", "sums.json", "--base-url", sim.url)
-    ran = desk.run("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", *args)
+    ran = desk.call("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", *args)
     sums = json.loads((desk.path / "sums.json").read_bytes())
     assert ran.code == sums["exit_code"] == 3
     assert (
@@ -156,7 +156,7 @@ def test_the_whole_response_is_there_on_request(desk: Desk, look: str) -> None:
     with simulator_thread(look=look) as sim:
         args = ("--base-url", sim.url, "-m", "simulator", "-q")
         for name, extra in (("raw", ("--raw",)), ("whole", ("--raw", "--no-stream")), ("plain", ())):
-            assert desk.run("run", "jobs.jsonl", "-o", f"{name}.results.jsonl", *args, *extra).code == 0
+            assert desk.call("run", "jobs.jsonl", "-o", f"{name}.results.jsonl", *args, *extra).code == 0
     [raw], [whole], [plain] = (desk.lines(f"{name}.results.jsonl") for name in ("raw", "whole", "plain"))
     assert set(raw) - set(plain) == {"raw"}
     assert set(raw["raw"]) == set(whole["raw"])
@@ -170,12 +170,12 @@ def test_doubtful_answers_fail_on_request(desk: Desk, sim: BackgroundSimulator) 
         "jobs.jsonl", *prompts(["cut"], "do=length"), *prompts(["none"], "do=empty"), *prompts(["good"], "tokens=3")
     )
     run = ("run", "jobs.jsonl", "-m", "simulator", "--base-url", sim.url, "-o")
-    flagged = desk.run(*run, "flagged.results.jsonl")
+    flagged = desk.call(*run, "flagged.results.jsonl")
     assert flagged.code == 0
     assert "flags" in flagged.err
     flags = {line["id"]: line.get("flags") for line in desk.lines("flagged.results.jsonl")}
     assert flags == {"cut": ["length"], "none": ["empty"], "good": None}
-    failed = desk.run(*run, "failed.results.jsonl", "--fail-on", "length,empty")
+    failed = desk.call(*run, "failed.results.jsonl", "--fail-on", "length,empty")
     assert failed.code == 3
     assert desk.errors("failed.results.errors.jsonl") == {"cut": "length", "none": "empty"}
     partial = {line["id"]: line.get("partial") for line in desk.lines("failed.results.errors.jsonl")}

@@ -52,6 +52,41 @@ def test_a_template_makes_a_job_of_each_row(desk: Desk, sim: Simulator) -> None:
     assert verified(desk)["ok"] == len(ROWS)
 
 
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        ((), "20 prompts to "),
+        (("-n", "7"), "7 prompts to "),
+        (("--sample", "5"), "5 prompts to "),
+        (("--estimate", "3"), "3 prompts to "),
+        (("--repeat", "2"), "40 prompts to "),
+        (("--limit-new", "4"), "at most 4 prompts (of 20) to "),
+        (("--limit-new", "400"), "20 prompts to "),
+        (("--shard", "1/3"), "{} prompts (part 1/3 of 20) to "),
+        (("--shard", "1/3", "--repeat", "2"), "{} prompts (part 1/3 of 40) to "),
+        (("--shard", "2/3", "-n", "12"), "{} prompts (part 2/3 of 12) to "),
+        (("--done-from", "other.jsonl"), "about 18 prompts (of 20) to "),
+        (("--done-from", "other.jsonl", "--limit-new", "3"), "at most 3 prompts (of 20) to "),
+        (("--shard", "1/3", "--limit-new", "2"), "at most 2 prompts (part 1/3 of 20) to "),
+    ],
+)
+def test_the_share_is_announced(desk: Desk, sim: Simulator, choice: tuple[str, ...], told: str) -> None:
+    """What is said before anything is sent is how many will be asked, and of how many these are."""
+    desk.write("rows.jsonl", *({"id": number, **row} for number, row in enumerate(ROWS)))
+    desk.write("other.jsonl", *({"custom_id": name, "response": {"status_code": 200}} for name in ("3", "8", "99")))
+    ran = run(desk, sim, *PROMPT, *choice)
+    assert f"\nbatcher: {told.format(requests(sim))}" in f"\n{ran.err}", ran.err
+
+
+def test_the_share_of_a_large_input_is_announced(desk: Desk, sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more is said than is known without reading it all: rows that are the whole job are counted anyway."""
+    monkeypatch.setattr("batcher.running.preparation.COUNTED", 0)
+    desk.write("rows.jsonl", *ROWS)
+    told = {(): "prompts to ", ("-n", "7"): "7 prompts to ", ("--shard", "1/3"): "prompts (part 1/3) to "}
+    for choice, words in told.items():
+        assert f"\nbatcher: {words}" in f"\n{run(desk, sim, *PROMPT, *choice, '--overwrite').err}"
+
+
 def test_ids_follow_the_used_columns(desk: Desk, sim: Simulator) -> None:
     """A changed unused column is nothing, a used one a new job, a changed template a change under the same id."""
     desk.write("rows.jsonl", *ROWS)
@@ -299,7 +334,7 @@ def test_embeddings_are_asked_once_unless_that_is_not_wanted(desk: Desk, sim: Si
     assert len(desk.lines()) == 40
     embedded = requests(sim)
     assert embedded < 5
-    assert run(desk, sim, "--overwrite", "--no-dedupe").code == 0
+    assert run(desk, sim, "--overwrite", "--no-dedupe", "--pack", "1").code == 0
     assert requests(sim) == embedded + 40
     desk.write("rows.jsonl", *({"id": row["id"], "prompt": row["input"]} for row in rows))
     assert run(desk, sim, "--overwrite").code == 0

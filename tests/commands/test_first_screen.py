@@ -27,7 +27,7 @@ def run(desk: Desk, url: str, *more: str, **settings: int) -> Shown:
 
 
 def check_line(shown: Shown, others: re.Pattern[str]) -> None:
-    """The live line is there, alone in its row and the last, whenever it is there; and it is gone at the end."""
+    """The live line is there, alone in its row, with nothing below it but its own rows; and it is gone at the end."""
     seen = 0
     for rows in shown.moments:
         live = [place for place, row in enumerate(rows) if LIVE.search(row)]
@@ -35,7 +35,7 @@ def check_line(shown: Shown, others: re.Pattern[str]) -> None:
         assert len(live) <= 1, "\n".join(rows)
         for place in live:
             assert not others.search(rows[place]), rows[place]
-            assert not any(rows[place + 1 :]), "\n".join(rows)
+            assert all(row.startswith("  ") for row in rows[place + 1 :] if row), "\n".join(rows)
     assert seen > 3
     assert not any(LIVE.search(row) for row in shown.rows)
 
@@ -88,3 +88,100 @@ def test_results_that_go_to_the_terminal_have_it_to_themselves(desk: Desk) -> No
     before = [row for rows in shown.moments for row in rows if not row.startswith("limit")]  # the sums name it too
     assert not any(LIVE.search(row) for row in before)
     assert sum(row.startswith('{"id":"q00') and row.endswith("}") for row in shown.rows) == 4
+
+
+def below(shown: Shown) -> set[str]:
+    """All rows that were seen below the live line."""
+    found = set()
+    for rows in shown.moments:
+        for place, row in enumerate(rows):
+            if LIVE.search(row):
+                found |= {one.strip() for one in rows[place + 1 :] if one}
+    return found
+
+
+def live_rows(shown: Shown) -> list[str]:
+    return [row for rows in shown.moments for row in rows if LIVE.search(row)]
+
+
+def test_a_rate_limit_is_told_and_is_in_the_eta(desk: Desk) -> None:
+    """What is waited for, and for how long, without the server's URL; it bounds how soon the end can be."""
+    desk.write("jobs.jsonl", *prompts(names(40)))
+    with simulator_thread() as sim:
+        shown = run(desk, sim.url, "--rpm", "60", "--max-duration", "6s", "--grace", "1s", columns=60)
+    assert shown.code == 4
+    waits = [row for row in below(shown) if row.startswith("waiting: rate limit of 60 requests a minute: ")]
+    assert waits
+    assert sim.url not in "".join(live_rows(shown) + waits)
+    etas = [int(found[1]) for row in live_rows(shown) if (found := re.search(r"ETA (\d+) s", row))]
+    assert etas
+    assert min(etas) >= 30
+    assert any(row.startswith("jobs     ") and " of 40 jobs done · " in row for row in shown.rows)
+
+
+def test_failures_are_told_when_they_happen(desk: Desk) -> None:
+    """The newest reason, harmless and in a row of its own, while the run goes on; causes apart at its end."""
+    words = "no%1B%5B2J%20way%1B%5D0;x%07"
+    bad = [*prompts(names(2), f"do=bad message={words}"), *prompts(["odd"], "do=bad message=too%20long")]
+    desk.write("jobs.jsonl", *bad, *prompts([f"g{n}" for n in range(8)], "ttft=0.2"))
+    with simulator_thread() as sim:
+        shown = run(desk, sim.url, columns=70)
+    assert below(shown) & {"failed: bad_request: no way", "failed: bad_request: too long"}
+    failed = [row for row in shown.rows if row.startswith("failed ")]
+    assert [re.sub(r" \(.*", "", row) for row in failed] == [
+        "failed   2 × bad_request: no way",  # noqa: RUF001 - times
+        "failed   1 × bad_request: too long",  # noqa: RUF001 - times
+    ]
+
+
+def test_tokens_are_counted_as_they_arrive(desk: Desk) -> None:
+    """A slow answer shows its speed long before it ends."""
+    desk.write("jobs.jsonl", *prompts(["a"], "tokens=60 delay=0.03"))
+    with simulator_thread() as sim:
+        shown = run(desk, sim.url)
+    first = [row for row in live_rows(shown) if "0/1 0%" in row and "tok/s" in row]
+    assert first
+    assert 5 < float(re.findall(r"([\d.]+) tok/s", first[-1])[0]) < 60
+
+
+def test_each_of_several_servers_has_a_row(desk: Desk) -> None:
+    """How much it did and has in flight; and one that is away says so, while the others go on."""
+    desk.write("jobs.jsonl", *prompts(names(40), "ttft=0.15"))
+    with simulator_thread() as first, simulator_thread() as second:
+        second.kill()
+        more = ("--dialect", "native", "--base-url", second.url, "--max-wait", "20s")
+        shown = run(desk, first.url, *more, columns=100)
+    assert shown.code == 0
+    rows = below(shown)
+    assert any(row.startswith(f"{first.url} · ") and "/3 in flight" in row for row in rows)
+    assert any(row.startswith(f"{second.url} · 0 done · ") and "the server is away" in row for row in rows)
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_terminals_without_colours_or_cursors(desk: Desk, name: str, value: str) -> None:
+    """Without colours the words are the same; where the cursor cannot be moved there is no display, and no escape."""
+    desk.write("jobs.jsonl", *prompts(names(8), "ttft=0.1"))
+    desk.env[name] = value
+    with simulator_thread() as sim:
+        shown = run(desk, sim.url, columns=40)
+    assert shown.code == 0
+    assert "38;" not in shown.raw
+    assert "\x1b[3" not in shown.raw
+    if name == "TERM":
+        assert "\x1b" not in shown.raw
+        assert not live_rows(shown)
+    else:
+        assert live_rows(shown)
+        assert all(len(row) <= 40 for row in live_rows(shown))
+
+
+def test_a_terminal_that_is_resized(desk: Desk) -> None:
+    """The next drawing fits the new width, and nothing of the display is left at the end."""
+    desk.write("jobs.jsonl", *prompts(names(16), "ttft=0.15"))
+    with simulator_thread() as sim:
+        shown = run(desk, sim.url, columns=100, resized_to=50)
+    assert shown.code == 0
+    late = live_rows(shown)[len(live_rows(shown)) // 2 :]
+    assert late
+    assert all(len(row) <= 50 for row in late[3:])
+    assert not any(LIVE.search(row) for row in shown.rows)

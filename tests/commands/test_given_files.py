@@ -26,6 +26,8 @@ OPTIONS: dict[str, tuple[str, bytes]] = {
     "--prompt": ("@{}", b"@Say {{ text }}"),
     "--system": ("@{}", b"Be brief."),
     "--messages": ("@{}", b'[{"role":"user","content":"{{ text }}"}]'),
+    "--schema": ("{}", b'{"type":"object"}'),
+    "--price-file": ("{}", b"[simulator]\nin = 1\n"),
     "--done-from": ("{}", b'{"id":"b","seq":1,"hash":"0123456789abcdef","text":"x"}\n'),
 }
 """How each of them names its file, and what may stand there."""
@@ -42,7 +44,8 @@ def arguments(sim: Simulator, option: str, path: Path | str) -> list[str]:
     asks = [] if option in ("--prompt", "--messages") else ["--prompt", "{{ text }}"]
     value = OPTIONS[option][0].format(path)
     server = ["--base-url", sim.url, "-m", "simulator", "-o", "results.jsonl", "--no-progress"]
-    return ["run", "rows.jsonl", *server, *asks, option, value]
+    more = {"--price-file": ["--estimate", "1"], "--schema": ["--param", "x-answer=1"]}.get(option, [])
+    return ["run", "rows.jsonl", *server, *asks, *more, option, value]
 
 
 @contextmanager
@@ -152,3 +155,33 @@ def test_the_summary_goes_to_who_reads(desk: Desk, sim: Simulator, monkeypatch: 
         write_given(desk.path / f"/dev/fd/{writer}", b"x" * (1 << 20))
     os.close(reader)
     os.close(writer)
+
+
+TYPED: dict[str, list[str]] = {
+    "input": ["run", "{}", "--prompt", "x"],
+    "results": ["run", "rows.jsonl", "--prompt", "x", "-o", "{}"],
+    "errors": ["run", "rows.jsonl", "--prompt", "x", "-o", "out.jsonl", "--errors", "{}"],
+    "a database for results": ["run", "rows.jsonl", "--prompt", "x", "-o", "sqlite:{}"],
+    "a database": ["run", "sqlite:{}", "--sql", "SELECT 1 AS x", "-o", "out.jsonl", "--prompt", "x"],
+    "a model": ["run", "rows.jsonl", "--local", "{}"],
+    "verify": ["verify", "rows.jsonl", "{}", "-m", "simulator"],
+    "verify what": ["verify", "{}", "results.jsonl", "-m", "simulator"],
+    "export": ["export", "{}", "-o", "out.csv"],
+    "check": ["check", "{}"],
+}
+
+
+@pytest.mark.parametrize("name", TYPED)
+@pytest.mark.parametrize("kind", ["too long", "links in a circle"])
+def test_a_name_that_leads_nowhere(desk: Desk, sim: Simulator, name: str, kind: str) -> None:
+    """One that no file can have, and links that go round: a sentence of what is wrong and a code, and no traceback."""
+    desk.write("rows.jsonl", ROW)
+    (desk.path / "round").symlink_to("round")
+    typed = "m" * 100_000 if kind == "too long" else "round"
+    command = [part.replace("{}", typed) for part in TYPED[name]]
+    server = [] if command[0] in ("verify", "export") else ["-m", "simulator", "--base-url", sim.url]
+    if name == "a model":
+        server = ["-o", "out.jsonl", "-m", "simulator"]
+    ran = desk.call(*command, *server)
+    assert ran.code in (2, 65, 73, 74, 78), ran.err
+    assert max(map(len, ran.err.splitlines())) < 2000

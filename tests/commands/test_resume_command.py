@@ -30,7 +30,7 @@ def sim() -> Iterator[Simulator]:
 
 
 def run(desk: Desk, sim: Simulator, *args: str, env: dict[str, str] | None = None) -> Ran:
-    return desk.run(
+    return desk.call(
         "run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator", *args, env=env
     )
 

@@ -211,12 +211,33 @@ def test_export_knows_the_run_by_its_state(desk: Desk, sim: Simulator) -> None:
     assert cells(desk, "again.csv") == cells(desk, "out.csv")
 
 
+def test_export_tells_that_the_input_is_another(desk: Desk, sim: Simulator) -> None:
+    """Answers are found by ids: what is asked under one may have changed."""
+    desk.write("rows.jsonl", *ROWS)
+    assert run(desk, sim, "results.jsonl").code == 0
+    assert "has changed" not in desk.call("export", "results.jsonl", "-o", "out.csv").err
+    desk.write("rows.jsonl", *({**row, "review": "another"} for row in ROWS))
+    done = desk.call("export", "results.jsonl", "-o", "out.csv")
+    assert (done.code, "rows.jsonl has changed since the run" in done.err) == (0, True)
+
+
+def test_export_names_columns_that_no_row_has(desk: Desk, sim: Simulator) -> None:
+    desk.write("rows.jsonl", *ROWS)
+    assert run(desk, sim, "results.jsonl").code == 0
+    done = desk.call("export", "results.jsonl", "-o", "out.csv", "--keep", "reviw,id")
+    assert (done.code, "rows, none of which has a column 'reviw'\n" in done.err) == (0, True)
+
+
 def test_export_refuses_what_it_cannot_make(desk: Desk, sim: Simulator) -> None:
     desk.write("rows.jsonl", *ROWS)
     assert run(desk, sim, "results.jsonl").code == 0
     for args, code, words in (
         (("-o", "out.what"), 2, "say with --format"),
+        (("-o", "out.jsonl"), 2, "--format (jsonl, messages, openai-batch)"),
+        (("-o", "-", "--format", "csv"), 2, "into a file"),
+        (("-o", "/dev/null", "--format", "csv"), 73, "no regular file"),
         (("-o", "results.jsonl", "--format", "jsonl"), 2, "is the results"),
+        (("-o", "results.state.json"), 2, "state file"),
         (("-o", "rows.jsonl", "--format", "jsonl"), 2, "is the input"),
         (("-o", "sqlite:a.db", "--format", "csv"), 2, "rows of a database go to"),
         (("-o", "a.db", "--format", "sqlite"), 2, "rows of a database go to"),

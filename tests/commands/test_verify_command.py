@@ -31,12 +31,12 @@ def sim() -> Iterator[Simulator]:
 
 
 def run(desk: Desk, sim: Simulator, *args: str, jobs: str = "jobs.jsonl") -> Ran:
-    return desk.run("run", jobs, "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator", "-q", *args)
+    return desk.call("run", jobs, "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator", "-q", *args)
 
 
 def verify(desk: Desk, *args: str, jobs: str = "jobs.jsonl") -> tuple[int, dict[str, Any], dict[str, int]]:
     """The exit code, all that was said, and the counts that are not 0."""
-    ran = desk.run("verify", jobs, "results.jsonl", "--json", *args)
+    ran = desk.call("verify", jobs, "results.jsonl", "--json", *args)
     said = json.loads(ran.out)
     assert said["exit"] == ran.code
     found = {name: finding["count"] for name, finding in said["findings"].items() if finding["count"]}
@@ -49,7 +49,7 @@ def test_a_run_and_its_proof(desk: Desk, sim: Simulator) -> None:
     assert run(desk, sim).code == Exit.OK
     assert verify(desk, "-m", "simulator")[0] == Exit.OK
     assert verify(desk)[0] == Exit.OK
-    ran = desk.run("verify", "jobs.jsonl", "results.jsonl")
+    ran = desk.call("verify", "jobs.jsonl", "results.jsonl")
     assert ran.out.splitlines()[-1] == "complete: one result for each job"
     assert ran.err == ""
 
@@ -87,7 +87,7 @@ def test_the_run_is_remembered(desk: Desk, sim: Simulator) -> None:
     assert run(desk, sim, *same).code == Exit.OK
     assert verify(desk)[0] == Exit.OK
     (desk.path / "results.state.json").write_text("{")
-    ran = desk.run("verify", "jobs.jsonl", "results.jsonl", *same)
+    ran = desk.call("verify", "jobs.jsonl", "results.jsonl", *same)
     assert ran.code == Exit.OK
     assert "results.state.json: cannot be read" in ran.err
 
@@ -99,7 +99,7 @@ def test_a_guess_is_told(desk: Desk, sim: Simulator) -> None:
     (desk.path / "results.state.json").unlink()
     assert verify(desk)[0] == Exit.OK
     desk.write("jobs.jsonl", {"id": "a", "prompt": "something else"})
-    ran = desk.run("verify", "jobs.jsonl", "results.jsonl")
+    ran = desk.call("verify", "jobs.jsonl", "results.jsonl")
     assert ran.code == Exit.SOME_FAILED
     assert "simulator. Name the run's with -m" in ran.err
     assert "changed    1" in ran.out
@@ -107,14 +107,14 @@ def test_a_guess_is_told(desk: Desk, sim: Simulator) -> None:
 
 def test_files_that_are_not_there(desk: Desk) -> None:
     """A missing input is 65 and a missing results file 73; what an unfinished run has is pointed to."""
-    assert desk.run("verify", "none.jsonl", "results.jsonl").code == Exit.INPUT
+    assert desk.call("verify", "none.jsonl", "results.jsonl").code == Exit.INPUT
     desk.write("jobs.jsonl", *prompts(["a"]))
-    ran = desk.run("verify", "jobs.jsonl", "results.jsonl")
+    ran = desk.call("verify", "jobs.jsonl", "results.jsonl")
     assert ran.code == Exit.CANNOT_CREATE
     assert "there is no such file" in ran.err
     desk.write("results.jsonl.part")
-    assert "results.jsonl.part has what" in desk.run("verify", "jobs.jsonl", "results.jsonl").err
-    ran = desk.run("verify", "jobs.jsonl", ".")
+    assert "results.jsonl.part has what" in desk.call("verify", "jobs.jsonl", "results.jsonl").err
+    ran = desk.call("verify", "jobs.jsonl", ".")
     assert (ran.code, ran.err) == (
         Exit.CANNOT_CREATE,
         "batcher: .: cannot be read: Is a directory\n",
@@ -191,7 +191,7 @@ def test_atomic(desk: Desk, sim: Simulator) -> None:
     assert desk.ids("results.jsonl.part") == names(5)
     assert desk.errors().keys() == {"bad"}
     assert not (desk.path / "results.jsonl").exists()
-    assert "--atomic" in desk.run("verify", "jobs.jsonl", "results.jsonl").err
+    assert "--atomic" in desk.call("verify", "jobs.jsonl", "results.jsonl").err
     ran = run(desk, sim, "--atomic", "--ordered", "-c", "8")
     assert (ran.code, ran.err) == (Exit.OK, "")
     assert [line["id"] for line in desk.lines()] == [*names(5), "bad"]
@@ -238,7 +238,7 @@ def test_out_in_use_by_another(desk: Desk, sim: Simulator) -> None:
 def test_not_on_a_pipe(desk: Desk, sim: Simulator, option: str) -> None:
     """What cannot be done with standard output is refused, and the message says what to do instead."""
     desk.write("jobs.jsonl", *prompts(["a"]))
-    ran = desk.run("run", "jobs.jsonl", "-o", "-", "--base-url", sim.url, "-m", "simulator", option)
+    ran = desk.call("run", "jobs.jsonl", "-o", "-", "--base-url", sim.url, "-m", "simulator", option)
     assert (ran.code, ran.out) == (Exit.USAGE, "")
     assert "name one with -o FILE" in ran.err
 
@@ -248,7 +248,7 @@ def test_a_part_that_waits_is_told_of(desk: Desk, sim: Simulator) -> None:
     desk.write("jobs.jsonl", *prompts(["a"]))
     part = desk.path / "results.jsonl.part"
     part.write_bytes(b"x")
-    ran = desk.run("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator")
+    ran = desk.call("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator")
     assert ran.code == Exit.OK
     assert "results.jsonl.part is what an --atomic run left" in ran.err
     assert part.read_bytes() == b"x"

@@ -8,7 +8,8 @@ import pytest
 
 from batcher.exchange.answers import judge, suspicion
 from batcher.failures import FLAGS, FailureClass
-from batcher.model import Choice, Completion, Job, Kind, Usage
+from batcher.model import Job, Kind
+from batcher.outcome import Choice, Completion, Usage
 
 JSON_SCHEMA = {"type": "object", "properties": {}}
 

@@ -9,7 +9,8 @@ from support.rawserver import answer, playing
 from batcher.exchange import budget
 from batcher.exchange.budget import ALL, LARGE, STEP, WHOLE, Budget, Flight
 from batcher.failures import AttemptError
-from batcher.model import Api, Choice, Completion, Kind
+from batcher.model import Api, Kind
+from batcher.outcome import Choice, Completion
 
 
 def grown(*choices: Choice) -> Completion:

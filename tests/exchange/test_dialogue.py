@@ -7,12 +7,12 @@ from typing import Any
 import orjson
 import pytest
 
-from batcher.attempt import Attempt
 from batcher.exchange.dialogue import conclude, goes_on
 from batcher.failures import Failure, FailureClass
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.defaults import Defaults
-from batcher.model import Api, Call, Choice, Completion, Timing, Usage
+from batcher.model import Api, Call
+from batcher.outcome import Attempt, Choice, Completion, Timing, Usage
 from batcher.wire.dialects import call_for
 
 
@@ -121,8 +121,9 @@ def test_what_words_do_not_help_is_shown_the_form() -> None:
     assert asked(call)[:3] == ["s", "p", "wrong"]
     for _ in range(2):
         assert goes_on(call, answered("wrong", "no JSON"), 3)
-        system, _, form, question = asked(call)
+        system, words, form, question = asked(call)
         assert (system, form) == ("s", '{"label":"good","score":1}')
+        assert words.startswith("An answer of yours could not be used: no JSON. ")
         assert question.startswith("p\n\n")
     roles = [message["role"] for message in orjson.loads(call.body)["messages"]]
     assert roles == ["system", "user", "assistant", "user"]

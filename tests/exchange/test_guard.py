@@ -7,7 +7,8 @@ import pytest
 from batcher.exchange.guard import LOOK_EVERY, WINDOW, Guard, at_least
 from batcher.exchange.timeouts import Timeouts, timed_out
 from batcher.failures import AttemptError, Failure, FailureClass
-from batcher.model import Call, Choice, Completion, Timing
+from batcher.model import Call
+from batcher.outcome import Choice, Completion, Timing
 
 LIMITS = Timeouts(min_speed=0.2, runaway=False)
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from batcher.exchange.guard import BLANK, LONGEST, REPEATED, TIMES, repeats, runs_away, tail
-from batcher.model import Choice, Completion
+from batcher.outcome import Choice, Completion
 
 RNG = random.Random(7)
 PARAGRAPH = "I apologise for the confusion; let me look at the question once more and try again, step by step. "

@@ -41,6 +41,9 @@ WORDS = st.text("abc .,:!?\n", max_size=20)
         ('See: {"code": "```py\\nx\\n```"}', {"code": "```py\nx\n```"}),
         ('```json\n{"a":1}\n```\nand in Python\n```python\nx = 1\n```', {"a": 1}),
         ('{"a": "it\'s, }"}', {"a": "it's, }"}),
+        ('<think>first {"a":0}, or</think>\n{"a":1}', {"a": 1}),
+        ('perhaps {"a":0}\n</think>\n\n```json\n{"a":1}\n```', {"a": 1}),
+        ('See: {"a": "</think>"}', {"a": "</think>"}),
         ('{"n": 123456789012345678901234567890}', {"n": 123456789012345678901234567890}),
     ],
 )

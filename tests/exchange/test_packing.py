@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import orjson
 import pytest
 from hypothesis import given, strategies as st
 
 from batcher.exchange import packing
-from batcher.model import Api, Call, Completion, Job, Kind
+from batcher.model import Api, Call, Job, Kind
+from batcher.outcome import Completion
+from batcher.policy.packs import FixedPacks
 
 if TYPE_CHECKING:
     from batcher.failures import LineError
+    from batcher.policy.packs import Packs
 
 
 def embed(number: int, content: Any = None, **fields: Any) -> Job:
@@ -31,7 +34,7 @@ class Packed:
 
     def __init__(self, jobs: list[Job | None], size: int, api: Api = Api.NATIVE) -> None:
         self.rejected: list[str] = []
-        self.calls = list(packing.calls(jobs, api, self._reject, stream=True, size=size))
+        self.calls = list(packing.calls(jobs, api, self._reject, stream=True, packs=FixedPacks(size)))
 
     def _reject(self, job: Job, error: LineError) -> None:
         assert error.message
@@ -137,3 +140,46 @@ def test_a_call_of_one_job_keeps_its_completion() -> None:
     completion = Completion(vectors=[[1.0]])
     ((job, share),) = packing.shares(pack(embed(0)), completion)
     assert (job.id, share is completion) == ("e0", True)
+
+
+def _never(job: Job, error: LineError) -> None:
+    raise AssertionError(f"{job.id} was rejected: {error}")
+
+
+class Sized(NamedTuple):
+    """A size of packs as it may be found."""
+
+    texts: int
+    work: float
+
+    def size(self, _model: str | None, _path: str) -> Sized:
+        return self
+
+
+def packed(sizes: Sized, *texts: str) -> list[list[str]]:
+    """The ids in each call, in the order of the calls."""
+    jobs = [embed(n, text) for n, text in enumerate(texts)]
+    made = packing.calls(jobs, Api.OPENAI, _never, stream=False, packs=cast("Packs", sizes))
+    return [[job.id for job in call.jobs] for call in made if call is not None]
+
+
+@pytest.mark.parametrize(
+    ("texts", "calls"),
+    [
+        (["x" * 136] * 6, ["01234", "5"]),  # each counts for 200, of 1,000
+        (["x" * 136, "x" * 186, "x" * 136, "x" * 136], ["1", "023"]),  # a quarter is long, and holds up nobody
+        (["é" * 68] * 6, ["01234", "5"]),  # bytes, not characters
+        (["x" * 36, "x" * 136, "x" * 136, "x" * 136, "x" * 136, "x" * 136], ["01234", "5"]),
+        (["x"] * 12, ["0123456", "789AB"]),  # as many texts as may be
+        (["x" * 5000], ["0"]),
+    ],
+)
+def test_a_pack_has_no_more_work_than_it_may(texts: list[str], calls: list[str]) -> None:
+    assert packed(Sized(7, 1000.0), *texts) == [[f"e{int(digit, 16)}" for digit in call] for call in calls]
+
+
+def test_a_pack_has_no_more_texts_than_the_server_takes() -> None:
+    """A job of several texts does not make a pack too large: it goes with the next, or alone."""
+    jobs = [embed(0), embed(1, ["a", "b", "c"]), embed(2), embed(3, ["a"] * 9)]
+    made = packing.calls(jobs, Api.OPENAI, _never, stream=False, packs=FixedPacks(3))
+    assert [[job.id for job in call.jobs] for call in made if call is not None] == [["e1"], ["e3"], ["e0", "e2"]]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from batcher import codec
-from batcher.attempt import Attempt
 from batcher.exchange import answers
 from batcher.exchange.packing import calls, results_of
 from batcher.failures import AttemptError, BatcherError, LineError
@@ -31,7 +30,8 @@ from batcher.ledger import state
 from batcher.ledger.errors import ErrorsFile
 from batcher.ledger.lines import error_line, result_line
 from batcher.ledger.recovery import identify, is_result, parse, scan
-from batcher.model import Api, Call, Endpoint, Job, Kind, Timing
+from batcher.model import Api, Call, Endpoint, Job, Kind
+from batcher.outcome import Attempt, Timing
 from batcher.wire import hints
 from batcher.wire.dialects import DIALECTS
 from batcher.wire.dialects.reading import Reading

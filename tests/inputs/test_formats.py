@@ -18,7 +18,8 @@ from batcher.inputs.formats.jsonl import parse_job
 from batcher.inputs.formats.lines import read_lines
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.inputs.identity import Ids
-from batcher.model import Choice, Completion, Job, Kind
+from batcher.model import Job, Kind
+from batcher.outcome import Choice, Completion
 
 JOBS = Path(__file__).parents[2] / "jobs"
 

@@ -12,6 +12,7 @@ from support.job_lines import ENCODED, PNG, USER, job_of, refusal
 
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.images import IMAGE_LIMIT
+from batcher.opening import open_below
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +95,7 @@ def traps(tmp_path: Path) -> Path:
     [
         ("missing.png", "image_missing"),
         ("nul\0.png", "image_missing"),
+        ("bm8gaW1hZ2U=", "image_missing"),
         ("x" * 300, "image_missing"),
         ("loop.png", "image_missing"),
         ("directory", "image_not_file"),
@@ -120,6 +122,15 @@ def test_images_refused(image: str, code: str, traps: Path) -> None:
         assert refusal(messages=[{"role": "user", "content": [part]}], defaults=defaults).code == code
 
 
+def test_images_on_the_web_are_for_servers() -> None:
+    """Those of parts are passed on, as `/v1` has it; nothing is fetched here."""
+    url = "https://localhost/a.png"
+    assert refusal(prompt="hi", images=[url]).code == "image_url"
+    assert refusal(prompt="hi", images=[""]).message.endswith("an empty text")
+    part = {"type": "image_url", "image_url": {"url": url}}
+    assert job_of(messages=[{"role": "user", "content": [part]}]).content[0]["content"] == [part]
+
+
 def test_too_large_base64_is_refused() -> None:
     """Base64 has the same limit as a file."""
     assert refusal(prompt="hi", images=[ENCODED[:16] + "A" * (IMAGE_LIMIT // 3 * 4 + 8)]).code == "image_too_large"
@@ -138,3 +149,24 @@ def test_file_that_grows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         file.truncate(IMAGE_LIMIT + 1)
     monkeypatch.setattr(os, "fstat", lambda _: small)
     assert refusal(prompt="hi", images=["a.png"], defaults=Defaults(files_root=tmp_path)).code == "image_too_large"
+
+
+@pytest.mark.parametrize("depth", ["a", "a/b"])
+def test_a_directory_that_becomes_a_link_between_look_and_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: str
+) -> None:
+    """What lay below the job file when it was looked at, and leads elsewhere when it is opened, is not read."""
+    for place in ("home/a/b", "jobs/a/b"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "x.png").write_bytes(PNG)
+    root = tmp_path / "jobs"
+    assert job_of(prompt="hi", images=["a/b/x.png"], defaults=Defaults(files_root=root)).images
+
+    def swapped(base: Path, path: Path) -> int:
+        (root / depth).rename(tmp_path / "was")
+        (root / depth).symlink_to(tmp_path / "home" / depth)
+        return open_below(base, path)
+
+    monkeypatch.setattr("batcher.inputs.formats.images.open_below", swapped)
+    refused = refusal(prompt="hi", images=["a/b/x.png"], defaults=Defaults(files_root=root))
+    assert refused.code in ("image_missing", "image_not_file")

@@ -14,7 +14,7 @@ from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.intake import Intake
 
 if TYPE_CHECKING:
-    from batcher.model import Result
+    from batcher.outcome import Result
 
 DEFAULTS = Defaults(model="m")
 

@@ -8,11 +8,13 @@ import io
 import lzma
 import os
 import resource
+import tarfile
 import threading
+import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -24,13 +26,13 @@ from batcher.failures import ConfigError, InputError, LineError, UsageError
 from batcher.inputs import compression
 from batcher.inputs.compression import Unpacked
 from batcher.inputs.formats.reading import Reading
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.remote import without_secrets
-from batcher.inputs.rows import values_of
 from batcher.inputs.source import Source
+from batcher.opening import open_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import BinaryIO
 
 ROWS = [{"id": f"q{number}", "prompt": f"say {number}"} for number in range(3)]
 NONE = ", which is none in the encoding of --encoding"
@@ -177,6 +179,115 @@ def test_encodings(tmp_path: Path, encoding: str, data: bytes, found: list[Any])
         rows(Source(str(tmp_path / "a.csv"), None, Reading(encoding="klingon")))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("said", ["cp1252", "shift_jis", "utf-8", "utf-16-be"])
+def test_a_mark_says_more_than_anybody(tmp_path: Path, encoding: str, said: str) -> None:
+    """Of several inputs one may have it: it would be letters of another name for the first column."""
+    (tmp_path / "a.csv").write_bytes("t,u\nü,1\n".encode(encoding))
+    assert rows(Source(str(tmp_path / "a.csv"), None, Reading(encoding=said))) == [{"t": "ü", "u": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"<!DOCTYPE html>\n<html><body>Log in</body></html>\n", "an HTML page"),
+        (b"\r\n <html lang='en'>", "an HTML page"),
+        (b"PK\x03\x04" + bytes(30), "name those .xlsx"),
+        (b"\xd0\xcf\x11\xe0" + bytes(30), "name it .xls"),
+        (b"PAR1\x15\x04" + bytes(30), "name it .parquet"),
+        (bz2.compress(b"t\na\n"), "name it .bz2"),
+        (lzma.compress(b"t\na\n"), "name it .xz"),
+        (b"%PDF-1.4\n", "a PDF"),
+    ],
+    ids=lambda value: "" if isinstance(value, bytes) else value,
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_what_goes_by_the_name_of_a_table(tmp_path: Path, name: str, data: bytes, told: str) -> None:
+    """Something else under that name is told for what it is, where it was guessed to be UTF-16, or no row at all."""
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=told):
+        rows(Source(str(tmp_path / name)))
+
+
+def tar() -> bytes:
+    with tarfile.open(fileobj=(file := io.BytesIO()), mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.csv"))
+    return file.getvalue()
+
+
+def archive() -> bytes:
+    with zipfile.ZipFile(file := io.BytesIO(), "w") as packed:
+        packed.writestr("a.csv", "t\na\n")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("a.tar.gz", gzip.compress(tar()), "a.tar.gz: this is an archive of files"),
+        ("a.tar", tar(), "an archive of files"),
+        ("a.zip", archive(), "a zip archive and no workbook"),
+        ("a.xls", b"id\ttext\n1\tx\n", "it is text; say --input-format csv or tsv"),
+        ("a.xls", b"<HTML><table><tr><td>id</td></tr></table></HTML>", "it is an HTML page"),
+        ("a.xlsx", b"", "Cannot detect"),
+        ("a.csv.zip", archive(), "a zip archive and no workbook"),
+        ("a.jsonl.gz", gzip.compress(gzip.compress(b"{}")), "packed twice"),
+        ("a.json", b'{"t":{"0":"a","1":"b"}}', "orient='records'"),
+        ("a.json", b'{"0":{"t":"a"},\n"1":{"t":"b"}}', "orient='records'"),
+        ("a.json", b'{"columns":["t"],"index":[0],"data":[["a"]]}', "orient='records'"),
+        ("a.json", b'{"schema":{"fields":[]},"data":[]}', "orient='records'"),
+    ],
+    ids=lambda value: "" if isinstance(value, bytes) else value,
+)
+def test_what_holds_rows_otherwise(tmp_path: Path, name: str, data: bytes, told: str) -> None:
+    """Archives, and tables by columns, are told for what they are, where a single prompt was made of them."""
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=told):
+        rows(Source(str(tmp_path / name)))
+
+
+def test_rows_that_only_look_like_columns(tmp_path: Path) -> None:
+    """Objects one behind another are rows, whatever they begin with."""
+    (tmp_path / "a.json").write_text('{"logit_bias":{"0":1}}\n{"logit_bias":{"0":2}}\n')
+    assert len(rows(Source(str(tmp_path / "a.json")))) == 2
+
+
+@pytest.mark.parametrize("text", ["[\n {}\n]\n", "[{}]", "{\n}\n"])
+def test_an_array_by_the_name_of_lines(tmp_path: Path, text: str) -> None:
+    """Whoever called it `.jsonl` is told what it is; where nobody calls it anything, it is read."""
+    (tmp_path / "a.jsonl").write_text(text)
+    assert "say --input-format json" in rows(Source(str(tmp_path / "a.jsonl")))[0]
+    assert rows(Source(str(tmp_path / "a.jsonl"), "json")) == [{}]
+    (tmp_path / "jsonl").write_text(text)
+    assert rows(Source(str(tmp_path / "jsonl"))) == [{}]
+
+
+def test_a_directory_of_odd_files(tmp_path: Path) -> None:
+    """Texts are read in the encoding that is said, or that their mark says, packed or not; others say what they are."""
+    files = {
+        "a.md": "é".encode("cp1252"),
+        "b.md": "é".encode("utf-16"),
+        "c.md.gz": gzip.compress("é".encode("cp1252")),
+        "d.md.gz": b"none",
+        "e.bmp": b"BM" + bytes(30),
+        "f.pdf": b"%PDF-1.4",
+        "g.docx": b"PK\x03\x04" + bytes(30),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    found = rows(Source(str(tmp_path), None, Reading(encoding="cp1252")))
+    assert [row["text"] for row in found[:3]] == ["é"] * 3
+    words = ["this is no gzip data", "is no PNG", "is a PDF", "is a zip archive"]
+    assert [word in message for word, message in zip(words, found[3:], strict=True)] == [True] * 4
+
+
+def test_an_encoding_that_is_none_of_files(tmp_path: Path) -> None:
+    """Nobody is told of byte order marks where none would help."""
+    (tmp_path / "a.csv").write_text("a,b\n1;2..\n")
+    with pytest.raises(InputError, match="cannot be read as idna"):
+        rows(Source(str(tmp_path / "a.csv"), None, Reading(encoding="idna")))
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 def test_the_order_of_bytes_is_not_guessed(tmp_path: Path, encoding: str) -> None:
     """Without a mark nobody can tell it but whoever wrote the file."""
@@ -281,6 +392,24 @@ def test_a_directory_is_a_job_a_file(tmp_path: Path) -> None:
         Source(f"{root}/*.txt")
 
 
+def test_a_directory_below_the_root_becomes_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between look and use: what it leads to by then is no file of the input."""
+    root = tmp_path / "notes"
+    for place in (root / "sub", tmp_path / "home"):
+        place.mkdir(parents=True)
+        (place / "a.md").write_bytes(b"secret" if place.name == "home" else b"a")
+    assert [row["text"] for row in rows(Source(str(root)))] == ["a"]
+
+    def swapped(base: Path, path: Path) -> int:
+        (root / "sub").rename(tmp_path / "was")
+        (root / "sub").symlink_to(tmp_path / "home")
+        return open_below(base, path)
+
+    monkeypatch.setattr("batcher.inputs.formats.folder.open_below", swapped)
+    [row] = rows(Source(str(root)))
+    assert "cannot be read" in row
+
+
 def test_a_file_that_changed_is_known(tmp_path: Path) -> None:
     """The fingerprint of a directory has each file's size, times and inode in it."""
     (tmp_path / "a.md").write_text("a")
@@ -358,19 +487,41 @@ def test_packed_files_come_whole_or_told(kind: str) -> None:
     assert complaint is not None or part != data
 
 
-def test_a_wrong_checksum_costs_no_row() -> None:
-    """All was there when it was found out; and what comes before a damaged byte is given up to it."""
-    data = os.urandom(40_000) + b"the end"
-    packed = bytearray(gzip.compress(data))
-    packed[-6] ^= 1
-    whole, complaint = unpacked(bytes(packed), "gzip")
-    assert (whole, "incorrect data check" in (complaint or "")) == (data, True)
-    part, complaint = unpacked(gzip.compress(b"one, ", mtime=0) + gzip.compress(data)[:9] + b"\xff" * 20, "gzip")
+CHECKED = PACKERS | {"zstd": lambda data: zstandard.ZstdCompressor(write_checksum=True).compress(data)}
+
+
+class Once(io.BytesIO):
+    """What can be read but once, as a pipe."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("opened", [io.BytesIO, Once])
+@pytest.mark.parametrize("kind", CHECKED)
+def test_a_wrong_checksum_costs_no_row(kind: str, opened: type[io.BytesIO]) -> None:
+    """All was there when it was found out, in whichever member; and what comes before a damaged byte is given."""
+    data, pack = os.urandom(40_000) + b"x" * 300_000 + b"the end", CHECKED[kind]
+    for before in (b"", pack(b"a first one, ")):
+        packed = bytearray(before + pack(data))
+        packed[-1 if kind == "zstd" else -6] ^= 1
+        whole, complaint = unpacked(bytes(packed), kind, opened)
+        assert (whole, "damaged" in (complaint or "")) == (b"a first one, " * bool(before) + data, True)
+    part, complaint = unpacked(pack(b"one, ") + pack(data)[:9] + b"\xff" * 20, kind, opened)
     assert (part, "damaged" in (complaint or "")) == (b"one, ", True)
 
 
-def unpacked(packed: bytes, kind: str) -> tuple[bytes, str | None]:
-    file, pieces = Unpacked(cast("BinaryIO", io.BytesIO(packed)), kind), []
+def test_of_what_comes_once_little_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a long stream is damaged that nobody can read again, what came of it stands, and no more is known."""
+    monkeypatch.setattr(compression, "_KEPT", 1 << 16)
+    packed = bytearray(lzma.compress(data := os.urandom(200_000)))
+    packed[-6] ^= 1
+    part, complaint = unpacked(bytes(packed), "xz", Once)
+    assert (data.startswith(part), len(part) > 100_000, "damaged" in (complaint or "")) == (True, True, True)
+
+
+def unpacked(packed: bytes, kind: str, opened: type[io.BytesIO] = io.BytesIO) -> tuple[bytes, str | None]:
+    file, pieces = Unpacked(opened(packed), kind), []
     try:
         while piece := file.read(1000):
             pieces.append(piece)
@@ -402,7 +553,7 @@ def test_damage_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
     assert len(source.damage) == 1
     assert "cut.jsonl.gz" in source.damage[0]
     (tmp_path / "none.jsonl.gz").write_bytes(b"no gzip at all")
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match="this is no gzip data"):
         rows(Source(str(tmp_path / "none.jsonl.gz")))
 
 

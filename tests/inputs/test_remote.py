@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,9 @@ import pytest
 from pyarrow import parquet
 from support.datasets import delimited, jsonl, table
 
-from batcher.failures import InputError
+from batcher.failures import BatcherError, InputError
 from batcher.inputs import steady
-from batcher.inputs.rows import values_of
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.source import Source
 
 if TYPE_CHECKING:
@@ -203,3 +204,12 @@ def test_stores_in_general() -> None:
         Source("memory://tests")
     with pytest.raises(InputError, match="FileNotFoundError"):
         Source("memory://tests/2.csv")
+
+
+@pytest.mark.parametrize("port", ["9", "x"])
+@pytest.mark.parametrize("secret", ["me:{}@127.0.0.1:{}/x.jsonl", "127.0.0.1:{1}/x.jsonl?X-Amz-Signature={0}"])
+def test_a_password_in_a_url_is_in_no_traceback(port: str, secret: str) -> None:
+    """Libraries repeat the URL in their own errors, which Python shows with ours as their cause."""
+    with pytest.raises(BatcherError) as caught:
+        Source("http://" + secret.format("Canary7Secret9Qz5word", port))
+    assert "Canary" not in "".join(traceback.format_exception(caught.value))

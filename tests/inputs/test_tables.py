@@ -10,6 +10,7 @@ import tracemalloc
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import chain
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +19,7 @@ import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings, strategies as st
-from pyarrow import parquet
+from pyarrow import ipc, parquet
 from support.datasets import DATASETS, delimited, write_sheet
 
 from batcher.failures import ConfigError, InputError, LineError, UsageError
@@ -27,7 +28,7 @@ from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.delimited import read_csv
 from batcher.inputs.formats.jsonarray import read_json
 from batcher.inputs.formats.reading import Reading
-from batcher.inputs.rows import values_of
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.source import Source
 
 if TYPE_CHECKING:
@@ -323,6 +324,40 @@ def test_types_of_parquet(tmp_path: Path) -> None:
     # fmt: on
 
 
+STAMP = pa.timestamp("ns")
+NESTED = {"t": "2023-11-14T22:13:20.123456"}
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        (pa.array([{"t": 1_700_000_000_123_456_789}], pa.struct([("t", STAMP)])), [NESTED]),
+        (pa.array([[1_700_000_000_123_456_789]], pa.list_(STAMP)), [[NESTED["t"]]]),
+        (pa.array([[1_700_000_000_123_456_789]], pa.large_list(STAMP)), [[NESTED["t"]]]),
+        (pa.array([[1_700_000_000_123_456_789]], pa.list_(STAMP, 1)), [[NESTED["t"]]]),
+        (pa.array([[("k", 1_700_000_000_123_456_789)]], pa.map_(pa.string(), STAMP)), [{"k": NESTED["t"]}]),
+        (pa.array([1_700_000_000_123_456_789], STAMP).dictionary_encode(), [NESTED["t"]]),
+        (pa.array([1_500_000_001], pa.duration("ns")), [1.5]),
+        (pa.array([0], pa.timestamp("s", "Mars/Base")), ["1970-01-01T00:00:00+00:00"]),
+        (pa.array([0], pa.timestamp("s", "+05:30")), ["1970-01-01T05:30:00+05:30"]),
+        (pa.array([1 << 60, 0], pa.timestamp("s")), ["row_unreadable", "1970-01-01T00:00:00"]),
+        (pa.array([b"\xff", b"ok"]).view(pa.string()), ["row_unreadable", "ok"]),
+        (pa.array([(1, 2, 3)], pa.month_day_nano_interval()), [{"months": 1, "days": 2, "nanoseconds": 3}]),
+        (pa.array([b"0123456789abcdef"], pa.uuid()), ["30313233-3435-3637-3839-616263646566"]),
+        (pa.array([{"bytes": None, "path": "a.png"}]), ["a.png"]),
+        (pa.array([{"bytes": None, "path": None}]), [{"bytes": None, "path": None}]),
+        (pa.RunEndEncodedArray.from_arrays([2], ["a"]), ["a", "a"]),
+    ],
+)
+def test_odd_types_of_arrow(tmp_path: Path, column: pa.Array, found: list[Any]) -> None:
+    """Nested times are told as others; one value that cannot be told costs its row, and not those around it."""
+    table = pa.table({"odd": column})
+    with ipc.new_file(str(tmp_path / "t.arrow"), table.schema) as file:
+        file.write_table(table)
+    for row, expected in zip(read(tmp_path / "t.arrow"), found, strict=True):
+        assert row in ({"odd": expected}, expected)
+
+
 def test_parquet_reads_the_columns_that_are_used(tmp_path: Path) -> None:
     """And decodes nothing before a row is asked for: damage to pages costs the rows in them."""
     path = tmp_path / "t.parquet"
@@ -383,7 +418,7 @@ def test_the_first_sheet_that_shows(tmp_path: Path) -> None:
     assert read(f"{path}#Lists") == [{"t": "x"}]
 
 
-def test_a_database_is_read_only(tmp_path: Path) -> None:
+def test_a_database_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One SELECT, and nothing that writes; bad text costs its row; what a query gives stays as it was."""
     path = tmp_path / "n.db"
     with closing(sqlite3.connect(path)) as database, database:
@@ -416,6 +451,13 @@ def test_a_database_is_read_only(tmp_path: Path) -> None:
     assert not (tmp_path / "new.db").exists()
     with pytest.raises(UsageError, match="--sql"):
         Source(f"sqlite:{path}")
+    with pytest.raises(UsageError, match="write sqlite:FILE"):
+        Source(str(path), "csv", Reading(sql="SELECT 1"))
+    with closing(sqlite3.connect(path)) as database:
+        monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))  # whoever waits, waits for 5 s
+        database.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(InputError, match="locked"):
+            asked("SELECT * FROM n")
     with pytest.raises(InputError, match="no such file"):
         Source(f"sqlite:{tmp_path / 'gone.db'}", None, Reading(sql="SELECT 1"))
 

@@ -16,8 +16,8 @@ from batcher.failures import InputError, LineError, UsageError
 from batcher.inputs.formats import columnar, database, workbook
 from batcher.inputs.formats.columnar import read_parquet
 from batcher.inputs.formats.reading import Reading
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.formats.sheet import read_sheet
-from batcher.inputs.rows import values_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from batcher.inputs.formats.jsonl import refused
 from batcher.inputs.formats.lines import Line
 from batcher.ledger.lines import PARTIAL_LIMIT, error_line, neutral_tool_call, result_line
 from batcher.ledger.recovery import identify, parse
-from batcher.model import Choice, Completion, Result, ServerTimes, Timing, Usage
+from batcher.outcome import Choice, Completion, Result, ServerTimes, Timing, Usage
 from batcher.redaction import Redactor, Secret
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -16,7 +16,8 @@ from batcher.failures import AttemptError, Failure, FailureClass
 from batcher.inputs.done import DoneIds
 from batcher.ledger.lines import error_line, result_line
 from batcher.ledger.recovery import identify, parse, scan
-from batcher.model import Call, Choice, Completion, Job, Kind, Result, Usage
+from batcher.model import Call, Job, Kind
+from batcher.outcome import Choice, Completion, Result, Usage
 from batcher.wire.dialects import DIALECTS
 from batcher.wire.dialects.reading import Reading
 

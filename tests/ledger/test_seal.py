@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
+    from batcher.inputs.formats.rows import Data
     from batcher.inputs.identity import Ids
-    from batcher.inputs.rows import Data
-    from batcher.model import Job, Result
+    from batcher.model import Job
+    from batcher.outcome import Result
 
 MODEL = Defaults(model="m")
 OTHER = Defaults(model="other")
@@ -457,7 +458,7 @@ class Life:
 
 @pytest.mark.parametrize(
     "numbers",
-    [range(15), pytest.param(range(15, 75), marks=pytest.mark.slow)],
+    [range(15), pytest.param(range(15, 40), marks=pytest.mark.slow)],
     ids=["a few", "many"],
 )
 def test_lives(tmp_path: Path, numbers: range) -> None:

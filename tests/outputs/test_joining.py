@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,8 +13,10 @@ from batcher.inputs.identity import derived_id
 from batcher.inputs.recipe import Recipe
 from batcher.inputs.selection import Selection
 from batcher.inputs.shard import Shard
+from batcher.inputs.source import Source
 from batcher.outputs import joining
 from batcher.outputs.places import Places
+from batcher.outputs.taken import Taken
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,3 +189,36 @@ def test_columns_are_chosen(files: Files, keep: tuple[str, ...]) -> None:
     (row,) = files.table(keep=keep)
     wanted = [name for name in keep if name != "nothing"]
     assert [*row] == [*([] if "id" in keep else ["id"]), *wanted, "text", "error"]
+
+
+@pytest.mark.parametrize("of_input", [True, False])
+def test_large_rows_are_read_a_few_at_a_time(files: Files, monkeypatch: pytest.MonkeyPatch, *, of_input: bool) -> None:
+    """As many as make a chunk if they are like those before."""
+    monkeypatch.setattr(joining, "BYTES", 10_000)
+    files.input(rows(*map(str, range(60))))
+    files.results([result(seq, str(seq), "x" * 2000 if seq < 40 else "") for seq in range(60)])
+    with (files.path / "r.jsonl").open("rb") as file, closing(Source(str(files.path / "in.jsonl"))) as source:
+        places = Places(file)
+        places.read()
+        taken = Taken(source=source) if of_input else None
+        sizes = [len(chunk.records) for chunk in joining.joined(places, taken)]
+    assert sizes[:6] == [16, 4, 4, 4, 4, 4]
+    assert sizes[8] > 4
+    assert sum(sizes) == 60
+
+
+@pytest.mark.parametrize("repeat", [1, 2])
+def test_a_refused_row_has_not_the_answer_of_the_row_whose_id_it_bears(files: Files, repeat: int) -> None:
+    """Its failure stands under an id made from its bytes, once for all times that it was to be asked."""
+    files.input([*rows("a", "b"), {"id": "a", "prompt": "something else"}])
+    line = b'{"id":"a","prompt":"something else"}'
+    turns = [""] if repeat == 1 else ["~1", "~2"]
+    files.results(
+        result(seq * repeat + turn, name + end, name + end)
+        for seq, name in enumerate("ab")
+        for turn, end in enumerate(turns)
+    )
+    files.errors([failure(3 * repeat - 1, derived_id(line), "duplicate_id")])
+    found = [(row.get("text"), row["error"]) for row in files.table(selection=Selection(repeat=repeat))]
+    answered: list[tuple[str | None, str | None]] = [(name + end, None) for name in "ab" for end in turns]
+    assert found == answered + [(None, "duplicate_id: it broke off")] * repeat

@@ -197,6 +197,28 @@ def test_only_sound_answers_are_to_be_learnt(files: Files) -> None:
     assert chat["tools"] == TOOLS
 
 
+def test_chats_are_in_the_words_of_openai(files: Files) -> None:
+    """Pictures are what they are, beside a message or the line; a tool's result names the call that it is of."""
+    photo = "/9j/4AAQSkZJRgABAQAAAQABAAD/"
+    call = {"function": {"name": "weather", "arguments": {"city": "Oslo"}}}
+    files.input(
+        [
+            {"id": "a", "prompt": "p", "images": [photo], "turns": [{"role": "tool", "content": "rain"}]},
+            {"id": "b", "messages": [{"role": "user", "content": "q", "images": [photo]}]},
+        ]
+    )
+    told = [{"text": "", "tool_calls": [call]}, {"text": "It rains."}]
+    files.results([result(0, "a", "It rains.", turns=told), result(1, "b", "B")])
+    files.export("out.jsonl", "messages", defaults=Defaults(model="m"))
+    talk, seen = (chat["messages"] for chat in lines(files.path / "out.jsonl"))
+    assert [message["role"] for message in talk] == ["user", "assistant", "tool", "assistant"]
+    assert talk[2]["tool_call_id"] == talk[1]["tool_calls"][0]["id"]
+    assert talk[1]["tool_calls"][0]["function"]["arguments"] == '{"city":"Oslo"}'
+    for question in (talk[0], seen[0]):
+        assert question["content"][1]["image_url"]["url"] == f"data:image/jpeg;base64,{photo}"
+        assert "images" not in question
+
+
 def test_chats_want_what_was_asked(files: Files) -> None:
     files.results([result(0, "a")])
     with pytest.raises(UsageError, match="--input"):

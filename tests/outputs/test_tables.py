@@ -95,7 +95,6 @@ def test_a_table_keeps_rows_order_and_types(rows: list[dict[str, Any]], seed: An
     """Whatever order results came in, and however few rows are looked at together."""
     with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         patch.setattr(joining, "ROWS", size)
-        patch.setattr(joining, "_AT_ONCE", size)
         files = Files(Path(directory))
         files.input(rows)
         records = [result(number, str(number), f"answer {number}") for number in range(len(rows))]
@@ -150,7 +149,6 @@ def test_columns_of_parquet_keep_their_types(
 ) -> None:
     """Decimals, dates, bytes, nanoseconds, maps: what JSON has no word for goes through as it is."""
     monkeypatch.setattr(joining, "ROWS", rows)
-    monkeypatch.setattr(joining, "_AT_ONCE", rows)
     parquet.write_table(RICH, files.path / "in.parquet", row_group_size=2)
     files.results([result(2, "3", "C"), result(0, "1", "A")])
     files.errors([failure(1, "2")])
@@ -167,7 +165,6 @@ def test_columns_of_parquet_keep_their_types(
 def test_columns_that_show_late_are_there_for_all_rows(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also a type that shows late, and a name that the answers had until then."""
     monkeypatch.setattr(joining, "ROWS", 1)
-    monkeypatch.setattr(joining, "_AT_ONCE", 1)
     files.input([{"id": 0, "prompt": "p", "n": 1}, {"id": 1, "prompt": "p", "n": 0.5}, {"id": "x", "text": "mine"}])
     files.results([result(0, "0", "A"), result(1, "1", "B", parsed={"label": "good"}), result(2, "x", "C")])
     for form, read in (*TYPED.items(), ("csv", read_csv)):
@@ -208,7 +205,6 @@ def test_types_hold_what_a_column_has(
 ) -> None:
     """The narrowest type that loses nothing; where there is none, texts as they are and JSON for the rest."""
     monkeypatch.setattr(joining, "ROWS", rows)
-    monkeypatch.setattr(joining, "_AT_ONCE", rows)
     (files.path / "in.jsonl").write_bytes(
         b"".join(orjson.dumps({"id": n})[:-1] + b', "v": ' + str_of(value) + b"}\n" for n, value in enumerate(values))
     )
@@ -229,7 +225,7 @@ def str_of(value: Any) -> bytes:
 
 
 def test_vectors_are_lists_of_float32(files: Files) -> None:
-    """Numbers or base64, a file of either: the same column."""
+    """Numbers or base64, a file of either: the same column, whose lists have one length where all vectors do."""
     files.input([{"id": 0, "text": "a"}, {"id": 1, "text": "b"}])
     vectors: list[Any] = [[0.5, -2.0], "AAAAPwAAAMA="]
     for pair in (vectors[:1] * 2, vectors[1:] * 2, vectors):
@@ -238,8 +234,13 @@ def test_vectors_are_lists_of_float32(files: Files) -> None:
         )
         files.export("out", "parquet")
         column = parquet.read_table(files.path / "out").column("embedding")
-        assert column.type == pa.list_(pa.float32())
+        assert column.type == pa.list_(pa.float32(), 2)
         assert column.to_pylist() == [[0.5, -2.0]] * 2
+    uneven: list[Any] = [[0.5, -2.0], [1.0, 2.0, 3.0]]
+    files.results([{"id": str(n), "seq": n, "hash": "0" * 16, "embedding": vector} for n, vector in enumerate(uneven)])
+    files.export("out", "parquet")
+    column = parquet.read_table(files.path / "out").column("embedding")
+    assert (column.type, column.to_pylist()) == (pa.list_(pa.float32()), uneven)
 
 
 def test_a_field_of_the_answer_stands_beside_one_of_the_input(files: Files) -> None:
@@ -314,7 +315,6 @@ def test_what_was_there_stays_where_an_export_fails(files: Files, form: str, mon
         return take(shape, chunk)
 
     monkeypatch.setattr(joining, "ROWS", 1)
-    monkeypatch.setattr(joining, "_AT_ONCE", 1)
     files.input([{"id": 1, "prompt": "p"}, {"id": 2, "prompt": "p"}])
     before = {*files.path.iterdir()}
     with monkeypatch.context() as patch:
@@ -362,6 +362,7 @@ def test_results_are_not_written_over(files: Files) -> None:
         ("\r=1", "'\r=1"),
         ("\uff1d1", "'\uff1d1"),
         ("-5", "-5"),
+        ("\n=1", "'\n=1"),
         ("+49", "+49"),
         ("-1.5e-3", "-1.5e-3"),
         ("-12%", "-12%"),
@@ -439,16 +440,17 @@ def test_a_database_has_vectors_as_bytes_and_other_tables(files: Files) -> None:
         with pytest.raises(OutputError, match="--table"):
             files.export(target, "sqlite", table=name)
     (files.path / "no.db").write_text("this is no database, and has more than a hundred bytes of other text in it" * 3)
-    with pytest.raises(OutputError, match="not a database"):
+    with pytest.raises(OutputError, match="no SQLite database"):
         files.export(f"sqlite:{files.path / 'no.db'}", "sqlite")
 
 
 def test_a_database_is_as_it_was_where_an_export_fails(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joining, "ROWS", 1)
-    monkeypatch.setattr(joining, "_AT_ONCE", 1)
     target = f"sqlite:{files.path / 'a.db'}"
     files.input([{"id": n, "prompt": "p"} for n in range(3)])
     files.results([result(n, str(n), "old") for n in range(3)])
+    with closing(sqlite3.connect(files.path / "a.db")) as database, database:
+        database.execute("CREATE TABLE answers (id INTEGER PRIMARY KEY)")
     files.export(target, "sqlite")
     files.results([result(n, str(n), "new") for n in range(3)])
     files.input([{"id": 0, "prompt": "p"}, {"id": 1, "prompt": "p"}])
@@ -468,3 +470,13 @@ def test_a_template_s_columns_are_not_all(files: Files) -> None:
     files.export("out", "parquet", source="in.csv", recipe=recipe)
     found = read_parquet(files.path / "out")
     assert [(row["id"], row["stars"], row["text"]) for row in found] == [("007", "5", "A"), ("8", "-1", "B")]
+
+
+def test_a_database_takes_ids_of_another_type_later(files: Files) -> None:
+    """Numbers stay numbers, and a text among them is no mismatch."""
+    files.input([*({"id": number, "prompt": "p"} for number in range(40)), {"id": "x", "prompt": "p"}])
+    files.results(result(number, "x" if number == 40 else str(number)) for number in range(41))
+    assert files.export(f"sqlite:{files.path / 'a.db'}", "sqlite").rows == 41
+    with closing(sqlite3.connect(files.path / "a.db")) as database:
+        kinds = database.execute("SELECT typeof(id), count(*) FROM answers GROUP BY 1").fetchall()
+    assert kinds == [("integer", 40), ("text", 1)]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from batcher.attempt import Attempt
 from batcher.failures import Failure, FailureClass
-from batcher.model import Completion, ServerTimes, Timing, Usage
+from batcher.outcome import Attempt, Completion, ServerTimes, Timing, Usage
 from batcher.policy.limit.concurrency import AdaptiveLimit
 from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.limit.plateau import Plateau

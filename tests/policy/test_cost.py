@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.virtualrun import HOSTED, NATIVE, Run, calls
 
-from batcher.attempt import Attempt
-from batcher.model import Completion, Timing, Usage
+from batcher.outcome import Attempt, Completion, Timing, Usage
 from batcher.policy.scheduler import Send
 
 if TYPE_CHECKING:

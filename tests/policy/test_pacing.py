@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from batcher.attempt import Allowance, Attempt, Hints
 from batcher.failures import Failure, FailureClass
-from batcher.model import Call, Completion, Job, Kind, Timing, Usage
+from batcher.model import Call, Job, Kind
+from batcher.outcome import Allowance, Attempt, Completion, Hints, Timing, Usage
 from batcher.policy.pace.bucket import EPISODE, MARGIN
 from batcher.policy.pace.estimate import BYTES_PER_TOKEN, FIRST_OUTPUT, Estimator, counts_in_full
 from batcher.policy.pace.pacing import Pacing

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.virtualrun import BAD, CRASH, EMPTY, NO_KEY, NO_SOCKETS, PAGE, REFUSED, Run, call, calls, throttle
 
-from batcher.attempt import Attempt
 from batcher.failures import Exit, Failure, FailureClass
-from batcher.model import Completion, Timing
+from batcher.outcome import Attempt, Completion, Timing
 from batcher.policy import judge
 from batcher.policy.backlog import size_of
 from batcher.policy.evidence import SEVERAL

@@ -212,7 +212,7 @@ def test_its_key_is_its_own_and_stands_nowhere() -> None:
     async def main() -> None:
         async with small() as server:
             shown = await anyio.run_process(["ps", "eww", "-o", "command=", "-p", str(server.pid)])
-            assert b"batcher.servers.local" in shown.stdout
+            assert b"batcher.servers.llamacpp" in shown.stdout
             assert server.key.reveal().encode() not in shown.stdout
             assert server.key.reveal() not in f"{server.key!r} {server.key}"
 
@@ -293,7 +293,7 @@ def test_it_dies_with_a_killed_parent(moment: str) -> None:
 
 def test_it_dies_with_its_lifeline() -> None:
     """The end of stdin alone ends the server: macOS has no death signal."""
-    command = [sys.executable, "-m", "batcher.servers.local", str(default_model()), "1", "256"]
+    command = [sys.executable, "-m", "batcher.servers.llamacpp", str(default_model()), "1", "256"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None

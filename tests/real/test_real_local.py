@@ -41,7 +41,7 @@ def server_of(pid: int) -> int:
         ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split(None, 2) for line in listing.splitlines()]
-    [found] = [int(row[0]) for row in rows if int(row[1]) == pid and "batcher.servers.local" in row[-1]]
+    [found] = [int(row[0]) for row in rows if int(row[1]) == pid and "batcher.servers.llamacpp" in row[-1]]
     return found
 
 

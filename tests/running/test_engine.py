@@ -141,3 +141,21 @@ async def test_jobs_that_arrive_late_are_sent(simulator: Simulator) -> None:
             arrived.extend([job(len(results) + 1)])
             wake()
     assert sorted(results) == ["j1", "j2"]
+
+
+async def test_whoever_wakes_it_again_and_again_has_it_look_once(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that reads ahead calls for each line, and a turn takes thousands: were each a turn, no other had one."""
+    turns: list[int] = []
+    async with engine_for([job(0)], simulator.url) as engine:
+        assert len(await results_of(engine)) == 1
+        monkeypatch.setattr(type(engine), "_fill", lambda _engine: turns.append(1))
+        wake = engine.waker()
+        for _ in range(2):
+            turns.clear()
+            for _ in range(1000):
+                wake()
+            await anyio.sleep(0.01)
+            assert 0 < len(turns) < 10  # one, and a timer of the engine's own
+        monkeypatch.undo()

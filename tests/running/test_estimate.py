@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from batcher.model import Completion, Result, Timing, Usage
+from batcher.outcome import Completion, Result, Timing, Usage
 from batcher.running.estimate import Estimate, Spread
 from batcher.view.prices import Price, Prices
 

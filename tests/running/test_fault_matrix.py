@@ -13,7 +13,7 @@ from support.faultmatrix import ALL, ROWS
 from support.faultoutcomes import OUTCOMES, key, outcomes
 from torture.scene import shelf
 
-from batcher.attempt import NO_HINTS
+from batcher.outcome import NO_HINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

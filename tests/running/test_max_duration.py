@@ -81,7 +81,7 @@ def test_max_duration_drains_and_is_4(desk: Desk, sim: BackgroundSimulator) -> N
     """What is in flight when the time is over is finished and kept; the code is 4, and the next run does the rest."""
     wanted = names(60)
     desk.write("jobs.jsonl", *prompts(wanted, "ttft=0.15"))
-    ran = desk.run(*RUN, "--base-url", sim.url, "-c", "2", "--max-duration", "1s")
+    ran = desk.call(*RUN, "--base-url", sim.url, "-c", "2", "--max-duration", "1s")
     assert ran.code == 4
     assert "--max-duration (1.0 s) is over: no new requests" in ran.err
     assert "stopped  max_duration" in ran.err
@@ -89,7 +89,7 @@ def test_max_duration_drains_and_is_4(desk: Desk, sim: BackgroundSimulator) -> N
     done = desk.ids()
     assert done == sorted(sim.tally.answered) == sorted(sim.counts)
     assert len(done) < len(wanted)
-    again = desk.run(*RUN, "--base-url", sim.url, "-c", "60", "--max-duration", "1h")
+    again = desk.call(*RUN, "--base-url", sim.url, "-c", "60", "--max-duration", "1h")
     assert again.code == 0, again.err
     assert desk.ids() == wanted
     assert set(sim.counts.values()) == {1}
@@ -99,7 +99,7 @@ def test_max_duration_drains_and_is_4(desk: Desk, sim: BackgroundSimulator) -> N
 def test_max_duration_cancels_after_the_grace(desk: Desk, sim: BackgroundSimulator) -> None:
     """An answer that does not come is not waited for longer; its job stays pending."""
     desk.write("jobs.jsonl", *prompts(["quick"]), *prompts(["stuck"], "do=silent"))
-    ran = desk.run(*RUN, "--base-url", sim.url, "--max-duration", "1s", "--grace", "0.1s", "-q")
+    ran = desk.call(*RUN, "--base-url", sim.url, "--max-duration", "1s", "--grace", "0.1s", "-q")
     assert ran.code == 4
     assert ran.err.count("\n") == 1
     assert "max_duration" in ran.err
@@ -111,7 +111,7 @@ def test_max_duration_cancels_after_the_grace(desk: Desk, sim: BackgroundSimulat
 def test_max_duration_holds_while_the_server_is_waited_for(desk: Desk) -> None:
     """The time runs from the start of the run, not from the first answer."""
     desk.write("jobs.jsonl", *prompts(["q"]))
-    ran = desk.run(*RUN, "--base-url", NOBODY, "--max-wait", "1h", "--max-duration", "0.5s")
+    ran = desk.call(*RUN, "--base-url", NOBODY, "--max-wait", "1h", "--max-duration", "0.5s")
     assert ran.code == 4
     assert "max_duration" in ran.err
 
@@ -120,7 +120,7 @@ def test_max_duration_holds_while_the_server_is_waited_for(desk: Desk) -> None:
 def test_a_run_that_is_done_in_its_last_seconds_is_done(desk: Desk, sim: BackgroundSimulator) -> None:
     """When all that is left is in flight as the time ends, and gets its answer, every job has a result: 0."""
     desk.write("jobs.jsonl", *prompts(["long"], "ttft=1.5"))
-    ran = desk.run(*RUN, "--base-url", sim.url, "--max-duration", "0.7s", "-c", "2")
+    ran = desk.call(*RUN, "--base-url", sim.url, "--max-duration", "0.7s", "-c", "2")
     assert sim.counts["long"] == 1
     assert ran.code == 0, ran.err
     assert "is over" in ran.err

@@ -11,9 +11,10 @@ import pytest
 from support.enginerun import engine_for, job, results_of
 from support.rawserver import answer, take_request
 
+from batcher.exchange import packing
 from batcher.failures import Failure, FailureClass
 from batcher.model import Api, Call, Endpoint, Kind
-from batcher.running.omissions import OURS, Omissions
+from batcher.running.omissions import ENDS, Omissions
 from batcher.wire.dialects import call_for
 
 if TYPE_CHECKING:
@@ -86,7 +87,38 @@ def test_what_is_about_our_own_field(status: int | None, words: str) -> None:
     assert b"stream_options" not in later.body
     elsewhere = streamed(3)
     omissions.heed(elsewhere, Endpoint(root="http://127.0.0.2:9", api=Api.OPENAI))
-    assert elsewhere.body.endswith(OURS)
+    assert elsewhere.body.endswith(ENDS)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "encoding_format: Extra inputs are not permitted"),
+        (400, "Invalid value for 'encoding_format': only 'float' is supported"),
+        (422, '{"detail":[{"loc":["body","encoding_format"],"msg":"extra fields not permitted"}]}'),
+        (400, "base64 is not supported by this model"),
+        (400, "unknown field"),
+    ],
+)
+def test_vectors_come_in_numbers_where_bytes_are_refused(status: int, words: str) -> None:
+    """The whole pack is sent again as it was, and from then on all, halves too, ask for nothing."""
+    omissions = Omissions()
+    jobs = [job(n, kind=Kind.EMBED) for n in range(4)]
+    call, plain = (call_for(jobs, Api.OPENAI, stream=False, base64=asks) for asks in (True, False))
+    assert json.loads(call.body)["encoding_format"] == "base64"
+    assert omissions.takes_back(call, ENDPOINT, refused(status, words))
+    assert call.body == plain.body
+    omissions.served(call)
+    later = call_for(jobs, Api.OPENAI, stream=False, base64=True)
+    omissions.heed(later, ENDPOINT)
+    assert later.body == plain.body
+    assert all(b"encoding_format" not in half.body for half in packing.halves(later, Api.OPENAI))
+
+
+def test_a_job_that_says_its_encoding_keeps_it() -> None:
+    one = job(0, kind=Kind.EMBED, params={"encoding_format": "float"})
+    body = json.loads(call_for((one,), Api.OPENAI, stream=False, base64=True).body)
+    assert body["encoding_format"] == "float"
 
 
 @pytest.mark.parametrize(("status", "words"), OTHERS)

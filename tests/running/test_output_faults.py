@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from support.commandline import Desk
 
-    from batcher.model import Result
+    from batcher.outcome import Result
     from batcher.simulator import Simulator
 
 pytestmark = pytest.mark.slow

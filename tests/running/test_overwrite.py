@@ -35,7 +35,7 @@ def old(desk: Desk, sim: BackgroundSimulator) -> dict[str, bytes]:
     """What a run left: two results, a failure, its state."""
     desk.env["OPENAI_API_KEY"] = "right"
     desk.write("jobs.jsonl", *prompts(["a", "b"]), *prompts(["bad"], "do=bad"))
-    assert desk.run(*RUN, "--base-url", f"{sim.url}/v1").code == 3
+    assert desk.call(*RUN, "--base-url", f"{sim.url}/v1").code == 3
     found = left(desk.path)
     assert sorted(found) == ["results.errors.jsonl", "results.jsonl", "results.state.json"]
     return found
@@ -59,7 +59,7 @@ def test_a_run_that_brings_nothing_leaves_what_is_there(
 ) -> None:
     """A refused key, no server, no such model, time over: results, errors and state are as they were."""
     desk.write("jobs.jsonl", *prompts(["a", "c"], "do=silent times=9"))
-    ran = desk.run(*ANEW, *args, env={"WRONG": "wrong", "BATCHER_BASE_URL": f"{sim.url}/v1"})
+    ran = desk.call(*ANEW, *args, env={"WRONG": "wrong", "BATCHER_BASE_URL": f"{sim.url}/v1"})
     assert ran.code == code, ran.err
     assert left(desk.path) == old
 
@@ -80,7 +80,7 @@ def test_the_first_new_result_is_where_it_begins(
         assert ended(process).code == -number
     assert desk.ids() == ["slow"]
     assert desk.errors() == {}
-    assert desk.run(*RUN, "--param", "temperature=0", "--base-url", f"{sim.url}/v1").code == 0
+    assert desk.call(*RUN, "--param", "temperature=0", "--base-url", f"{sim.url}/v1").code == 0
     assert desk.ids() == ["never", "slow"]
 
 
@@ -91,7 +91,7 @@ def test_a_run_to_the_end_replaces_all(
     """A run that came to its end without a result has none."""
     assert old
     desk.write("jobs.jsonl", *jobs)
-    assert desk.run(*ANEW, "--base-url", f"{sim.url}/v1").code == code
+    assert desk.call(*ANEW, "--base-url", f"{sim.url}/v1").code == code
     assert desk.ids() == []
     assert list(desk.errors()) == [job["id"] for job in jobs]
 
@@ -101,22 +101,22 @@ def test_a_pipe_has_no_results_but_may_have_an_errors_file(desk: Desk, sim: Back
     desk.env["OPENAI_API_KEY"] = "right"
     command = (*RUN[:2], "-o", "-", "-m", "simulator", "--errors", "failed.jsonl", "--base-url", f"{sim.url}/v1")
     desk.write("jobs.jsonl", *prompts(["a"]), *prompts(["bad"], "do=bad"))
-    assert desk.run(*command).code == 3
+    assert desk.call(*command).code == 3
     assert list(desk.errors("failed.jsonl")) == ["bad"]
     desk.write("jobs.jsonl", *prompts(["b"]))
-    assert desk.run(*command, "--overwrite").code == 0
+    assert desk.call(*command, "--overwrite").code == 0
     assert not (desk.path / "failed.jsonl").exists()
 
 
 def test_atomic_too(desk: Desk, sim: BackgroundSimulator, old: dict[str, bytes]) -> None:
     """What an --atomic run that was stopped has done so far is kept just as well."""
     desk.write("jobs.jsonl", *prompts(["c"]), *prompts(["worse"], "do=bad"))
-    assert desk.run(*RUN, "--atomic", "--base-url", f"{sim.url}/v1").code == 3
+    assert desk.call(*RUN, "--atomic", "--base-url", f"{sim.url}/v1").code == 3
     part = (desk.path / "results.jsonl.part").read_bytes()
     assert part.startswith(old["results.jsonl"])
-    ran = desk.run(*ANEW, "--atomic", "--base-url", f"{sim.url}/v1", "--api-key-env", "WRONG", env={"WRONG": "wrong"})
+    ran = desk.call(*ANEW, "--atomic", "--base-url", f"{sim.url}/v1", "--api-key-env", "WRONG", env={"WRONG": "wrong"})
     assert ran.code == 77
     assert (desk.path / "results.jsonl.part").read_bytes() == part
     desk.write("jobs.jsonl", *prompts(["new"]))
-    assert desk.run(*ANEW, "--atomic", "--base-url", f"{sim.url}/v1").code == 0
+    assert desk.call(*ANEW, "--atomic", "--base-url", f"{sim.url}/v1").code == 0
     assert desk.ids() == ["new"]

@@ -17,7 +17,7 @@ from batcher.ledger import disk, writer as writer_module
 from batcher.ledger.errors import WAITING, ErrorsFile
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.writer import Writer
-from batcher.model import Completion, Delta, Result, Timing
+from batcher.outcome import Completion, Delta, Result, Timing
 from batcher.redaction import Redactor
 from batcher.running.recorder import Recorder
 from batcher.view.summary import Summary

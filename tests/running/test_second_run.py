@@ -35,7 +35,7 @@ def sim() -> Iterator[Simulator]:
     [
         ((), LOCKED, "another run is writing this file"),
         (("-q",), LOCKED, "another run is writing this file"),
-        (("--if-locked", "skip"), 0, "another run is writing this file: left to it"),
+        (("--if-locked", "skip"), 0, ": left to it"),
         (("--if-locked", "skip", "-q"), 0, None),
         (("--wait-lock", "0.1s", "-q"), LOCKED, "another run is writing this file"),
         (("--wait-lock", "0.1s", "--if-locked", "skip", "-q"), 0, None),

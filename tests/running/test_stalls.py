@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from support.commandline import Desk
 
-    from batcher.model import Result
+    from batcher.outcome import Result
 
 
 @pytest.mark.slow
@@ -140,9 +140,9 @@ def test_the_first_request_does_not_wait_for_the_count(tmp_path: Path, monkeypat
     watching = Watching()
     original = Source.count
 
-    def count(source: Source, checkpoint: Callable[[], object]) -> int:
+    def count(source: Source, checkpoint: Callable[[], object], at_most: int | None = None) -> int:
         assert watching.answered.wait(20)
-        return original(source, checkpoint)
+        return original(source, checkpoint, at_most)
 
     monkeypatch.setattr(Source, "count", count)
     monkeypatch.setattr("batcher.running.preparation.COUNTED", 0)  # one that takes no time is counted before
@@ -152,7 +152,31 @@ def test_the_first_request_does_not_wait_for_the_count(tmp_path: Path, monkeypat
         options = Options.of({"base_url": (sim.url,), "model": "simulator", "concurrency": "1"})
         run = Run(str(path), tmp_path / "results.jsonl", options, {}, watching)
         summary = anyio.run(run.run)
-    assert (summary.ok, run.total) == (300, 300)
+    assert (summary.ok, run.jobs) == (300, (300, 300, False))
+
+
+def test_progress_counts_what_was_done_before(tmp_path: Path) -> None:
+    """Of a night's share the total is what was done before and that share, while the run goes on."""
+    import anyio
+
+    from batcher.options import Options
+    from batcher.running.runner import Run
+
+    seen = []
+
+    class Looking(Silent):
+        def finished(self, result: Result) -> None:
+            assert result.ok
+            seen.append((run.snapshot().skipped, run.snapshot().total))
+
+    path = tmp_path / "jobs.jsonl"
+    path.write_text("".join(f'{{"id":"{name}","prompt":"hello"}}\n' for name in names(5)))
+    with simulator_thread() as sim:
+        for _ in range(3):
+            options = Options.of({"base_url": (sim.url,), "model": "simulator", "limit_new": 2})
+            run = Run(str(path), tmp_path / "results.jsonl", options, {}, Looking())
+            anyio.run(run.run)
+    assert seen == [(0, 2), (0, 2), (2, 4), (2, 4), (4, 5)]
 
 
 def test_verify_beside_runs_that_start(desk: Desk) -> None:

@@ -255,6 +255,54 @@ def test_a_name_that_becomes_a_link_between_check_and_use(tmp_path: Path) -> Non
     assert victim.read_bytes() == VICTIM
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_name_that_is_lent_for_the_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, again: bool) -> None:
+    """Where everybody writes: our name is a second one of somebody's file while it is opened, and not when it is asked.
+
+    Nor does it help to give the name back before the next question.
+    """
+    path, victim = tmp_path / "x.errors.jsonl", tmp_path / "victim"
+    victim.write_bytes(VICTIM)
+    path.hardlink_to(victim)
+    tmp_path.chmod(0o1777)
+    look = os.fstat
+
+    def swapped(fd: int) -> os.stat_result:
+        if path.exists() and path.samefile(victim):
+            path.unlink()
+        status = look(fd)
+        if again and not path.exists():
+            path.hardlink_to(victim)
+        return status
+
+    monkeypatch.setattr(os, "fstat", swapped)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+    if again:
+        with pytest.raises(UnfitError, match="second name"):
+            open_regular(path, flags)
+    else:  # a new one was made
+        os.close(open_regular(path, flags))
+        assert not path.samefile(victim)
+
+
+def test_a_name_that_is_exchanged_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where everybody writes: what is open and what has the name are one file, or neither is used."""
+    path = tmp_path / "x.state.json"
+    path.write_bytes(b"{}")
+    tmp_path.chmod(0o1777)
+    opened = os.open
+
+    def swapped(*args: Any, **named: Any) -> int:
+        fd = opened(*args, **named)
+        (tmp_path / "other").write_bytes(b"planted")
+        (tmp_path / "other").rename(path)
+        return fd
+
+    monkeypatch.setattr(os, "open", swapped)
+    with pytest.raises(UnfitError, match="again and again"):
+        open_regular(path)
+
+
 def test_a_small_file_is_read_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state file of gigabytes is not read into memory."""
     monkeypatch.setattr("batcher.opening.SMALL", 10)

@@ -14,7 +14,7 @@ from batcher.options import Options
 from batcher.policy.limit.concurrency import AdaptiveLimit
 from batcher.policy.limit.fixed import FixedLimit
 from batcher.redaction import Redactor
-from batcher.running.wiring import SPARE_FILES, concurrency_for, limit_for
+from batcher.running.lanes import SPARE_FILES, concurrency_for, limit_for
 from batcher.servers.contact import LOCAL_SLOTS, Contact, _slots
 from batcher.servers.described import _told_slots
 from batcher.wire.transport import Reply

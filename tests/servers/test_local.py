@@ -12,7 +12,7 @@ import pytest
 
 from batcher.failures import ConfigError, Exit
 from batcher.redaction import Secret
-from batcher.servers import local
+from batcher.servers import llamacpp, local
 from batcher.servers.local import LocalServer, default_model
 
 if TYPE_CHECKING:
@@ -115,9 +115,9 @@ def test_an_embedding_model_keeps_its_own_pooling(tmp_path: Path) -> None:
     chat, embedder = tmp_path / "chat.gguf", tmp_path / "embedder.gguf"
     chat.write_bytes(b"GGUF llama.context_length")
     embedder.write_bytes(b"GGUF bert.pooling_type")
-    assert local.parameters(chat, 1, 256, None).pooling_type == llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-    assert local.parameters(embedder, 1, 256, None).pooling_type == llama_pooling_type.LLAMA_POOLING_TYPE_UNSPECIFIED
-    assert list(local.parameters(chat, 1, 256, Secret("k1")).api_keys) == ["k1"]
+    assert llamacpp.parameters(chat, 1, 256, None).pooling_type == llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    assert llamacpp.parameters(embedder, 1, 256, None).pooling_type == llama_pooling_type.LLAMA_POOLING_TYPE_UNSPECIFIED
+    assert list(llamacpp.parameters(chat, 1, 256, Secret("k1")).api_keys) == ["k1"]
 
 
 @pytest.mark.slow

@@ -55,10 +55,12 @@ class Desk:
             self.command(*args), cwd=self.path, env=self.env | (env or {}), text=True, **pipes | settings
         )
 
-    def run(self, *args: str | Path, env: dict[str, str] | None = None, stdin: str | None = None) -> Ran:
+    def run(
+        self, *args: str | Path, env: dict[str, str] | None = None, stdin: str | None = None, patience: float = WAIT
+    ) -> Ran:
         """Run `batcher ARGS` to its end. A traceback, or a warning at exit, fails the test."""
         pipe = {} if stdin is None else {"stdin": subprocess.PIPE}
-        return ended(self.start(*args, env=env, **pipe), stdin)
+        return ended(self.start(*args, env=env, **pipe), stdin, patience)
 
     def call(self, *args: str | Path, env: dict[str, str] | None = None) -> Ran:
         """As `run`, within this process: ten times as fast, for tables of many command lines."""
@@ -115,9 +117,9 @@ def _schema() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(orjson.loads((PROJECT / "docs/results.schema.json").read_bytes()))
 
 
-def ended(process: subprocess.Popen[str], stdin: str | None = None) -> Ran:
+def ended(process: subprocess.Popen[str], stdin: str | None = None, patience: float = WAIT) -> Ran:
     try:
-        out, err = process.communicate(stdin, timeout=WAIT)
+        out, err = process.communicate(stdin, timeout=patience)
     except BaseException:
         process.kill()
         process.communicate()

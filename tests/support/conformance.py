@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from batcher.failures import AttemptError
-from batcher.model import Api, Call, Completion, Job, Kind
+from batcher.model import Api, Call, Job, Kind
 from batcher.wire.dialects import DIALECTS, call_for
 from batcher.wire.dialects.reading import Reading
 from batcher.wire.rules import classify
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from support.wirefiles import WireFile
+
+    from batcher.outcome import Completion
 
 EVERY = 8192
 """Bodies up to so many bytes are cut at every byte; longer ones at every newline, and at as many bytes in between."""

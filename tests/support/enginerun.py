@@ -13,11 +13,12 @@ import pytest
 from batcher.exchange import packing
 from batcher.exchange.timeouts import Timeouts
 from batcher.exchange.workers import Workers
-from batcher.model import Api, Endpoint, Job, Kind, Result
+from batcher.model import Api, Endpoint, Job, Kind
 from batcher.policy.backlog import Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.lane import Lane
 from batcher.policy.limit.fixed import FixedLimit
+from batcher.policy.packs import FixedPacks
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from batcher.model import Json
+    from batcher.outcome import Result
 
 PATHS = [
     pytest.param(Api.NATIVE, Kind.GENERATE, id="/api/generate"),
@@ -75,7 +77,7 @@ async def engine_for(
 
     breaker = partial(Breaker, patience=patience, first_patience=patience)
     scheduler = Scheduler(
-        Backlog(packing.calls(jobs, api, reject, stream=stream, size=pack)),
+        Backlog(packing.calls(jobs, api, reject, stream=stream, packs=FixedPacks(pack))),
         [Lane(Endpoint(root=url, api=api), FixedLimit(limit), breaker()) for url in urls],
         RetryPolicy(retries=retries, base=0.002, throttle_base=0.002, failing_base=0.05),
         RetryQuota(),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from support.virtualrun import HOSTED
 
-from batcher.attempt import NO_HINTS, Allowance, Attempt, Hints
 from batcher.failures import Failure, FailureClass
-from batcher.model import Call, Completion, Job, Kind, Timing, Usage
+from batcher.model import Call, Job, Kind
+from batcher.outcome import NO_HINTS, Allowance, Attempt, Completion, Hints, Timing, Usage
 from batcher.policy.backlog import Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.judge import Verdict

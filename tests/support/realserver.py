@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from support.commandline import Desk, read_lines
 
 import batcher
-from batcher.servers.local import default_model, parameters
+from batcher.servers.llamacpp import parameters
+from batcher.servers.local import default_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import xllamacpp
 from support.wirefiles import FOLDER, SUFFIX, WireFile
 
-from batcher.servers.local import default_model, parameters
+from batcher.servers.llamacpp import parameters
+from batcher.servers.local import default_model
 
 SOURCE = f"llama.cpp (xllamacpp {xllamacpp.__version__}), SmolLM2-135M-Instruct"
 

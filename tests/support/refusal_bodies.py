@@ -113,12 +113,17 @@ ROWS = [
         "prompt.", "invalid_request_error", "json_validate_failed"), X, "generation_failed"),
     Row("Groq's API errors", 400, CHAT, openai("Failed to call a function. Please adjust your prompt.",
         "invalid_request_error", "tool_use_failed"), X, "generation_failed"),
+    Row("Groq, as json_validate_failed (langchain-ai/langchain #31459)", 400, CHAT, '{"error":{"message":"Parsing '
+        'failed.","type":"invalid_request_error","code":"output_parse_failed","failed_generation":""}}', X,
+        "generation_failed"),
     Row("TGI #1510", 424, CHAT, '{"error":"Request failed during generation: Server error: index 1 is out of bounds",'
         '"error_type":"generation"}', X, "generation_failed"),
     Row("Groq (laravel/ai #925)", 498, CHAT, openai("Flex tier capacity exceeded, try again later",
         "capacity_exceeded"), X, "no_capacity"),
     Row("Azure API Management (Azure/azure-sdk-for-python #20042)", 403, CHAT, '{"statusCode":403,"message":"Out of '
         'call volume quota."}', T, "rate_limited", headers=MappingProxyType({"retry-after": "1"}), after=1.0),
+    Row("RFC 9110, 15.5.20", 421, CHAT, openai("misdirected request"), X, "disconnected"),
+    Row("gateways, in the place of 429", 420, CHAT, openai("slow down"), T, "rate_limited"),
     # the prompt does not fit
     Row(HERE, 400, CHAT, llama("request (3031 tokens) exceeds the available context size (512 tokens), try increasing "
         "it", kind="exceed_context_size_error"), P, "context_overflow"),

@@ -9,7 +9,7 @@ import orjson
 
 from batcher.inputs.source import Source
 from batcher.outputs.export import Export, Written, export
-from batcher.outputs.joining import Taken
+from batcher.outputs.taken import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

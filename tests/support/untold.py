@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from support.ratelimits import Sliding
 from support.virtualrun import HOSTED
 
-from batcher.attempt import Attempt, Hints
 from batcher.failures import Failure, FailureClass
-from batcher.model import Call, Completion, Job, Kind, Timing, Usage
+from batcher.model import Call, Job, Kind
+from batcher.outcome import Attempt, Completion, Hints, Timing, Usage
 from batcher.policy.backlog import Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.judge import Verdict

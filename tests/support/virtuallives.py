@@ -32,8 +32,8 @@ from support.virtualrun import (
     throttle,
 )
 
-from batcher.attempt import Attempt
-from batcher.model import Api, Completion, Timing, Usage
+from batcher.model import Api
+from batcher.outcome import Attempt, Completion, Timing, Usage
 from batcher.policy.judge import Verdict
 from batcher.policy.lastlook import ROOM
 from batcher.policy.limit.fixed import FixedLimit

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from support.virtualserver import Clock, Request
 
-from batcher.attempt import Attempt
 from batcher.failures import FailureClass
-from batcher.model import Api, Call, Completion, Endpoint, Job, Kind, ServerTimes, Timing, Usage
+from batcher.model import Api, Call, Endpoint, Job, Kind
+from batcher.outcome import Attempt, Completion, ServerTimes, Timing, Usage
 from batcher.policy.backlog import Backlog
 from batcher.policy.lane import Lane
 from batcher.policy.quota import RetryQuota

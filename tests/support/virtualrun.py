@@ -7,9 +7,9 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batcher.attempt import Attempt
 from batcher.failures import Exit, Failure, FailureClass, Scope
-from batcher.model import Api, Call, Endpoint, Job, Kind, Timing
+from batcher.model import Api, Call, Endpoint, Job, Kind
+from batcher.outcome import Attempt, Timing
 from batcher.policy.backlog import WINDOW, Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.lane import Lane

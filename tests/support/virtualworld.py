@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from support.virtualrun import CRASH, CUT, HOSTED, REFUSED, Run
 
-from batcher.attempt import Attempt
-from batcher.model import Completion, Timing, Usage
+from batcher.outcome import Attempt, Completion, Timing, Usage
 from batcher.policy.judge import Verdict
 from batcher.policy.scheduler import Done, Send
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from torture.budget import Budget
 
-    from batcher.model import Result
+    from batcher.outcome import Result
 
 STEPS = 30
 POLICIES = st.sampled_from(("error", "rerun", "keep"))

@@ -31,6 +31,7 @@ from torture.rivals import rivals
 from torture.scene import shelf
 from torture.scenes import scenes
 from torture.surgery import surgery, truncations
+from torture.swaps import swaps
 from torture.syscalls import syscalls
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ PARTS: Final[dict[str, tuple[Part, int]]] = {
     "surgery": (surgery, 20_000),
     "full disks": (full_disks, 20),
     "rivals": (rivals, 20),
+    "swaps": (swaps, 80),
     "lives": (lives, 300),
     "power cuts": (power_cuts, 20_000),
     "power cuts of runs": (power_cuts_of_runs, 4_000),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batcher.failures import UsageError
-from batcher.model import Usage
+from batcher.outcome import Usage
 from batcher.view.prices import Price, Prices, prices_of
 
 if TYPE_CHECKING:

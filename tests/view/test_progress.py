@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import pty
 import select
@@ -13,7 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batcher.view.progress import REDRAW, WINDOW, Pace, Progress, Snapshot, describe, state
+from batcher.view.line import QUIET, SERVERS, describe, rows, state
+from batcher.view.pace import APART, WINDOW, Pace
+from batcher.view.progress import REDRAW, Progress
+from batcher.view.snapshot import ServerNow, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +34,9 @@ def pace_of(*snapshots: Snapshot) -> Pace:
 def test_state() -> None:
     """Asked once, the line tells the speed of the whole run, and what is parked."""
     snapshot = Snapshot(elapsed=20.0, ok=30, failed=10, skipped=60, in_flight=4, parked=3, tokens=800, total=200)
-    assert state(snapshot) == ("100/200 50% · 10 failed · 4 in flight · 3 parked · 2.00 jobs/s · 40.0 tok/s · ETA 50 s")
+    assert state(snapshot) == (
+        "100/200 50% · 10 failed · 4 in flight · 3 parked · 2.00 jobs/s · 40.0 tok/s · 20 s · ETA 50 s"
+    )
     assert (
         state(Snapshot(elapsed=0.0, note="waiting for the server"))
         == "0 done · waiting for the server · 0 in flight · 0.0 s"
@@ -44,7 +50,7 @@ def test_line() -> None:
         elapsed=10.0, ok=196, failed=4, skipped=1000, in_flight=16, tokens=8120, total=10_000, note="waiting for server"
     )
     assert describe(last, pace_of(first, last)) == (
-        "1,200/10,000 12% · 4 failed · waiting for server · 16 in flight · 20.0 jobs/s · 812 tok/s · ETA 7m 20s"
+        "1,200/10,000 12% · 4 failed · waiting for server · 16 in flight · 20.0 jobs/s · 812 tok/s · 10 s · ETA 7m 20s"
     )
 
 
@@ -92,6 +98,67 @@ def test_pace_is_of_late() -> None:
     assert (pace.jobs, pace.tokens, pace.remaining()) == (0.0, 0.0, None)
 
 
+SOME = 300
+"""Jobs of the inputs below."""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ok", "wait", "held", "most", "eta"),
+    [
+        (10, 100, 0.0, 0.0, math.inf, 20.0),  # nothing holds it
+        (20, 100, 38.0, 10.0, math.inf, 58.0),  # 10 s of work, then a wait of which 38 s are left
+        (48, 100, 10.0, 38.0, math.inf, 30.0),  # the same, later: the pace is that of the work
+        (100, 100, 10.0, 90.0, math.inf, 30.0),  # and when all of the window was waiting
+        (10, 100, 0.0, 0.0, 5.0, 40.0),  # a rate limit allows half of that
+        (10, 10, 54.0, 8.0, 10 / 60, 1740.0),  # ten a minute, the first ten gone
+        (10, 100, math.inf, 5.0, math.inf, None),  # a server that is away: nobody knows
+        (10, 0, 0.0, 0.0, math.inf, None),
+        (10, 0, 20.0, 10.0, math.inf, None),
+    ],
+)
+def test_a_known_wait_is_in_the_eta(
+    *, seconds: int, ok: int, wait: float, held: float, most: float, eta: float | None
+) -> None:
+    """What is left takes as long as it does while requests may go, after the wait, and no limit lets it be sooner."""
+    pace = Pace()
+    worked = seconds - held
+    for t in range(seconds + 1):
+        share = min(1.0, t / worked) if worked else 0.0
+        now = Snapshot(
+            elapsed=float(t), ok=round(ok * share), total=SOME, wait=wait, held=max(0.0, t - worked), most=most
+        )
+        pace.add(now)
+    found = pace.remaining()
+    assert found == (None if eta is None else pytest.approx(eta, rel=0.02))
+
+
+def test_a_step_back_is_no_speed() -> None:
+    """Pieces of an answer that broke off are gone, and the speed is no less than none."""
+    assert pace_of(Snapshot(elapsed=0.0, tokens=500), Snapshot(elapsed=1.0, tokens=20)).tokens == 0.0
+
+
+def test_rows_below_the_line() -> None:
+    """What is waited for, why jobs fail, and each of several servers; nothing where there is nothing to say."""
+    assert rows(Snapshot(elapsed=1.0, ok=3), 80) == []
+    servers = tuple(ServerNow(server=f"http://host-{n}", ok=n, in_flight=1, allowed=2) for n in range(SERVERS + 3))
+    shown = Snapshot(elapsed=9.0, failed=1, newest="bad: no\x1b[2J", note="rate limit: 38 s", servers=servers[:2])
+    assert rows(shown, 80) == [
+        "  waiting: rate limit: 38 s",
+        "  failed: bad: no",
+        "  http://host-0 · 0 done · 1/2 in flight",
+        "  http://host-1 · 1 done · 1/2 in flight",
+    ]
+    assert rows(shown, 20)[0] == "  waiting: rate lim…"
+    assert rows(Snapshot(elapsed=9.0, servers=servers), 80)[-1] == "  and 3 servers more"
+
+
+def test_a_slow_server_and_a_silent_one() -> None:
+    """Where nothing has come for a while that is told; what is known to be waited for says more."""
+    assert rows(Snapshot(elapsed=9.0, in_flight=2, quiet=QUIET + 1), 80) == ["  nothing has come for 4.0 s"]
+    assert rows(Snapshot(elapsed=9.0, in_flight=2, quiet=QUIET / 2), 80) == []
+    assert rows(Snapshot(elapsed=9.0, quiet=60.0, note="rate limit: 38 s"), 80) == ["  waiting: rate limit: 38 s"]
+
+
 def test_pace_before_it_is_known() -> None:
     """One look is no speed, two at the same moment are none either, and jobs done before the run are no speed."""
     assert (Pace().jobs, Pace().remaining()) == (0.0, None)
@@ -103,14 +170,14 @@ def test_pace_before_it_is_known() -> None:
 def test_pace_in_little_memory() -> None:
     """However often it is shown a run, it keeps no more than the window holds."""
     pace = pace_of(*(Snapshot(elapsed=n / 1000, ok=n) for n in range(60_000)))
-    assert len(pace._seen) <= 2 * WINDOW / REDRAW + 2
+    assert len(pace._seen) <= 2 * WINDOW / APART + 2
     assert pace.jobs == pytest.approx(1000.0)
 
 
 def test_silent_off_a_terminal() -> None:
     """In a file or a pipe nothing appears, and the library that draws is not even loaded."""
     program = (
-        "import io, sys; from batcher.view.progress import Progress, Snapshot\n"
+        "import io, sys; from batcher.view.progress import Progress; from batcher.view.snapshot import Snapshot\n"
         "file = io.StringIO()\n"
         "with Progress(file, 10) as progress: progress.update(Snapshot(elapsed=1.0, ok=5))\n"
         "assert not file.getvalue(); assert 'rich' not in sys.modules\n"
@@ -154,7 +221,8 @@ def test_drawn_on_a_terminal(terminal: tuple[int, TextIO], capfd: pytest.Capture
         progress.update(Snapshot(elapsed=2.0, ok=5))
     file.flush()
     drawn = _read(screen)
-    assert "3/10 30% · waiting for server" in drawn
+    assert "3/10 30% · 0 in flight" in drawn
+    assert "waiting: waiting for server" in drawn
     assert "4/10" not in drawn
     assert "5/10 50%" in drawn
     assert drawn.index("5/10") < drawn.rindex("\x1b[2K")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
 from batcher.failures import Exit, Failure, FailureClass
 from batcher.figures import count, rate, seconds, span
-from batcher.model import Completion, Result, Timing, Usage
+from batcher.outcome import Completion, Result, Timing, Usage
+from batcher.view.causes import MOST, Causes
 from batcher.view.histogram import ERROR, Histogram
+from batcher.view.prices import Price, Prices
 from batcher.view.summary import Summary
 from batcher.view.sums import ServerSums
 
@@ -116,10 +119,13 @@ def test_block() -> None:
         "jobs     1,202 of 1,210 jobs done (1,200 before this run) · 1 failed · 7 pending · 1 repeated · 10 s",
         "speed    0.30 jobs/s · 1.00 tokens/s · 6 tokens in, 10 out · 1 of 4 attempts were retries",
         "times    TTFT p50 200 ms, p95 200 ms · latency p50 2.00 s, p95 2.00 s · ITL p50 100 ms, p95 100 ms",
-        "failed   1 × context_overflow: prompt too long",  # noqa: RUF001 - times
+        "failed   1 × context_overflow: prompt too long (a)",  # noqa: RUF001 - times
         "results  r.jsonl",
         "errors   r.errors.jsonl",
-        "next     run the same command again for the 7 pending and 1 failed; r.errors.jsonl says why each failed",
+        (
+            "next     mend what the server refuses of 1 job, then run the same command again for the 7 pending and 1 "
+            "failed; r.errors.jsonl says why each failed"
+        ),
     ]
 
 
@@ -129,11 +135,87 @@ def test_one_line() -> None:
     summary = summary_of(answer(), bad, pending=7, signal=signal.SIGTERM, unread=True)
     assert summary.one_line("r.errors.jsonl") == (
         "1 job done · 1 failed · 7 pending · the rest of the input unread · 10 s · ended by SIGTERM"
-        " · 1 × context_overflow: prompt too long"  # noqa: RUF001 - times
-        " · run the same command again for the rest; r.errors.jsonl says why each failed"
+        " · 1 × context_overflow: prompt too long (a)"  # noqa: RUF001 - times
+        " · mend what the server refuses of 1 job, then run the same command again for the rest"
+        "; r.errors.jsonl says why each failed"
     )
     summary = summary_of(answer(), stop=stopped(Exit.REFUSED), unwritten=["e.jsonl: no space left"])
     assert "refused: the key is not accepted · e.jsonl: no space left" in summary.one_line()
+
+
+def test_causes_are_told_apart_by_code_and_words() -> None:
+    """Three causes under one code are three rows, each with an example; numbers and ids make no cause of their own."""
+    bad = [failed("bad_request", "temperature must be less than 2") for _ in range(10)]
+    long = [failed("bad_request", f"{n} tokens, request 7f3a90bc{n:04}, are too many at {n}.{n} s") for n in range(5)]
+    other = Result(
+        id="odd\x1b[2J", seq=0, failure=Failure(FailureClass.PERMANENT, "bad_request", "no image"), attempts=1
+    )
+    summary = summary_of(*bad, *long, other)
+    assert [line for line in summary.render().splitlines() if line.startswith("failed")] == [
+        "failed   10 × bad_request: temperature must be less than 2 (a)",  # noqa: RUF001 - times
+        "failed   5 × bad_request: 0 tokens, request 7f3a90bc0000, are too many at 0.0 s (a)",  # noqa: RUF001 - times
+        "failed   1 × bad_request: no image (odd)",  # noqa: RUF001 - times
+    ]
+    told: Any = summary.to_dict()
+    assert [(cause["count"], cause["id"]) for cause in told["causes"]] == [(10, "a"), (5, "a"), (1, "odd\x1b[2J")]
+    assert told["failures"]["bad_request"]["count"] == 16
+
+
+def test_causes_in_little_memory() -> None:
+    """However many ways a server has to say no, each failure counts, and no more than so many are told apart."""
+    causes = Causes()
+    words = ["".join(letters) for letters in itertools.product("abcdefgh", repeat=3)]
+    for word in words:
+        causes.add(Failure(FailureClass.PERMANENT, "bad", word), word)
+    assert sum(cause.count for cause in causes.ranked()) == len(words) > MOST
+    assert len(causes.ranked()) == MOST + 1
+
+
+@pytest.mark.parametrize(
+    ("stop", "advice"),
+    [
+        (
+            stopped(Exit.REFUSED),
+            "give the key that the server wants, then run the same command again for the 3 pending",
+        ),
+        (stopped(Exit.CONFIG), "mend that, then run the same command again for the 3 pending"),
+        (
+            stopped(Exit.UNAVAILABLE),
+            "see to the server, or name another one, then run the same command again for the 3 pend",
+        ),
+        (stopped(Exit.STOPPED), "run the same command again for the 3 pending"),
+        (
+            Failure(FailureClass.FATAL, "quota", "gone", exit=Exit.REFUSED),
+            "see to the account's quota, then run the same",
+        ),
+    ],
+)
+def test_what_to_do_depends_on_what_happened(stop: Failure, advice: str) -> None:
+    """A mistake that only people can mend is not to be run again as it is."""
+    assert summary_of(pending=3, stop=stop).render().splitlines()[-1].startswith(f"next     {advice}")
+
+
+def test_nothing_sent_is_no_speed() -> None:
+    """Lines that were refused before anything was sent have no speed."""
+    assert "speed" not in summary_of(failed("input_invalid", attempts=0)).render()
+
+
+def test_a_stopped_run_knows_what_is_left() -> None:
+    """Of an input that was counted the rest is told, whatever was read of it."""
+    summary = summary_of(*[answer() for _ in range(105)], signal=signal.SIGINT, unread=True, pending=23, total=300)
+    assert summary.render().splitlines()[0] == "jobs     105 of 300 jobs done · 195 left · 10 s"
+    assert summary.render().splitlines()[-1] == "next     run the same command again for the 195 left"
+
+
+def test_cost() -> None:
+    """What answers cost by the prices that were said; those whose price is not known are counted and not guessed."""
+    prices = Prices({"a": Price(1e6, 0.5e6, 2e6)})
+    summary = Summary(started=0.0, finished=9.0, prices=prices)
+    for model, usage in (("a", Usage(3, 5, cached_tokens=2)), ("a", Usage(1, 1)), ("b", Usage(9, 9)), ("a", None)):
+        summary.add(Result(id="x", seq=0, model=model, completion=Completion(usage=usage), attempts=1))
+    assert (summary.cost, summary.unpriced) == (1 + 2 * 0.5 + 5 * 2 + 1 + 2, 2)
+    assert "cost     15.00 and that of 2 answers whose price is not known" in summary.render().splitlines()
+    assert summary_of(answer()).cost is None
 
 
 def test_an_input_that_was_not_read_to_its_end() -> None:
@@ -166,7 +248,7 @@ def test_block_at_its_longest() -> None:
     assert max(map(len, lines[:-2])) <= 110
     assert "29 for 8 other causes" in "\n".join(lines)
     assert lines[-2] == f"errors   {errors}"
-    assert lines[-1].startswith("next     mend the 1 line of the input that could not be sent, then run")
+    assert lines[-1].startswith("next     mend the 1 line of the input that could not be sent, then give the key")
     assert lines[-1].endswith(f" for the 1 pending and 45 failed; {errors} says why each failed")
 
 
@@ -179,7 +261,7 @@ AWAY = ServerSums(server="http://127.0.0.1:2", ok=3, requests=3, away_s=3600.0, 
 
 def test_how_one_server_did() -> None:
     """Where the limit settled, and how long was waited; a fixed limit and no wait need no words."""
-    lines = summary_of(answer(), servers={ROOT: HELD}).render().splitlines()
+    lines = summary_of(answer(), servers={ROOT: HELD}, finished=400.0).render().splitlines()
     assert lines[3:] == [
         "limit    5 in flight: they queued",
         "waited   held 1m 05s by rate limits (3 times told to)",
@@ -191,7 +273,7 @@ def test_how_one_server_did() -> None:
 
 def test_how_several_servers_did() -> None:
     """A line each, and no more than a screen of them."""
-    lines = summary_of(answer(), servers={HELD.server: HELD, AWAY.server: AWAY}).render().splitlines()
+    lines = summary_of(answer(), servers={HELD.server: HELD, AWAY.server: AWAY}, finished=9e3).render().splitlines()
     held = "held 1m 05s by rate limits (3 times told to)"
     assert lines[3:] == [
         f"server   {ROOT}  7 done · 1 failed · 12 requests · {held} · 5 in flight: they queued",

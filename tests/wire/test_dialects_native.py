@@ -19,7 +19,8 @@ from support.conformance import (
 from support.wirefiles import WireFile, load, names
 
 from batcher.failures import AttemptError, FailureClass, LineError
-from batcher.model import Api, Call, Completion, Job, Kind, ServerTimes, Usage
+from batcher.model import Api, Call, Job, Kind
+from batcher.outcome import Completion, ServerTimes, Usage
 from batcher.wire.dialects import DIALECTS, body_of, call_for, ollama_chat, ollama_embed, ollama_generate
 from batcher.wire.dialects.reading import Reading
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from batcher.failures import AttemptError
-from batcher.model import Call, Completion, Job, Kind
+from batcher.model import Call, Job, Kind
+from batcher.outcome import Completion
 from batcher.wire.dialects import chat, completions, embeddings, images, responses
 
 JSON = st.recursive(

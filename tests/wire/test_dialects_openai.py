@@ -17,7 +17,7 @@ from support.conformance import (
 )
 from support.wirefiles import load, names
 
-from batcher.model import Completion, ServerTimes, Usage
+from batcher.outcome import Completion, ServerTimes, Usage
 from batcher.wire.dialects import DIALECTS, chat
 
 WIRES = [

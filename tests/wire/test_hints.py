@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 from support.refusal_texts import NOW
 
-from batcher.attempt import NO_HINTS, Allowance, Hints
+from batcher.outcome import NO_HINTS, Allowance, Hints
 from batcher.wire.hints import LONGEST, read, seconds
 
 
@@ -107,6 +107,8 @@ METADATA = {"headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(i
         ({"error": {"retry_after": 3.5}}, 3.5),
         ({"retry_after": "4"}, 4.0),
         ({"error": {"message": "try again in 5 attempts"}}, None),
+        ({"statusCode": 403, "message": "Out of call volume quota. Quota will be replenished in 00:06:46."}, 406.0),
+        ({"error": {"message": "try again after 10:30:00"}}, None),
         ({"error": {"message": "wait in line"}}, None),
         ({"error": {"metadata": {"headers": ["x"]}, "details": "x", "retry_after": None}}, None),
         ([], None),

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from batcher.failures import AttemptError
-from batcher.model import Call, Completion, Job, Kind
+from batcher.model import Call, Job, Kind
 from batcher.wire.dialects import DIALECTS, reading as reading_module
 from batcher.wire.dialects.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from batcher.outcome import Completion
 
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"

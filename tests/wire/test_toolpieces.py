@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from batcher.failures import AttemptError
-from batcher.model import Choice, Completion
+from batcher.outcome import Choice, Completion
 from batcher.wire.dialects import chat
 from batcher.wire.dialects.toolpieces import Pieces, check_calls, is_cut
 
@@ -89,7 +89,7 @@ def test_many_calls_cost_what_they_are() -> None:
 @pytest.mark.parametrize(
     "piece",
     [
-        *({"function": "f"}, {"index": "0", "function": {}}, {"id": [1], "function": {}}, {"index": 1.5}),
+        *({"function": "f"}, {"index": "zero", "function": {}}, {"id": [1], "function": {}}, {"index": 1.5}),
         {"index": 0, "functiom": {"name": "f"}},
         {"index": 0, "function": {"name": "f", "argumints": "{}"}},
     ],

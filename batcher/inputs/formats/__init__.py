@@ -18,8 +18,8 @@ from batcher.inputs.formats.reading import Reading
 if TYPE_CHECKING:
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.formats.reading import Reader, Rows
+    from batcher.inputs.formats.rows import Data
     from batcher.inputs.identity import Ids
-    from batcher.inputs.rows import Data
     from batcher.model import Job
 
 
@@ -117,7 +117,7 @@ FILES: Final = "files"
 """Said in place of a format: a directory or a pattern is a job a file, whatever the files are."""
 _DOCUMENTS: Final = re.compile(
     r"\.(?:md|markdown|rst|adoc|tex|html?|xml|eml|srt|vtt|pdf|docx?|odt|rtf|pptx?|epub|png|jpe?g|gif|webp|bmp|tiff?"
-    r"|py|js|ts|java|c|h|cpp|go|rs|sql)",
+    r"|py|js|ts|java|c|h|cpp|go|rs|sql|ya?ml|toml|ipynb)",
     re.IGNORECASE,
 )
 """Ends of names of what is read as a whole: a shell makes many of `notes/*.md`."""
@@ -156,13 +156,19 @@ def by_look(head: bytes, reading: Reading | None = None) -> Format:
     for form in FORMATS.values():
         if head.startswith(form.magic):
             return form
+    if head[257:262] == b"ustar":  # POSIX.1-1988, "ustar" Interchange Format
+        raise InputError("this is an archive of files (tar); unpack it, and give the directory or one of the files")
     is_recoded = reading is not None and reading.encoding is not None
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"["):
         return FORMATS["json"]
+    if text.partition(b"\n")[0].strip() == b"{":
+        return FORMATS["json"]  # objects as `jq` and others write them for people
     if not text or text.startswith(b"{") or b"\n{" in text:
         return FORMATS["jsonl"]
-    if not is_recoded and (text.startswith(b"%PDF-") or (b"\0" in text and not text.startswith(tuple(FOREIGN_MARKS)))):
+    if not is_recoded and (
+        text.startswith((b"%PDF-", b"Obj\1")) or (b"\0" in text and not text.startswith(tuple(FOREIGN_MARKS)))
+    ):
         raise InputError("this is no text, and none of the formats that are read; see --input-format and --encoding")
     from batcher.inputs.formats.delimited import is_header
 

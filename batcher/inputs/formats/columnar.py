@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from batcher.failures import InputError, LineError
 from batcher.inputs.formats.header import unique
 from batcher.inputs.formats.lines import LINE_LIMIT, Line
+from batcher.inputs.formats.pythonic import told_by_python
 from batcher.inputs.formats.reading import missing
 from batcher.inputs.formats.values import plain
 
@@ -141,12 +142,17 @@ def _column(column: Any) -> list[Json]:
     import pyarrow as pa
 
     kind = column.type
-    if pa.types.is_timestamp(kind) and kind.unit == "ns":  # which Python's times do not have
-        column = column.cast(pa.timestamp("us", kind.tz), safe=False)
-    values: list[Any] = column.to_pylist()
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
-        return values
-    return [_or_error(value) for value in values]
+        with suppress(UnicodeDecodeError):
+            values: list[Any] = column.to_pylist()
+            return values
+    elif (told := told_by_python(kind)) != kind:
+        with suppress(pa.ArrowException):
+            column = column.cast(told, safe=False)
+    try:
+        return [_or_error(value) for value in column.to_pylist()]
+    except _errors():  # one of them: each alone costs its own row
+        return [_alone_or_error(value) for value in column]
 
 
 def _or_error(value: Any) -> Json:
@@ -154,6 +160,15 @@ def _or_error(value: Any) -> Json:
         return plain(value)
     except LineError as error:
         return error
+
+
+def _alone_or_error(value: Any) -> Json:
+    try:
+        return _or_error(value.as_py())
+    except OverflowError:
+        return LineError("row_unreadable", "a time of the row is outside of the years 1 to 9999")
+    except _errors() as error:
+        return LineError("row_unreadable", f"the row cannot be read: {_words(error)}")
 
 
 class Record:
@@ -205,7 +220,7 @@ def _errors() -> tuple[type[Exception], ...]:
     """What pyarrow raises on what it cannot read."""
     import pyarrow as pa
 
-    return (pa.ArrowException, OSError, ValueError, UnicodeDecodeError)
+    return (pa.ArrowException, OSError, ValueError, OverflowError)
 
 
 def _unfit(error: Exception, what: str) -> InputError:

@@ -52,12 +52,12 @@ def check_turns(turns: Json) -> list[list[Json]]:
 def check_input(value: Json, key: str = "input", *, may_be_empty: bool = True) -> Json:
     """What to embed: a text, texts, or token numbers as OpenAI takes them. Raises `LineError`.
 
-    Nothing at all is an error, as Ollama gives no vector for it. An empty text in a list gets one there, so whether it
-    may be is the server's to say, unless it is to be answered.
+    Nothing at all, or a blank, is an error: Ollama gives no vector for "", and those of others mean nothing. An empty
+    text in a list gets one there, so whether it may be is the server's to say, unless it is to be answered.
     """
     if type(value) is not str and type(value) is not list:
         raise wrong(key, "text or a list of texts", value)
-    if not value:
+    if not value or (type(value) is str and value.isspace()):
         raise LineError("empty_prompt", f'"{key}" is empty; there is nothing to embed')
     if type(value) is list and any(type(item) is not int for item in value):
         for place, item in enumerate(value):

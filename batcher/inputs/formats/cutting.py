@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.failures import InputError
 from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, LONGEST_MARK
-from batcher.inputs.rows import Refused
+from batcher.inputs.formats.rows import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

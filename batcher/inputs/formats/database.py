@@ -6,6 +6,7 @@ rows are set aside as lines of JSON, and it is these that are read, as often as 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -19,6 +20,7 @@ import orjson
 from batcher.failures import InputError, LineError, UsageError
 from batcher.inputs.formats.lines import LINE_LIMIT, read_rows
 from batcher.inputs.formats.objects import read_object
+from batcher.inputs.formats.sidefiles import check_sides
 from batcher.inputs.formats.values import plain
 
 if TYPE_CHECKING:
@@ -29,6 +31,18 @@ if TYPE_CHECKING:
 
 _MANY: Final = 1000
 _ALLOWED: Final = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+_NO_FAULT_OF_ITS: Final = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PROTOCOL,
+}
+"""What a database says that another query would hear as well."""
 _REFUSED: Final = "\0refused"
 """The key of a row that could not be set aside: what was wrong with it."""
 
@@ -52,8 +66,12 @@ def query(path: Path, sql: str) -> tuple[BinaryIO, str]:
 
 
 def _lines(path: Path, sql: str) -> Iterator[bytes]:
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - false for a name that is too long, too
         raise InputError(f"sqlite:{path}: there is no such file; the current directory is {Path.cwd()}")
+    try:
+        check_sides(path)
+    except OSError as error:
+        raise InputError(f"sqlite:{path}: {error.filename} beside it {error.strerror}; move it away") from error
     with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
         database.text_factory = _text
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LINE_LIMIT)  # a view may make a value of any size
@@ -61,7 +79,7 @@ def _lines(path: Path, sql: str) -> Iterator[bytes]:
         try:
             cursor = database.execute(sql)
         except (sqlite3.Error, sqlite3.Warning) as error:
-            if "file is not a database" in str(error) or "unable to open" in str(error):
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _NO_FAULT_OF_ITS:
                 raise
             raise UsageError(f"--sql: {error}; it is one SELECT, and nothing is written") from error
         if cursor.description is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from batcher.failures import LineError, UsageError
@@ -44,6 +45,8 @@ class Defaults:
     keep_alive: str = ""
     path: str | None = None
     recipe: Recipe | None = None
+    prefix: str = ""
+    """What goes before each text that is embedded."""
     fits: Fits | None = None
     """What answers have to fit, if lines do not say otherwise; it is asked for by `params`."""
     brings_row: bool = False
@@ -53,6 +56,8 @@ class Defaults:
     files: Counter[str] = field(default_factory=Counter, compare=False)
     unknown_keys: Counter[str] = field(default_factory=Counter, compare=False)
     shapes: Counter[str] = field(default_factory=Counter, compare=False)
+    asked: Counter[str] = field(default_factory=Counter, compare=False)
+    """The models that were asked for, before aliases, where there are some."""
 
     def __post_init__(self) -> None:
         if self.path is not None:
@@ -66,10 +71,22 @@ class Defaults:
         name = model or self.model
         if not self.aliases or name is None:
             return name
+        if name in self.asked or len(self.asked) < _DISTINCT_KEYS:
+            self.asked[name] += 1
         if ANY in self.aliases and name not in self.aliases:
             return self.aliases[ANY]
         twin = name.removesuffix(_LATEST) if name.endswith(_LATEST) else name + _LATEST
         return self.aliases.get(name) or self.aliases.get(twin) or name
+
+    def unused_aliases(self) -> list[str]:
+        """Aliases for what nobody asked for, with what they may be meant for, once the input has been read."""
+        asked = {name.removesuffix(_LATEST) for name in self.asked}
+        unused = [name for name in self.aliases if asked and name != ANY and name.removesuffix(_LATEST) not in asked]
+        near = [get_close_matches(name, self.asked, 1) for name in unused]
+        return [
+            f"--alias {name}: no line asks for that model" + (f"; did you mean {meant[0]!r}?" if meant else "")
+            for name, meant in zip(unused, near, strict=True)
+        ]
 
     def root(self) -> Path | None:
         """Give `files_root` to someone who reads an image."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from batcher.inputs.formats.reading import Reading, Rows
-    from batcher.inputs.rows import Refused
+    from batcher.inputs.formats.rows import Refused
     from batcher.model import Json
 
 _DELIMITERS: Final = (b",", b";", b"\t", b"|")
@@ -31,6 +31,7 @@ _ASKING: Final = frozenset({"prompt", "messages", "instruction", "question", "co
 """Columns that say what is asked."""
 _SEP: Final = re.compile(rb'"?sep=([^"\n])"?', re.IGNORECASE)
 """How a file begins for Excel, where it does not otherwise know what stands between cells."""
+_PAGE: Final = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _JSON: Final = frozenset('{["-0123456789tfn')
 """What JSON begins with."""
 
@@ -84,6 +85,8 @@ def _begun(
 
 def _header(record: bytes | Refused | None, delimiters: Sequence[bytes]) -> tuple[Sequence[str], bytes]:
     """The cells of a header; of several delimiters, the one that makes most of it. Raises `InputError`."""
+    if isinstance(record, bytes) and _PAGE.match(record):
+        raise InputError("this is an HTML page and no table: what was to be fetched may want a login")
     if not isinstance(record, bytes):
         what = "has a quote that never ends" if record else f"is longer than {LINE_LIMIT >> 20} MiB"
         raise InputError(f"the header row {what}")

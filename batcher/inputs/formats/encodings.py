@@ -12,14 +12,28 @@ _BAD: Final = 0xDC00
 """A byte that is none stands as this plus its value: half a surrogate pair, which no encoding has, and no UTF-8."""
 
 
+_MARKS: Final = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte order marks; what begins with one is no other encoding, whatever is said for all inputs (RFC 3629, 6)."""
+_LONGEST_MARK: Final = 4
+
+
 class Recoded:
-    """A file of another encoding, to be read as UTF-8. Raises `UsageError` if nobody knows the encoding."""
+    """A file of another encoding, to be read as UTF-8, but for one whose mark says what it is.
+
+    Raises `UsageError` if nobody knows the encoding.
+    """
 
     def __init__(self, file: BinaryIO, encoding: str) -> None:
         self._file = file
         codecs.register_error(_NAME, _bad)
-        self._encoding = encoding
-        self._decoder = codecs.getincrementaldecoder(checked(encoding))(_NAME)
+        self._encoding = checked(encoding)
+        self._decoder: codecs.IncrementalDecoder | None = None
         self._ready = b""
         self._over = False
 
@@ -33,12 +47,19 @@ class Recoded:
         while not self._ready and not self._over:
             chunk = self._file.read(size)
             self._over = not chunk
+            if self._decoder is None:
+                while 0 < len(chunk) < _LONGEST_MARK and (more := self._file.read(size)):
+                    chunk += more
+                marked = next((name for mark, name in _MARKS.items() if chunk.startswith(mark)), self._encoding)
+                self._decoder = codecs.getincrementaldecoder(marked)(_NAME)
             try:
                 text = self._decoder.decode(chunk, self._over)
             except UnicodeDecodeError:
                 raise
-            except UnicodeError:  # utf-16 and utf-32 without a mark; it is not their errors handler that is asked
+            except UnicodeError as error:  # it is not their errors handler that is asked
                 name = self._encoding
+                if name.lower().replace("_", "-").removeprefix("utf-") not in ("16", "32", "utf16", "utf32"):
+                    raise InputError(f"it cannot be read as {name}: {error}") from error
                 raise InputError(f"it has no byte order mark; say --encoding {name}-le, or {name}-be") from None
             self._ready = text.encode("utf-8", "surrogatepass")
         piece, self._ready = self._ready[:size], self._ready[size:]

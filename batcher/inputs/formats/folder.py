@@ -6,8 +6,9 @@ Files that are opened are regular and below the root, whatever links lie there. 
 from __future__ import annotations
 
 import glob
+import io
 import os
-import stat
+import re
 from base64 import b64encode
 from fnmatch import fnmatch
 from hashlib import blake2b
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import InputError, LineError
-from batcher.inputs.formats.encodings import decoded
+from batcher.inputs.compression import EXTENSIONS, unpacked
+from batcher.inputs.formats.encodings import Recoded, decoded
 from batcher.inputs.formats.images import IMAGE_LIMIT
-from batcher.inputs.formats.lines import LINE_LIMIT, Line
+from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, Line
 from batcher.media import HEAD, media_type
+from batcher.opening import UnfitError, is_directory, open_below, real
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
     from batcher.inputs.formats.reading import Rows
     from batcher.model import Json
 
+_IMAGE: Final = re.compile(r"\.(?:png|jpe?g|gif|webp|bmp|tiff?|heic|avif|ico)$", re.IGNORECASE)
 _BOM: Final = "\ufeff"
-_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def matched(pattern: str) -> tuple[Path, list[str]]:
@@ -36,7 +39,7 @@ def matched(pattern: str) -> tuple[Path, list[str]]:
     Hidden files are left out unless the pattern names them. Raises `InputError` if there is none.
     """
     path = Path(pattern)
-    if path.is_dir():
+    if is_directory(path):
         root = path
         found = [os.path.relpath(file, root) for file in _walk(root)]
     else:
@@ -54,11 +57,11 @@ def matched(pattern: str) -> tuple[Path, list[str]]:
 def would_match(pattern: str, path: Path) -> bool:
     """Whether a file would be matched if it were there; one that a `*` may stand for is, in whichever directory."""
     whole = Path(pattern)
-    if whole.is_dir():
-        return path.resolve().is_relative_to(whole.resolve()) and not path.name.startswith(".")
+    if is_directory(whole):
+        return real(path, follow=True).is_relative_to(real(whole, follow=True)) and not path.name.startswith(".")
     root = root_of(pattern)
-    absolute = os.fspath(root.resolve() / os.path.relpath(pattern, root))
-    return fnmatch(os.fspath(path.resolve()), absolute.replace("**/", "*"))
+    absolute = os.fspath(real(root, follow=True) / os.path.relpath(pattern, root))
+    return fnmatch(os.fspath(real(path, follow=True)), absolute.replace("**/", "*"))
 
 
 def root_of(pattern: str) -> Path:
@@ -94,20 +97,30 @@ def _mark(root: Path, name: str) -> bytes:
     return os.fsencode(name) + f"\0{status.st_size}\0{times}\0{status.st_ino}\0".encode()
 
 
-def read_files(root: Path, names: list[str], first: int) -> Rows:
+def read_files(root: Path, names: list[str], first: int, encoding: str | None = None) -> Rows:
     """A row for each file."""
     for seq, name in enumerate(names, first):
-        yield Line(seq, 0, FileRow(root, name))
+        yield Line(seq, 0, FileRow(root, name, encoding))
     return first + len(names)
+
+
+def _no_text(path: str, data: bytes) -> tuple[str, str] | None:
+    """(code, what is wrong with it), of a file that is plainly no text."""
+    if _IMAGE.search(path):
+        return "image_type", "is no PNG, JPEG, WebP or GIF; convert it first"
+    foreign = next((what for mark, what in FOREIGN_MARKS.items() if data.startswith(mark)), None)
+    if foreign is not None and not foreign.startswith("UTF-"):
+        return "file_no_text", f"is {foreign}"
+    return None
 
 
 class FileRow:
     """A file, opened when it is asked for. See `rows.Row`."""
 
-    __slots__ = ("_name", "_root")
+    __slots__ = ("_encoding", "_name", "_root")
 
-    def __init__(self, root: Path, name: str) -> None:
-        self._root, self._name = root, name
+    def __init__(self, root: Path, name: str, encoding: str | None = None) -> None:
+        self._root, self._name, self._encoding = root, name, encoding
 
     def values(self) -> dict[str, Json]:
         """`id` and `path`, and `text`, or `images` with the file's bytes as base64."""
@@ -117,6 +130,10 @@ class FileRow:
             if len(data) > IMAGE_LIMIT:
                 raise self._error("image_too_large", f"is an image of more than {IMAGE_LIMIT >> 20} MiB; scale it down")
             return {"id": path, "path": path, "images": [b64encode(data).decode()]}
+        if (what := _no_text(path, data)) is not None:
+            raise self._error(*what)
+        if self._encoding is not None:
+            data = Recoded(io.BytesIO(data), self._encoding).read()
         try:
             text = decoded(data)
         except LineError as error:
@@ -144,18 +161,21 @@ class FileRow:
 
     def _read(self) -> bytes:
         try:
-            base = self._root.resolve()
-            real = (base / self._name).resolve()
-            if not real.is_relative_to(base):
+            base = real(self._root, follow=True)
+            path = real(base / self._name, follow=True)
+            if not path.is_relative_to(base):
                 raise self._error("file_outside", f"is a link to a file outside of {self._root}")
-            descriptor = os.open(real, _FLAGS)
-            with os.fdopen(descriptor, "rb") as file:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise self._error("file_unreadable", "is no regular file")
+            with os.fdopen(open_below(base, path), "rb") as file:
                 data = file.read(LINE_LIMIT + 1)
-        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise self._error("file_unreadable", f"cannot be read: {reason}") from error
+        except UnfitError as error:
+            raise self._error("file_unreadable", "is no regular file") from error
+        except OSError as error:
+            raise self._error("file_unreadable", f"cannot be read: {error.strerror}") from error
+        if (packing := EXTENSIONS.get(Path(self._name).suffix.lower())) is not None:
+            try:
+                data = unpacked(data, packing, LINE_LIMIT + 1)
+            except InputError as error:
+                raise self._error("file_unreadable", f"cannot be read: {error}") from error
         if len(data) > LINE_LIMIT:
             raise self._error("line_too_large", f"is longer than {LINE_LIMIT >> 20} MiB")
         return data

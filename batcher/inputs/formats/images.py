@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from batcher.failures import LineError
 from batcher.media import HEAD, media_type
-from batcher.opening import UnfitError, open_regular
+from batcher.opening import UnfitError, open_below
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 IMAGE_LIMIT = 20 * 1024 * 1024
 """The largest image sent, in bytes."""
 
+_WEB = ("http://", "https://")
 _LONGEST_PATH = 4096
 
 
@@ -31,7 +32,7 @@ def load_image(text: str, root: Path | None) -> str:
 
 def is_inline(text: str) -> bool:
     """Whether an image stands in the text itself, and in no file."""
-    return text.startswith(("data:", "http://", "https://")) or media_type(_decoded_head(text)) is not None
+    return text.startswith(("data:", *_WEB)) or media_type(_decoded_head(text)) is not None
 
 
 def load_uri(text: str, root: Path | None) -> str:
@@ -39,7 +40,7 @@ def load_uri(text: str, root: Path | None) -> str:
 
     Raises `LineError`.
     """
-    if text.startswith(("data:", "http://", "https://")):
+    if text.startswith(("data:", *_WEB)):
         return text
     media, encoded = _load(text, root)
     return f"data:{media};base64,{encoded}"
@@ -52,6 +53,14 @@ def _load(text: str, root: Path | None) -> tuple[str, str]:
         if len(encoded) > (IMAGE_LIMIT + 2) // 3 * 4:
             raise LineError("image_too_large", _too_large("the image", len(encoded) // 4 * 3))
         return media, encoded
+    if not text:
+        raise LineError("image_missing", "the image is an empty text")
+    if text.startswith(_WEB):
+        raise LineError(
+            "image_url",
+            f"the image {text!r:.300} is on the web, and batcher fetches none: have it as a file, or on /v1 as a part "
+            "of messages, which the server fetches: --messages with image_url",
+        )
     if encoded is not text or len(text) > _LONGEST_PATH:
         raise LineError("image_type", "the image is no base64 of a PNG, JPEG, WebP or GIF")
     data = _read(text.removeprefix("file://"), root)
@@ -83,15 +92,16 @@ def _read(name: str, root: Path | None) -> bytes:
         path = (base / name).resolve()
         if not path.is_relative_to(base):
             raise LineError("image_outside", f"{name} lies outside of {root}; move the image below the job file")
-        return _read_regular(path, name)
+        return _read_regular(base, path, name)
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: a NUL
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise LineError("image_missing", f"the image {name!r:.300} cannot be read: {reason}") from error
+        hint = "" if "." in name else ", nor is it base64 of a PNG, JPEG, WebP or GIF"
+        raise LineError("image_missing", f"the image {name!r:.300} cannot be read: {reason}{hint}") from error
 
 
-def _read_regular(path: Path, name: str) -> bytes:
+def _read_regular(base: Path, path: Path, name: str) -> bytes:
     try:
-        descriptor = open_regular(path, own=False)
+        descriptor = open_below(base, path)
     except (UnfitError, IsADirectoryError) as error:
         raise LineError("image_not_file", f"{name} is no regular file") from error
     with os.fdopen(descriptor, "rb") as file:

@@ -29,6 +29,10 @@ _WITHIN: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+([\[\]{}])", 
 """Up to the next bracket in one."""
 _OPEN: Final = re.compile(rb"\s*+\{")
 _CLOSE: Final = re.compile(rb"\}\s*+(?=[,\]])")
+_BY_COLUMNS: Final = re.compile(
+    rb'\{\s*(?:"(?:[^"\\]|\\.)*"\s*:\s*\{\s*"0"\s*:|"0"\s*:\s*\{|"columns"\s*:\s*\[|"schema"\s*:\s*\{\s*"fields"\s*:)'
+)
+"""How `DataFrame.to_json` begins with any other `orient` than `records`."""
 _TRIES: Final = 8
 """Ends of an object that are tried. No end of a JSON object is in another one's midst, so what can be read is whole."""
 
@@ -57,9 +61,14 @@ class _Elements:
         buffer = buffer.removeprefix(_BOM).lstrip()
         while not buffer and (more := file.read(_BLOCK)):
             buffer = more.lstrip()
+        begun, _, behind = buffer.partition(b"\n")
+        if _BY_COLUMNS.match(buffer) and not (_is_object(begun) and behind.strip()):
+            raise InputError(
+                "this is a table by columns, as pandas writes it of itself; write it by rows: orient='records'"
+            )
         self._buffer = buffer
         self._is_array = buffer.startswith(b"[")
-        self.are_lines = not self._is_array and _is_object(buffer.partition(b"\n")[0])
+        self.are_lines = not self._is_array and _is_object(begun)
         """It is JSONL, whatever its name says."""
         self._start = self._place = self._depth = int(self._is_array)
         self._count = 0

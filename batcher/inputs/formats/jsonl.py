@@ -16,16 +16,16 @@ from batcher.failures import Failure, FailureClass, LineError
 from batcher.inputs.formats.lines import LINE_LIMIT
 from batcher.inputs.formats.objects import read_object
 from batcher.inputs.formats.records import read_record
+from batcher.inputs.formats.rows import values_of
 from batcher.inputs.identity import canonical, derived_id, own_id
-from batcher.inputs.rows import values_of
-from batcher.model import Result
+from batcher.outcome import Result
 
 if TYPE_CHECKING:
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.formats.lines import Line
+    from batcher.inputs.formats.rows import Data
     from batcher.inputs.identity import Ids
     from batcher.inputs.recipe import Recipe
-    from batcher.inputs.rows import Data
     from batcher.model import Job, Json
 
 
@@ -51,6 +51,14 @@ def parse_job(data: Data, seq: int, defaults: Defaults, ids: Ids | None = None) 
         raise
     else:
         return job
+
+
+def name_of(data: Data, defaults: Defaults) -> str:
+    """The id that the job of a row has, but for the number of one that is like an earlier one. Raises `LineError`."""
+    recipe = defaults.recipe
+    row = read_row(data, recipe)
+    explicit = own_id(row) if recipe is None else recipe.own_id(row)
+    return derived_id(known_by(data, row, recipe)) if explicit is None else explicit
 
 
 def brought(data: Data, defaults: Defaults) -> dict[str, Json]:

@@ -12,22 +12,28 @@ from batcher.failures import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from batcher.inputs.rows import Data
+    from batcher.inputs.formats.rows import Data
 
 LINE_LIMIT = 64 * 1024 * 1024
 """The longest line taken, in bytes; longer ones are passed over in constant memory."""
 
 _BLOCK = 256 * 1024
 _BOM = b"\xef\xbb\xbf"
-LONGEST_MARK = 4
+LONGEST_MARK = 5
 
 FOREIGN_MARKS = {
     b"\xff\xfe\0\0": "UTF-32; say --encoding utf-32",
     b"\0\0\xfe\xff": "UTF-32; say --encoding utf-32",
     b"\xff\xfe": "UTF-16; say --encoding utf-16",
     b"\xfe\xff": "UTF-16; say --encoding utf-16",
-    b"\x1f\x8b": "gzip data; name it .gz, or unpack it: gzip -dc",
-    b"\x28\xb5\x2f\xfd": "zstd data; name it .zst, or unpack it: zstd -dc",
+    b"\x1f\x8b": "gzip data, packed twice if its name says so; name it .gz, or unpack it: gzip -dc",
+    b"\x28\xb5\x2f\xfd": "zstd data, packed twice if its name says so; name it .zst, or unpack it: zstd -dc",
+    b"\xfd7zXZ": "xz data, packed twice if its name says so; name it .xz, or unpack it: xz -dc",
+    b"BZh9": "bzip2 data, packed twice if its name says so; name it .bz2, or unpack it: bzip2 -dc",
+    b"PK\x03\x04": "a zip archive, which Excel workbooks are too: name those .xlsx, and unpack others",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook, or a Word document; name it .xls",
+    b"PAR1\x15": "Parquet; name it .parquet",
+    b"%PDF-": "a PDF; make text of it first",
 }
 """How files begin that are no UTF-8 text."""
 

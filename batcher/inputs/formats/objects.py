@@ -26,6 +26,8 @@ _ESCAPES = re.compile(
 _VALUES = 1 << 20
 """The most values on a line, in objects and lists: 100 MB of memory."""
 _PIECE = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+_OPENED = ("[", "{")
 _CONSTANTS = ("NaN", "Infinity", "-Infinity")
 
 
@@ -38,7 +40,8 @@ def read_object(data: bytes) -> dict[str, Json]:
     except orjson.JSONDecodeError as error:
         record = _read_again(data, error)
     if type(record) is not dict:
-        raise LineError("input_invalid", f"the line is {_shape(record)}, not a JSON object; write it as {{…}}")
+        hint = "; if all of it is one array, say --input-format json" if type(record) is list else ""
+        raise LineError("input_invalid", f"the line is {_shape(record)}, not a JSON object; write it as {{…}}{hint}")
     if data.count(b"{") + data.count(b"[") > _DEPTH:
         _check_depth(record)
     return record
@@ -66,6 +69,8 @@ def _read_again(data: bytes, error: orjson.JSONDecodeError) -> Json:
         data.decode()
     except UnicodeDecodeError as bad:
         raise LineError("input_encoding", f"the line is {complaint(data, bad)}") from error
+    if data.startswith(_BOM):  # of a file that others were appended to
+        return read_object(data.removeprefix(_BOM))
     if b"\\u" not in data:
         raise _broken(error) from error
     try:
@@ -86,7 +91,8 @@ def _mended(escape: re.Match[bytes]) -> bytes:
 def _broken(error: orjson.JSONDecodeError) -> LineError:
     if error.doc[max(error.pos - 1, 0) :].startswith(_CONSTANTS) or error.doc[error.pos :].startswith(_CONSTANTS):
         return LineError("input_invalid", f"NaN and Infinity are not JSON (column {error.colno}); use null")
-    return LineError("input_invalid", f"broken JSON at column {error.colno}: {error.msg}")
+    hint = "; if an array or an object begins here, say --input-format json" if error.doc.strip() in _OPENED else ""
+    return LineError("input_invalid", f"broken JSON at column {error.colno}: {error.msg}{hint}")
 
 
 def _check_depth(record: dict[str, Json]) -> None:

@@ -6,9 +6,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from batcher.failures import LineError
+from batcher.inputs.formats.attachments import attach, images_of, load_images
 from batcher.inputs.formats.content import check_input, check_items, check_messages, check_prompt, check_turns
 from batcher.inputs.formats.endpoints import endpoint_of
-from batcher.inputs.formats.images import is_inline, load_image, load_uri
 from batcher.inputs.formats.parameters import NAMED, OTHER_KEYS, PARAMETERS, check_extra, nearest_key, put, wrong
 from batcher.inputs.formats.shapes import FOREIGN_KEYS, familiar, path_of_body, refuse_others
 from batcher.inputs.identity import body_hash, request_hash
@@ -17,7 +17,6 @@ from batcher.model import Job, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from batcher.inputs.formats.defaults import Defaults
     from batcher.model import Fits, Json
@@ -59,6 +58,8 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
         content, turns = _talk(record, kind, path)
     else:
         content = _content(record, kind, path)
+    if defaults.prefix and kind is Kind.EMBED:
+        content = _prefixed(content, defaults.prefix)
     params, options, extra = defaults.params, defaults.options, defaults.extra
     tools: list[Json] | None = None
     images: tuple[str, ...] = ()
@@ -69,15 +70,15 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
         options = _merged(record, "options", options)
         extra = _merged(record, "params", extra)
         check_extra(extra, '"params"')
-        tools, images = _tools(record), _images(record, defaults)
+        tools, images = _tools(record), images_of(record, defaults)
     model = defaults.resolve(_text(record, "model"))
     system = _system(record, content, kind, defaults)
     if type(content) is list and kind is not Kind.EMBED:
-        _load_images(content, defaults)
+        load_images(content, defaults)
         for turn in turns:
-            _load_images(turn, defaults)
+            load_images(turn, defaults)
     if images and kind is Kind.CHAT:
-        _attach(content, images)
+        attach(content, images)
         images = ()
     asked = [content, *turns] if turns else content
     return Job(
@@ -155,9 +156,8 @@ def _check_body(body: dict[str, Json], kind: Kind, path: str) -> None:
     elif kind is Kind.RESPONSES:
         check_items(body.get("input"))
     elif path == "/v1/completions" and type(body.get("prompt")) is list:
-        check_input(
-            body["prompt"], "prompt", may_be_empty=False
-        )  # several prompts, or tokens: as an embedding input has them
+        # several prompts, or tokens: as an embedding input has them
+        check_input(body["prompt"], "prompt", may_be_empty=False)
     else:
         check_prompt(body.get("prompt"))
 
@@ -190,6 +190,13 @@ def _content(record: dict[str, Json], kind: Kind, path: str | None) -> Json:
         return check_items(value, key)
     prompt = check_prompt(value)
     return [{"role": "user", "content": prompt}] if kind is Kind.CHAT else prompt
+
+
+def _prefixed(content: Json, prefix: str) -> Json:
+    """Texts with something before them; tokens are as they are."""
+    if type(content) is str:
+        return prefix + content
+    return [prefix + one if type(one) is str else one for one in content]
 
 
 def _talk(record: dict[str, Json], kind: Kind, path: str | None) -> tuple[list[Json], list[list[Json]]]:
@@ -292,48 +299,3 @@ def _tools(record: dict[str, Json]) -> list[Json] | None:
     if type(tools) is not list or any(type(tool) is not dict for tool in tools):
         raise wrong("tools", "a list of objects", tools)
     return tools or None
-
-
-def _images(record: dict[str, Json], defaults: Defaults) -> tuple[str, ...]:
-    images = record.get("images")
-    if not images:
-        return ()
-    return tuple(_load_all(images, "images", defaults))
-
-
-def _load_all(images: Json, key: str, defaults: Defaults) -> list[str]:
-    if type(images) is not list or any(type(image) is not str for image in images):
-        raise wrong(key, "a list of base64 texts or paths", images)
-    return [load_image(image, _root(image, defaults)) for image in images]
-
-
-def _root(image: str, defaults: Defaults) -> Path | None:
-    """Where the file of an image may lie; asked for those alone that are files."""
-    return None if is_inline(image) else defaults.root()
-
-
-def _load_images(messages: list[Json], defaults: Defaults) -> None:
-    """Put the images of messages in place of their paths: Ollama's `images`, and OpenAI's content parts."""
-    for message in messages:
-        if message.get("images"):
-            message["images"] = _load_all(message["images"], "images of a message", defaults)
-        content = message.get("content")
-        if type(content) is list:
-            for part in content:
-                _load_part(part, defaults)
-
-
-def _load_part(part: dict[str, Json], defaults: Defaults) -> None:
-    image = part.get("image_url") if type(part) is dict else None
-    if type(image) is str:
-        part["image_url"] = load_uri(image, _root(image, defaults))
-    elif type(image) is dict and type(image.get("url")) is str:
-        image["url"] = load_uri(image["url"], _root(image["url"], defaults))
-    elif image is not None:
-        raise wrong("image_url", "a URL or an object with one", image)
-
-
-def _attach(messages: list[Json], images: tuple[str, ...]) -> None:
-    """The line's images belong to the last thing the user said."""
-    message = next((m for m in reversed(messages) if m.get("role") == "user"), messages[-1])
-    message["images"] = [*(message.get("images") or []), *images]

@@ -30,7 +30,7 @@ def read_sheet(file: BinaryIO, reading: Reading, first: int) -> Rows:
         name, others = _chosen(book, reading.sheet)
         cells = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
     except (CalamineError, OSError, IndexError) as error:
-        raise InputError(f"this is no Excel workbook that can be read: {str(error)[:200]}") from error
+        raise InputError(f"this is no Excel workbook that can be read: {_instead(file) or str(error)[:200]}") from error
     if not any(cell != "" for row in cells for cell in row):
         reading.note(f"the sheet {name!r} is empty{others}")
         return first
@@ -47,6 +47,17 @@ def read_sheet(file: BinaryIO, reading: Reading, first: int) -> Rows:
             yield Line(seq, 0, SheetRow(names, row))
         seq += 1
     return seq
+
+
+def _instead(file: BinaryIO) -> str:
+    """What a file is that many programs call a workbook, so that Excel opens it."""
+    file.seek(0)
+    head = file.read(1024)
+    if not head or b"\0" in head or head.startswith(b"PK"):
+        return ""
+    if b"<html" in head.lower() or b"<table" in head.lower():
+        return "it is an HTML page; open it in Excel and save it as a workbook"
+    return "it is text; say --input-format csv or tsv"
 
 
 def _chosen(book: Any, said: str | None) -> tuple[str, str]:

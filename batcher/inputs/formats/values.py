@@ -4,7 +4,9 @@ dates and times   ISO 8601; of nanoseconds the last three digits are lost
 durations         seconds
 decimals          text, with all their digits; so are integers of more than 64 bits
 bytes             base64, which for those of an image is what a server takes
-maps, structs     objects; `{bytes, path}`, as Hugging Face's datasets have images, is its bytes
+maps, structs     objects; `{bytes, path}`, as Hugging Face's datasets have images, is its bytes, else its path
+intervals         objects of months, days and nanoseconds
+UUIDs             text
 NaN, infinity     null
 """
 
@@ -15,6 +17,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from batcher.failures import LineError
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 def plain(value: Any) -> Json:
     """A value as JSON has it; see the module. Raises `LineError` for what cannot be told in JSON."""
     change = _CHANGES.get(type(value))
+    if change is None and isinstance(value, tuple) and hasattr(value, "months"):
+        change = _interval
     if change is None:
         raise LineError("row_unreadable", f"a value of the type {type(value).__name__} cannot be told in JSON")
     return change(value)
@@ -45,9 +50,16 @@ def _float(value: float) -> Json:
 
 
 def _object(value: dict[Any, Any]) -> Json:
-    if value.keys() == {"bytes", "path"} and isinstance(value["bytes"], bytes):
-        return _base64(value["bytes"])
+    if value.keys() == {"bytes", "path"}:
+        if isinstance(value["bytes"], bytes):
+            return _base64(value["bytes"])
+        if value["bytes"] is None and isinstance(value["path"], str):
+            return value["path"]
     return {str(plain(key)): plain(item) for key, item in value.items()}
+
+
+def _interval(value: Any) -> Json:
+    return {"months": value.months, "days": value.days, "nanoseconds": value.nanoseconds}
 
 
 def _list(value: list[Any]) -> Json:
@@ -79,4 +91,5 @@ _CHANGES: Final[dict[type, Callable[[Any], Json]]] = {
     time: _iso,
     timedelta: timedelta.total_seconds,
     Decimal: str,
+    UUID: str,
 }

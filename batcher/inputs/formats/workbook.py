@@ -29,6 +29,8 @@ _CELL: Final = re.compile(rb"""r\s*=\s*["']([A-Za-z]{1,3})([0-9]{1,7})["']""")
 _ROWS: Final = re.compile(rb"[<:]row[\s/>]")
 _CELLS: Final = re.compile(rb"[<:]c[\s/>]")
 _ROW: Final = re.compile(rb"""<(?:\w+:)?row\s[^>]{0,200}?\br\s*=\s*["']([0-9]{1,7})["']""")
+_WORKBOOKS: Final = {"xl/workbook.xml", "xl/workbook.bin", "content.xml"}
+"""A part that a workbook has: of Excel, of Excel in binary, of LibreOffice."""
 _DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError, OSError)
 """What parts raise that are damaged, or packed in a way that is not known, or with a password."""
 
@@ -46,6 +48,8 @@ def check(file: BinaryIO) -> None:
 
 def _check_parts(file: BinaryIO) -> None:
     with zipfile.ZipFile(file) as archive:
+        if not _WORKBOOKS.intersection(archive.namelist()):
+            raise InputError("this is a zip archive and no workbook; unpack it")
         # No part gives more than it says: what is behind that is damage to the reader of archives.
         if sum(entry.file_size for entry in archive.infolist()) > UNPACKED:
             raise InputError(f"the workbook unpacks to more than {UNPACKED >> 20} MiB; save it as CSV")

@@ -24,8 +24,8 @@ from batcher.policy.limit.refusals import Refusals
 from batcher.policy.limit.rounds import ROUND, USED, Round
 
 if TYPE_CHECKING:
-    from batcher.attempt import Attempt
     from batcher.failures import Failure
+    from batcher.outcome import Attempt
 
 START: Final = 2
 """First calls in flight, for a server that may have one slot; a hosted one can take 8."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from batcher.attempt import Attempt
+    from batcher.outcome import Attempt
 
 
 class Limit(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.policy.limit.queueing import busy
 
 if TYPE_CHECKING:
-    from batcher.attempt import Attempt
+    from batcher.outcome import Attempt
 
 APART: Final = 1.5
 """Levels nearer than this factor are not compared: the lengths of answers are too uneven for it."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.policy.limit.rounds import ROUND_S
 
 if TYPE_CHECKING:
-    from batcher.attempt import Attempt
+    from batcher.outcome import Attempt
 
 PERCENTILE: Final = 0.2
 """The percentile of delays that stands for an idle server: low, for jitter and queues only add."""

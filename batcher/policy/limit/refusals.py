@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from batcher.attempt import Attempt
+    from batcher.outcome import Attempt
 
 TOGETHER: Final = 1.0
 """Seconds between refusals that belong together."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.policy.pace.statement import EPSILON, MINUTE, Statement
 
 if TYPE_CHECKING:
-    from batcher.attempt import Allowance
+    from batcher.outcome import Allowance
 
 MARGIN: Final = 0.97
 """Of a limit is used. Calls that leave evenly arrive unevenly: 1.8 s a minute are left open, of which a burst may take
@@ -64,6 +64,12 @@ class Bucket:
     def is_told(self) -> bool:
         """Whether the limit is known, from the user or from the server."""
         return self.limit < math.inf or self.statement is not None
+
+    @property
+    def a_minute(self) -> float:
+        """How much a minute it gives at most, as far as that is known."""
+        said = self.statement.limit if self.statement is not None else math.inf
+        return min(self.limit, said, self.learnt * MINUTE)
 
     @property
     def _top(self) -> float:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from batcher.model import Kind
 
 if TYPE_CHECKING:
-    from batcher.model import Call, Job, Usage
+    from batcher.model import Call, Job
+    from batcher.outcome import Usage
 
 BYTES_PER_TOKEN: Final = 3.5
 """Of a body, at first: English text has about four, code and JSON fewer."""

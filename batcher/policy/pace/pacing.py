@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from batcher.attempt import NO_HINTS
 from batcher.failures import FailureClass
+from batcher.outcome import NO_HINTS
 from batcher.policy.pace.bucket import Bucket
 from batcher.policy.pace.estimate import Estimator
 from batcher.policy.pace.granted import Granted, Sent
+from batcher.policy.pace.statement import MINUTE
 
 if TYPE_CHECKING:
-    from batcher.attempt import Attempt
     from batcher.failures import Failure
-    from batcher.model import Call, Usage
+    from batcher.model import Call
+    from batcher.outcome import Attempt, Usage
 
 NOT_SENT: Final = (FailureClass.CONNECTION, FailureClass.LOCAL)
 LIMITED: Final = "rate_limited"
@@ -27,6 +28,14 @@ LIMITED: Final = "rate_limited"
 
 Reserved: TypeAlias = tuple[float, float, float, float]
 """When a call was sent, the tokens it was charged; requests and tokens that had been taken then, its own included."""
+
+
+class Kept(NamedTuple):
+    """Calls are kept back until then, by a limit of so many requests, or tokens, a minute."""
+
+    until: float
+    a_minute: float
+    is_tokens: bool
 
 
 @dataclass(slots=True)
@@ -153,6 +162,26 @@ class Pacing:
             account.refused(failure, Sent(sent, requests_taken, is_retry=call.sent > 0), now)
         if attempt.hints is not NO_HINTS:
             account.hear(attempt, reserved, now)
+
+    def keeps(self, now: float) -> Kept | None:
+        """What keeps calls back now, if anything does: of several models, what does for the longest."""
+        found = None
+        for account in self._accounts.values():
+            cost = account.cost[1] if account.cost is not None else 0.0
+            for bucket, needed, is_tokens in ((account.requests, 1.0, False), (account.tokens, cost, True)):
+                if bucket.is_used and (opens := bucket.opens(needed, now)) > max(now, found.until if found else now):
+                    found = Kept(opens, bucket.a_minute, is_tokens)
+        return found
+
+    def most(self) -> tuple[float, float]:
+        """Requests and tokens a second that all models together are given at most, as far as that is known."""
+        accounts = self._accounts.values()
+        if not accounts:
+            return (self.rpm or math.inf) / MINUTE, (self.tpm or math.inf) / MINUTE
+        return (
+            sum(account.requests.a_minute for account in accounts) / MINUTE,
+            sum(account.tokens.a_minute for account in accounts) / MINUTE,
+        )
 
     def paces(self, call: Call) -> bool:
         """Whether a rate that was learnt from refusals holds the calls of this model."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from batcher.attempt import Allowance
+    from batcher.outcome import Allowance
 
 MINUTE: Final = 60.0
 EPSILON: Final = 1e-6

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from batcher import codec
-from batcher.model import Api, Call, Completion, Job, Json, Kind
+from batcher.model import Api, Call, Job, Json, Kind
 from batcher.wire.dialects import (
     chat,
     completions,
@@ -25,6 +25,8 @@ from batcher.wire.dialects.parameters import native_defaults, native_fields, ope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from batcher.outcome import Completion
 
 
 class Dialect(Protocol):
@@ -107,10 +109,11 @@ def path_for(job: Job, api: Api) -> str:
     return PATHS[job.kind, api]
 
 
-def call_for(jobs: Sequence[Job], api: Api, *, stream: bool) -> Call:
+def call_for(jobs: Sequence[Job], api: Api, *, stream: bool, base64: bool = False) -> Call:
     """Encode one job, or a pack of embedding jobs, as the request that is sent and sent again as it is.
 
     How long a model is to stay is kept apart, for `body_of`; not at all, which holds up nobody, is said each time.
+    `base64` asks for vectors in that form where it can be asked for, and the job says nothing of it.
     """
     job = jobs[0]
     path = path_for(job, api)
@@ -119,7 +122,10 @@ def call_for(jobs: Sequence[Job], api: Api, *, stream: bool) -> Call:
     body = dialect.encode(jobs, stream=streamed) if job.body is None else _own_body(job, path, stream=streamed)
     streamed = dialect.STREAMS and bool(body.get("stream", path.startswith("/api/")))
     stay = body.pop("keep_alive") if path.startswith("/api/") and _stays(body.get("keep_alive")) else None
-    return Call(tuple(jobs), path, codec.dumps(body), streamed, job.model, group_of(job, path), stay)
+    data = codec.dumps(body)
+    if base64 and path == embeddings.PATH and job.body is None and "encoding_format" not in body:
+        data = data[:-1] + embeddings.BASE64
+    return Call(tuple(jobs), path, data, streamed, job.model, group_of(job, path), stay)
 
 
 def _stays(value: Json) -> bool:

@@ -23,7 +23,9 @@ FIELD: Final = len(b"event:")
 
 def is_events(head: bytes, content_type: str) -> bool:
     """Whether a body that does not come in one piece is an event stream."""
-    return "event-stream" in content_type or not ("ndjson" in content_type or head.startswith((b"{", b"[")))
+    if "event-stream" in content_type or _looks_like_events(head):
+        return True
+    return not ("ndjson" in content_type or head.startswith((b"{", b"[")))
 
 
 def is_whole(head: bytes, content_type: str, call: Call) -> bool:

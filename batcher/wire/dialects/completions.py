@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown
-from batcher.model import END, Delta, Kind, more
+from batcher.model import END, Kind
+from batcher.outcome import Delta, more
 from batcher.wire.dialects import endings
 from batcher.wire.dialects.endings import (
     MOST_TOKENS,
@@ -29,7 +30,8 @@ from batcher.wire.faults import check_keys
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from batcher.model import Call, Choice, Completion, Job, Json
+    from batcher.model import Call, Job, Json
+    from batcher.outcome import Choice, Completion
 
 STREAMS: Final = True
 PATH: Final = "/v1/completions"
@@ -86,10 +88,12 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     if "choices" not in record:
         check_keys(record, TOP_KEYS, "a record")
         endings.check_foreign(record, "choices")
+        endings.take_strange(record, completion)
     content = False
     for place, piece in enumerate(list_of(record.get("choices"), "choices")):
         if type(piece) is not dict:
             raise AttemptError(malformed(f"a choice that is no object: {shown(piece)}"))
+        endings.check_last(piece.get("text"), piece.get("finish_reason"), PATH)
         content |= _add(piece, place, completion)
     if completion.choices:
         settle(completion)
@@ -112,6 +116,7 @@ def rebuild(completion: Completion) -> dict[str, Json]:
         return completion.whole
     tail = dict(completion.tail)
     kept = tail.pop("choices", {})
+    tail.pop("strange", None)
     choices = [
         {**kept.get(index, {}), "text": choice.text, "finish_reason": choice.finish_reason, **_logprobs(choice)}
         for index, choice in sorted(completion.choices.items())
@@ -124,6 +129,7 @@ def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
     if "text" not in piece or "index" not in piece:
         check_keys(piece, PIECE_KEYS, "a choice")
         endings.check_foreign(piece, "text")
+        _check_piece(piece)
     new = index not in completion.choices
     delta = Delta(text=text_of(piece.get("text"), "text"), index=index, finish_reason=finish_of(piece, PATH))
     content = completion.add(delta)
@@ -133,6 +139,14 @@ def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
     if new or delta.finish_reason is not None:
         completion.tail.setdefault("choices", {}).setdefault(index, {}).update(piece)
     return content
+
+
+def _check_piece(piece: dict[str, Json]) -> None:
+    """Raise AttemptError if a choice that goes on has a text under another name."""
+    if "text" not in piece and piece.get("finish_reason") is None:
+        for key, value in piece.items():
+            if value and type(value) is str and key not in PIECE_KEYS:
+                raise AttemptError(malformed(f"a choice with {key[:40]!r} and no text: {shown(piece)}"))
 
 
 def _add_logprobs(logprobs: dict[str, Json], choice: Choice) -> None:

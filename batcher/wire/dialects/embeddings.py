@@ -17,10 +17,13 @@ from batcher.wire.dialects.vectors import check_vectors, inputs_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batcher.model import Call, Completion, Job, Json
+    from batcher.model import Call, Job, Json
+    from batcher.outcome import Completion
 
 STREAMS: Final = False
 PATH: Final = "/v1/embeddings"
+BASE64: Final = b',"encoding_format":"base64"}'
+"""How the body ends that asks for vectors as bytes: a quarter of their JSON, and no number to be read."""
 
 
 def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:  # noqa: ARG001 - the dialects' signature
@@ -44,9 +47,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:
     data = body.get("data")
     if type(data) is not list:
         raise AttemptError(without("data", body))
-    vectors = _in_order(data)
-    check_vectors(vectors, sum(len(inputs_of(job)) for job in call.jobs))
-    completion.vectors = vectors
+    completion.vectors = check_vectors(_in_order(data), sum(len(inputs_of(job)) for job in call.jobs))
     take_envelope(body, completion)
     completion.proof = "vectors"
 

@@ -1,8 +1,8 @@
 """Decides how an answer in choices (`/v1/chat/completions`, `/v1/completions`) ends, and what proves it complete.
 
-Proof is a finish reason for every index seen, or `[DONE]` after content. Neither alone can be demanded: servers leave
-out the one or the other on complete answers. Ollama's `/v1` loses errors in mid-stream: one more record without
-content, then the end, with neither mark (Ollama middleware/openai.go).
+Proof is a finish reason for every index seen, or `[DONE]` after content, if all records before it were understood.
+Neither alone can be demanded: servers leave out the one or the other on complete answers. Ollama's `/v1` loses errors
+in mid-stream: one more record without content, then the end, with neither mark (Ollama middleware/openai.go).
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown, truncated
 from batcher.wire.dialects.envelope import counted_nothing, without
-from batcher.wire.faults import is_note
+from batcher.wire.faults import is_fine, is_note
 from batcher.wire.rules import classify_error
 
 if TYPE_CHECKING:
-    from batcher.model import Call, Choice, Completion, Json
+    from batcher.model import Call, Json
+    from batcher.outcome import Choice, Completion
 
 MOST: Final = 4096
 """Entries of one record that are taken one by one, choices, tool calls and parts together: nothing waits for long."""
 MOST_TOKENS: Final = 2**18
 """Tokens with log probabilities that one record may bring."""
+FEW: Final = 4
+"""Digits of a place that is told as a text."""
 NONE: Final = "none"
 BROKEN: Final = "broken off"
 
@@ -31,6 +34,7 @@ MEANINGS: Final[dict[str, tuple[str, ...]]] = {
         *("", "null", "none", "nil"),  # KoboldCpp (PowerShell/AIShell#350); Python's `str(None)`
         *("undefined", "n/a", "false", "0"),  # JavaScript's and others' way to say so
         "unspecified",  # Gemini: FINISH_REASON_UNSPECIFIED
+        *("in_progress", "running", "generating", "streaming", "continue", "not_finished", "pending"),
     ),
     BROKEN: (
         *("error", "abort", "aborted"),  # OpenRouter; vLLM, SGLang
@@ -76,14 +80,36 @@ Any other is an end as it should be. Sources: vLLM (https://github.com/vllm-proj
 (https://github.com/ollama/ollama/issues/4357), Mistral (https://docs.rs/crate/mistral-openapi-client), Anthropic
 (@ai-sdk/anthropic's src/map-anthropic-stop-reason.ts), Bedrock's `stopReason`, Cohere's OpenAPI (`FinishReason`)."""
 
+STEMS: Final = (
+    ("content_filter", r"filter|safety|moderat|policy|guardrail|sensitiv|prohibit|refus|censor|toxic|unsafe"),
+    ("content_filter", r"block(ed|list)|(^|_)risk"),
+    ("length", r"(max|limit|exceed|overflow|too|out_of|length).*(token|length|context)"),
+    ("length", r"(token|length|context).*(max|limit|exceed|overflow|long)"),
+    (BROKEN, r"error|exception|fail|abort|cancel|timed?_?out|crash|(^|_)killed|interrupt|preempt|disconnect|overload"),
+    (BROKEN, r"unavail|(^|_)oom(_|$)|out_of_memory|(^|_)lost(_|$)|broken|evicted|rate_limit|quota|exhausted"),
+    ("incomplete", r"limit|incomplete|truncat|repetiti|budget|partial"),
+)
+"""What a reason that is none of those words means by what it has in it, in this order: each gateway has its own."""
+
 _MEANING: Final = {word: meaning for meaning, words in MEANINGS.items() for word in words}
-_WORD: Final = re.compile(r"(?:finish_?reason[._])?([a-z0-9_/]*)")
+_WORD: Final = re.compile(r"<?(?:finish_?reason[._])?([a-z0-9_/]*)")
+_HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def meaning_of(reason: str) -> str | None:
     """What a finish reason means by `MEANINGS`, however it is written: `SAFETY`, `FinishReason.SAFETY`, `safety: x`."""
-    known = _WORD.match(reason.strip().lower().replace("-", "_"))
-    return _MEANING.get(known[1]) if known and (known[1] or not reason.strip()) else None
+    word = reason
+    for written in (reason, _HUMP.sub("_", reason)):  # `MAX_TOKENS`, then `maxTokens`
+        folded = written.strip().lower()
+        if (known := _MEANING.get(folded)) is not None:
+            return known
+        found = _WORD.match(folded.replace("-", "_"))
+        if found is None or not found[1]:
+            return None
+        word = found[1]
+        if (known := _MEANING.get(word)) is not None:
+            return known
+    return next((meaning for meaning, stem in STEMS if re.search(stem, word)), None)
 
 
 def flag_of(reason: str | None) -> str | None:
@@ -102,7 +128,7 @@ def finish_of(piece: dict[str, Json], path: str, key: str = "finish_reason") -> 
     said = piece.get(key)
     if said == "stop" or not said:
         return said or None
-    reason = said.get("type") if type(said) is dict else said
+    reason = said.get("type") or said.get("reason") if type(said) is dict else said
     if type(reason) is not str:
         if reason is None:
             return None
@@ -117,6 +143,17 @@ def finish_of(piece: dict[str, Json], path: str, key: str = "finish_reason") -> 
     return None if meaning == NONE else reason
 
 
+AS_TEXT: Final = "Internal error: "
+"""How LocalAI says in a stream that it broke off: as a last piece of text, with the reason "stop" in the same record,
+where its own last record has none (mudler/LocalAI core/http/endpoints/openai/completion.go)."""
+
+
+def check_last(text: Json, reason: str | None, path: str) -> None:
+    """Raise AttemptError if the last piece of a stream is an error in the place of text."""
+    if reason == "stop" and type(text) is str and text.startswith(AS_TEXT):
+        raise AttemptError(classify_error(text, path))
+
+
 def settle(completion: Completion) -> None:
     """Set the proof once every index seen has a finish reason; take it back when a new index appears."""
     completion.proof = "finish_reason"
@@ -128,7 +165,12 @@ def settle(completion: Completion) -> None:
 
 def missing(completion: Completion, *, done: bool) -> str | None:
     """Name the mark that is missing, or return None. `done`: `[DONE]` was read."""
-    if completion.proof is None and done and any(map(has_content, completion.choices.values())):
+    if (
+        completion.proof is None
+        and done
+        and "strange" not in completion.tail
+        and any(map(has_content, completion.choices.values()))
+    ):
         completion.proof = "[DONE]"
     return None if completion.proof else "a finish reason or `[DONE]`"
 
@@ -171,6 +213,17 @@ def check_foreign(record: dict[str, Json], place: str) -> None:
         raise AttemptError(malformed(f"a record with {key!r} and without {place!r}: {shown(record)}"))
 
 
+STATES: Final = ("type", "status", "state")
+"""Where a note says that nothing is wrong."""
+
+
+def take_strange(record: dict[str, Json], completion: Completion) -> None:
+    """Remember a record that says nothing known: `[DONE]` proves nothing behind it, for it may have told of the end."""
+    is_known = not record.keys().isdisjoint(("usage", "timings")) or any(is_fine(record.get(key, -1)) for key in STATES)
+    if not is_known and not is_note(record):
+        completion.tail["strange"] = True
+
+
 def choices_of(body: dict[str, Json]) -> list[dict[str, Json]]:
     """The choices of an answer in one piece. Raises AttemptError if there are none."""
     choices = list_of(body.get("choices"), "choices")
@@ -202,6 +255,8 @@ def index_of(piece: dict[str, Json], place: int = 0) -> int:
     if type(index) is not int:
         if isinstance(index, bool) or (isinstance(index, float) and index.is_integer()):
             return int(index)  # what is equal to a number is that number, as it is to `skim`
+        if type(index) is str and index.isdecimal() and len(index) <= FEW:
+            return int(index)
         raise AttemptError(malformed(f"a choice whose index is no number: {shown(index)}"))
     return index
 

@@ -10,20 +10,26 @@ from typing import TYPE_CHECKING, Final
 
 from batcher import codec
 from batcher.failures import malformed
-from batcher.model import ServerTimes, Usage
+from batcher.outcome import ServerTimes, Usage
 from batcher.wire.faults import MARKS
 
 if TYPE_CHECKING:
     from batcher.failures import Failure
-    from batcher.model import Completion, Json
+    from batcher.model import Json
+    from batcher.outcome import Completion
 
 RARE: Final = frozenset({"timings", *MARKS})
 """What may stand in a record beside its choices, and is not to be passed over."""
 MOST: Final = 2**53
 """The largest count, or number of milliseconds, that is believed: beyond, JSON readers disagree (RFC 8259, 6)."""
 COUNTS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
+CACHED: Final = ("prompt_cache_hit_tokens", "cached_tokens")
+"""What was read from a cache; DeepSeek's and Moonshot's APIs say it beside the counts."""
 DETAILS: Final = frozenset(
-    {"completion_tokens_details", "output_tokens_details", "prompt_tokens_details", "input_tokens_details"}
+    {
+        *("completion_tokens_details", "output_tokens_details", "prompt_tokens_details", "input_tokens_details"),
+        *CACHED,
+    }
 )
 
 
@@ -40,13 +46,21 @@ def take_envelope(record: dict[str, Json], completion: Completion) -> None:
     if completion.served_model is None and type(model := record.get("model")) is str:
         completion.served_model = model or None  # Ollama's lost errors and Azure's filters have ""
     counts = record.get("usage")
-    if counts and (usage := usage_of(counts)):
-        completion.usage = usage
-        completion.tail["usage"] = counts
+    if counts:
+        take_counts(counts, completion)
+    elif "x_groq" in record and type(groq := record["x_groq"]) is dict:  # Groq's streams, with their last record
+        take_counts(groq.get("usage"), completion)
     timings = record.get("timings")
     if timings and (server := times_of(timings)):
         completion.server = server
         completion.tail["timings"] = timings
+
+
+def take_counts(counts: Json, completion: Completion) -> None:
+    """Keep a usage that counts anything."""
+    if usage := usage_of(counts):
+        completion.usage = usage
+        completion.tail["usage"] = counts
 
 
 def usage_of(counts: Json) -> Usage | None:
@@ -67,7 +81,7 @@ def usage_of(counts: Json) -> Usage | None:
         prompt,
         completion,
         _count(made, "reasoning_tokens") if type(made) is dict else None,
-        _count(read, "cached_tokens") if type(read) is dict else None,
+        _count(read if type(read) is dict else counts, *CACHED),
     )
 
 
@@ -89,6 +103,8 @@ def times_of(timings: Json) -> ServerTimes | None:
 def _count(counts: dict[str, Json], *names: str) -> int | None:
     for name in names:
         value = counts.get(name)
+        if type(value) is float and value.is_integer():  # gateways whose language has no other numbers
+            value = int(value)
         if type(value) is int and 0 <= value <= MOST:
             return value
     return None

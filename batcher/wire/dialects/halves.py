@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from batcher import codec
 
 if TYPE_CHECKING:
-    from batcher.model import Completion, Json
+    from batcher.model import Json
+    from batcher.outcome import Completion
 
 LOST = "\ufffd"
 

@@ -16,7 +16,8 @@ from batcher.wire.dialects.shapes import refusal, require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batcher.model import Call, Completion, Job, Json
+    from batcher.model import Call, Job, Json
+    from batcher.outcome import Completion
 
 STREAMS: Final = False
 PATH: Final = "/v1/images/generations"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown
-from batcher.model import END, Kind, more
+from batcher.model import END, Kind
+from batcher.outcome import more
 from batcher.wire.dialects import ollama_record
 from batcher.wire.dialects.messages import to_native
 from batcher.wire.dialects.parameters import native_fields
@@ -15,7 +16,8 @@ from batcher.wire.faults import check_keys
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from batcher.model import Call, Completion, Job, Json
+    from batcher.model import Call, Job, Json
+    from batcher.outcome import Completion
 
 PATH: Final = "/api/chat"
 STREAMS: Final = True

@@ -14,7 +14,8 @@ from batcher.wire.dialects.vectors import check_vectors, inputs_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batcher.model import Call, Completion, Job, Json
+    from batcher.model import Call, Job, Json
+    from batcher.outcome import Completion
 
 PATH: Final = "/api/embed"
 STREAMS: Final = False
@@ -41,8 +42,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:
         vectors = [body["embedding"]]  # as the older /api/embeddings has it, whose form some servers give both
     if not isinstance(vectors, list):
         raise AttemptError(malformed("an answer without a list of embeddings"))
-    check_vectors(vectors, sum(len(inputs_of(job)) for job in call.jobs))
-    completion.vectors = vectors
+    completion.vectors = check_vectors(vectors, sum(len(inputs_of(job)) for job in call.jobs))
     ollama_record.measure(body, completion)
     completion.served_model = body.get("model")
     completion.proof = "embeddings"

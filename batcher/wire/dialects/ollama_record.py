@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown
-from batcher.model import Choice, Completion, Json, ServerTimes, Usage, more
+from batcher.outcome import Choice, Completion, ServerTimes, Usage, more
 from batcher.wire.dialects import endings
 from batcher.wire.dialects.envelope import MOST
 from batcher.wire.dialects.toolpieces import check_call
@@ -19,7 +19,7 @@ from batcher.wire.faults import is_note
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batcher.model import Job
+    from batcher.model import Job, Json
 
 METRICS: Final = (
     "total_duration",

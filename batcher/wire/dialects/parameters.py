@@ -216,7 +216,9 @@ def left_out(job: Job, path: str) -> list[str]:
         return []
     table = PLACES[path]
     # There the number of alternatives is said by `logprobs` itself.
-    known = {"top_logprobs"} if path == "/v1/completions" and job.params.get("logprobs") else set()
+    known = {"normalize"}  # done here
+    if path == "/v1/completions" and job.params.get("logprobs"):
+        known.add("top_logprobs")
     names = [name for name, value in job.params.items() if value is not None and name not in table.keys() | known]
     if not path.startswith("/api/"):
         names += [f"options.{name}" for name in job.options if COMMON_OF_OPTION.get(name) not in table]

@@ -9,7 +9,8 @@ import orjson
 
 from batcher import codec
 from batcher.failures import AttemptError, malformed, truncated
-from batcher.model import END, Call, Completion, Json
+from batcher.model import END, Call, Json
+from batcher.outcome import Completion
 from batcher.wire.dialects import SKIMS
 from batcher.wire.dialects.beginnings import BLANK, FIELD, JSON, is_events, is_whole
 from batcher.wire.dialects.endings import choices_asked
@@ -18,7 +19,7 @@ from batcher.wire.dialects.strays import instead_of_a_record, is_utf8, mended, t
 from batcher.wire.dialects.toolpieces import check_calls
 from batcher.wire.dialects.weight import HEAVY, LONG, weighed
 from batcher.wire.faults import error_in
-from batcher.wire.framing import EventStream, Lines, RecordTooLongError
+from batcher.wire.framing import EventStream, Lines, RecordTooLongError, holds_json
 from batcher.wire.rules import classify_error, not_an_llm
 
 if TYPE_CHECKING:
@@ -126,6 +127,11 @@ class Reading:
             join_halves(completion)
         return completion
 
+    @property
+    def may_be_whole(self) -> bool:
+        """Whether it is an answer in one piece that may be all there, though its end has not come."""
+        return self._framing is None and bool(self._pieces) and self._pieces[-1].rstrip()[-1:] == b"}"
+
     def _take_rest(self, take: Callable[[], object]) -> None:
         """Take the last record, whose end is missing: one that was cut there costs nothing if all was said before."""
         try:
@@ -186,7 +192,7 @@ class Reading:
         if record is None and body.lstrip(BLANK).startswith(b"{"):
             raise AttemptError(truncated("the end of its JSON"))
         if not isinstance(record, dict):
-            raise AttemptError(not_an_llm(body, self._type))
+            raise AttemptError(not_an_llm(body, self._type, self._call.path))
         self._check(record)
         self.completion.whole = record
         self._dialect.whole(record, self.completion, self._call)
@@ -207,7 +213,7 @@ class Reading:
         content = False
         records: list[bytes] = []
         for event, data in events:
-            is_comment = data[:1] == b":" and b'{"' not in data
+            is_comment = data[:1] == b":" and not holds_json(data)
             if event not in FAILING and data and data != b"[DONE]" and not is_comment:
                 if event not in PINGS and (event not in CLOSING or data[:1] == b"{"):
                     records.append(data)

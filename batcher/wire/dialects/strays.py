@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PING: Final = re.compile(rb"\W*(?:ping|pong|heart[-_ ]?beat|keep[-_ ]?alive|processing|waiting)\W*", re.IGNORECASE)
 """Words in the place of a record that only keep the connection open."""
+END: Final = re.compile(rb"\W*(?:done|end|eos|eof|finished)\W*", re.IGNORECASE)
+"""Words in the place of `[DONE]`, which prove nothing: what ends an answer then is its finish reason."""
 
 
 def instead_of_a_record(data: bytes, value: Json, path: str) -> Failure | None:
@@ -28,7 +30,7 @@ def instead_of_a_record(data: bytes, value: Json, path: str) -> Failure | None:
         error = error_in(value[0])
         if error is not None:
             return classify_error(error, path)
-    if data.strip() == b"null" or PING.fullmatch(data):
+    if data.strip() == b"null" or PING.fullmatch(data) or END.fullmatch(data):
         return None
     if value is None or type(value) is str:
         return unreadable(data, path)

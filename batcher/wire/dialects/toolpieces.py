@@ -6,12 +6,16 @@ A call is named by its place (`index`), its `id`, or neither, and servers differ
     no index, the id in each piece        https://github.com/openai/openai-agents-python/pull/4824
     index 0 for all, an id for each       older Ollama; https://github.com/camel-ai/camel/pull/3662
     index 0 for all, or none, and no ids  Gemini's compatibility layer: a name begins a call
+    a name in pieces, under one id        Mistral's own client joins them (https://github.com/openclaw/openclaw/issues/127603)
+    an index as a text                    gateways
+    the arguments once more at the end    https://github.com/vllm-project/vllm/issues/51697: `{…}{…}` and `{{…}`
+    `{}`, then the arguments              https://github.com/ogx-ai/ogx/pull/5462
     `function_call`                       OpenAI's API before tools: one call without id or index
 """
 
 from __future__ import annotations
 
-import json
+import re
 from types import NoneType
 from typing import TYPE_CHECKING, Final
 
@@ -19,14 +23,20 @@ import orjson
 
 from batcher import codec
 from batcher.failures import AttemptError, malformed, shown
-from batcher.model import more
+from batcher.outcome import more
 from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
-    from batcher.model import Choice, Json
+    from collections.abc import Sequence
+
+    from batcher.model import Json
+    from batcher.outcome import Choice
 
 REPEATED: Final = 64 * 1024
 """Characters of arguments up to which a name that comes again is told from a name that begins a call."""
+FEW: Final = 4
+"""Digits of an index that is told as a text."""
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 CALL_KEYS: Final = frozenset({"index", "id", "type", "function", "custom", "extra_content"})
 FUNCTION_KEYS: Final = frozenset({"name", "arguments", "parsed_arguments"})
 
@@ -44,6 +54,8 @@ class Pieces:
     def add(self, piece: dict[str, Json]) -> None:
         """Add a piece to the call it belongs to. Raises AttemptError if it cannot be read."""
         index, call_id = piece.get("index"), piece.get("id")
+        if type(index) is str and index.isdecimal() and len(index) <= FEW:
+            index = int(index)
         function = piece.get("function") or {}
         is_named = type(index) in (int, NoneType) and type(call_id) in (str, int, NoneType)
         if type(function) is not dict or not is_named:
@@ -59,9 +71,11 @@ class Pieces:
             self._by_id.setdefault(call_id, call)
         told = call["function"]
         call.update(_told(piece, "index", "function", "id" if call.get("id") else ""))
-        told.update(_told(function, "arguments"))
+        if name and (before := told.get("name")) and name != before:
+            name = told["name"] = before + name
+        told.update(_told(function, "arguments", "name" if told.get("name") else ""))
         if arguments:
-            told["arguments"] += arguments
+            told["arguments"] = _joined(told["arguments"], arguments)
 
     def _continued(self, index: int | None, call_id: str | int | None, name: str | None) -> dict[str, Json] | None:
         """The call that a piece goes on with; `None` if it begins one."""
@@ -79,10 +93,31 @@ class Pieces:
         named, arguments = last["function"].get("name"), last["function"]["arguments"]
         if named is None:
             return last
-        if name != named:
-            return None
         is_whole = len(arguments) <= REPEATED and is_object(arguments)
+        if name != named:  # a piece of the name, or another call
+            return last if at_index is last and not is_whole and (known is last or not (call_id or arguments)) else None
         return last if known is not None or not is_whole else None
+
+
+def calls_in(message: dict[str, Json]) -> Sequence[dict[str, Json]]:
+    """The tool calls of a message, or the pieces of some. Raises AttemptError for what is none."""
+    calls = message.get("tool_calls") or ()
+    if not calls and (function := message.get("function_call")):
+        calls = [{"type": "function", "function": function}]
+    if calls and (type(calls) is not list or any(type(call) is not dict for call in calls)):
+        raise AttemptError(malformed(f"tool calls that are no list of objects: {shown(calls)}"))
+    for call in calls:
+        check_call(call)
+    return calls
+
+
+def merge(calls: Sequence[dict[str, Json]], choice: Choice) -> None:
+    """Add pieces to the calls of a choice."""
+    pieces = choice.open
+    if pieces is None:
+        pieces = choice.open = Pieces(choice)
+    for call in calls:
+        pieces.add(call)
 
 
 def check_call(call: dict[str, Json]) -> None:
@@ -93,29 +128,34 @@ def check_call(call: dict[str, Json]) -> None:
 
 
 def check_calls(choice: Choice) -> None:
-    """Raise AttemptError if the answer calls a tool without a name: its pieces were not put together as they belong."""
+    """Raise AttemptError if the answer calls a tool without a name, or a call is of no known kind: it was damaged."""
     for call in choice.tool_calls:
         function = call.get("function")
-        if type(function) is dict and not function.get("name"):
+        if type(function) is not dict:
+            if "custom" not in call:
+                raise AttemptError(malformed(f"a tool call that cannot be read: {shown(call)}"))
+        elif not function.get("name"):
             raise AttemptError(malformed(f"a tool call without a name: {shown(call)}"))
 
 
 def is_cut(call: dict[str, Json]) -> bool:
-    """Whether the arguments of a call end in the middle: JSON that only lacks its end.
+    """Whether the arguments of a call end in the middle: in a string, or before what is open is closed.
 
     vLLM says `tool_calls` where the token limit cut a call (https://github.com/vllm-project/vllm/issues/53269).
     """
     function = call.get("function")
     arguments = function.get("arguments") if type(function) is dict else None
-    if type(arguments) is not str or not (text := arguments.strip()) or is_object(text):
+    if type(arguments) is not str or not arguments.lstrip().startswith(("{", "[")) or is_object(arguments):
         return False
-    try:
-        json.loads(text, strict=False)
-    except json.JSONDecodeError as error:
-        return error.pos >= len(text) or error.msg.startswith("Unterminated")
-    except (ValueError, RecursionError):
-        return False
-    return False
+    rest = _STRING.sub("", arguments)
+    return '"' in rest or rest.count("{") + rest.count("[") > rest.count("}") + rest.count("]")
+
+
+def _joined(before: str, piece: str) -> str:
+    """Arguments with the next piece; one that says all of it again, or for the first time, stands for itself."""
+    if piece[0] == "{" and (before in ("{", "{}") or (before == piece and is_object(piece))):
+        return piece
+    return before + piece
 
 
 def _told(piece: dict[str, Json], *but: str) -> dict[str, Json]:

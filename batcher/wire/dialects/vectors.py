@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+import sys
 from array import array
-from base64 import b64decode
-from typing import TYPE_CHECKING
+from binascii import a2b_base64
+from typing import TYPE_CHECKING, Final
 
-from batcher.failures import AttemptError, Failure, malformed, shown
+from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batcher.model import Call, Job, Json
+
+
+HUGE: Final = 2.0**50
+"""A number as large as this is in no vector."""
+_USUAL: Final = bytes(byte for byte in range(256) if byte & 0x7F < 0x58)
+"""The first bytes, sign and most of the exponent, of 32-bit floats that are smaller."""
 
 
 def inputs_of(job: Job) -> list[Json]:
@@ -23,50 +30,95 @@ def inputs_of(job: Job) -> list[Json]:
     return [value]
 
 
-def check_vectors(vectors: Sequence[Json], expected: int) -> None:
-    """Raise AttemptError unless there are `expected` vectors of one length with finite numbers, as lists or base64.
+def check_vectors(vectors: Sequence[Json], expected: int) -> list[Json]:
+    """The vectors, base64 as the bytes that it stands for: little-endian float32.
 
-    A vector of zeros is none: it has no direction, and comes of a NaN that was lost on the way (Ollama's runner says it
-    as null, which its server reads as 0).
+    Raises AttemptError unless there are `expected` of one length with finite numbers. A vector of zeros is none: it has
+    no direction, and comes of a NaN that was lost on the way (Ollama's runner says it as null, which its server reads
+    as 0).
     """
     if len(vectors) != expected:
         raise AttemptError(malformed(f"{len(vectors)} vectors for {expected} inputs"))
-    length = 0
+    length, found = 0, []
     for place, vector in enumerate(vectors):
-        size = _length(vector)
+        taken = _decoded(vector) if type(vector) is str else vector
+        size = _length(taken)
         if not size:
             raise AttemptError(malformed(f"vector {place} is no list of finite numbers, not all 0: {shown(vector)}"))
         if length and size != length:
             raise AttemptError(malformed(f"vector {place} has {size} numbers, and the ones before it {length}"))
         length = size
+        found.append(taken)
+    return found
+
+
+def floats_of(vector: Json) -> Sequence[float]:
+    """The numbers of a vector that was checked: a list, or bytes."""
+    if type(vector) is not bytes:
+        return vector  # type: ignore[no-any-return]  # it was checked
+    numbers = array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 class Sizes:
-    """Holds the vectors of a run to one length a model: another one comes of another model under the same name."""
+    """Holds the vectors of a run to one length a model: another one comes of another model under the same name.
+
+    `known` has the lengths so far, those of earlier runs with the same results among them.
+    """
 
     def __init__(self) -> None:
-        self._sizes: dict[tuple[Json, ...], int] = {}
+        self.known: dict[str, int] = {}
 
     def differs(self, call: Call, vectors: Sequence[Json]) -> Failure | None:
-        """The failure of vectors that are not as long as those before them; base64 is measured as text."""
+        """The failure of vectors that are not as long as those before them, or as was asked for."""
         job = call.jobs[0]
         asked = (job.extra if job.body is None else job.body).get("dimensions", job.params.get("dimensions"))
-        size = len(vectors[0])
-        first = self._sizes.setdefault((call.model, repr(asked), type(vectors[0])), size)
+        size = _count(vectors[0])
+        if type(asked) is int and size != asked:
+            words = f"{asked} dimensions were asked for, and the server gives {size}: it does not cut vectors"
+            return Failure(FailureClass.PERMANENT, "dimensions_ignored", words)
+        first = self.known.setdefault(f"{call.model} {asked!r}", size)
         if first == size:
             return None
-        return malformed(f"a vector of length {size}, where those before it in this run have {first}: another model?")
+        return malformed(f"a vector of length {size}, where those before it have {first}: another model?")
+
+
+def _decoded(text: str) -> bytes:
+    """The bytes of base64; none if it is none."""
+    try:
+        return a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return b""
 
 
 def _length(vector: Json) -> int:
     """How many numbers a vector has; 0 if it is none, or of zeros. The sum is finite only if every number is."""
     try:
-        numbers = vector if type(vector) is list else _unpacked(vector)
-        return len(numbers) if math.isfinite(sum(numbers)) and any(numbers) else 0
+        if type(vector) is list:
+            return len(vector) if math.isfinite(sum(vector)) and any(vector) else 0
+        return _length_of(vector) if type(vector) is bytes else 0
     except (TypeError, ValueError, OverflowError):
         return 0
 
 
-def _unpacked(text: str) -> array[float]:
-    """Little-endian 32-bit floats from base64. Raises ValueError or TypeError."""
-    return array("f", b64decode(text, validate=True))
+def _length_of(data: bytes) -> int:
+    """The same of little-endian 32-bit floats. Raises ValueError.
+
+    No number is made where their exponents tell that none is huge. A huge one is of no vector: floats of another width
+    or byte order look so, whose exponents are anything.
+    """
+    if len(data) % 4 == 0 and not data[3::4].translate(None, _USUAL) and data.lstrip(b"\0\x80"):
+        return len(data) // 4
+    numbers = array("f", data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return len(numbers) if max(map(abs, numbers)) < HUGE and math.isfinite(sum(numbers)) and any(numbers) else 0
+
+
+def _count(vector: Json) -> int:
+    """How many numbers a vector has: of a list, of bytes, or of base64."""
+    if type(vector) is str:
+        return (3 * len(vector) // 4 - vector.count("=", -2)) // 4
+    return len(vector) if type(vector) is list else len(vector) // 4

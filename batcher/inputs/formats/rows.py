@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import orjson
-
 from batcher.failures import LineError
 from batcher.inputs.formats.objects import read_object
 
@@ -61,8 +59,3 @@ def values_of(data: Data) -> dict[str, Json]:
 def raw_of(data: Data) -> bytes | None:
     """Give the bytes that a row is known again by, if it has some."""
     return data if isinstance(data, bytes) else data.raw()
-
-
-def canonical(record: dict[str, Json]) -> bytes:
-    """Give the bytes that columns are known again by, in whatever order they stand and whatever file they are from."""
-    return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)

@@ -1,0 +1,81 @@
+"""How `batcher run` ends: the sums for people and in `--summary-json`, and the code or the signal that they mean."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from signal import Signals
+from typing import TYPE_CHECKING, Any
+
+from batcher.failures import Exit, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from batcher.running.destination import Destination
+    from batcher.view.summary import Summary
+
+
+def check_summary(path: Path, inputs: str | tuple[str, ...], destination: Destination) -> None:
+    """Raise UsageError if the summary would replace another file of the run, OutputError if it cannot be written."""
+    from batcher.running.apart import same_as
+
+    names = [inputs] if isinstance(inputs, str) else inputs
+    files = {Path("/dev/stdin" if name == "-" else name): "the input" for name in names} | destination.files()
+    if destination.errors_path is not None:
+        files[destination.errors_path] = "the errors file"
+    if not _is_device(path) and (what := same_as(path, files)):
+        raise UsageError(f"--summary-json: {path} is {what}; name another")
+    asked = path if _is_device(path) else Path(os.path.realpath(path)).parent
+    if path.is_dir() or not os.access(asked, os.W_OK):
+        raise OutputError(f"--summary-json: {path} cannot be written; name another")
+
+
+def _is_device(path: Path) -> bool:
+    """Whether it is something that is written to, and not replaced: /dev/null, a pipe."""
+    return path.exists() and not path.is_file()
+
+
+def conclude(
+    summary: Summary, results: Path | str | None, errors: Path | None, *, quiet: bool, summary_json: Path | None
+) -> None:
+    """Show the sums and end the process with the code that they mean, or by the signal that ended the run."""
+    from batcher.commands.console import say, tell_sums
+    from batcher.running.signals import die_of
+
+    code = summary.exit_code()
+    if summary_json is not None:
+        try:
+            _write_atomically(summary_json, summary.to_dict())
+        except OutputError as error:  # the results are safe: this must not hide what became of them
+            summary.unwritten.append(str(error))
+            code = summary.exit_code()
+    if not quiet:
+        tell_sums(summary.render(results or "stdout", errors), summary.to_dict)
+    elif code is not Exit.OK:
+        say(f"{results or 'stdout'}: {summary.one_line(errors)}")
+    if summary.signal is not None:
+        die_of(Signals(summary.signal))
+    sys.exit(code)
+
+
+def _write_atomically(path: Path, value: Any) -> None:
+    """Write JSON so that whoever polls for the file sees it whole, to a pipe as it is. Raises OutputError."""
+    import orjson
+
+    from batcher.ledger import disk
+    from batcher.opening import write_given
+
+    data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    try:
+        if _is_device(path):
+            write_given(path, data)
+        else:
+            disk.replace(Path(os.path.realpath(path)), data)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def end_quietly() -> None:
+    """The reader of stdout is gone: nothing more can be said, and nothing went wrong."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(Exit.PIPE)

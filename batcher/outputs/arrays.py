@@ -1,0 +1,235 @@
+"""Makes an array of vectors (numpy's `.npy`) with a row for each row of the input, and a list of their ids beside it.
+
+A row without a vector is NaN. The format is that of numpy/lib/format.py, version 1.0: a head of text, then the rows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+from zlib import crc32
+
+from batcher import codec
+from batcher.failures import OutputError, OutputIOError
+from batcher.ledger import disk
+from batcher.ledger.recovery import read_record
+from batcher.opening import open_regular, real
+from batcher.outputs.joining import joined
+from batcher.outputs.numbers import WIDTHS, no_row, row_of
+from batcher.outputs.places import Places
+from batcher.outputs.replacing import replacing
+from batcher.outputs.store import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from batcher.model import Json
+    from batcher.outputs.joining import Chunk
+    from batcher.outputs.store import Store
+    from batcher.outputs.taken import Taken
+
+MAGIC: Final = b"\x93NUMPY\x01\x00"
+HEAD: Final = 128
+"""Bytes of the head, to which it is filled up."""
+_KINDS: Final = {"float32": "<f4", "float16": "<f2"}
+_SHAPE: Final = re.compile(rb"'descr': '(<f[24])', 'fortran_order': False, 'shape': \((\d+), (\d+)\)")
+
+
+def ids_path(array: Path) -> Path:
+    """Name the file with the ids of the rows: notes.npy → notes.npy.ids.json."""
+    return array.with_name(f"{array.name}.ids.json")
+
+
+def check_array(path: Path) -> None:
+    """Raise OutputError for a file that is no array."""
+    if not os.path.lexists(path):
+        return
+    try:
+        with os.fdopen(open_regular(path, follow=True, own=False), "rb") as file:
+            head = file.read(len(MAGIC))
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}; name another --vectors") from error
+    if head and not head.startswith(MAGIC[:6]):
+        raise OutputError(f"{path}: is there, and no array of numpy's; name another --vectors")
+
+
+class Vectors(Protocol):
+    """Where the rows of an array are, and of which kind they are."""
+
+    model: str | None
+    dim: int | None
+    dtype: str
+
+    @property
+    def width(self) -> int: ...
+
+    def read(self, numbers: Sequence[int]) -> Iterator[bytes]: ...
+
+
+@dataclass(slots=True)
+class OnLines:
+    """Vectors that stand on the lines themselves: there are no rows elsewhere."""
+
+    model: str | None = None
+    dim: int | None = None
+    dtype: str = "float32"
+
+    @property
+    def width(self) -> int:
+        return WIDTHS[self.dtype] * (self.dim or 0)
+
+    def read(self, numbers: Sequence[int]) -> Iterator[bytes]:
+        return iter([b""] * len(numbers))
+
+
+def on_lines(results: BinaryIO) -> OnLines:
+    """What vectors the first line with one has, for results without a store."""
+    results.seek(0)
+    for line in results:
+        if b'"embedding":' in line and (record := read_record(line)) is not None and "embedding" in record:
+            with suppress(TypeError, ValueError):
+                row = row_of(record["embedding"], "float32")
+                return OnLines(record.get("model"), len(row) // WIDTHS["float32"])
+    return OnLines()
+
+
+@dataclass(slots=True)
+class Array:
+    """What came of it: rows, those of them that are NaN, and those whose bytes in the store are not what they were."""
+
+    rows: int = 0
+    empty: int = 0
+    corrupt: int = 0
+
+
+def write_array(
+    path: Path,
+    store: Vectors,
+    results: BinaryIO,
+    taken: Taken | None,
+    checkpoint: Callable[[], object] = bool,
+) -> Array:
+    """Put the array and the ids in their places, each in one step, the ids first.
+
+    Raises InputError, OutputError (73) and OutputIOError (74); what was there before is there then.
+    """
+    made, dim = Array(), store.dim
+    if dim is None:
+        return made
+    path = real(path, follow=True)
+    try:
+        with replacing(path) as fd, replacing(ids_path(path)) as beside:
+            disk.write_all(fd, bytes(HEAD))
+            for number, chunk in enumerate(_chunks(results, taken, checkpoint)):
+                rows = [*_rows(store, chunk.records, made)]
+                disk.write_all(fd, b"".join(rows))
+                disk.write_all(beside, (b",\n" if number else b"[") + b",\n".join(map(codec.dumps, chunk.idents)))
+                made.rows += len(rows)
+            disk.write_all(beside, b"]\n" if made.rows else b"[]\n")
+            _put_head(fd, _head(store.dtype, made.rows, dim))
+    except OSError as error:
+        raise OutputIOError(f"{path}: cannot be written: {error.strerror or error}") from error
+    os.close(fd)
+    os.close(beside)
+    return made
+
+
+def faults_of(path: Path, store: Store, results: BinaryIO, taken: Taken | None) -> Iterator[tuple[int, str | None]]:
+    """The rows of an array, from 0, that are not the vectors of its ids, with the id: by the checksums on the lines.
+
+    Row -1 stands for the whole: it has another shape. Raises OutputError if it cannot be read.
+    """
+    try:
+        with os.fdopen(open_regular(path, follow=True, own=False), "rb") as file:
+            match = _SHAPE.search(file.read(HEAD))
+            width = store.width
+            count = 0
+            if match is None or match[1].decode() != _KINDS[store.dtype] or int(match[3]) != store.dim:
+                yield -1, None
+                return
+            for chunk in _chunks(results, taken, bool):
+                data = file.read(width * len(chunk.records))
+                for place, record in enumerate(chunk.records):
+                    row = data[place * width : (place + 1) * width]
+                    if crc32(row) != _sum_of(record, store):
+                        yield count + place, chunk.idents[place]
+                count += len(chunk.records)
+            if count != int(match[2]) or file.read(1):
+                yield -1, None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def fill(records: Sequence[dict[str, Json]], store: Store) -> None:
+    """Put numbers on records that name rows, for tables."""
+    from batcher.outputs.numbers import numbers_of
+
+    named = [record for record in records if "vector" in record]
+    for record, row in zip(named, store.read([record["vector"]["row"] for record in named]), strict=True):
+        if row and crc32(row) == record["vector"]["crc32"]:
+            record["embedding"] = [*numbers_of(row, store.dtype)]
+
+
+def _chunks(results: BinaryIO, taken: Taken | None, checkpoint: Callable[[], object]) -> Iterator[Chunk]:
+    places = Places(results, None, checkpoint)
+    places.read()
+    for chunk in joined(places, taken, ()):
+        checkpoint()
+        yield chunk
+
+
+def _rows(store: Vectors, records: Sequence[Mapping[str, Json]], made: Array) -> Iterator[bytes]:
+    """The row of each record: from the store, or of the numbers that stand on it, or none."""
+    named = [place for place in map(_named, records) if place is not None]
+    found = chain(store.read([row.number for row in named]))
+    nothing = no_row(store.dim or 0, store.dtype)
+    for record in records:
+        place = _named(record)
+        row = next(found) if place is not None else _on_line(record, store)
+        if place is not None and (not row or crc32(row) != place.crc32):
+            made.corrupt += 1
+            row = b""
+        made.empty += not row
+        yield row or nothing
+
+
+def _named(record: Mapping[str, Json]) -> Row | None:
+    vector: Any = record.get("vector")
+    return Row(vector["row"], vector["crc32"]) if type(vector) is dict else None
+
+
+def _on_line(record: Mapping[str, Json], store: Vectors) -> bytes:
+    """The row of a vector that was written onto its line by a run without a store."""
+    if "embedding" not in record:
+        return b""
+    try:
+        row = row_of(record["embedding"], store.dtype)
+    except (TypeError, ValueError):
+        return b""
+    return row if len(row) == store.width and record.get("model") == store.model else b""
+
+
+def _sum_of(record: Mapping[str, Json], store: Vectors) -> int:
+    place = _named(record)
+    if place is not None:
+        return place.crc32
+    return crc32(_on_line(record, store) or no_row(store.dim or 0, store.dtype))
+
+
+def _put_head(fd: int, head: bytes) -> None:
+    """Write the head when it is known how many rows there are: a file to append to takes nothing at its start."""
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_APPEND)
+    os.pwrite(fd, head, 0)
+
+
+def _head(dtype: str, rows: int, dim: int) -> bytes:
+    assert dtype in WIDTHS
+    text = f"{{'descr': '{_KINDS[dtype]}', 'fortran_order': False, 'shape': ({rows}, {dim}), }}"
+    size = HEAD - len(MAGIC) - 2
+    return MAGIC + size.to_bytes(2, "little") + text.ljust(size - 1).encode() + b"\n"

@@ -1,0 +1,70 @@
+"""Vectors as they come from a server → the bytes of a row, little-endian, in the width that was asked for."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from binascii import a2b_base64
+from math import isfinite, sqrt
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WIDTHS: Final = {"float32": 4, "float16": 2}
+"""Bytes of a number, by the names that numpy has for them."""
+_LETTERS: Final = {"float32": "f", "float16": "e"}
+_NANS: Final = {"float32": struct.pack("<f", float("nan")), "float16": struct.pack("<e", float("nan"))}
+_SWAP: Final = sys.byteorder == "big"
+
+
+def row_of(vector: Sequence[float] | bytes | str, dtype: str) -> bytes:
+    """The row of a vector: numbers, or little-endian float32 as bytes or as base64.
+
+    Rounds to nearest, ties to even, as numpy does. Bytes become float32 without a number being made of them. Raises
+    ValueError if a number is too large for the width.
+    """
+    if isinstance(vector, str):
+        vector = a2b_base64(vector)
+    if dtype == "float32":
+        if isinstance(vector, bytes):
+            return vector
+        numbers = array("f", vector)
+        if _SWAP:
+            numbers.byteswap()
+        row = numbers.tobytes()
+        if may_be_infinite(row) and not all(map(isfinite, numbers)):
+            raise ValueError("a number is too large for float32")
+        return row
+    values = numbers_of(vector, "float32") if isinstance(vector, bytes) else vector
+    try:
+        return struct.pack(f"<{len(values)}{_LETTERS[dtype]}", *values)
+    except OverflowError as error:
+        raise ValueError(f"a number is too large for {dtype}") from error
+
+
+def numbers_of(row: bytes, dtype: str) -> tuple[float, ...]:
+    """The numbers of a row."""
+    return struct.unpack(f"<{len(row) // WIDTHS[dtype]}{_LETTERS[dtype]}", row)
+
+
+def no_row(dim: int, dtype: str) -> bytes:
+    """What stands where there is no vector: NaN, all over."""
+    return _NANS[dtype] * dim
+
+
+def may_be_infinite(row: bytes) -> bool:
+    """Whether a row of float32 may hold a number that is none, or a huge one: told by its exponents, in no time."""
+    high = row[3::4]
+    return b"\x7f" in high or b"\xff" in high
+
+
+def normalized(vector: Sequence[float] | bytes) -> list[float]:
+    """A vector of length 1 in the same direction. Raises ValueError if it has no direction."""
+    numbers = numbers_of(vector, "float32") if isinstance(vector, bytes) else vector
+    most = max(map(abs, numbers))
+    if not most:
+        raise ValueError("a vector of zeros has no direction")
+    length = most * sqrt(sum((number / most) ** 2 for number in numbers))
+    return [number / length for number in numbers]

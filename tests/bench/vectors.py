@@ -1,0 +1,349 @@
+"""The benchmark of embeddings in bulk: CPU of a text, requests that are saved, what bad texts and kills cost.
+
+Beside batcher stands a loop that reads and hashes the texts, sends 64 at a time, copies what comes into an array and
+writes a line for each; it makes nothing safe to trust. All of it goes against one server, whose answers are made in
+advance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64encode
+from contextlib import contextmanager
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a script, as `make bench` does
+
+import numpy as np
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DIM: Final = 768
+BAD: Final = "a text that is refused"
+WORDS: Final = " and some words more" * 8
+
+
+class Row(NamedTuple):
+    """One figure: what it is, its value, what is wanted ("" where nothing is), and whether it is met."""
+
+    what: str
+    value: str
+    target: str = ""
+    met: bool = True
+
+
+async def serve(each: float, text: float) -> None:
+    """Answer embeddings after so many seconds a request and a text, one request after the other; count requests."""
+    numbers = np.random.default_rng(1).standard_normal(DIM).astype("<f4")
+    encoded = {
+        True: b'"%b"' % b64encode(numbers.tobytes()),
+        False: orjson.dumps(numbers.tolist()),
+    }
+    turn, requests = asyncio.Lock(), 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                if head.startswith(b"GET /count"):
+                    _put(writer, b"200 OK", b"%d" % requests)
+                    continue
+                if head.startswith(b"GET"):
+                    _put(writer, b"404 Not Found", b"{}")
+                    continue
+                size = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                body = orjson.loads(await reader.readexactly(size))
+                texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+                requests += 1
+                if each or text:
+                    async with turn:
+                        await asyncio.sleep(each + text * len(texts))
+                if any(one.startswith(BAD) for one in texts):
+                    _put(writer, b"400 Bad Request", b'{"error":{"message":"a bad text"}}')
+                    continue
+                vector = encoded[body.get("encoding_format") == "base64"]
+                data = b",".join(
+                    b'{"object":"embedding","index":%d,"embedding":%b}' % (n, vector) for n in range(len(texts))
+                )
+                usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (size // 4, size // 4)
+                _put(writer, b"200 OK", b'{"object":"list","model":"m","usage":%b,"data":[%b]}' % (usage, data))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=1 << 24)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def _put(writer: asyncio.StreamWriter, status: bytes, body: bytes) -> None:
+    head = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
+    writer.write(head + body)
+
+
+async def bare(url: str, path: str, *, base64: bool) -> None:
+    """The loop that batcher is held against."""
+    from binascii import a2b_base64
+
+    import aiohttp
+
+    texts = Path(path)
+    count = texts.read_bytes().count(b"\n")  # noqa: ASYNC240 - a loop as users write it
+    array = np.lib.format.open_memmap(f"{path}.npy", "w+", "<f4", (count, DIM))
+    place, extra = 0, {"encoding_format": "base64"} if base64 else {}
+    with texts.open("rb") as lines, Path(f"{path}.out").open("wb") as out:  # noqa: ASYNC230 - as above
+        async with aiohttp.ClientSession() as session:
+            while jobs := [orjson.loads(line) for line in islice(lines, 64)]:
+                digests = [blake2b(job["input"].encode(), digest_size=8).hexdigest() for job in jobs]
+                body = orjson.dumps({"model": "m", "input": [job["input"] for job in jobs], **extra})
+                async with session.post(f"{url}/v1/embeddings", data=body) as response:
+                    data = orjson.loads(await response.read())["data"]
+                for job, item, digest in zip(jobs, data, digests, strict=True):
+                    vector = item["embedding"]
+                    array[place] = np.frombuffer(a2b_base64(vector), "<f4") if base64 else vector
+                    out.write(orjson.dumps({"id": job["id"], "hash": digest, "row": place}) + b"\n")
+                    place += 1
+
+
+@contextmanager
+def server(each: float = 0.0, text: float = 0.0) -> Iterator[str]:
+    command = [sys.executable, __file__, "--serve", str(each), str(text)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        finally:
+            process.kill()
+
+
+class Bench:
+    """A directory, and what is run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, count: int, bad: int = 0) -> None:
+        step = count // bad if bad else 2 * count + 2
+        with (self.folder / "texts.jsonl").open("wb") as file:
+            for n in range(count):
+                start = BAD if n % step == step // 2 else "text"
+                file.write(orjson.dumps({"id": f"t{n}", "input": f"{start} {n}{WORDS}"}) + b"\n")
+
+    def start(self, url: str, *args: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "batcher", "run", "texts.jsonl", "-m", "m", "--base-url", f"{url}/v1", "-q"]
+        return subprocess.Popen([*command, *args], cwd=self.folder, stderr=subprocess.DEVNULL)
+
+    def cost(self, process: subprocess.Popen[bytes]) -> tuple[float, float, int]:
+        """CPU and time in seconds, and the exit code."""
+        began = time.monotonic()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return usage.ru_utime + usage.ru_stime, time.monotonic() - began, process.returncode
+
+    def clear(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name != "texts.jsonl":
+                path.unlink()
+
+
+def _asked(url: str) -> int:
+    from urllib.request import urlopen
+
+    with urlopen(f"{url}/count") as answer:
+        return int(answer.read())
+
+
+def cpu(bench: Bench, count: int, turns: int) -> list[Row]:
+    """CPU of a text, 64 a request, without that of a run of one; each beside the bare loop, turn by turn."""
+    bench.write(count)
+    loop = [sys.executable, __file__, "--bare"]
+    with server() as url:
+        ways: dict[str, Callable[[], subprocess.Popen[bytes]]] = {
+            "one": lambda: bench.start(url, "-n", "1", "--vectors", "v.npy"),
+            "base64": lambda: bench.start(url, "-c", "2", "--pack", "64", "--vectors", "v.npy"),
+            "lists": lambda: bench.start(
+                url, "-c", "2", "--pack", "64", "--vectors", "v.npy", "--param", "encoding_format=float"
+            ),
+            "jsonl": lambda: bench.start(url, "-c", "2", "--pack", "64", "-o", "v.jsonl"),
+            "bare base64": lambda: subprocess.Popen([*loop, url, "texts.jsonl", "1"], cwd=bench.folder),
+            "bare lists": lambda: subprocess.Popen([*loop, url, "texts.jsonl", "0"], cwd=bench.folder),
+        }
+        took: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(turns):
+            for name, start in ways.items():
+                bench.clear()
+                took[name].append(bench.cost(start())[0])
+    each = {
+        name: [(cost - one) / count * 1e6 for cost, one in zip(costs, took["one"], strict=True)]
+        for name, costs in took.items()
+    }
+
+    def ratio(name: str, other: str) -> float:
+        return median(a / b for a, b in zip(each[name], each[other], strict=True))
+
+    rows = [Row(f"{name}, µs of CPU a text", f"{median(costs):.1f}") for name, costs in each.items() if name != "one"]
+    for name in ("base64", "lists"):
+        found = ratio(name, f"bare {name}")
+        rows.append(Row(f"--vectors, {name}, of the bare loop", f"{found:.2f}", "≤ 1.3", met=found <= 1.3))
+    found = ratio("jsonl", "base64")
+    return [*rows, Row("numbers on lines, of --vectors", f"{found:.2f}", "≥ 5", met=found >= 5)]
+
+
+def pace(bench: Bench, count: int) -> list[Row]:
+    """Texts a second where a request costs 5 ms and a text 1 ms, one after the other."""
+    bench.write(count)
+    rates = {}
+    with server(0.005, 0.001) as url:
+        for name, args in (
+            ("one a request", ("--pack", "1")),
+            ("auto", ()),
+            *((f"--pack {n}", ("--pack", str(n))) for n in (8, 32, 128)),
+        ):
+            bench.clear()
+            _, wall, _ = bench.cost(bench.start(url, "--vectors", "v.npy", *args))
+            rates[name] = count / wall
+    found = rates["auto"] / rates["one a request"]
+    best = max(rate for name, rate in rates.items() if name != "auto")
+    rows = [Row(f"5 ms a request, {name}, texts/s", f"{rate:.0f}") for name, rate in rates.items()]
+    rows.append(Row("auto, of one a request", f"{found:.2f}", "≥ 3", met=found >= 3))
+    return [*rows, Row("auto, of the best", f"{rates['auto'] / best:.2f}", "≥ 0.95", met=rates["auto"] >= 0.95 * best)]
+
+
+def real(bench: Bench, count: int, turns: int) -> list[Row]:
+    """Texts a second of the real llama.cpp server, found out and by a grid; vectors beside those asked alone."""
+    from support.realserver import serving
+
+    bench.write(count)
+    grid = [(pack, flying) for pack in (1, 8, 32, 128) for flying in (1, 4)]
+    ways = {"auto": (), **{f"--pack {p} -c {c}": ("--pack", str(p), "-c", str(c)) for p, c in grid}}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    arrays: dict[str, Any] = {}
+    with serving() as url:
+        for _ in range(turns):
+            for name, args in ways.items():
+                bench.clear()
+                _, wall, code = bench.cost(bench.start(url.removesuffix("/v1"), "--vectors", "v.npy", *args))
+                assert code == 0
+                rates[name].append(count / wall)
+                arrays[name] = np.load(bench.folder / "v.npy")
+    found = {name: median(every) for name, every in rates.items()}
+    rows = [Row(f"llama.cpp, {name}, texts/s", f"{rate:.1f}") for name, rate in found.items()]
+    alone = arrays["--pack 1 -c 1"]
+    lengths = np.linalg.norm(alone, axis=1) * np.linalg.norm(arrays["auto"], axis=1)
+    least = float((np.sum(alone * arrays["auto"], axis=1) / lengths).min())
+    best = max(rate for name, rate in found.items() if name != "auto")
+    single = max(rate for name, rate in found.items() if name.startswith("--pack 1 "))
+    return [
+        *rows,
+        Row("auto, of the best of the grid", f"{found['auto'] / best:.3f}", "≥ 0.95", met=found["auto"] >= 0.95 * best),
+        Row(
+            "auto, of the best of one a request",
+            f"{found['auto'] / single:.2f}",
+            "≥ 1.2",
+            met=found["auto"] >= 1.2 * single,
+        ),
+        Row("least cosine with the vector asked alone", f"{least:.6f}", "≥ 0.9999", met=least >= 0.9999),
+    ]
+
+
+def bad_texts(bench: Bench, count: int, bad: int) -> list[Row]:
+    """Requests beyond those that as many texts take in packs of 128, the most that go together."""
+    bench.write(count, bad)
+    bench.clear()
+    with server() as url:
+        bench.cost(bench.start(url, "--vectors", "v.npy"))
+        requests = _asked(url)
+    errors = bench.folder / "v.npy.errors.jsonl"
+    lines = len(errors.read_bytes().splitlines())
+    extra = requests - count // 128
+    return [
+        Row(f"error lines of {bad} bad texts among {count}", str(lines), str(bad), met=lines == bad),
+        Row("requests more", str(extra), f"≤ {15 * bad}", met=extra <= 15 * bad),
+    ]
+
+
+def kills(bench: Bench, count: int, times: int) -> list[Row]:
+    """SIGKILL so many times, each a bit later; at the end all is there once, and `verify` agrees."""
+    bench.write(count)
+    bench.clear()
+    store, died = bench.folder / "v.npy.vectors", 0
+    with server(0.001) as url:
+        for number in range(times):
+            process = bench.start(url, "--vectors", "v.npy", "--pack", "16", "-c", "2")
+            until = time.monotonic() + 30
+            size = store.stat().st_size if store.exists() else 0
+            while process.poll() is None and time.monotonic() < until:
+                if store.exists() and store.stat().st_size > size + number * 4096:
+                    break
+                time.sleep(0.0005)
+            process.send_signal(signal.SIGKILL)
+            died += process.wait() == -signal.SIGKILL
+        code = bench.cost(bench.start(url, "--vectors", "v.npy"))[2]
+    verify = [sys.executable, "-m", "batcher", "verify", "texts.jsonl", "v.npy.results.jsonl", "--json"]
+    proof = json.loads(subprocess.run(verify, cwd=bench.folder, stdout=subprocess.PIPE, check=False).stdout)
+    ids = json.loads((bench.folder / "v.npy.ids.json").read_bytes())
+    array: Any = np.load(bench.folder / "v.npy")
+    lost = count - proof["ok"] + int(np.isnan(array).any(axis=1).sum())
+    shifted = sum(ident != f"t{n}" for n, ident in enumerate(ids)) + proof["findings"]["misplaced"]["count"]
+    return [
+        Row(
+            "times killed, and the exit code of the last run",
+            f"{died}, {code}",
+            f"{times}, 0",
+            met=(died, code) == (times, 0),
+        ),
+        Row("lost; shifted", f"{lost}; {shifted}", "0; 0", met=not lost and not shifted),
+    ]
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--serve"]:
+        asyncio.run(serve(*map(float, sys.argv[2:])))
+        return
+    if sys.argv[1:2] == ["--bare"]:
+        asyncio.run(bare(sys.argv[2], sys.argv[3], base64=sys.argv[4] == "1"))
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("cpu", "pace", "bad", "kills", "real"))
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--turns", type=int, default=3)
+    arguments = parser.parse_args()
+
+    def scaled(count: int) -> int:
+        return max(2, int(count * arguments.scale))
+
+    parts: dict[str, Callable[[Bench], list[Row]]] = {
+        "cpu": lambda bench: cpu(bench, scaled(20_000), arguments.turns),
+        "pace": lambda bench: pace(bench, scaled(3_000)),
+        "bad": lambda bench: bad_texts(bench, scaled(100_000), scaled(100)),
+        "kills": lambda bench: kills(bench, scaled(20_000), scaled(50)),
+    }
+    if arguments.only == "real":  # it takes the model
+        parts = {"real": lambda bench: real(bench, scaled(600), arguments.turns)}
+    rows = []
+    for name, part in parts.items():
+        if arguments.only in (None, name):
+            with tempfile.TemporaryDirectory() as folder:
+                rows += part(Bench(Path(folder)))
+    for row in rows:
+        verdict = "" if not row.target else "met" if row.met else "MISSED"
+        print(f"{row.what:<52} {row.value:>12} {row.target:>10} {verdict}")
+    sys.exit(not all(row.met for row in rows))
+
+
+if __name__ == "__main__":
+    main()
