@@ -206,7 +206,9 @@ class Options:
                 raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
         if unknown := sorted(self.fail_on - FLAGS.keys()):
             meant = nearest(unknown[0], FLAGS)
-            raise UsageError(f"fail_on does not know {', '.join(unknown)}{meant}; it knows {', '.join(FLAGS)}")
+            raise UsageError(
+                f"fail_on does not know {', '.join(unknown)}{f'{meant} It' if meant else '; it'} knows {', '.join(FLAGS)}"
+            )
         if not _KEEP_ALIVE.fullmatch(self.keep_alive):
             raise UsageError(
                 "keep_alive is a duration such as 30m, -1 for ever, 0 for not at all, or empty for the server's own, "
