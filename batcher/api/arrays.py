@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from batcher.api.calls import with_results
-from batcher.api.hosting import Host, on_asyncio
+from batcher.api.calls import all_of, with_results
+from batcher.api.hosting import on_asyncio
 from batcher.failures import BatcherError, ConfigError, UsageError
+from batcher.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     Array: TypeAlias = NDArray[np.floating[Any]]
 
 KINDS: Final = ("float16", "float32", "float64")
+_NOT_HERE: Final = frozenset({"prompt", "messages", "repeat", "limit", "limit_new", "shard", "done_from"})
+"""Options that ask for something else, or of more rows or fewer."""
 
 
 async def embedded(
@@ -35,19 +38,14 @@ async def embedded(
 ) -> Array:
     """What `aembed` gives."""
     numpy = _numpy()
-    on_asyncio("batcher.aembed")
-    if dtype not in KINDS:
-        raise UsageError(f"dtype is {', '.join(KINDS[:-1])} or {KINDS[-1]}, not {dtype!r}")
-    if on_error not in ("raise", "nan"):
-        raise UsageError(f"on_error is raise or nan, not {on_error!r}")
-    if options.get("repeat", 1) != 1:
-        raise UsageError("repeat would make more vectors than texts")
-    rows = texts if isinstance(texts, str) else list(texts)  # a single one is refused by `work`
+    on_asyncio("batcher.aembed", "embed(texts, ...)")
+    _check(dtype, on_error, {**caller.values, **options})
+    rows = await all_of(texts)
     work = caller.work(rows, options, what="embed", progress=progress, column="input")
     work.base64 = True
     array: Array = numpy.empty((0, 0), dtype)
     failed: list[Result[Any, Any]] = []
-    host = Host(work.main())
+    work.begin()
     try:
         while (result := await work.outlet.take()) is not None:
             given = result.completion.vectors if result.completion is not None and result.ok else None
@@ -59,7 +57,7 @@ async def embedded(
                 array = numpy.full((len(rows), len(vector)), numpy.nan, dtype)
             array[result.seq] = vector
     finally:
-        await host.close()
+        await work.close()
     if not array.size and len(rows):
         array = numpy.full((len(rows), 0), numpy.nan, dtype)
     error = work.error
@@ -71,6 +69,17 @@ async def embedded(
     if error is not None:
         raise with_results(error, array, work)
     return array
+
+
+def _check(dtype: str, on_error: str, values: Mapping[str, Any]) -> None:
+    """Raise UsageError for what is asked of an array that none can be."""
+    if dtype not in KINDS:
+        raise UsageError(f"dtype is {', '.join(KINDS[:-1])} or {KINDS[-1]}, not {dtype!r}")
+    if on_error not in ("raise", "nan"):
+        raise UsageError(f"on_error is raise or nan, not {on_error!r}")
+    for name in sorted(_NOT_HERE & values.keys()):
+        if values[name] != getattr(Options(), name):
+            raise UsageError(f"{name} is not for embed, which gives one vector for each text")
 
 
 def _numpy() -> Any:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from batcher.api.arguments import Chosen, MapOptions, streamed
+import anyio
+
+from batcher.api.arguments import Chosen, streamed
 from batcher.api.frames import Frame, is_frame, rows_of
-from batcher.api.hosting import Host, on_asyncio
+from batcher.api.hosting import on_asyncio
 from batcher.api.rows import Reader, refuse_one
 from batcher.api.schemas import Schema
 from batcher.api.watching import check
+from batcher.api.wording import in_programs, reword
 from batcher.api.work import Work
 from batcher.failures import BatcherError, InputError
 from batcher.running.wiring import recipe_of
+from batcher.servers.contact import load
 from batcher.servers.described import reached
 
 if TYPE_CHECKING:
@@ -31,12 +34,9 @@ if TYPE_CHECKING:
 
     Reach: TypeAlias = Callable[[Observer], AbstractAsyncContextManager[Contact]]
 
+load()  # a first call in a web server's handler would hold up all the others
 Rows: TypeAlias = "Iterable[R] | AsyncIterable[R] | Frame"
 """Rows: texts or mappings, in any iterable, also an asynchronous one; or a frame that speaks Arrow."""
-
-
-_FLAG: Final = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: (rerun|keep)\b)?")
-"""An option as the command has it, and those of its values that messages recommend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Caller:
             values["prompt"] = prompt
         return values if schema is None else schema.put(values)
 
+    @in_programs()
     def work(
         self,
         rows: Rows[Any],
@@ -96,6 +97,19 @@ def reaching(chosen: Chosen) -> Reach:
     return partial(reached, chosen.options, chosen.environ)
 
 
+async def all_of(rows: Any) -> list[Any]:
+    """All rows of a source. Raises UsageError for what is none, InputError from what it raises."""
+    refuse_one(rows)
+    try:
+        if hasattr(rows, "__aiter__"):
+            return [row async for row in rows]
+        if isinstance(rows, list | tuple):
+            return list(rows)
+        return await anyio.to_thread.run_sync(list, rows_of(rows) if is_frame(rows) else rows)
+    except Exception as error:
+        raise InputError(f"the rows ended early, with {type(error).__name__}: {error}; nothing was sent") from error
+
+
 async def collected(work: Work) -> list[Result[Any, Any]]:
     """All results of some work, in the order of its rows.
 
@@ -103,12 +117,12 @@ async def collected(work: Work) -> list[Result[Any, Any]]:
     """
     on_asyncio("batcher.amap")
     results: list[Result[Any, Any]] = []
-    host = Host(work.main())
+    work.begin()
     try:
         while (result := await work.outlet.take()) is not None:
             results.append(result)
     finally:
-        await host.close()
+        await work.close()
     results.sort(key=_place)
     ordered = _with_repeats(results) if work.summary.duplicates else results
     if work.error is not None:
@@ -123,20 +137,8 @@ def with_results(error: BaseException, results: Any, work: Work | None = None) -
         found.__cause__, error = error, found
     if isinstance(error, BatcherError):
         error.results = results
-        error.args = tuple(in_python(one) if isinstance(one, str) else one for one in error.args)
+        reword(error)
     return error
-
-
-def in_python(words: str) -> str:
-    """Name options as programs do: `--on-change rerun` is `on_change="rerun"`."""
-    return _FLAG.sub(_renamed, words)
-
-
-def _renamed(match: re.Match[str]) -> str:
-    name = match[1].replace("-", "_")
-    if name not in MapOptions.__annotations__:
-        return match[0]
-    return f'{name}="{match[2]}"' if match[2] else name
 
 
 def _place(result: Result[Any, Any]) -> int:

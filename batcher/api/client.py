@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import weakref
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
+
+import anyio
 
 from batcher.api.arguments import SERVER, Chosen
 from batcher.api.arrays import embedded
@@ -14,7 +15,8 @@ from batcher.api.calls import Caller, reaching
 from batcher.api.hosting import Host, on_asyncio
 from batcher.api.maps import mapped, ran
 from batcher.api.stream import Stream
-from batcher.failures import UsageError, ungrouped
+from batcher.api.wording import in_programs, reword
+from batcher.failures import BatcherError, UsageError, ungrouped
 from batcher.redaction import Redactor
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import Pool
@@ -40,8 +42,11 @@ class _Held:
 
     def __init__(self, chosen: Chosen) -> None:
         self._reach = reaching(chosen)
+        self._loop = asyncio.get_running_loop()
         self._begun = asyncio.Event()
         self._contact: Contact | None = None
+        self._calls: set[anyio.CancelScope] = set()
+        """Those that are at work."""
         self._error: BaseException | None = None
 
     async def main(self) -> None:
@@ -53,16 +58,41 @@ class _Held:
         except asyncio.CancelledError:
             self._error = None
         except BaseException as error:  # noqa: BLE001 - it is raised where the servers are waited for
+            reword(error)
             self._error = error
         finally:
             self._begun.set()
 
     async def begun(self) -> Contact:
+        """The servers. Raises what was wrong with them, and UsageError on another loop than theirs."""
+        if self._loop is not asyncio.get_running_loop():
+            raise UsageError("a Client is used on the loop on which it was entered, and this is another")
         await self._begun.wait()
         if self._error is not None:
             raise self._error
         assert self._contact is not None
         return self._contact
+
+    @asynccontextmanager
+    async def lent(self, _observer: Observer) -> AsyncIterator[Contact]:
+        """The servers, which stay open at the end of a call. Raises as `begun`, and BatcherError if they do not."""
+        server = await self.begun()
+        with anyio.CancelScope() as call:
+            self._calls.add(call)
+            try:
+                yield server
+            finally:
+                self._calls.discard(call)
+        if call.cancelled_caught:
+            raise BatcherError("the Client was left before all was done")
+
+    async def part(self) -> None:
+        """Break off the calls that are at work, and wait until they have ended."""
+        with anyio.CancelScope(shield=True):
+            while self._calls and self._loop is asyncio.get_running_loop():
+                for call in self._calls:
+                    call.cancel()
+                await anyio.sleep(0.001)  # each has its own files to close
 
 
 class Client:
@@ -74,7 +104,7 @@ class Client:
     `options` are those of all its calls; which server, keys, `concurrency`, `rpm` and `tpm` are said here alone, and
     hold for all calls together: each gets what is free, by turns with others that want to send. Everything else may be
     said anew by a call. Neither `repr` nor errors show a key. It belongs to the loop on which it was entered;
-    leaving it ends the streams that are still open.
+    leaving it ends the streams that are still open, and other calls with a BatcherError that carries what they have.
     """
 
     def __init__(
@@ -89,7 +119,8 @@ class Client:
             values["api_key"] = api_key
         if headers:
             values["headers"] = headers
-        self._chosen = Chosen.of(values)
+        with in_programs():
+            self._chosen = Chosen.of(values)
         self._values = values
         self._host: Host | None = None
         self._held: _Held | None = None
@@ -108,7 +139,7 @@ class Client:
         except BaseException:
             await self.aclose()
             raise
-        self._caller = Caller(self._values, partial(_lent, held), Pool())
+        self._caller = Caller(self._values, held.lent, Pool())
         return self
 
     async def __aexit__(
@@ -122,6 +153,8 @@ class Client:
         try:
             for stream in list(self._streams):
                 await stream.aclose()
+            if self._held is not None:
+                await self._held.part()
         finally:
             if self._host is not None:
                 await self._host.close()
@@ -189,9 +222,3 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client {Redactor().text(', '.join(self._chosen.options.base_url)) or 'of the environment'}>"
-
-
-@asynccontextmanager
-async def _lent(held: _Held, _observer: Observer) -> AsyncIterator[Contact]:
-    """The servers, which stay open at the end of a call."""
-    yield await held.begun()

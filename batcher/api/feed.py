@@ -179,7 +179,7 @@ class Threaded(_Held):
                 if self._is_closed:
                     break
         except BaseException as error:  # noqa: BLE001 - the caller's: it is raised where the results are taken
-            self.failed = error
+            self.failed = _told(error)
         finally:
             self._shut(iterator)
             self._ended.set()
@@ -240,7 +240,7 @@ class Pumped(_Held):
                 raise
             self.failed = error  # the source's own
         except BaseException as error:  # noqa: BLE001 - the caller's: it is raised where the results are taken
-            self.failed = error
+            self.failed = _told(error)
         finally:
             await self._shut(iterator)
             self._end()
@@ -251,6 +251,18 @@ class Pumped(_Held):
                 await iterator.aclose()
         except Exception as error:  # noqa: BLE001 - as above
             self.failed = self.failed or error
+
+
+def _told(error: BaseException) -> BaseException:
+    """What a source raised; what would end a loop over the results in silence is a RuntimeError, as in generators.
+
+    https://peps.python.org/pep-0479/
+    """
+    if not isinstance(error, StopIteration | StopAsyncIteration | GeneratorExit):
+        return error
+    told = RuntimeError(f"the source of rows raised {type(error).__name__}")
+    told.__cause__ = error
+    return told
 
 
 async def let_go(rows: Any) -> None:

@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from batcher.failures import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,6 +23,8 @@ class Outlet:
     """Called when all that was there has been taken."""
     is_over: bool = False
     """Nothing more will come."""
+    loop: asyncio.AbstractEventLoop | None = None
+    """The one on which results are brought."""
     _results: deque[Result[Any, Any]] = field(default_factory=deque)
     _takers: deque[asyncio.Future[None]] = field(default_factory=deque)
     _bringer: asyncio.Future[None] | None = None
@@ -39,11 +43,14 @@ class Outlet:
             self._wake_one()
 
     async def take(self) -> Result[Any, Any] | None:
-        """Take the next result; None at the end."""
+        """Take the next result; None at the end. Raises UsageError to who would wait on another loop for ever."""
         while not self._results:
             if self.is_over:
                 return None
-            future = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            if self.loop is not None and loop is not self.loop:
+                raise UsageError("its results come on another loop: take them where it has begun")
+            future = loop.create_future()
             self._takers.append(future)
             try:
                 await future
@@ -80,6 +87,6 @@ class Outlet:
                 return
 
     def _tell(self) -> None:
-        if self._bringer is not None and not self._bringer.done():
+        if self._bringer is not None and not self._bringer.done() and not self._bringer.get_loop().is_closed():
             self._bringer.set_result(None)
         self.emptied()

@@ -9,6 +9,7 @@ import orjson
 
 from batcher.api.rows import Carried
 from batcher.api.unsaid import unsaid
+from batcher.api.wording import failure_in_python
 from batcher.failures import BatcherError
 from batcher.ledger.lines import error_line, neutral_tool_call, result_line
 from batcher.ledger.vectors import to_floats
@@ -191,6 +192,7 @@ def given(line: Line, redactor: Redactor | None, schema: Schema | None, row: Any
     if redactor is not None:
         unsaid(line, redactor)
     if line.failure is not None:
+        line.failure = failure_in_python(line.failure)
         return Result(line, row, None)
     completion = line.completion
     if schema is not None and completion is not None:

@@ -1,7 +1,8 @@
 """What rows of a program are: a text, a mapping, or what is wrong with it; each becomes a line as a job file has it.
 
     text       the column `text` where a template asks, the prompt itself where none does
-    mapping    a line of a job file, or the columns that templates name; numbers of numpy, dates, decimals as in tables
+    mapping    a line of a job file, or the columns that templates name; numbers of numpy, dates, decimals as in tables;
+               also rows of databases, named tuples and dataclasses, which name their columns too
     the rest   a row that fails, under its number and its id; also `None`, for a column may have holes
 
 A row rides through a run in the place of its job's `meta`, which nobody else looks at: with `Carried` there is nothing
@@ -11,9 +12,12 @@ to be kept beside the jobs in flight, and nothing that could be left behind.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
+from enum import Enum
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
+from uuid import UUID
 
 import orjson
 
@@ -107,6 +111,8 @@ class Reader:
             if not self._nulls:
                 return {name: value for name, value in row.items() if value is not None}
             return row if type(row) is dict else dict(row)
+        if (columns := _columns_of(row)) is not None:
+            return self._record(columns)
         raise LineError("input_invalid", f"a row is a text or a mapping, not {_name(row)}")
 
     def _ident(self, row: Any) -> str | None:
@@ -117,15 +123,28 @@ class Reader:
             value: Any = row.get(name)
             if hasattr(value, "dtype"):  # a number of numpy
                 value = value.tolist()
+            if isinstance(value, UUID):
+                value = str(value)
             if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
                 return codec.whole_text(str(value))
         return None
+
+
+def _columns_of(row: Any) -> dict[str, Any] | None:
+    """The columns of a row that is no mapping and names them: of a database's cursor, a named tuple, a dataclass."""
+    if hasattr(row, "keys") and hasattr(row, "__getitem__"):  # sqlite3.Row
+        return {name: row[name] for name in row.keys()}  # noqa: SIM118 - it is no mapping
+    if hasattr(row, "_asdict"):
+        return dict(row._asdict())
+    opened = _opened(row)
+    return opened if isinstance(opened, dict) else None
 
 
 def _plain(value: Any, where: str, depth: int) -> Json:
     """A value as JSON has it. Raises LineError, which says where it stands."""
     if depth > _DEPTH:
         raise LineError("input_invalid", f"it nests deeper than {_DEPTH} levels")
+    value = _opened(value)
     if isinstance(value, str):
         return _text(value, where)
     if isinstance(value, Mapping):
@@ -133,8 +152,6 @@ def _plain(value: Any, where: str, depth: int) -> Json:
                 for key, item in value.items()}  # fmt: skip
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{place}]", depth + 1) for place, item in enumerate(value)]
-    if hasattr(value, "dtype") and hasattr(value, "tolist"):
-        return _plain(value.tolist(), where, depth + 1)
     for kind, change in _ALSO.items():
         if isinstance(value, kind):
             return change(value)
@@ -142,6 +159,17 @@ def _plain(value: Any, where: str, depth: int) -> Json:
         return plain(value)
     except LineError:
         raise LineError("input_invalid", f"{where or 'it'} is {_name(value)}, which JSON does not have") from None
+
+
+def _opened(value: Any) -> Any:
+    """What stands in the place of a value that holds another, as orjson has it."""
+    if isinstance(value, Enum):  # before what it may be beside: a text, a number
+        return _opened(value.value)
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return value.tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: getattr(value, one.name) for one in fields(value)}
+    return value
 
 
 def _text(value: str, where: str) -> str:
@@ -164,8 +192,9 @@ _ALSO: Final[dict[type, Callable[[Any], Json]]] = {
     datetime: lambda value: value.isoformat() if value == value else None,  # noqa: PLR0124 - not a time, of pandas
     date: lambda value: value.isoformat(),
     time: lambda value: value.isoformat(),
+    UUID: str,
 }
-"""Kinds whose descendants count as they do; the rest is `inputs.formats.values`'."""
+"""Kinds whose descendants count as they do, as orjson has them; the rest is `inputs.formats.values`'."""
 
 
 def _name(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, Self
 
-from batcher.api.hosting import Host, on_asyncio
+from batcher.api.hosting import on_asyncio
 from batcher.api.result import R, T
 from batcher.failures import UsageError
 
@@ -34,7 +34,6 @@ class Stream(Generic[R, T]):
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._host: Host | None = None
         self._is_left = False
 
     @property
@@ -82,8 +81,7 @@ class Stream(Generic[R, T]):
     async def aclose(self) -> None:
         """Leave it, as the end of its block does. What is in flight is broken off."""
         self._is_left = True
-        if self._host is not None:
-            await self._host.close()
+        await self._work.close()
 
     def stop(self) -> None:
         """Send nothing more. What is in flight comes still, and then the iteration ends without an error."""
@@ -94,9 +92,9 @@ class Stream(Generic[R, T]):
         return self._work.outlet.take_all()
 
     def _start(self) -> None:
-        if self._host is None and not self._is_left:
+        if not self._work.has_begun:
             on_asyncio("batcher.stream")
-            self._host = Host(self._work.main(), self)
+            self._work.begin(self)
 
     def _raise(self) -> None:
         error, self._work.error = self._work.error, None

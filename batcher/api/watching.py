@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from batcher.failures import UsageError
@@ -33,7 +34,9 @@ class _Told(Silent):
 
 
 def check(progress: Any) -> None:
-    """Raise UsageError for what is neither yes, no, nor a function."""
+    """Raise UsageError for what is neither yes, no, nor a function that can be called as it is."""
+    if iscoroutinefunction(progress) or iscoroutinefunction(getattr(progress, "__call__", None)):  # noqa: B004 - of an object
+        raise UsageError("progress is called and not awaited: give it a plain function")
     if not callable(progress) and not isinstance(progress, bool):
         raise UsageError(f"progress is True, False or a function, not {type(progress).__name__}")
 

@@ -8,29 +8,31 @@ The next results are fetched when those that are there have been taken: so a slo
 from __future__ import annotations
 
 import asyncio
-import math
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from time import monotonic as now
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from batcher.api.deadline import Deadline
 from batcher.api.feed import feed_of, is_cancelled, let_go
+from batcher.api.hosting import Host
 from batcher.api.outlet import Outlet
 from batcher.api.result import given
 from batcher.api.watching import watching
-from batcher.failures import ungrouped
+from batcher.api.wording import reword, reword_sums
+from batcher.failures import BatcherError, ungrouped
 from batcher.inputs.done import DoneIds
 from batcher.inputs.intake import Intake
 from batcher.running.engine import Engine
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import leave
-from batcher.running.signals import out_of_time
 from batcher.running.standing import error_of_stop, show, snapshot_of, take_stock
-from batcher.running.stops import error_of, stop_when_gone, too_many
+from batcher.running.stops import stop_when_gone, too_much
 from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for, selection_of
 from batcher.view.observer import Silent
+from batcher.view.prices import prices_of
 from batcher.view.summary import Summary
 
 if TYPE_CHECKING:
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from batcher.api.rows import Reader
     from batcher.api.schemas import Schema
     from batcher.api.watching import Watching
-    from batcher.failures import Failure
     from batcher.inputs.formats import Line
     from batcher.outcome import Result as Finished
     from batcher.running.sharing import Pool
@@ -58,7 +59,7 @@ READY: Final = 256
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """What a stream of results stands on. `main` is run once, by a `Host`; it raises nothing, and ends with `error`."""
+    """What a stream of results stands on. It is begun once, raises nothing, and ends with `error`."""
 
     rows: Any
     reader: Reader
@@ -79,6 +80,7 @@ class Work:
     error: BaseException | None = None
     """What ended it early."""
     observer: Observer = field(default_factory=Silent)
+    _host: Host | None = None
     _begun: asyncio.Event = field(default_factory=asyncio.Event)
     _server: Contact | None = None
     _engine: Engine | None = None
@@ -87,9 +89,31 @@ class Work:
     _is_full: bool = False
     """Rows wait until results are taken."""
     _is_stopped: bool = False
+    _is_closed: bool = False
 
     def __post_init__(self) -> None:
         self.outlet.emptied = self._go_on
+        said = self.chosen.options
+        self.summary.prices = prices_of(said.price_in, said.price_cached, said.price_out, said.price_file)
+
+    def begin(self, owner: object = None) -> None:
+        """Have it done beside the caller, until it is closed or nobody holds the owner."""
+        self._host = Host(self._main(), owner)
+        self.outlet.loop = self._host.loop
+
+    @property
+    def has_begun(self) -> bool:
+        return self._host is not None
+
+    async def close(self) -> None:
+        """Break it off, whether it has begun or not, and wait until it has ended."""
+        self._is_closed = True
+        try:
+            if self._host is not None:
+                await self._host.close()
+        finally:
+            if self._host is None or self._host.task.done():
+                await self._end()  # a task that was cancelled before its first turn has done nothing
 
     async def begun(self) -> None:
         """Wait until the servers are found, or it has ended without."""
@@ -112,7 +136,7 @@ class Work:
         flow = self._engine.exchanges.flow if self._engine is not None else None
         return snapshot_of(self.summary, scheduler, self.total, self.observer.redact, flow)
 
-    async def main(self) -> None:
+    async def _main(self) -> None:
         """Do it all."""
         try:
             with open_files(), ungrouped(), watching(self.progress) as self.observer:
@@ -121,16 +145,25 @@ class Work:
                 finally:
                     self.observer.tick(self.snapshot)
         except asyncio.CancelledError as error:
-            self.error = None if is_cancelled() else error  # whoever closes it knows; a source may raise its own
+            if not is_cancelled():
+                self.error = error  # the source's own
+            elif not self._is_closed:  # whoever closes it knows
+                self.error = BatcherError("its loop ended before all rows were answered")
         except BaseException as error:  # noqa: BLE001 - it is raised where the results are taken
             while (
                 isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1 and error is not self.source_error
             ):
                 error = error.exceptions[0]
+            reword(error)
             self.error = error
         finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        """Nothing more will come; a source of which nothing was read is closed."""
+        if not self.outlet.is_over:
             rows, self.rows = self.rows, None
-            await let_go(rows)  # no server was found
+            await let_go(rows)
             self.summary.finished = now()
             self.outlet.end()
             self._begun.set()
@@ -140,12 +173,12 @@ class Work:
         selection = selection_of(chosen)
         if selection is not None:
             await anyio.to_thread.run_sync(selection.read_done)
-        allowed = math.inf if chosen.max_duration is None else chosen.max_duration
-        with _in_time(allowed) as waiting:
+        deadline = Deadline(chosen)
+        with deadline.waiting():
             async with AsyncExitStack() as stack:
                 server = self._server = await stack.enter_async_context(self.reach(self.observer))
                 self.observer.redact = server.redactor.text
-                over, waiting.deadline = waiting.deadline, math.inf
+                deadline.met()
                 intake = self._intake = Intake(
                     parse=self.reader.parse,
                     defaults=defaults_for(chosen, self.chosen.environ, server.model, "-"),
@@ -170,18 +203,19 @@ class Work:
                 self._engine = engine
                 self.summary.started = now()
                 try:
-                    await self._serve(engine, over)
+                    await self._serve(engine, deadline)
                 finally:
                     leave(scheduler.lanes)
                     self._deliver(engine.take())
                     take_stock(self.summary, scheduler, intake, server.redactor.text)
                     self.summary.unread = not scheduler.exhausted
+                    reword_sums(self.summary)
                     await self._feed.close()
                 self._complain()
 
-    async def _serve(self, engine: Engine, over: float) -> None:
-        """Hand on what comes, until it is all there. `over` is when nothing more is sent."""
-        chosen, feed, server = self.chosen.options, self._feed, self._server
+    async def _serve(self, engine: Engine, deadline: Deadline) -> None:
+        """Hand on what comes, until it is all there."""
+        feed, server = self._feed, self._server
         assert feed is not None
         assert server is not None
         if self._is_stopped:
@@ -192,18 +226,9 @@ class Work:
             helpers.start_soon(show, self.observer, self.snapshot)
             if server.gone is not None:
                 helpers.start_soon(stop_when_gone, server.gone, engine.stop)
-            if over < math.inf:
-                helpers.start_soon(_stop_at, over, engine, out_of_time(chosen.max_duration or 0.0))
+            helpers.start_soon(deadline.stop, engine.stop)
             batches = engine.batches()
-            while True:
-                batch = None
-                if over < math.inf:
-                    with anyio.CancelScope(deadline=over + chosen.grace):
-                        batch = await anext(batches, None)
-                else:
-                    batch = await anext(batches, None)
-                if batch is None:
-                    break
+            while (batch := await deadline.next_of(batches)) is not None:
                 self._deliver(batch)
                 batch.clear()
                 await self.outlet.until_empty()
@@ -216,31 +241,31 @@ class Work:
 
     def _go_on(self) -> None:
         """All results are taken: rows may be looked at again."""
-        if self._is_full:
+        if self._is_full and not self.outlet.is_over and self.outlet.loop is not None:
             self._is_full = False
-            asyncio.get_running_loop().call_soon(self._send)  # in nobody's task
+            self.outlet.loop.call_soon(self._send)  # in nobody's task
 
     def _deliver(self, batch: list[Finished]) -> None:
         for finished in batch:
-            self.summary.add(finished)
             self._put(finished)
+            self.summary.add(finished)
         self._heed()
 
     def _reject(self, finished: Finished) -> None:
         """Hand on what nothing was sent for."""
+        self._put(finished, self.reader.row)
         if finished.failure is None or finished.failure.code != "repeated":
             self.summary.add(finished)
-        self._put(finished, self.reader.row)
         self._heed()
 
     def _put(self, finished: Finished, row: Any = None) -> None:
         redactor = self._server.redactor if self._server is not None else None
+        result = given(finished, redactor, self.schema, row)  # from here on no key is in it
         self.observer.finished(finished)
-        self.outlet.put(given(finished, redactor, self.schema, row))
+        self.outlet.put(result)
 
     def _heed(self) -> None:
-        summary = self.summary
-        why = too_many(self.chosen.options, summary.failed, summary.ok + summary.failed)
+        why = too_much(self.chosen.options, self.summary)
         if why is not None and self._engine is not None and not self._engine.scheduler.stopped:
             self._engine.stop(why)
 
@@ -265,17 +290,3 @@ class Work:
             raise failed
         if (error := error_of_stop(self.summary)) is not None:
             raise error
-
-
-@contextmanager
-def _in_time(allowed: float) -> Iterator[anyio.CancelScope]:
-    """Give up after so many seconds, unless the deadline is moved. Raises BatcherError (4) then."""
-    with anyio.CancelScope(deadline=anyio.current_time() + allowed) as scope:
-        yield scope
-    if scope.cancelled_caught:
-        raise error_of(out_of_time(allowed))
-
-
-async def _stop_at(deadline: float, engine: Engine, why: Failure) -> None:
-    await anyio.sleep_until(deadline)
-    engine.stop(why)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batcher.ledger.state import State
+    from batcher.model import Json
     from batcher.options import Options
     from batcher.outputs.export import Written
     from batcher.outputs.taken import Taken
@@ -171,11 +172,18 @@ def _taken(stack: ExitStack, inputs: tuple[str, ...], options: Options, state: S
     chunking = chunking_of(state.input) if state is not None else None
     source = source_for(inputs, options, say, fallback, whole=True, chunking=chunking)
     stack.callback(source.close)
+    if state is not None and _stamps(source.fingerprint) != _stamps(state.input):
+        say(f"{source.path} has changed since the run: an answer stands beside what bears its id now")
     at_most, selection = chosen(options, state)
     if selection is not None:
         source.repeat = selection.repeat
         selection.prepare(source, at_most)
     return Taken(source=source, at_most=at_most, selection=selection)
+
+
+def _stamps(fingerprint: Mapping[str, Json]) -> list[tuple[Json, Json]]:
+    """Sizes and times of the inputs, as far as they are files."""
+    return [(part.get("size"), part.get("mtime_ns")) for part in fingerprint.get("inputs") or [fingerprint]]
 
 
 def _keep_apart(output: str, files: Mapping[Path, str], taken: Taken | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -22,8 +22,15 @@ HIDDEN: Final = "(hidden)"
 NOT_SHOWN: Final = ("print_config", "help", "input")
 _SECRET: Final = re.compile(r"key|token|secret|password|passwd|authorization|bearer|credential|cookie", re.IGNORECASE)
 _NO_SECRET: Final = re.compile(r"tokens?$|^max_|_tokens", re.IGNORECASE)
-_LOGIN: Final = re.compile(r"(?<=//)[^/@\s]*@")
+_LOGIN: Final = re.compile(r"(?<=//)[^/@\s]*@|(?:(?<=/)|^)[^/@\s]*:[^/@\s]*@")
+"""Before a host; also where a URL was taken for a path, or has no scheme."""
 _QUERY: Final = re.compile(r"(?<=\?).*")
+_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,60}")
+_NAMES_A_KEY: Final[Mapping[str, Callable[[str], object]]] = {
+    "api-key-env": lambda name: name in os.environ or _VARIABLE.fullmatch(name),
+    "api-key-file": lambda name: "/" in name or os.path.lexists(name),
+}
+"""Options that say where a key is, and what a name looks like that does."""
 
 
 def print_config(ctx: click.Context) -> None:
@@ -76,13 +83,19 @@ def _from_the_environment(ctx: click.Context) -> Iterator[str]:
 
 def _shown(key: str, value: Any) -> Any:
     """A value without what may be a secret: passwords and queries in URLs, values by names that keys have."""
+    if isinstance(value, os.PathLike):
+        return _shown(key, os.fspath(value))
+    if key in _NAMES_A_KEY and isinstance(value, str):
+        return value if _NAMES_A_KEY[key](value) else HIDDEN  # else it may be the key itself, in the wrong place
     if isinstance(value, str):
-        return _QUERY.sub(HIDDEN, _LOGIN.sub(f"{HIDDEN}@", value)) if "://" in value or "@" in value else value
+        return _QUERY.sub(HIDDEN, _LOGIN.sub(f"{HIDDEN}@", value)) if ":/" in value or "@" in value else value
     if isinstance(value, Mapping):
         return {name: HIDDEN if _is_secret(name) else _shown(name, entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
         if value and all(isinstance(entry, tuple) and len(entry) == 2 for entry in value):
-            return _shown(key, dict(value)) if key != "header-env" else dict(value)  # names of variables are no secrets
+            if key != "header-env":
+                return _shown(key, dict(value))
+            return {name: _shown("api-key-env", variable) for name, variable in value}
         return [_shown(key, entry) for entry in value]
     return value
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from batcher.commands.console import print_json, say
+from batcher.commands.console import answer, print_json, say
 from batcher.commands.options import option
 from batcher.figures import count, span
-from batcher.redaction import printable
 
 if TYPE_CHECKING:
     from batcher.ledger.state import State
@@ -57,7 +56,7 @@ def command(results: Path, *, as_json: bool) -> None:
         print_json(as_dict(standing))
     else:
         for line in screen(standing):
-            click.echo(printable(line))
+            answer(line)
 
 
 def look(results: Path) -> Standing:

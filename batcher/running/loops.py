@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -64,10 +65,10 @@ class _Aside(Generic[T]):
     def run(self) -> T:
         work = partial(contextvars.Context().run, self._work)
         thread = threading.Thread(target=work, name="batcher", daemon=True)
-        thread.start()
         task = _task()
-        before = task.cancelling() if task is not None else 0
+        before = task.cancelling() if task is not None else 0  # Ctrl-C may come as soon as the thread is there
         try:
+            thread.start()
             while thread.is_alive():
                 thread.join(LOOK)
                 if task is not None and task.cancelling() > before:  # by asyncio's own handler of Ctrl-C
@@ -76,7 +77,8 @@ class _Aside(Generic[T]):
             self._is_cancelled = True
             if self._cancel is not None:
                 self._cancel()
-            thread.join()
+            with suppress(RuntimeError):  # it has not been started
+                thread.join()
             raise
         if self._error is not None:
             raise self._error

@@ -77,14 +77,19 @@ class Contact:
         return ", ".join(endpoint.root for endpoint in self.endpoints)
 
 
+def load() -> type[Transport]:
+    """Import what talks to servers, which takes a while: whoever would not do that in the midst of a loop calls it."""
+    from batcher.wire.transport import Transport
+
+    return Transport
+
+
 @asynccontextmanager
 async def contact(options: Options, environ: Mapping[str, str], told: Told) -> AsyncIterator[Contact]:
     """Find the servers, start the local one if it is meant, and learn which API they speak.
 
     Raises ConfigError, UsageError, and UnavailableError if nobody answers in time and the answer is needed.
     """
-    from batcher.wire.transport import Transport
-
     async with AsyncExitStack() as stack:
         local = None
         if options.local:
@@ -97,7 +102,7 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
             told.note(note)
         proxies = _proxies(servers, options, environ) if options.trust_env else {}
         transport = await stack.enter_async_context(
-            Transport(
+            load()(
                 connect_timeout=_within(options.connect_timeout, options.max_wait),
                 ca_file=str(options.ca_file) if options.ca_file else None,
                 proxies={root: url for root, (url, _) in proxies.items() if url},

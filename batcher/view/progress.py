@@ -88,7 +88,7 @@ class Progress:
         from rich.console import Console
         from rich.live import Live
 
-        console = Console(file=self._file, force_terminal=True, soft_wrap=False)
+        console = Console(file=self._file, force_terminal=True, force_jupyter=False, soft_wrap=False)
         if console.is_dumb_terminal:
             return
         # stdout is left alone: results may be on their way through it

@@ -215,6 +215,10 @@ def is_note(record: dict[str, Any]) -> bool:
 
 NEAR: Final = 4
 """The least letters of a key that is looked for among damaged ones."""
+LONG: Final = 7
+"""The least letters of a key of which two may be damaged."""
+_CHANGES: Final = ((1, 1), (1, 0), (0, 1), (2, 2), (2, 0), (0, 2))
+"""Letters of a damaged word, and of what it must be, behind which the two are the same again."""
 
 
 def check_keys(record: dict[str, Json], known: frozenset[str], what: str) -> None:
@@ -233,15 +237,21 @@ def check_word(word: Json, known: Collection[str]) -> None:
 
 
 def near(word: str, known: Iterable[str]) -> str | None:
-    """The known word that differs by one letter that is another, is missing or too much, or by two that are swapped."""
+    """The known word that differs by one letter that is another, missing or too much, or by two that are swapped.
+
+    Of longer ones also one that differs by two letters side by side.
+    """
     return next((one for one in known if len(one) >= NEAR and _is_near(word, one)), None)
 
 
 def _is_near(word: str, one: str) -> bool:
-    if word == one or abs(len(word) - len(one)) > 1:
+    most = 2 if len(one) >= LONG else 1
+    if word == one or abs(len(word) - len(one)) > most:
         return False
     ends = min(len(word), len(one))
     start = next((place for place in range(ends) if word[place] != one[place]), ends)
     if word[start : start + 2] == one[start : start + 2][::-1] and word[start + 2 :] == one[start + 2 :]:
         return True
-    return word[start + (len(word) >= len(one)) :] == one[start + (len(one) >= len(word)) :]
+    return any(
+        word[start + there :] == one[start + here :] for there, here in _CHANGES if there <= most and here <= most
+    )

@@ -107,7 +107,7 @@ def numbers_of(error: Any) -> Iterator[int]:
         yield from numbers_of(inner) if inner else map(int, _STATUS.findall(error[:MESSAGE_LIMIT]))
 
 
-_TYPES: Final = re.compile(r"; [a-z_]+_error(?=;|$)")
+_TYPES: Final = re.compile(r"; (?:[a-z_]+_error|[A-Z][A-Za-z]*(?:Error|Exception))(?=;|$)")
 
 
 def told(text: str) -> str:

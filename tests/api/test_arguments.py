@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import fields
 from datetime import timedelta
@@ -115,6 +116,7 @@ def test_an_unknown_option_is_a_type_error(call: Any, values: dict[str, Any], wo
         ({"api_key": KEY, "api_key_env": "X"}, "give one of them"),
         ({"headers": [1]}, "headers must be a mapping"),
         ({"progress": "yes"}, "progress is True, False or a function, not str"),
+        ({"progress": asyncio.sleep}, "progress is called and not awaited"),
     ],
 )
 def test_wrong_values_are_told_at_once(values: dict[str, Any], words: str) -> None:

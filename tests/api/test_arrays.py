@@ -71,7 +71,10 @@ def test_what_fails_is_named_or_nan() -> None:
     [
         ({"dtype": "int8"}, "dtype is float16, float32 or float64, not 'int8'"),
         ({"on_error": "ignore"}, "on_error is raise or nan, not 'ignore'"),
-        ({"repeat": 2}, "repeat would make more vectors than texts"),
+        ({"repeat": 2}, "repeat is not for embed, which gives one vector for each text"),
+        ({"limit": 1}, "limit is not for embed"),
+        ({"shard": "1/2"}, "shard is not for embed"),
+        ({"prompt": "{{ text }}"}, "prompt is not for embed"),
         ({"ordered": True}, "ordered is about files"),
     ],
 )
@@ -79,8 +82,9 @@ def test_wrong_wishes(values: dict[str, Any], words: str) -> None:
     """They are told before anything is sent."""
     with pytest.raises(UsageError, match=words):
         batcher.embed(["a"], **values)
-    with pytest.raises(UsageError, match="rows are wanted"):
-        batcher.embed("one text")
+    for texts in ("one text", None, 3):
+        with pytest.raises(UsageError, match="rows are wanted"):
+            batcher.embed(texts)  # type: ignore[arg-type]  # mistakes
 
 
 def test_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:

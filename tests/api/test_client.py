@@ -11,11 +11,12 @@ from support.commandline import Desk, names, prompts
 from support.programs import is_alone, others, until
 
 import batcher
-from batcher.failures import UnavailableError, UsageError
+from batcher.failures import BatcherError, UnavailableError, UsageError
 from batcher.simulator import simulator_thread, text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from batcher.simulator import BackgroundSimulator
 
@@ -147,6 +148,36 @@ async def test_it_is_used_inside_its_block(sim: BackgroundSimulator) -> None:
     with pytest.raises(UsageError, match="make another"):
         await client.__aenter__()
     await client.aclose()
+    await is_alone()
+
+
+async def test_calls_that_are_at_work_when_it_is_left_say_so(tmp_path: Path, sim: BackgroundSimulator) -> None:
+    """With what they have; none of their rows fails for it, and a file is closed."""
+    rows = [*prompts(["done"]), *prompts(["open"], "do=silent")]
+    (tmp_path / "rows.jsonl").write_text('{"id": "file", "prompt": "[[sim id=file do=silent]]"}\n')
+    async with batcher.Client(concurrency=4) as client:
+        calls = [
+            asyncio.ensure_future(client.amap(rows)),
+            asyncio.ensure_future(client.amap(rows, output=tmp_path / "kept.jsonl")),
+            asyncio.ensure_future(client.arun(tmp_path / "rows.jsonl", tmp_path / "out.jsonl")),
+        ]
+        await until(lambda: sim.counts["open"] == 2 and sim.counts["file"] == 1 and sim.tally.in_flight == 3)
+    for call in calls:
+        with pytest.raises(BatcherError, match="the Client was left"):
+            await call
+    first, second = (call.exception() for call in calls[:2])
+    assert isinstance(first, BatcherError)
+    assert isinstance(second, BatcherError)
+    assert [result.id for result in first.results] == [result.id for result in second.results] == ["done"]
+    await is_alone()
+
+
+async def test_it_is_used_on_its_loop() -> None:
+    """Its connections are of no use to another, where a call would wait for ever."""
+    async with batcher.Client() as client:
+        with pytest.raises(UsageError, match="the loop on which it was entered"):
+            await asyncio.to_thread(lambda: asyncio.run(client.amap(["x"])))
+        assert [result.ok for result in await client.amap(["x"])] == [True]
     await is_alone()
 
 

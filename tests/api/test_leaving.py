@@ -16,7 +16,8 @@ from support.commandline import names, prompts
 from support.programs import agen, all_of, is_alone, others, until
 
 import batcher
-from batcher.failures import UnavailableError
+from batcher.api.work import READY
+from batcher.failures import BatcherError, UnavailableError, UsageError
 from batcher.servers import described
 from batcher.servers.contact import Contact, contact
 
@@ -208,6 +209,28 @@ async def test_ctrl_c_in_a_source_is_ctrl_c() -> None:
         await all_of(agen_of(KeyboardInterrupt))
     with pytest.raises(asyncio.CancelledError):
         await all_of(agen_of(asyncio.CancelledError))
+
+
+class Odd:
+    """An iterator that ends as an asynchronous one does."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self._error = error
+
+    def __iter__(self) -> Odd:
+        return self
+
+    def __next__(self) -> str:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [StopAsyncIteration, GeneratorExit])
+async def test_what_would_end_a_loop_in_silence_is_told(error: type[BaseException]) -> None:
+    """As Python has it for generators: who iterates over the results must not take it for their end."""
+    with pytest.raises(RuntimeError, match=error.__name__):
+        await all_of(Odd(error))
+    with pytest.raises(BatcherError, match=error.__name__):
+        await batcher.amap(Odd(error))
 
 
 async def test_a_group_of_the_sources_own_stays_one() -> None:
@@ -586,3 +609,62 @@ async def test_a_source_is_closed_where_no_server_is_found(kind: type[Cursor]) -
     assert source.is_closed
     with pytest.raises(UnavailableError):
         await batcher.amap(["row"], base_url="http://127.0.0.1:9", max_wait=0)
+
+
+@pytest.mark.parametrize("kind", [Cursor, AsyncCursor])
+async def test_a_source_is_closed_where_nothing_has_begun(kind: type[Cursor]) -> None:
+    """By a stream that is closed before it was asked for anything, or before what it was asked for had its turn."""
+    source = kind()
+    await batcher.stream(source).aclose()
+    assert source.is_closed
+
+    source = kind()
+    results = batcher.stream(source)
+    waiting, closing = asyncio.ensure_future(anext(results)), asyncio.ensure_future(results.aclose())
+    await closing
+    assert source.is_closed
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.wait_for(waiting, 10)
+    await is_alone()
+
+
+def test_a_stream_tells_that_its_loop_has_ended() -> None:
+    """What had come can be had; what had not is not passed over in silence, nor waited for on another loop."""
+
+    async def some() -> None:
+        taken.append(await anext(results))
+
+    async def rest() -> None:
+        taken.extend([result async for result in results])
+
+    taken: list[batcher.Result] = []
+    results = batcher.stream(prompts(names(50)), concurrency=1)
+    asyncio.run(some())
+    with pytest.raises(BatcherError, match=r"its loop ended before all rows were answered"):
+        asyncio.run(rest())
+    assert len(taken) < 50
+    assert results.finished() == []
+
+
+def test_what_has_come_can_be_had_without_a_loop() -> None:
+    """Also where so much had come that no more rows were looked at."""
+
+    async def left() -> None:
+        await anext(results)
+        await until(lambda: len(results._work.outlet) >= READY - 1)
+
+    results = batcher.stream([None] * 2000)
+    asyncio.run(left())
+    assert len(results.finished()) >= READY - 1
+
+
+async def test_results_are_taken_on_the_loop_that_brings_them() -> None:
+    """In another thread nobody would be woken."""
+    results = batcher.stream(prompts(names(3), "ttft=60"))
+    waiting = asyncio.ensure_future(anext(results))
+    await asyncio.sleep(0)
+    with pytest.raises(UsageError, match="on another loop"):
+        await asyncio.to_thread(lambda: asyncio.run(anext(results)))
+    waiting.cancel()
+    await results.aclose()
+    await is_alone()

@@ -235,6 +235,8 @@ class TestPlaces:
             assert (await trio.to_thread.run_sync(lambda: batcher.map(["two"])))[0].ok
             with pytest.raises(UsageError, match=r"works on asyncio.*trio.to_thread.run_sync"):
                 await batcher.amap(["three"])
+            with pytest.raises(UsageError, match=r"there is batcher\.run\(input, output, \.\.\.\), and under trio"):
+                await batcher.arun("a.jsonl", "b.jsonl")
             with pytest.raises(UsageError, match=r"batcher\.stream works on asyncio"):
                 async with batcher.stream(["four"]):
                     pass

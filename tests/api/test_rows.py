@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import enum
+import sqlite3
 from collections import UserDict
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -24,7 +28,7 @@ from batcher.running.wiring import recipe_of
 from batcher.simulator import text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from batcher.simulator import BackgroundSimulator
 
@@ -108,6 +112,65 @@ async def test_values_are_what_they_are_in_tables(value: Any, asked: str) -> Non
     line = Reader("text").line({"v": value}, 0)
     assert line.data is not None
     assert parse_job(line.data, 0, defaults).content == f"<{asked}>"
+
+
+class Mark(str, enum.Enum):  # noqa: UP042 - those of Python 3.10 are such, and str() of them is another text
+    GOOD = "good"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Told(NamedTuple):
+    id: int
+    prompt: str
+
+
+@dataclasses.dataclass
+class Asked:
+    id: int
+    prompt: str
+
+
+def of_a_database() -> Iterator[sqlite3.Row]:
+    connection = sqlite3.connect(":memory:")
+    connection.row_factory = sqlite3.Row
+    yield from connection.execute("SELECT 7 AS id, 'Hi' AS prompt")
+    connection.close()
+
+
+@pytest.mark.parametrize("rows", [lambda: [Told(7, "Hi")], lambda: [Asked(7, "Hi")], of_a_database])
+async def test_rows_that_name_their_columns_are_mappings(rows: Callable[[], Any]) -> None:
+    """As cursors give them, and as programs keep them; the row that comes back is the one that went in."""
+    [result] = await all_of(rows())
+    assert (result.ok, result.id) == (True, "7")
+    assert not isinstance(result.row, dict)
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    of: list[Mark]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (UUID("12345678123456781234567812345678"), "12345678-1234-5678-1234-567812345678"),
+        (Mark.GOOD, "good"),
+        (Level.LOW, 1),
+        (Point(1, [Mark.GOOD]), {"x": 1, "of": ["good"]}),
+    ],
+)
+async def test_what_a_value_is_does_not_depend_on_those_beside_it(value: Any, told: Any) -> None:
+    """Where one of the row is none that the quick way knows, the others are what they were."""
+    for beside in ({}, {"price": Decimal("1.5")}, {"big": 2**70}):
+        [result] = await all_of([{"id": "a", "prompt": "Hi", "meta": {"v": value, **beside}}])
+        assert result.ok, result.failure
+        assert result.meta["v"] == told
+    [failed] = await all_of([{"id": UUID(int=1), "prompt": object()}])
+    assert failed.id == str(UUID(int=1))
 
 
 async def test_ids_keep_their_type_in_the_row() -> None:

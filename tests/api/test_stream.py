@@ -184,7 +184,7 @@ async def test_a_stream_with_too_many_failures_ends() -> None:
             async for result in results:
                 found.append(result)  # noqa: PERF401 - it raises in the end, and what came before counts
 
-    with pytest.raises(BatcherError, match="--max-errors 2: 3 of") as caught:
+    with pytest.raises(BatcherError, match=r"^max_errors=2: 3 of") as caught:
         await take()
     assert caught.value.exit == 4
     assert len(found) == 3
@@ -205,10 +205,12 @@ async def test_failures_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that quotes the key in its refusal does not get it into what a program may log."""
     monkeypatch.setenv("OPENAI_API_KEY", "canary-7f3Qz9wLm2xTt8")
     with echoing(400) as server:
-        [result] = await all_of(prompts(["q"]), base_url=f"{server.url}/v1")
+        async with batcher.stream(prompts(["q"]), base_url=f"{server.url}/v1") as results:
+            [result] = [result async for result in results]
     assert result.failure is not None
     assert "***" in result.failure.message
     assert "canary" not in result.failure.message
+    assert "canary" not in repr((results.summary.samples, results.summary.to_dict()))
 
 
 @pytest.mark.anyio
@@ -232,6 +234,18 @@ async def test_results_hold_no_key(monkeypatch: pytest.MonkeyPatch, *, stream: b
     told = result.to_dict()
     assert told.pop("meta") == key
     assert key not in repr((told, result.completion, result.parsed))
+
+
+@pytest.mark.anyio
+async def test_a_stream_ends_when_its_answers_have_cost_enough() -> None:
+    """`max_cost` holds for streams as well, which say what they cost."""
+    async with batcher.stream(prompts(names(50)), concurrency=1, price_in=1e6, price_out=1e6, max_cost=40) as results:
+        with pytest.raises(BatcherError, match=r"^max_cost=40: the answers of this run have cost "):
+            async for _ in results:
+                pass
+    assert results.summary.cost is not None
+    assert results.summary.cost >= 40
+    assert results.summary.ok < 50
 
 
 @pytest.mark.anyio

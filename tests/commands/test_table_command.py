@@ -211,6 +211,16 @@ def test_export_knows_the_run_by_its_state(desk: Desk, sim: Simulator) -> None:
     assert cells(desk, "again.csv") == cells(desk, "out.csv")
 
 
+def test_export_tells_that_the_input_is_another(desk: Desk, sim: Simulator) -> None:
+    """Answers are found by ids: what is asked under one may have changed."""
+    desk.write("rows.jsonl", *ROWS)
+    assert run(desk, sim, "results.jsonl").code == 0
+    assert "has changed" not in desk.call("export", "results.jsonl", "-o", "out.csv").err
+    desk.write("rows.jsonl", *({**row, "review": "another"} for row in ROWS))
+    done = desk.call("export", "results.jsonl", "-o", "out.csv")
+    assert (done.code, "rows.jsonl has changed since the run" in done.err) == (0, True)
+
+
 def test_export_names_columns_that_no_row_has(desk: Desk, sim: Simulator) -> None:
     desk.write("rows.jsonl", *ROWS)
     assert run(desk, sim, "results.jsonl").code == 0

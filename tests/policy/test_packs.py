@@ -147,6 +147,15 @@ def test_a_body_that_is_too_large_is_halved_for_good() -> None:
     assert told.size.work == most
 
 
+def test_a_text_that_is_too_long_says_nothing_of_packs() -> None:
+    """text-embeddings-inference says 413 for it as well: packs are not halved on the way to the one text."""
+    told = Told()
+    words = "`inputs` must have less than 512 tokens. Given: 600"
+    failure = Failure(FailureClass.PERMANENT, "context_overflow", words, 413)
+    told.packs.split(filled(told.size), (pack(1), pack(1)), failure)
+    assert (told.size.work, told.size.texts) == (START, MOST_TEXTS)
+
+
 def test_halves_that_are_both_served_tell_that_the_whole_was_too_large() -> None:
     """Without a word of what is allowed; it is tried again after a while, then after twice that."""
     told = Told()

@@ -155,6 +155,30 @@ def test_the_first_request_does_not_wait_for_the_count(tmp_path: Path, monkeypat
     assert (summary.ok, run.jobs) == (300, (300, 300, False))
 
 
+def test_progress_counts_what_was_done_before(tmp_path: Path) -> None:
+    """Of a night's share the total is what was done before and that share, while the run goes on."""
+    import anyio
+
+    from batcher.options import Options
+    from batcher.running.runner import Run
+
+    seen = []
+
+    class Looking(Silent):
+        def finished(self, result: Result) -> None:
+            assert result.ok
+            seen.append((run.snapshot().skipped, run.snapshot().total))
+
+    path = tmp_path / "jobs.jsonl"
+    path.write_text("".join(f'{{"id":"{name}","prompt":"hello"}}\n' for name in names(5)))
+    with simulator_thread() as sim:
+        for _ in range(3):
+            options = Options.of({"base_url": (sim.url,), "model": "simulator", "limit_new": 2})
+            run = Run(str(path), tmp_path / "results.jsonl", options, {}, Looking())
+            anyio.run(run.run)
+    assert seen == [(0, 2), (0, 2), (2, 4), (2, 4), (4, 5)]
+
+
 def test_verify_beside_runs_that_start(desk: Desk) -> None:
     """However often somebody verifies, a run that starts meanwhile is not told that another has the file."""
     desk.write("jobs.jsonl", *prompts(names(1)))

@@ -30,6 +30,7 @@ OURS: dict[str, Callable[[Path], Path]] = {
     "quarantine": naming.quarantine_path,
     "superseded": naming.superseded_path,
     "part": naming.part_path,
+    "vectors": naming.vectors_path,
     "images": naming.images_path,
     "results": lambda path: path,
 }

@@ -1,4 +1,4 @@
-"""What type checkers make of programs that use the library: held by mypy, strict, and by pyright where it is there.
+"""What type checkers make of programs that use the library: held by mypy (`make lint`) and pyright (`make pyright`).
 
 Nothing here is run. A mistake that a checker must see stands beside an ignore, which is an error itself where it is not
 needed.

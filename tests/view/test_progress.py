@@ -278,3 +278,12 @@ def test_terminal_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(side)
     with pytest.raises(OSError, match="Input/output error"):
         file.close()
+
+
+def test_a_notebook_is_written_to_as_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel's stderr shows the line; widgets of rich's own would warn that they are not installed."""
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    file = io.StringIO()
+    with Progress(file, shown=True) as progress:
+        progress.update(Snapshot(elapsed=1.0, ok=3, total=5))
+    assert "3/5 60%" in file.getvalue()

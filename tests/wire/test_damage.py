@@ -59,7 +59,7 @@ def said(wire: WireFile) -> Any:
         index: (
             text,
             thinking,
-            [(call["function"].get("name"), call["function"].get("arguments")) for call in calls],
+            [(call.get("function", {}).get("name"), call.get("function", {}).get("arguments")) for call in calls],
             "".join(refusals),
         )
         for index, (text, thinking, calls, _, refusals) in choices.items()
@@ -254,3 +254,35 @@ def check_skim(path: str, record: Any) -> bool:
     assert short.choices == long.choices
     assert (short.proof, short.flags, short.usage, short.server) == (long.proof, long.flags, long.usage, long.server)
     return True
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("chat-stream", b'"delta":{"content"', b'"dexx":{"content"'),
+        ("chat-stream", b'"finish_reason":"', b'"fixxsh_reason":"'),
+        ("chat-stream-n2", b'"index":1,"delta":{"content":" of"', b'"dex":1,"delta":{"content":" of"'),
+        ("completions-stream", b'"text":"', b'"xt":"'),
+        ("mistral-chat-stream-parts", b'"type":"text","text"', b'"type":"text","tetext"'),
+        ("openai-responses-whole", b'"type":"reasoning"', b'"pe":"reasoning"'),
+        ("openai-responses-whole", b'"type":"summary_text","text"', b'"type":"summary_text","xt"'),
+        ("openai-responses-whole-refusal", b'"type":"refusal"', b'"tytype":"refusal"'),
+        ("ollama-chat-tools-early-whole", b'"function":', b'"fuxxtion":'),
+        ("ollama-chat-thinking-whole", b'"thinking":', b'"thiking":'),
+        ("tools-whole", b'"arguments":', b'"argumes":'),
+    ],
+)
+def test_two_letters_of_a_key(name: str, old: bytes, new: bytes) -> None:
+    """Each key that an answer hangs on, with two bytes side by side that are lost, doubled or others."""
+    wire = WIRES[name]
+    assert old in wire.body
+    check_change(wire, wire.body.replace(old, new, 1), said(wire))
+
+
+@pytest.mark.parametrize("cut", [b':"delta"}', b': {"a', b":false}", b':1,"x":2}'])
+def test_what_is_left_of_a_record_is_no_comment(cut: bytes) -> None:
+    """A record that lost its beginning up to a colon looks like a comment of an event stream."""
+    wire = WIRES["chat-stream"]
+    lines = wire.body.split(b"\n")
+    place = next(place for place, line in enumerate(lines) if b"content" in line and place > 3)
+    check_change(wire, b"\n".join([*lines[:place], cut, *lines[place + 1 :]]), said(wire))

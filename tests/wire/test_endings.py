@@ -30,6 +30,29 @@ def test_any_way_of_writing(word: str, meaning: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reason", "meaning"),
+    [
+        *((reason, BROKEN) for reason in ("upstream_error", "InternalServerError", "timed_out", "oom", "gpu_lost")),
+        *((reason, "length") for reason in ("maxTokens", "max_tokens_exceeded", "context_overflow", "out_of_tokens")),
+        *((reason, "content_filter") for reason in ("ContentFilter", "safety_block", "policy-violation", "moderated")),
+        *((reason, "incomplete") for reason in ("cost_limit", "thinking_budget")),
+    ],
+)
+def test_reasons_of_their_own(reason: str, meaning: str) -> None:
+    """A reason that no table knows means what is in it, filters before lengths, and those before errors."""
+    assert meaning_of(reason) == meaning
+    assert meaning_of(f"{reason}: x") == meaning
+
+
+@pytest.mark.parametrize(
+    "reason", ["room", "blocky", "asterisk", "stop_token", "skilled", "<|im_end|>", "lostandfound"]
+)
+def test_parts_of_other_words_mean_nothing(reason: str) -> None:
+    """What a stem is only a part of."""
+    assert meaning_of(reason) is None
+
+
+@pytest.mark.parametrize(
     "reason", ["stop", "STOP", "eos_token", "end_turn", "tool_calls", "function_call", "tired", "!"]
 )
 def test_other_reasons_are_ends(reason: str) -> None:

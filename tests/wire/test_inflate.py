@@ -49,6 +49,19 @@ def test_a_bomb_is_refused_before_it_has_grown(members: int) -> None:
     assert sum(grown) <= HEAD_START + RATIO_LIMIT * len(packed)
 
 
+def test_deflate_without_its_frame() -> None:
+    """What is called deflate may be bare, and is held to the same bounds; gzip may not."""
+    packer = zlib.compressobj(wbits=-15)
+    packed = packer.compress(b"{}" * 1000) + packer.flush()
+    assert len(Inflate(may_be_bare=True).feed(packed)) == 2000
+    with pytest.raises(AttemptError, match="cannot be read"):
+        Inflate().feed(packed)
+    packer = zlib.compressobj(9, wbits=-15)
+    bomb = packer.compress(bytes(64 << 20)) + packer.flush()
+    with pytest.raises(AttemptError, match="grows beyond"):
+        Inflate(may_be_bare=True).feed(bomb)
+
+
 def test_what_undoes_an_encoding() -> None:
     """By name, whatever its case; nothing where nothing was done."""
     assert inflater("identity") is None

@@ -155,3 +155,10 @@ def test_every_pattern_compiles_and_none_matches_nothing() -> None:
     for rule in RULES:
         if rule.text and rule.text != "^$":
             assert re.search(rule.text, "") is None
+
+
+@pytest.mark.parametrize("kind", ["not_found_error", "NotFoundError", "ThrottlingException"])
+def test_the_type_of_an_error_is_not_told(kind: str) -> None:
+    """It is for the rules; people are told the words."""
+    body = orjson.dumps({"error": {"message": "The model m does not exist.", "type": kind}})
+    assert classify(404, body, CHAT).message == "The model m does not exist."

@@ -26,6 +26,7 @@ _ESCAPES = re.compile(
 _VALUES = 1 << 20
 """The most values on a line, in objects and lists: 100 MB of memory."""
 _PIECE = 1 << 20
+_BOM = b"\xef\xbb\xbf"
 _OPENED = ("[", "{")
 _CONSTANTS = ("NaN", "Infinity", "-Infinity")
 
@@ -68,6 +69,8 @@ def _read_again(data: bytes, error: orjson.JSONDecodeError) -> Json:
         data.decode()
     except UnicodeDecodeError as bad:
         raise LineError("input_encoding", f"the line is {complaint(data, bad)}") from error
+    if data.startswith(_BOM):  # of a file that others were appended to
+        return read_object(data.removeprefix(_BOM))
     if b"\\u" not in data:
         raise _broken(error) from error
     try:

@@ -29,7 +29,7 @@ from batcher.wire.dialects.messages import to_openai
 from batcher.wire.dialects.parameters import openai_fields
 from batcher.wire.dialects.parts import logprobs_of, said_in, thought_in
 from batcher.wire.dialects.shapes import require
-from batcher.wire.dialects.toolpieces import Pieces, check_call
+from batcher.wire.dialects.toolpieces import calls_in, merge
 from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
@@ -124,17 +124,19 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     for piece in pieces:
         if type(piece) is not dict:
             raise AttemptError(malformed(f"a choice that is no object with a delta: {shown(piece)}"))
-        index = index_of(piece, 0)
+        index = _index_of(piece, completion)
         choice = completion.choices.get(index)
         delta = _part(piece, index, completion)
         entries += entries_of(delta)
         if entries > MOST:
             raise too_many("choices, parts and tool calls")
         said = _delta(piece, delta, index)
-        calls = _calls(delta)
+        if said.finish_reason is not None:
+            endings.check_last(said.text, said.finish_reason, PATH)
+        calls = calls_in(delta)
         content |= completion.add(said) or bool(calls)
         if calls:
-            _merge(calls, completion.choices[index])
+            merge(calls, completion.choices[index])
         if delta.get("content") == "" and not completion.choices[index].texts:
             completion.choices[index].texts.append("")  # "" and null differ in the object that `rebuild` gives back
         _keep(piece, delta, index, completion)
@@ -170,7 +172,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:  #
                 raise too_many("choices, parts and tool calls")
             check_keys(message, DELTA_KEYS, "a message")
             delta = _delta(piece, message, index)
-            delta.tool_calls = _calls(message)
+            delta.tool_calls = calls_in(message)
             completion.add(delta)
     take_envelope(body, completion)
     settle_whole(body, completion)
@@ -191,6 +193,13 @@ def rebuild(completion: Completion) -> dict[str, Json]:
     return {**head, "object": "chat.completion", "choices": choices, **tail}
 
 
+def _index_of(piece: dict[str, Json], completion: Completion) -> int:
+    """The index of a piece. Raises AttemptError where none tells which of several choices it goes on with."""
+    if len(completion.choices) > 1 and "index" not in piece:
+        raise AttemptError(malformed(f"a choice without an index, one of several: {shown(piece)}"))
+    return index_of(piece, 0)
+
+
 def _part(piece: dict[str, Json], index: int, completion: Completion) -> dict[str, Json]:
     """What a choice of a record brings: its `delta`, or the `message` or `text` that some servers stream in its place.
 
@@ -206,12 +215,21 @@ def _part(piece: dict[str, Json], index: int, completion: Completion) -> dict[st
         if type(message) is dict and _says(message) and _is_news(message, piece, index, completion):
             completion.tail.setdefault("messages", set()).add(index)
             return message
-        check_keys(piece, PIECE_KEYS, "a choice")
+        _check_piece(piece)
     elif "index" not in piece:
         check_keys(piece, PIECE_KEYS, "a choice")
     if delta:
         check_keys(delta, DELTA_KEYS, "a delta")
     return delta or {}
+
+
+def _check_piece(piece: dict[str, Json]) -> None:
+    """Raise AttemptError if a choice without a delta has one under another name."""
+    check_keys(piece, PIECE_KEYS, "a choice")
+    if "delta" not in piece and "message" not in piece:
+        for key, value in piece.items():
+            if type(value) is dict and not DELTA_KEYS.isdisjoint(value):
+                raise AttemptError(malformed(f"a choice with {key[:40]!r}, which must be 'delta': it was damaged"))
 
 
 def _says(message: dict[str, Json]) -> bool:
@@ -242,25 +260,6 @@ def _delta(piece: dict[str, Json], message: dict[str, Json], index: int) -> Delt
         logprobs=logprobs_of(piece.get("logprobs")),
         refusal=text_of(message.get("refusal"), "refusal"),
     )
-
-
-def _calls(message: dict[str, Json]) -> Sequence[dict[str, Json]]:
-    calls = message.get("tool_calls") or ()
-    if not calls and (function := message.get("function_call")):
-        calls = [{"type": "function", "function": function}]
-    if calls and (type(calls) is not list or any(type(call) is not dict for call in calls)):
-        raise AttemptError(malformed(f"tool calls that are no list of objects: {shown(calls)}"))
-    for call in calls:
-        check_call(call)
-    return calls
-
-
-def _merge(calls: Sequence[dict[str, Json]], choice: Choice) -> None:
-    pieces = choice.open
-    if pieces is None:
-        pieces = choice.open = Pieces(choice)
-    for call in calls:
-        pieces.add(call)
 
 
 def _keep(piece: dict[str, Json], delta: dict[str, Json], index: int, completion: Completion) -> None:

@@ -93,6 +93,7 @@ def decode(record: dict[str, Json], completion: Completion) -> bool:
     for place, piece in enumerate(list_of(record.get("choices"), "choices")):
         if type(piece) is not dict:
             raise AttemptError(malformed(f"a choice that is no object: {shown(piece)}"))
+        endings.check_last(piece.get("text"), piece.get("finish_reason"), PATH)
         content |= _add(piece, place, completion)
     if completion.choices:
         settle(completion)
@@ -128,6 +129,7 @@ def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
     if "text" not in piece or "index" not in piece:
         check_keys(piece, PIECE_KEYS, "a choice")
         endings.check_foreign(piece, "text")
+        _check_piece(piece)
     new = index not in completion.choices
     delta = Delta(text=text_of(piece.get("text"), "text"), index=index, finish_reason=finish_of(piece, PATH))
     content = completion.add(delta)
@@ -137,6 +139,14 @@ def _add(piece: dict[str, Json], place: int, completion: Completion) -> bool:
     if new or delta.finish_reason is not None:
         completion.tail.setdefault("choices", {}).setdefault(index, {}).update(piece)
     return content
+
+
+def _check_piece(piece: dict[str, Json]) -> None:
+    """Raise AttemptError if a choice that goes on has a text under another name."""
+    if "text" not in piece and piece.get("finish_reason") is None:
+        for key, value in piece.items():
+            if value and type(value) is str and key not in PIECE_KEYS:
+                raise AttemptError(malformed(f"a choice with {key[:40]!r} and no text: {shown(piece)}"))
 
 
 def _add_logprobs(logprobs: dict[str, Json], choice: Choice) -> None:

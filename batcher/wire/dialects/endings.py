@@ -85,7 +85,7 @@ STEMS: Final = (
     ("content_filter", r"block(ed|list)|(^|_)risk"),
     ("length", r"(max|limit|exceed|overflow|too|out_of|length).*(token|length|context)"),
     ("length", r"(token|length|context).*(max|limit|exceed|overflow|long)"),
-    (BROKEN, r"error|exception|fail|abort|cancel|timed?_?out|crash|killed|interrupt|preempt|disconnect|overload"),
+    (BROKEN, r"error|exception|fail|abort|cancel|timed?_?out|crash|(^|_)killed|interrupt|preempt|disconnect|overload"),
     (BROKEN, r"unavail|(^|_)oom(_|$)|out_of_memory|(^|_)lost(_|$)|broken|evicted|rate_limit|quota|exhausted"),
     ("incomplete", r"limit|incomplete|truncat|repetiti|budget|partial"),
 )
@@ -141,6 +141,17 @@ def finish_of(piece: dict[str, Json], path: str, key: str = "finish_reason") -> 
         words = "the server found nothing to answer and only loaded the model; give the job a prompt"
         raise AttemptError(Failure(FailureClass.PERMANENT, "empty_prompt", words))
     return None if meaning == NONE else reason
+
+
+AS_TEXT: Final = "Internal error: "
+"""How LocalAI says in a stream that it broke off: as a last piece of text, with the reason "stop" in the same record,
+where its own last record has none (mudler/LocalAI core/http/endpoints/openai/completion.go)."""
+
+
+def check_last(text: Json, reason: str | None, path: str) -> None:
+    """Raise AttemptError if the last piece of a stream is an error in the place of text."""
+    if reason == "stop" and type(text) is str and text.startswith(AS_TEXT):
+        raise AttemptError(classify_error(text, path))
 
 
 def settle(completion: Completion) -> None:

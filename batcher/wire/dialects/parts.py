@@ -60,6 +60,8 @@ def said_in(content: Json) -> tuple[str, str]:
                 check_word(kind, THOUGHTS)
             if type(kind) is str and kind in THOUGHTS:
                 thinking += thought_in(part)
+            elif "text" not in part and kind in (None, "text"):
+                raise AttemptError(malformed(f"a part of the content without its text: {shown(part)}"))
             else:
                 text += text_of(part.get("text"), "text")
     return text, thinking
@@ -82,6 +84,8 @@ def thought_in(thought: Json) -> str:
         elif type(part) is dict:
             check_keys(part, PART_KEYS, "a thought")
             said = next((part[key] for key in ("text", "thinking", "summary", "content") if part.get(key)), None)
+            if said is None and part.get("type") == "text" and "text" not in part:
+                raise AttemptError(malformed(f"a part of a thought without its text: {shown(part)}"))
             left.extend([] if said is None else [said])
         else:
             raise AttemptError(malformed(f"a thought that is neither text nor parts: {shown(part)}"))

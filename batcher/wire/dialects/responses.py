@@ -34,7 +34,8 @@ THINKING: Final = frozenset({"response.reasoning_summary_text.delta", "response.
 ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 RESPONSE_KEYS: Final = frozenset({"output", "status"})
 ITEMS: Final = ("message", "reasoning", "function_call")
-PARTS: Final = ("output_text", "refusal")
+TEXTS: Final = {"output_text": "text", "refusal": "refusal"}
+"""Where the parts of a message have their words, by type."""
 ITEM_KEYS: Final = frozenset({"type", "content", "summary", "name", "arguments", "call_id", "role", "status"})
 PART_KEYS: Final = frozenset({"type", "text", "refusal", "logprobs", "annotations"})
 """What an answer hangs on: what is nearly one of these was damaged."""
@@ -193,7 +194,9 @@ def _choice(output: list[Json]) -> Choice:
         entries += entries_of(item)
         if entries > MOST:
             raise too_many("items and parts")
-        kind = item.get("type")
+        kind = item.get("type") or ("message" if "content" in item else None)
+        if kind is None:
+            raise AttemptError(malformed(f"an item of the output without a type: {shown(item)}"))
         check_keys(item, ITEM_KEYS, "an item of the output")
         check_word(kind, ITEMS)
         if kind == "message":
@@ -213,9 +216,11 @@ def _add_message(item: dict[str, Json], choice: Choice) -> None:
     for part in list_of(item.get("content"), "content"):
         if type(part) is not dict:
             raise AttemptError(malformed(f"a part of a message that is no object: {shown(part)}"))
-        kind = part.get("type")
+        kind = part.get("type") or next((kind for kind, key in TEXTS.items() if key in part), None)
         check_keys(part, PART_KEYS, "a part of a message")
-        check_word(kind, PARTS)
+        check_word(kind, TEXTS)
+        if kind in TEXTS and TEXTS[kind] not in part:
+            raise AttemptError(malformed(f"a part of a message without its text: {shown(part)}"))
         if kind == "output_text":
             choice.texts.append(text_of(part.get("text"), "text"))
             choice.logprobs = more(choice.logprobs, list_of(part.get("logprobs"), "logprobs", MOST_TOKENS))
@@ -229,5 +234,7 @@ def _joined(parts: Json) -> str:
     for part in list_of(parts, "reasoning"):
         if type(part) is dict:
             check_keys(part, PART_KEYS, "a part of a thought")
+            if "text" not in part:
+                raise AttemptError(malformed(f"a part of a thought without its text: {shown(part)}"))
             texts.append(text_of(part.get("text"), "text"))
     return "\n\n".join(texts)

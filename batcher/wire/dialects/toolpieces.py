@@ -27,6 +27,8 @@ from batcher.outcome import more
 from batcher.wire.faults import check_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batcher.model import Json
     from batcher.outcome import Choice
 
@@ -97,6 +99,27 @@ class Pieces:
         return last if known is not None or not is_whole else None
 
 
+def calls_in(message: dict[str, Json]) -> Sequence[dict[str, Json]]:
+    """The tool calls of a message, or the pieces of some. Raises AttemptError for what is none."""
+    calls = message.get("tool_calls") or ()
+    if not calls and (function := message.get("function_call")):
+        calls = [{"type": "function", "function": function}]
+    if calls and (type(calls) is not list or any(type(call) is not dict for call in calls)):
+        raise AttemptError(malformed(f"tool calls that are no list of objects: {shown(calls)}"))
+    for call in calls:
+        check_call(call)
+    return calls
+
+
+def merge(calls: Sequence[dict[str, Json]], choice: Choice) -> None:
+    """Add pieces to the calls of a choice."""
+    pieces = choice.open
+    if pieces is None:
+        pieces = choice.open = Pieces(choice)
+    for call in calls:
+        pieces.add(call)
+
+
 def check_call(call: dict[str, Json]) -> None:
     """Raise AttemptError if a tool call, or a piece of one, was damaged on its way."""
     check_keys(call, CALL_KEYS, "a tool call")
@@ -105,10 +128,13 @@ def check_call(call: dict[str, Json]) -> None:
 
 
 def check_calls(choice: Choice) -> None:
-    """Raise AttemptError if the answer calls a tool without a name: its pieces were not put together as they belong."""
+    """Raise AttemptError if the answer calls a tool without a name, or a call is of no known kind: it was damaged."""
     for call in choice.tool_calls:
         function = call.get("function")
-        if type(function) is dict and not function.get("name"):
+        if type(function) is not dict:
+            if "custom" not in call:
+                raise AttemptError(malformed(f"a tool call that cannot be read: {shown(call)}"))
+        elif not function.get("name"):
             raise AttemptError(malformed(f"a tool call without a name: {shown(call)}"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from array import array
-from base64 import b64decode
+from binascii import a2b_base64
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown
@@ -88,7 +88,7 @@ class Sizes:
 def _decoded(text: str) -> bytes:
     """The bytes of base64; none if it is none."""
     try:
-        return b64decode(text, validate=True)
+        return a2b_base64(text, strict_mode=True)
     except ValueError:
         return b""
 
