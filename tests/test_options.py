@@ -165,7 +165,7 @@ def test_numbers_and_texts_of_programs_are_read_as_flags_are() -> None:
         ({"grace": math.nan}, "grace must not be less"),
         ({"runaway": "no"}, "runaway is cut or keep, not 'no'"),
         ({"embedding_format": "hex"}, "float or base64, not 'hex'"),
-        ({"fail_on": frozenset({"lenght"})}, "does not know lenght; it knows length"),
+        ({"fail_on": frozenset({"lenght"})}, "does not know lenght; did you mean 'length'.; it knows length"),
         ({"local": True, "base_url": "http://x"}, "say one of the two"),
         ({"local": Path("m.gguf"), "base_url": "http://x"}, "say one of the two"),
         ({"retrys": 3}, "no option is called 'retrys'; did you mean 'retries'"),
