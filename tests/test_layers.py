@@ -318,7 +318,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "limit.concurrency": {"limit.plateau", "limit.queueing", "limit.refusals", "limit.rounds"},
         "limit.fixed": set(),
         "limit.plateau": {"limit.queueing"},
-        "limit.queueing": set(),
+        "limit.queueing": {"limit.rounds"},
         "limit.refusals": set(),
         "limit.rounds": set(),
         "loading": {"history"},

@@ -48,6 +48,39 @@ class _Pack:
         return self.texts >= self.size.texts or self.work + self.work / len(self.jobs) > self.size.work
 
 
+@dataclass(slots=True)
+class _Filling:
+    """The packs that are filling, by what their jobs have in common; the oldest first."""
+
+    api: Api
+    packs: dict[Hashable, _Pack] = field(default_factory=dict)
+
+    def take(self, job: Job, packs: Packs) -> Iterator[list[Job]]:
+        """Put a job into its pack, and give the packs that leave for it: full ones, or the oldest of too many."""
+        path = path_for(job, self.api)
+        size, texts, work = packs.size(job.model, path), *_weight(job)
+        if texts >= size.texts or ALONE * work >= size.work:
+            yield [job]
+            return
+        key = _key(job, path)
+        pack = self.packs.get(key)
+        if pack is None or not pack.has_room(texts, work):
+            if pack is not None:
+                yield self.packs.pop(key).jobs
+            pack = self.packs[key] = _Pack(size)
+        pack.jobs.append(job)
+        pack.texts += texts
+        pack.work += work
+        if pack.is_full or len(self.packs) > OPEN_PACKS:
+            yield self.packs.pop(key if pack.is_full else next(iter(self.packs))).jobs
+
+    def leave(self) -> list[list[Job]]:
+        """All of them, as full as they are."""
+        left = [pack.jobs for pack in self.packs.values()]
+        self.packs.clear()
+        return left
+
+
 def calls(
     jobs: Iterable[Job | None],
     api: Api,
@@ -59,17 +92,18 @@ def calls(
 ) -> Iterator[Call | None]:
     """Turn jobs into calls, packing as many embedding jobs that ask for the same thing into each as `packs` says.
 
-    None in `jobs` means that nothing has arrived yet; packs that are filling leave at once then, rather than wait.
+    None in `jobs` means that nothing has arrived yet; packs that are filling leave at once then, rather than wait, and
+    before a call of another kind unless their size was chosen: the order of the input is kept where nobody asked else.
     A job that its endpoint cannot express goes to `reject`. `base64` is as in `call_for`.
     """
-    filling: dict[Hashable, _Pack] = {}
+    filling = _Filling(api)
     encoded = partial(_encoded, api=api, reject=reject, base64=base64)
     for job in jobs:
+        if filling.packs and _closes(job, packs):
+            yield from encoded(filling.leave())
         if job is None:
-            yield from encoded([pack.jobs for pack in filling.values()])
-            filling.clear()
             yield None
-        elif packs is None or job.kind is not Kind.EMBED or job.body is not None:
+        elif packs is None or not _is_packed(job):
             try:
                 call = call_for((job,), api, stream=stream, base64=base64)
             except LineError as error:
@@ -77,24 +111,17 @@ def calls(
             else:
                 yield call
         else:
-            path = path_for(job, api)
-            size, texts, work = packs.size(job.model, path), *_weight(job)
-            if texts >= size.texts or ALONE * work >= size.work:
-                yield from encoded([[job]])
-                continue
-            key = _key(job, path)
-            pack = filling.get(key)
-            if pack is None or not pack.has_room(texts, work):
-                if pack is not None:
-                    yield from encoded([filling.pop(key).jobs])
-                pack = filling[key] = _Pack(size)
-            pack.jobs.append(job)
-            pack.texts += texts
-            pack.work += work
-            if pack.is_full or len(filling) > OPEN_PACKS:
-                oldest = key if pack.is_full else next(iter(filling))
-                yield from encoded([filling.pop(oldest).jobs])
-    yield from encoded([pack.jobs for pack in filling.values()])
+            yield from encoded(filling.take(job, packs))
+    yield from encoded(filling.leave())
+
+
+def _is_packed(job: Job) -> bool:
+    return job.kind is Kind.EMBED and job.body is None
+
+
+def _closes(job: Job | None, packs: Packs | None) -> bool:
+    """Whether packs that are filling leave before this one."""
+    return job is None or (packs is not None and not packs.let_others_by and not _is_packed(job))
 
 
 def halves(call: Call, api: Api) -> tuple[Call, Call]:

@@ -19,8 +19,8 @@ HUNG_UP_CAP: Final = (1.0, 4.0)
 """The longest time between two probes where somebody takes connections, before anything was ever heard and after: it
 may have been for the probe's own sake."""
 LAST_S: Final = 300.0
-"""Seconds for which a server is waited for that hangs up on the last few: a restart takes less, as a rule, and should
-they all be at fault themselves, an hour would be lost on them."""
+"""Seconds for which a server is waited for that hangs up on the last few: most restarts take less, and should they all
+be at fault themselves, an hour would be lost on them."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -94,7 +94,7 @@ class Judge:
         setback = Setback(call, failure, sent, now)
         if failure.code in NOBODY:
             setback.odd_since = self.witnesses.odd_since(lane, call, now)
-            setback.is_left = not setback.is_odd and self.witnesses.is_left(lane, call, now)
+            setback.is_left = self.witnesses.are_left()
         if failure.code in CRASHES:
             setback.is_alone = lane.solitary is call
             if lane.lonely is not call:
@@ -219,7 +219,7 @@ class Judge:
         """
         call, now, live = setback.call, setback.now, self.dispatch.live
         if setback.failure.kind is FailureClass.CONNECTION:
-            within = LAST_S if setback.is_left else math.inf
+            within = LAST_S if setback.failure.code in NOBODY and self.witnesses.are_few() else math.inf
             if all(one.breaker.gives_up(now, within) or one.offer.lacks(call) for one in live):
                 self.stop(_out_of_patience(setback.failure, lane.breaker.patience))
             return self.is_stopped

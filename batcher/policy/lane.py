@@ -57,7 +57,6 @@ class Lane:
     fresh: int = FRESH
     """How many were sent there since the last that was not sent for the first time."""
     offer: Offer = field(init=False)
-    """What it is asked for."""
     is_sticky: bool = field(init=False)
     """Another model, or other load options, cost a load."""
     loading: Loading = field(default_factory=Loading)
@@ -83,7 +82,6 @@ class Lane:
     served_until: float = -math.inf
     """When the last answer ended that it served."""
     requests: int = 0
-    """How many were sent there."""
     throttles: int = 0
     """How many of them it answered with: wait."""
     _ramp: int | None = None

@@ -15,7 +15,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from batcher.failures import Failure
@@ -86,6 +86,10 @@ class FixedSize(NamedTuple):
 class Packs(Protocol):
     """What is asked before a pack is made, and told of what came of it. Not for calls of other kinds."""
 
+    @property
+    def let_others_by(self) -> bool:
+        """Whether texts wait for company while calls of other kinds, which come after them, are sent."""
+
     def size(self, model: str | None, path: str) -> Size:
         """How large packs for this model behind this path may be now; the answer stays true."""
 
@@ -111,6 +115,8 @@ class FixedPacks:
     """The size that the user chose, for all."""
 
     texts: int
+
+    let_others_by: ClassVar[bool] = True
 
     def size(self, model: str | None, path: str) -> Size:  # noqa: ARG002 - it is the same for all
         return FixedSize(self.texts)
@@ -239,6 +245,7 @@ class _Trial:
 class FoundPacks:
     """A size for each model and path, of `most_texts` at most."""
 
+    let_others_by: ClassVar[bool] = False
     most_texts: int = MOST_TEXTS
     _sizes: dict[tuple[str | None, str], FoundSize] = field(default_factory=dict)
     _trials: dict[Call, _Trial] = field(default_factory=dict)

@@ -22,7 +22,7 @@ class RetryPolicy:
     base: float = 0.5
     throttle_base: float = 1.0
     cap: float = 60.0
-    throttle_cap: float = 16.0
+    throttle_cap: float = 8.0
     lone_cap: float = 2.0
     failing_base: float = 2.0
     failing_cap: float = 120.0

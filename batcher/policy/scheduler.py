@@ -117,11 +117,8 @@ class Scheduler:
             self._in_flight[call] = lane
             return Send(call, lane.endpoint)
         if self._in_flight or self.look.waiting or self.suspects.line or not self.backlog.is_empty:
-            return Wait(
-                min(self._dispatch.openings.later, self.look.opens)
-                if self.look.is_on
-                else self._dispatch.openings.later
-            )
+            later = self._dispatch.openings.later
+            return Wait(min(later, self.look.opens) if self.look.is_on else later)
         return Done()
 
     def stop(self, failure: Failure | None = None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batcher.failures import FailureClass
-from batcher.policy.evidence import ITS_OWN, LEAST, Fault
+from batcher.policy.evidence import ITS_OWN, LEAST, WINDOW, Fault
 from batcher.policy.lastlook import LEAST_S
 
 if TYPE_CHECKING:
@@ -43,20 +43,25 @@ class Witnesses:
             self.dispatch.backlog.peek()
         return math.inf if self.bring_evidence() else since
 
-    def is_left(self, lane: Lane, call: Call, now: float) -> bool:
-        """Whether a server that hung up on a call does so to all that is left, several, and has served nobody since.
+    def are_left(self) -> bool:
+        """Whether servers have hung up on all that are left, several, and have served nobody since.
 
-        No new one comes that could tell, and it has served before: it is as good as gone. Should it serve others yet,
-        it was there all the same.
+        Nobody comes who could tell whose fault that is, nor waits, nor flies: they are as good as gone.
         """
-        suspects, root, served = self.dispatch.suspects, lane.endpoint.root, lane.served_until
-        if served == -math.inf or suspects.left(root, served) < LEAST:
-            return False
-        self.dispatch.backlog.peek()
+        dispatch = self.dispatch
+        dispatch.backlog.peek()
         if self.bring_evidence():
             return False
-        suspects.hung_up(call, root, served, now)
-        return True
+        hung_up = sum(dispatch.suspects.left(one.endpoint.root, one.served_until) for one in dispatch.live)
+        return LEAST <= hung_up >= self._left()
+
+    def are_few(self) -> bool:
+        """Whether so few are left that they may well be at fault themselves, one and all."""
+        return not self.bring_evidence() and self._left() < WINDOW
+
+    def _left(self) -> int:
+        """How many are left, but for new ones; with one that has just failed."""
+        return self.dispatch.parked + self.dispatch.look.waiting + len(self.in_flight) + 1
 
     def is_held_against(self, lane: Lane, setback: Setback) -> bool:
         """Whether a failure that is not the server's counts against the call: where others are served, it does.

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from batcher.exchange import packing
 from batcher.model import Api, Call, Job, Kind
 from batcher.outcome import Completion
-from batcher.policy.packs import FixedPacks
+from batcher.policy.packs import FixedPacks, FoundPacks
 
 if TYPE_CHECKING:
     from batcher.failures import LineError
@@ -51,6 +51,14 @@ def test_inputs_go_together_up_to_the_size() -> None:
     assert packed.ids == [["e0", "e1"], ["e2", "e3"], ["e4"]]
     bodies = [orjson.loads(call.body)["input"] for call in packed.calls if call]
     assert bodies == [["t0", "t1"], ["t2", "t3"], "t4"]
+
+
+def test_the_order_is_kept_where_no_size_was_chosen() -> None:
+    """A pack leaves before what comes after it in the input, if that is of another kind."""
+    jobs = [embed(0), embed(1), chat(2), embed(3), embed(4)]
+    calls = packing.calls(jobs, Api.NATIVE, lambda *_: None, stream=True, packs=FoundPacks())
+    names = [job.id for call in calls if call for job in call.jobs]
+    assert names == ["e0", "e1", "c2", "e3", "e4"]
 
 
 def test_only_embeddings_are_packed() -> None:
@@ -151,6 +159,10 @@ class Sized(NamedTuple):
 
     texts: int
     work: float
+
+    @property
+    def let_others_by(self) -> bool:
+        return True
 
     def size(self, _model: str | None, _path: str) -> Sized:
         return self

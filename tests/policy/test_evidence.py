@@ -240,3 +240,37 @@ def test_what_was_refused_has_all_its_tries_left() -> None:
     run = Run.of(work, limit=2, retries=2).drain(lambda one: next(fates, None) if one is work[20] else None)
     assert run.sent.count(work[20]) == 5
     assert (work[20].refused, work[20].counted) == (2, 2)
+
+
+def test_what_nearly_always_went_well_is_held_and_let_go_as_anything_else() -> None:
+    """Sixteen served and thirteen failed: one more that is served opens the gate, and then each is looked at again."""
+    run = Run.of(calls(60))
+    for _ in range(WINDOW):
+        run.end(run.send())
+    service = run.lane.offer.service(run.sent[0])
+    assert not run.lane.offer.is_troubled
+    for _ in range(40):
+        run.end(run.send_when_due(), SICK)
+        if service.is_held:
+            break
+    assert service.is_held
+    assert run.waits() > run.now
+    run.now = run.waits()
+    probe = run.send()
+    assert service.probe is probe
+    assert run.waits() > run.now
+    run.end(probe)
+    assert not service.is_held
+    assert not run.lane.offer.is_troubled
+
+
+def test_a_first_content_shows_that_a_server_is_back() -> None:
+    """The others go at once, and do not wait for the end of that answer."""
+    run = Run.of(calls(20), limit=8)
+    run.end(run.send())
+    run.end(run.send(), REFUSED)
+    probe = run.send_when_due()
+    assert run.waits() > run.now
+    run.scheduler.answering(probe, run.now)
+    assert not run.lane.breaker.is_down
+    assert run.fill() > 0

@@ -55,10 +55,20 @@ def test_a_rate_that_only_refusals_tell_is_found_and_used_up(rpm: float, tpm: fl
 @pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize(("rpm", "tpm"), [(300, math.inf), (math.inf, 6_000)], ids=["300 RPM", "6,000 TPM"])
 def test_without_a_hint_the_rate_is_found_as_well(rpm: float, tpm: float, limit: str) -> None:
-    """Gates that are guessed cost a little of the minute in which it is found."""
-    meeting, _ = met(AnySpan(rpm, tpm), Traffic(hint=False, token_s=0.005), limit)
-    figures = meeting.figures(since=90.0)
-    assert max(figures.requests / rpm, figures.tokens / tpm) >= 0.93
+    """Gates that are guessed are short enough; who is refused again while all are is no reason to drop the rate."""
+    meeting, _ = met(AnySpan(rpm, tpm), Traffic(hint=False), limit, "scheduled")
+    figures = meeting.figures()
+    assert max(figures.requests / rpm, figures.tokens / tpm) >= 0.95
+    assert figures.refused <= 0.1
+
+
+@pytest.mark.parametrize(("few", "asked"), [(2, 1.2), (8, 1.9), (8, 2.5)])
+def test_few_that_ask_for_more_are_granted_what_there_is(few: int, asked: float) -> None:
+    """A window that is dead for half of each minute tells its rate before it opens again."""
+    takes = few * 60 / (300 * asked) - 0.05
+    traffic = Traffic(hint=False, first_s=0.2 * takes, token_s=0.008 * takes)
+    figures = Scheduled(AnySpan(300), FixedLimit(few), Pacing(), traffic).run(300.0).figures()
+    assert figures.requests >= 0.95 * 300
     assert figures.refused <= 0.1
 
 
@@ -225,6 +235,24 @@ def test_what_is_refused_by_turns_is_a_rate_once_some_of_it_is_granted() -> None
     """Else it may be about those calls: as many jobs that are refused each time, and were not asked again yet."""
     assert min(played("......xx" * 30)) == math.inf
     assert min(played("......xx" * 15 + "o.....xx" * 15)) < math.inf
+
+
+def test_what_is_refused_while_all_are_says_nothing_of_who_is_refused() -> None:
+    """Those that ask again in the dead part of a minute have nobody beside them; then few are refused."""
+    assert played("x" * 5 + "X" * 60 + ("." * 40 + "x") * 4, rate=10.0)[-1] < math.inf
+
+
+def test_those_that_are_sent_again_one_after_the_other_are_no_dead_time() -> None:
+    """Beside one that takes its time, a slot asks for one that is always refused, and again for those before it."""
+    granted, taken = Granted(0.0), 0
+    for turn in range(60):
+        began = 2.0 * turn
+        for again in range(5):
+            sent = Sent(began + 0.4 * again + 0.1, taken + again + 2, is_retry=again > 0)
+            granted.refused(sent, taken + again + 2, sent.at + 0.01, sent.at + 0.01, words="")
+        taken += 6
+        granted.granted(began, taken, began + 2.0)
+    assert granted.rate == math.inf
 
 
 def test_a_rate_is_dropped_when_only_what_was_refused_is_refused_again() -> None:

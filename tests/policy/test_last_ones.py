@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import pytest
-from support.virtualrun import CUT, HOSTED, HUNG_UP, NATIVE, OTHER, SICK, Run, calls
+from support.virtualrun import CUT, HOSTED, HUNG_UP, NATIVE, OTHER, SICK, Run, calls, throttle
 from support.virtualworld import Box, World
 
 from batcher.failures import Failure, FailureClass
@@ -77,13 +77,47 @@ def test_a_server_that_never_comes_back_is_waited_for_some_minutes(failure: Fail
 @pytest.mark.parametrize("bad", [(39,), (38, 39), (2, 7, 12, 17, 22, 27, 32, 37), (32, 33, 34, 35, 36, 37)])
 def test_those_that_others_are_served_after_have_their_error_lines(bad: tuple[int, ...], failure: Failure) -> None:
     """The server was there when it hung up on them, however many they are."""
-    fates = _fates(_play(failure, -math.inf, bad=bad))
+    world = _play(failure, -math.inf, bad=bad)
+    fates = _fates(world)
+    assert world.run.now <= 20.0
     assert fates == {seq: Verdict.FAILED if seq in bad else Verdict.ENDED for seq in range(JOBS)}
 
 
 def test_two_are_too_few_to_say_that_a_server_is_gone() -> None:
     fates = _fates(_play(HUNG_UP, math.inf, begin=(JOBS // 2 - 1) * TAKES - 0.01, limit=2))
     assert [seq for seq, verdict in fates.items() if verdict is Verdict.FAILED] == [38, 39]
+
+
+def test_two_servers_that_hang_up_on_one_each_are_too_few_as_well() -> None:
+    run = Run.of(calls(JOBS), HOSTED, OTHER, limit=1, stretch=4)
+    begin = (JOBS // 2 - 1) * TAKES - 0.01
+    gone = [Box(one, takes=TAKES, fate=lambda *_: HUNG_UP if run.now >= begin else None) for one in (HOSTED, OTHER)]
+    assert list(World(run, *gone).play().verdicts.values()).count(Verdict.FAILED) == 2
+
+
+def test_one_that_waits_for_the_last_look_may_tell_yet() -> None:
+    """Those that are hung up on have their tries: one that is asked after them is answered."""
+    run = Run.of(calls(JOBS), limit=1, stretch=4)
+    bad = {3: throttle(1.0), **dict.fromkeys(range(JOBS - 3, JOBS), HUNG_UP)}
+    fates = _fates(World(run, Box(takes=TAKES, fate=lambda one, _: bad.get(one.jobs[0].seq))).play())
+    assert {seq for seq, verdict in fates.items() if verdict is Verdict.FAILED} == set(bad)
+    assert run.now <= 120.0
+
+
+def test_where_new_ones_come_three_that_are_hung_up_on_show_nothing() -> None:
+    """The next one may be served: nobody is waited for."""
+    run = Run.of(calls(20), limit=3)
+    for _ in range(3):
+        run.end(run.send())
+    for _ in range(2):
+        run.fill()
+        for one in list(run.lane.in_flight):
+            run.end(one, HUNG_UP)
+    assert not run.lane.breaker.is_down
+
+
+def test_while_there_are_new_ones_a_server_may_be_away_for_longer() -> None:
+    assert _play(HUNG_UP, 2 * LAST_S, begin=0.5).ended == JOBS
 
 
 def test_one_that_is_served_again_shows_whose_fault_it_was() -> None:

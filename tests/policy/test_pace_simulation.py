@@ -8,14 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.virtualload import Load, first_p95, play
+from support.virtualdoor import Door
+from support.virtualload import Load, Work, first_p95, play
 from support.virtualscenes import OTHERS, SHORT, TARGETS
+from support.virtualserver import Batching
 
 from batcher.policy.limit.concurrency import AdaptiveLimit
 from batcher.policy.limit.fixed import FixedLimit
 
 if TYPE_CHECKING:
     from support.virtualscenes import Scene
+    from support.virtualserver import Clock
 
 SEEDS = 3
 SWING = 3
@@ -67,3 +70,15 @@ def test_it_follows_what_another_client_leaves() -> None:
     load = play(AdaptiveLimit(), scene.serve, scene.work)
     assert 14 <= max(load.allowed_between(60, 100)) <= 22
     assert max(load.allowed_between(180, 200)) <= 11
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_queue_is_not_learnt_as_usual_where_a_round_has_hundreds_of_answers(share: float) -> None:
+    """Eight slots, answers of 25 ms: a round lasts a second, and the limit stays near what is served at once."""
+    work = Work(prompt=40, tokens=20, sigma=0.2, exact=True, trip_s=0.002)
+
+    def serve(clock: Clock) -> Door:
+        return Door(clock, Batching(clock, 8, 0.00125, 0.0, prompt_rate=1e6), share=share)
+
+    load = play(AdaptiveLimit(), serve, work, seconds=18.0)
+    assert 8 <= min(load.allowed_between(9.0, 18.0)) <= max(load.allowed_between(9.0, 18.0)) <= 16

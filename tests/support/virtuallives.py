@@ -70,7 +70,7 @@ LOADS: Final = (4, 2)
 """Loads more that retries may cost where models take turns, and each job that is asked alone."""
 FOUND: Final = 2.0
 """How many times as long as a server is away it may take to find it again, where the life without the others was over
-by then: probes come at intervals that double."""
+by then and never met that: probes come at intervals that double, so that one may come as late again."""
 REFUSAL_S: Final = 0.01
 LOAD_S: Final = 5.0
 WOBBLE: Final = (0.2, 3.0)
@@ -304,11 +304,17 @@ def check(seed: int, *, wobbles: bool = False) -> Played:
     suspects = sum(way in ("crash", "cut", "hung up", KILLS) for way in life.ways)
     is_native = life.servers[0].api is Api.NATIVE
     loads = (LOADS[0] + LOADS[1] * suspects) * LOAD_S if life.models > 1 and is_native else 0.0
-    deaths = played.deaths * (life.takes + (LOAD_S if is_native else 0.0))
+    deaths = played.deaths * (
+        life.takes + LOAD_S * is_native * (1 + (life.models > 1))
+    )  # that of the next, and its own
     least = LEAST_S[says_wait or bool(life.away) or KILLS in life.ways]
-    met = sum(FOUND * (end - begin) + life.takes for _, begin, end in life.away if end > without)
-    at_most = (max(TIMES * without, least) + loads + deaths + met) * (WOBBLE[1] if wobbles else 1.0)
-    assert played.healthy_at() <= at_most, (played.healthy_at(), at_most, without)
+    slow = WOBBLE[1] if wobbles else 1.0
+    done = played.healthy_at()
+    met = sum(
+        FOUND * (end - begin) + life.takes * slow for _, begin, end in life.away if end > without and begin < done
+    )
+    at_most = (max(TIMES * without, least) + loads + deaths) * slow + met
+    assert done <= at_most, (done, at_most, without)
     assert played.kept <= ROOM
     if not says_wait and Verdict.PENDING not in {played.verdicts.get(one, Verdict.PENDING) for one in played.work}:
         assert played.run.now <= max(ideal.run.now, played.healthy_at()) + END_S, "it ends late"

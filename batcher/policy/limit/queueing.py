@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from batcher.policy.limit.rounds import ROUND_S
+
 if TYPE_CHECKING:
     from batcher.outcome import Attempt
 
@@ -22,7 +24,8 @@ LEARN: Final = 0.1
 """How far a delay that looks like queueing moves it, divided by the number in flight.
 
 It takes some seven rounds of them to double the baseline, and a queue of our own making is cut away within two or
-three. So a server that has become slower for good is learnt without a quiet round to measure it anew."""
+three. So a server that has become slower for good is learnt without a quiet round to measure it anew. Where calls take
+less than a second, a round has more of them, and each moves it by less."""
 TINY_S: Final = 1e-4
 """The least baseline, for logarithms."""
 SPREAD: Final = 2.0
@@ -70,8 +73,11 @@ class _Baseline:
     _usual: dict[int, float] = field(default_factory=dict)
     _met: Counter[int] = field(default_factory=Counter)
 
-    def excess(self, size: int, delay: float, slack: float, in_flight: int) -> float:
-        """Return how much a delay is above what is usual for its class, and take it in."""
+    def excess(self, size: int, delay: float, slack: float, in_flight: int, pace: float) -> float:
+        """Return how much a delay is above what is usual for its class, and take it in.
+
+        `pace` is how far one that looks like queueing moves that, of what it does in a round of so many answers.
+        """
         usual = self._usual.get(size)
         if usual is None:
             usual = self._borrowed(size, delay)
@@ -82,7 +88,7 @@ class _Baseline:
         if delay <= usual:
             step = -STEP_SIZE * (1 - PERCENTILE)
         elif excess:
-            step = LEARN / in_flight
+            step = pace * LEARN / in_flight
         else:
             step = STEP_SIZE * PERCENTILE * min(1.0, FEW / in_flight)
         self._usual[size] = max(usual * math.exp(step), TINY_S)
@@ -116,7 +122,7 @@ class QueueGuard:
 
     def heard(self, waited: float, size: int, in_flight: int) -> float:
         """Take in a first token after `waited` seconds, of a request of `size` bytes. Return the queueing it shows."""
-        return self._by_bytes.excess(size.bit_length(), waited, self._slack(in_flight), in_flight)
+        return self._by_bytes.excess(size.bit_length(), waited, self._slack(in_flight), in_flight, self._pace)
 
     def add(self, attempt: Attempt, in_flight: int) -> bool:
         """Take in a success. True if the server told its part of the delay: else a queue may pass for a slow server."""
@@ -124,7 +130,7 @@ class QueueGuard:
         if found is None:
             return False
         size, delay = found
-        wait = self._by_tokens.excess(size, delay, self._slack(in_flight), in_flight)
+        wait = self._by_tokens.excess(size, delay, self._slack(in_flight), in_flight, self._pace)
         self._calls = min(self._calls + 1, MEMORY)
         served = busy(attempt) - wait
         self._served = served if self._served is None else self._served + (served - self._served) / self._calls
@@ -139,6 +145,11 @@ class QueueGuard:
     def restart(self) -> None:
         """Forget the waits, keep what an idle server is like."""
         self.ended, self.begun = QueueDelays(), QueueDelays()
+
+    @property
+    def _pace(self) -> float:
+        """A round lasts a second at least: the part of a round of so many that one call is."""
+        return 1.0 if self._served is None else min(1.0, self._served / ROUND_S)
 
     def _slack(self, in_flight: int) -> float:
         return FIRST_SLACK_S if self._served is None else self._served * max(TURN / in_flight, NOISE)

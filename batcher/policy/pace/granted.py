@@ -40,7 +40,7 @@ and the part of all calls that is refused there at most. A rate grants what it h
 KEPT: Final = 0.5
 """The part of what is known of those that is kept from one cycle to the next."""
 FEW: Final = 0.04
-"""The part that a server may refuse of what comes at its own rate."""
+"""The part that a server may refuse of what comes at its own rate, or grant by chance where it refuses all."""
 SURE: Final = 6.0
 """Odds, as a logarithm, at which it is decided between a rate and dice."""
 RELIEF: Final = (60.0, 960.0)
@@ -95,7 +95,7 @@ class Granted:
     """Calls that were refused in it at their first attempt."""
     _turns: Turns = field(default_factory=Turns)
     _again: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    """Calls that were sent again, and granted or refused; each cycle half is forgotten."""
+    """Calls that were sent again, and granted, or refused after others were granted; each cycle half is forgotten."""
     _row: int = 0
     """Calls refused one after the other."""
     _idle: float = 0.0
@@ -122,13 +122,14 @@ class Granted:
         self.grants.mark(taken, now, is_asked=self.refusing is None)
         if self.rate == math.inf and self.refusing is None and now - self._start.at >= CYCLE[2]:
             self._begin(taken, now)  # what was refused so long ago has nothing to do with this
-        if sent.number > self._last.number + 1:  # what was sent between is granted: refusals come soon
+        is_among_others = sent.number > self._last.number + 1  # what was sent between is granted: refusals come soon
+        if is_among_others:
             self._resume(self._last.at)
             self.refusing = sent.at
         elif self.refusing is None:
             self.refusing = sent.at
         self._row += not sent.is_retry
-        self._again[1] += sent.is_retry
+        self._again[1] += sent.is_retry and is_among_others
         self.grants.take_back(sent.number)
         if sent.number > self._start.sent:
             self._turns.add(int(sent.number))
@@ -178,11 +179,10 @@ class Granted:
         elif is_over and self._are_theirs(granted):
             self.rate = math.inf
             self._begin(taken, now)
-        elif is_over and self._votes >= VOTES:
-            idle = self._idle_until(until)
+        elif self._votes >= VOTES and (is_over or self._is_dead(until)):
             if self.rate < math.inf:
                 self._judge(granted, now)
-            elif idle >= DEAD * min(max(until - self.since, long), SPAN) or self._may_be_rate(granted):
+            elif self._is_dead(until) or self._may_be_rate(granted):
                 rates = self.grants.rates(taken, now, until)
                 self.by_tokens = self.by_tokens and rates[1] > 0
                 self.rate = rates[self.by_tokens] or math.inf
@@ -218,6 +218,12 @@ class Granted:
         is_idle = self.refusing is not None and self._row >= ROW
         return self._idle + (until - self.refusing if self.refusing is not None and is_idle else 0.0)
 
+    def _is_dead(self, until: float) -> bool:
+        """Whether all have been refused for so long that a window shows: then what it granted before is known."""
+        if self.rate < math.inf:
+            return False
+        return self._idle_until(until) >= DEAD * min(max(until - self.since, CYCLE[2]), SPAN)
+
     def _judge(self, granted: float, now: float) -> None:
         """A cycle at a known rate is over: weigh whether fewer were refused because less was asked for."""
         before, by_lot = self._tried
@@ -243,7 +249,7 @@ class Granted:
 
     def _weigh(self, granted: float, by_lot: float, by_rate: float) -> None:
         """Take in a cycle. None decides alone, and what was proved for long is not forgotten for little."""
-        by_lot, by_rate = max(by_lot, FEW), max(by_rate, FEW)
+        by_lot, by_rate = (min(max(share, FEW), 1 - FEW) for share in (by_lot, by_rate))
         found = self._votes * math.log(by_lot / by_rate) + granted * math.log((1 - by_lot) / (1 - by_rate))
         self._odds = max(self._odds + min(max(found, -SURE / 2), SURE / 2), -2 * SURE)
 
