@@ -205,9 +205,9 @@ class Options:
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
         if unknown := sorted(self.fail_on - FLAGS.keys()):
-            meant = nearest(unknown[0], FLAGS)
+            meant, flags = nearest(unknown[0], FLAGS), ", ".join(FLAGS)
             raise UsageError(
-                f"fail_on does not know {', '.join(unknown)}{f'{meant} It' if meant else '; it'} knows {', '.join(FLAGS)}"
+                f"fail_on does not know {', '.join(unknown)}{meant}{' It knows' if meant else '; it knows'} {flags}"
             )
         if not _KEEP_ALIVE.fullmatch(self.keep_alive):
             raise UsageError(

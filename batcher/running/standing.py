@@ -46,7 +46,7 @@ def snapshot_of(
     elapsed = moment - summary.started
     newest = redact(f"{summary.newest.code}: {summary.newest.message}") if summary.newest is not None else ""
     if scheduler is None:
-        return Snapshot(elapsed=elapsed, total=total, note="the server", newest=newest)
+        return Snapshot(elapsed=elapsed, total=total, note="no server has answered yet", newest=newest)
     lanes = scheduler.lanes
     holds = [hold_of(lane, moment) for lane in lanes]
     live = [hold for hold in holds if hold is None or hold.cause is not Cause.OUT]

@@ -65,8 +65,9 @@ def here(words: list[str], url: str) -> list[str]:
 def furnish(desk: Desk) -> None:
     """What the documents take for granted: files of one's own beside those of the project."""
     shutil.copytree(PROJECT / "jobs", desk.path / "jobs")
-    (desk.path / "docs").mkdir()
-    (desk.path / "docs" / "bees.md").write_text("# Bees\n\nThey live together.\n")
+    for folder in ("docs", "notes"):
+        (desk.path / folder).mkdir()
+        (desk.path / folder / "bees.md").write_text("# Bees\n\nThey live together.\n")
     (desk.path / "reviews.csv").write_text("id,text,stars\n1,Great!,5\n2,Never again.,1\n")
     (desk.path / "verdict.json").write_text('{"type": "object"}')
     desk.write("prompts.jsonl", {"id": "a", "prompt": "Hi"}, {"id": "b", "prompt": "Ho"})
