@@ -61,7 +61,8 @@ def test_the_recipes_run_one_after_the_other(url: str, tmp_path: Path) -> None:
         database.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT)")
         database.executemany("INSERT INTO notes (body) VALUES (?)", [("one",), ("two",), ("one",)])
     database.close()
-    classify, translate, judge, name_them, embed = (here(recipe, url) for recipe in recipes("README.md", "Datasets"))
+    told = recipes("README.md", "Datasets")[:5]  # what follows leads to other pages
+    classify, translate, judge, name_them, embed = (here(recipe, url) for recipe in told)
     run = partial(desk.run, patience=120)  # the model's speed is that of the machine
     assert run(*classify).code == 0
     labels = desk.lines("labels.jsonl")
