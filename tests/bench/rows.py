@@ -76,7 +76,7 @@ def copies(count: int) -> list[Row]:
         source.write_bytes(b"\n".join(lines))
         began = time.monotonic()
         summary = batcher.run(
-            source, results, embed="{{ text }}", model="simulator", base_url=sim.url, dedupe=True, concurrency=8
+            source, results, embed="{{ text }}", model="simulator", base_url=sim.url, dedupe=True, concurrency=8, pack=1
         )
         took = time.monotonic() - began
         requests = sum(sim.tally.paths.values())
