@@ -179,7 +179,7 @@ class Granted:
         elif is_over and self._are_theirs(granted):
             self.rate = math.inf
             self._begin(taken, now)
-        elif self._votes >= VOTES and (is_over or self._is_dead(until)):
+        elif self._votes >= VOTES and (is_over or self._is_dead(now)):  # what is said to come is not seen yet
             if self.rate < math.inf:
                 self._judge(granted, now)
             elif self._is_dead(until) or self._may_be_rate(granted):
