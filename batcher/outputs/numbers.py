@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-import sys
-from array import array
 from binascii import a2b_base64
 from math import isfinite, sqrt
 from typing import TYPE_CHECKING, Final
@@ -16,7 +14,6 @@ WIDTHS: Final = {"float32": 4, "float16": 2}
 """Bytes of a number, by the names that numpy has for them."""
 _LETTERS: Final = {"float32": "f", "float16": "e"}
 _NANS: Final = {"float32": struct.pack("<f", float("nan")), "float16": struct.pack("<e", float("nan"))}
-_SWAP: Final = sys.byteorder == "big"
 
 
 def row_of(vector: Sequence[float] | bytes | str, dtype: str) -> bytes:
@@ -27,21 +24,17 @@ def row_of(vector: Sequence[float] | bytes | str, dtype: str) -> bytes:
     """
     if isinstance(vector, str):
         vector = a2b_base64(vector)
-    if dtype == "float32":
-        if isinstance(vector, bytes):
+    if isinstance(vector, bytes):
+        if dtype == "float32":
             return vector
-        numbers = array("f", vector)
-        if _SWAP:
-            numbers.byteswap()
-        row = numbers.tobytes()
-        if may_be_infinite(row) and not all(map(isfinite, numbers)):
-            raise ValueError("a number is too large for float32")
-        return row
-    values = numbers_of(vector, "float32") if isinstance(vector, bytes) else vector
+        vector = numbers_of(vector, "float32")
     try:
-        return struct.pack(f"<{len(values)}{_LETTERS[dtype]}", *values)
-    except OverflowError as error:
+        row = struct.pack(f"<{len(vector)}{_LETTERS[dtype]}", *vector)  # in half of the time of `array`
+    except (OverflowError, struct.error) as error:  # of an integer it is the latter
         raise ValueError(f"a number is too large for {dtype}") from error
+    if dtype == "float32" and may_be_infinite(row) and not all(map(isfinite, numbers_of(row, dtype))):
+        raise ValueError("a number is too large for float32")
+    return row
 
 
 def numbers_of(row: bytes, dtype: str) -> tuple[float, ...]:
