@@ -46,9 +46,9 @@ class Row(NamedTuple):
     met: bool = True
 
 
-async def serve(each: float, text: float) -> None:
+async def serve(each: float, text: float, dim: float) -> None:
     """Answer embeddings after so many seconds a request and a text, one request after the other; count requests."""
-    numbers = np.random.default_rng(1).standard_normal(DIM).astype("<f4")
+    numbers = np.random.default_rng(1).standard_normal(int(dim)).astype("<f4")
     encoded = {
         True: b'"%b"' % b64encode(numbers.tobytes()),
         False: orjson.dumps(numbers.tolist()),
@@ -120,8 +120,8 @@ async def bare(url: str, path: str, *, base64: bool) -> None:
 
 
 @contextmanager
-def server(each: float = 0.0, text: float = 0.0) -> Iterator[str]:
-    command = [sys.executable, __file__, "--serve", str(each), str(text)]
+def server(each: float = 0.0, text: float = 0.0, dim: int = DIM) -> Iterator[str]:
+    command = [sys.executable, __file__, "--serve", str(each), str(text), str(dim)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -237,7 +237,9 @@ def real(bench: Bench, count: int, turns: int) -> list[Row]:
 
     def run(url: str, *args: str) -> None:
         bench.clear()
-        assert bench.cost(bench.start(url.removesuffix("/v1"), "--vectors", "v.npy", *args))[2] == 0
+        code = bench.cost(bench.start(url.removesuffix("/v1"), "--vectors", "v.npy", *args))[2]
+        if code:
+            raise RuntimeError(f"a run with {' '.join(args) or 'auto'} ended with {code}")
 
     bench.write(48)
     cosines = alike(bench.folder, run)
@@ -305,6 +307,48 @@ def kills(bench: Bench, count: int, times: int) -> list[Row]:
     ]
 
 
+def size(bench: Bench, count: int) -> list[Row]:
+    """Bytes on disk of the array and the store, the most while the array is made, and the time to load it."""
+    bench.write(count, words="")
+    bench.clear()
+    most, array = 0, 4 * DIM * count
+    with server() as url:
+        process = bench.start(url, "--vectors", "v.npy")
+        while process.poll() is None:
+            most = max(most, sum(path.stat().st_blocks for path in bench.folder.glob("*.npy*")) * 512)
+            time.sleep(0.2)
+    sizes = {path.name: path.stat().st_size for path in bench.folder.iterdir()}
+    began = time.monotonic()
+    loaded: Any = np.load(bench.folder / "v.npy")
+    took = time.monotonic() - began
+    met = loaded.shape == (count, DIM) and not np.isnan(loaded).any()
+    kept, lines = sizes["v.npy"] + sizes["v.npy.vectors"], sizes["v.npy.results.jsonl"]
+    return [
+        Row(f"{count} x {DIM}: array, of its numbers", f"{sizes['v.npy'] / array:.4f}", "≤ 1.001"),
+        Row("array and store, of its numbers", f"{kept / array:.4f}", "≤ 2.002", met=kept <= 2.002 * array),
+        Row("at most, while it is made", f"{most / array:.3f}"),
+        Row("lines of the results, bytes a text", f"{lines / count:.0f}"),
+        Row("seconds to load it", f"{took:.2f}", met=met),
+    ]
+
+
+def memory(bench: Bench, count: int) -> list[Row]:
+    """Peak memory by how many short texts there are, of 8 numbers each; each has an id."""
+    peaks = []
+    counts = (count // 3, count)
+    for texts in counts:
+        bench.write(texts, words="")
+        bench.clear()
+        with server(dim=8) as url:
+            process = bench.start(url, "--vectors", "v.npy")
+            _, status, usage = os.wait4(process.pid, 0)
+        assert not status
+        peaks.append(usage.ru_maxrss * 1024)
+    each = (peaks[1] - peaks[0]) / (counts[1] - counts[0])
+    rows = [Row(f"peak memory of {n} texts, MB", f"{peak / 1e6:.0f}") for n, peak in zip(counts, peaks, strict=True)]
+    return [*rows, Row("bytes a text", f"{each:.0f}", "≤ 120", met=each <= 120)]
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--serve"]:
         asyncio.run(serve(*map(float, sys.argv[2:])))
@@ -313,7 +357,7 @@ def main() -> None:
         asyncio.run(bare(sys.argv[2], sys.argv[3], base64=sys.argv[4] == "1"))
         return
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("cpu", "pace", "bad", "kills", "real"))
+    parser.add_argument("--only", choices=("cpu", "pace", "bad", "kills", "size", "memory", "real"))
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--turns", type=int, default=3)
     arguments = parser.parse_args()
@@ -327,8 +371,13 @@ def main() -> None:
         "bad": lambda bench: bad_texts(bench, scaled(100_000), scaled(100)),
         "kills": lambda bench: kills(bench, scaled(20_000), scaled(50)),
     }
-    if arguments.only == "real":  # it takes the model
-        parts = {"real": lambda bench: real(bench, scaled(768), arguments.turns)}
+    alone: dict[str, Callable[[Bench], list[Row]]] = {  # they take the model, 10 GB of disk, or a quarter of an hour
+        "real": lambda bench: real(bench, scaled(768), arguments.turns),
+        "size": lambda bench: size(bench, scaled(1_000_000)),
+        "memory": lambda bench: memory(bench, scaled(3_000_000)),
+    }
+    if arguments.only in alone:
+        parts = {arguments.only: alone[arguments.only]}
     rows = []
     for name, part in parts.items():
         if arguments.only in (None, name):
