@@ -133,9 +133,11 @@ def test_arrow_keeps_no_pool_of_its_own_unless_it_is_said(desk: Desk, said: str 
         [
             sys.executable,
             "-c",
-            "import contextlib; from batcher import cli\n"
-            "with contextlib.suppress(SystemExit): cli.main()\n"
-            "import pyarrow; print(pyarrow.default_memory_pool().backend_name)",
+            (
+                "import contextlib; from batcher import cli\n"
+                "with contextlib.suppress(SystemExit): cli.main()\n"
+                "import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+            ),
             "--version",
         ],
         cwd=desk.path,
