@@ -206,9 +206,9 @@ def cpu(bench: Bench, count: int, turns: int) -> list[Row]:
     for name in ("base64", "lists"):
         found = ratio(name, f"bare {name}")
         rows.append(Row(f"--vectors, {name}, of the bare loop", f"{found:.2f}", "≤ 1.3", met=found <= 1.3))
-    found = ratio("alone", "base64")
-    rows.append(Row("one a request, numbers on lines, of --vectors", f"{found:.2f}", "≥ 5", met=found >= 5))
-    return [*rows, Row("numbers on lines, of --vectors", f"{ratio('jsonl', 'base64'):.2f}")]
+    rows.append(Row("one a request, numbers on lines, of --vectors", f"{ratio('alone', 'base64'):.2f}"))
+    found = ratio("jsonl", "base64")
+    return [*rows, Row("numbers on lines, of --vectors", f"{found:.2f}", "≥ 5", met=found >= 5)]
 
 
 def pace(bench: Bench, count: int) -> list[Row]:
