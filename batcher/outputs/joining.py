@@ -74,17 +74,12 @@ def joined(places: Places, taken: Taken | None, keep: Sequence[str] | None = Non
 
 def _alone(places: Places) -> Iterator[Group]:
     """Every line, by its number, and then those that have none."""
-    numbered, count = _numbered(places), min(FIRST, ROWS)
+    numbered, count = places.numbered(), min(FIRST, ROWS)
     while some := list(islice(numbered, count)):
         group = Group()
         _put_lines(group, places.lines(some))
         yield group
         count = _fitting(group)
-
-
-def _numbered(places: Places) -> Iterator[int]:
-    yield from (place for seq in range(len(places)) if (place := places.of(seq)))
-    yield from places.strays
 
 
 def _of_input(places: Places, taken: Taken) -> Iterator[Group]:
