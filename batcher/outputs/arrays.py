@@ -175,9 +175,7 @@ def fill(records: Sequence[dict[str, Json]], store: Store) -> None:
 
 
 def _chunks(results: BinaryIO, taken: Taken | None, checkpoint: Callable[[], object]) -> Iterator[Chunk]:
-    places = Places(results, None, checkpoint)
-    places.read()
-    for chunk in joined(places, taken):
+    for chunk in joined(Places(results, None, checkpoint), taken):
         checkpoint()
         yield chunk
 
