@@ -28,7 +28,7 @@ from batcher.running.journal import Journal
 from batcher.running.openfiles import open_files
 from batcher.running.preparation import Jobs, begun, intake_for, jobs_of, left_of, prepare
 from batcher.running.recorder import Recorder
-from batcher.running.reports import Reports
+from batcher.running.reports import Reports, told_before
 from batcher.running.sharing import leave
 from batcher.running.signals import Signals
 from batcher.running.standing import show, snapshot_of, take_stock
@@ -132,6 +132,7 @@ class Run:
             self._state.report = self._reports.for_state
             async with self._interruptible() as signals:
                 ledger = await self.destination.open_when_free(source, stack)
+                self._reports.earlier = told_before(ledger)
                 stack.callback(self._write_table, source)
                 errors = self.destination.open_errors(stack)
                 self.destination.emptied = self._state.keep

@@ -45,7 +45,7 @@ def test_from_the_start_to_the_end(desk: Desk) -> None:
 
 
 def test_what_a_run_met_is_told(desk: Desk) -> None:
-    """Outages with their times and words, of a run that was stopped."""
+    """Outages with their times and words, of a run that was stopped, and of the one that it went on from."""
     desk.write("jobs.jsonl", *prompts(names(4), "ttft=0.1"))
     with simulator_thread() as sim:
         args = ("run", "jobs.jsonl", "-o", "out.csv", "-m", "simulator", "--base-url", sim.url, "-c", "1")
@@ -53,10 +53,15 @@ def test_what_a_run_met_is_told(desk: Desk) -> None:
             until(lambda: desk.lines("out.csv.results.jsonl"))
             sim.kill()
             assert process.wait(20) == 69
-    shown = desk.call("status", "out.csv").out  # the table's name is as good as that of its results
+        shown = desk.call("status", "out.csv").out  # the table's name is as good as that of its results
+        assert desk.run(*args, "--dialect", "native", "--max-wait", "1.5s").code == 69
     assert "the last run was stopped" in shown
-    assert "away  http://127.0.0.1" in shown
-    assert "connection refused" in shown
+    assert re.search(r"^jobs     [1-3] of 4 done · [1-3] left$", shown, re.MULTILINE)
+    assert re.search(r"^event    at .* away  http://127.0.0.1.*connection refused", shown, re.MULTILINE)
+    events = [row for row in desk.call("status", "out.csv").out.splitlines() if "  away  " in row]
+    assert len(events) == 2
+    assert re.match(r"event    20\d\d-\d\d-\d\d \d\d:\d\d at ", events[0])
+    assert re.match(r"event    at ", events[1])
 
 
 @pytest.mark.parametrize("name", ["none.jsonl", "."])
