@@ -86,7 +86,7 @@ class Judge:
             # a keep-alive connection that the server closed as it was reused: nobody's fault, and no attempt
             self.witnesses.odd_since(lane, call, now)
             if lane.lonely is not call:
-                self.dispatch.inquest.broke_down(lane, call, now, is_free=True)
+                self.dispatch.inquest.broke_down(lane, call, sent, now, is_free=True)
             history.came_back(call)
             history.resent(call)
             lane.tells_nothing(call)
@@ -98,7 +98,7 @@ class Judge:
         if failure.code in CRASHES:
             setback.is_alone = lane.solitary is call
             if lane.lonely is not call:
-                setback.breakdown = self.dispatch.inquest.broke_down(lane, call, now)
+                setback.breakdown = self.dispatch.inquest.broke_down(lane, call, sent, now)
         if setback.is_collective or (failure.code in CRASHES and lane.breaker.went_down_since(sent)):
             setback.fault = Fault.SERVER
             lane.breaks_down(setback, self.rng)

@@ -53,7 +53,7 @@ class Suspects:
         """
         breakdown = known if known is not None and known.takes(call, now) else Breakdown.under(call, in_flight, now)
         was_collective = breakdown.is_collective
-        breakdown.fails(call, is_free=is_free)
+        breakdown.fails(call, now, is_free=is_free)
         self._together.setdefault(call, 0)
         if breakdown.is_collective:
             self._seen += not was_collective

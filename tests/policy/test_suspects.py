@@ -151,3 +151,22 @@ def test_who_is_hung_up_on_as_others_break_off_was_there_as_well() -> None:
     run.end(flying[3], CUT)
     assert run.lane.breaker.is_down
     assert not any(one.counted for one in flying)
+
+
+def test_what_is_sent_while_those_are_heard_that_died_together_tells_nothing() -> None:
+    """One had just crashed by itself, and the one in its place died with the others: those sent since are served."""
+    run = Run.of(calls(30), limit=6, retries=0)
+    for _ in range(16):
+        run.end(run.send())
+    flying = [run.send() for _ in range(6)]
+    run.end(flying[0], CRASH, after=1.0)
+    flying.append(run.send())
+    late = []
+    for one in flying[1:4]:
+        run.end(one, CUT, after=0.001)
+        late.append(run.send())
+    for one in (flying[6], *flying[4:6]):
+        run.end(one, CUT, after=0.001)
+    for one in late:
+        run.end(one)
+    assert not any(one.counted for one in flying[1:])
