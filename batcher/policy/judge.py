@@ -42,6 +42,13 @@ ALIKE: Final = 20
 """When the first this many jobs all fail permanently with the same words, the mistake is in the settings."""
 
 
+ENDED_ALIVE: Final = frozenset({FailureClass.TRANSIENT, FailureClass.THROTTLE, FailureClass.FATAL})
+"""Failures of one that was asked alone which show, unless they say that the server broke down, that it did not."""
+
+
+DEATHS: Final = CRASHES | NOBODY
+
+
 class Verdict(Enum):
     """What becomes of a call after an attempt."""
 
@@ -93,6 +100,8 @@ class Judge:
             lane.tells_nothing(call)
             return self.park(call, now, now)
         setback = Setback(call, failure, sent, now)
+        if lane.solitary is call and failure.kind in ENDED_ALIVE and failure.code not in DEATHS:
+            self.dispatch.suspects.clears(call)
         if failure.code in NOBODY:
             setback.odd_since = self.witnesses.odd_since(lane, call, now)
             setback.is_left = self.witnesses.are_left()

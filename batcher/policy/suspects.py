@@ -132,10 +132,14 @@ class Suspects:
         if self._hung_up:
             self._hung_up.pop(call, None)
         if self._together or self._alone:
-            self._together.pop(call, None)
-            self._alone.pop(call, None)
-            self._met.pop(call, None)
-            self._acquitted.discard(call)
+            self.clears(call)
+
+    def clears(self, call: Call) -> None:
+        """It was asked alone, and failed at a server that lives: it is a suspect no longer."""
+        self._together.pop(call, None)
+        self._alone.pop(call, None)
+        self._met.pop(call, None)
+        self._acquitted.discard(call)
 
     def _was_there(self, call: Call) -> None:
         if call in self._together:  # else it has met its fate meanwhile

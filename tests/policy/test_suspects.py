@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-from support.virtualrun import CRASH, CUT, HUNG_UP, NATIVE, ODD, REFUSED, Run, call, calls
+from support.virtualrun import CRASH, CUT, HUNG_UP, NATIVE, ODD, REFUSED, SICK, Run, call, calls
 
 from batcher.policy.breakdown import AT_ONCE, Breakdown
 from batcher.policy.suspects import Suspects
+
+if TYPE_CHECKING:
+    from batcher.failures import Failure
 
 
 @pytest.mark.parametrize(("without", "needed"), [(0, 3), (1, 3), (2, 4), (4, 5), (20, 8)])
@@ -170,3 +175,15 @@ def test_what_is_sent_while_those_are_heard_that_died_together_tells_nothing() -
     for one in late:
         run.end(one)
     assert not any(one.counted for one in flying[1:])
+
+
+@pytest.mark.parametrize(("failure", "is_cleared"), [(SICK, True), (CRASH, False), (CUT, False), (HUNG_UP, False)])
+def test_who_fails_alone_at_a_server_that_lives_is_a_suspect_no_longer(failure: Failure, is_cleared: bool) -> None:  # noqa: FBT001 - a column of the table
+    run = Run.of(calls(1))
+    one = run.send()
+    suspects = run.scheduler.suspects
+    suspects.broke_down(one, [], None, 0.0)
+    suspects.broke_down(one, [], None, 0.0)
+    run.lane.solitary = one
+    run.end(one, failure)
+    assert suspects.suspects(one, is_out_of_attempts=True) is not is_cleared
