@@ -158,10 +158,11 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "jsontext": set(),
         "overflow": set(),
         "packing": {"answers", "dialogue"},
+        "presence": set(),
         "seam": set(),
         "timeouts": set(),
         "watchdog": set(),
-        "workers": {"answers", "budget", "guard", "seam", "timeouts", "watchdog"},
+        "workers": {"answers", "budget", "guard", "presence", "seam", "timeouts", "watchdog"},
     },
     "inputs": {
         "__init__": set(),
