@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from batcher.model import Json
     from batcher.running.journal import Journal
+    from batcher.view.bottleneck import Bottleneck
     from batcher.view.snapshot import Snapshot
     from batcher.view.summary import Summary
 
@@ -30,10 +31,11 @@ METRICS_EVERY: Final = 5.0
 
 @dataclass(slots=True)
 class Reports:
-    """Of one run. `snapshot` gives its state at any time."""
+    """Of one run. `snapshot` gives its state at any time, `bottleneck` what held it up once it is over."""
 
     snapshot: Callable[[], Snapshot]
     journal: Journal
+    bottleneck: Callable[[], Bottleneck | None]
     started_at: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,7 +43,7 @@ class Reports:
 
     def for_state(self, end: int) -> dict[str, Json]:
         """Who runs it, how far it is and what it waits for, and what happened; `end` is that of the results file."""
-        shown = self.snapshot()
+        shown, bound = self.snapshot(), self.bottleneck()
         return {
             "pid": os.getpid(),
             "host": gethostname(),
@@ -51,6 +53,7 @@ class Reports:
             "done": shown.done,
             "results_end": end,
             "line": state(shown),
+            "bottleneck": bound.words if bound is not None else None,
             "events": self.journal.to_json(),
         }
 
