@@ -39,7 +39,7 @@ class Reports:
     started_at: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.started_at = _stamp()
+        self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")  # events are counted from it
 
     def for_state(self, end: int) -> dict[str, Json]:
         """Who runs it, how far it is and what it waits for, and what happened; `end` is that of the results file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batcher.figures import count, money, rate, seconds, span
-from batcher.view.report.chart import Table
+from batcher.view.report.chart import Table, whole
 from batcher.view.statistics.events import KINDS, clock
 
 if TYPE_CHECKING:
@@ -61,10 +61,9 @@ def tiles(of: Statistics, stretches: list[Stretch]) -> Iterator[Tile]:
         yield Tile("of these in, cached", count(of.cached_tokens))
     if of.prices is not None:
         yield Tile("cost" if not of.unpriced else "cost, as far as known", "?" if of.cost is None else money(of.cost))
-    most = of.most_in_flight(stretches)
-    if worked and most:
-        mean = sum(slot.busy for stretch in stretches for slot in stretch.slots) / worked
-        yield Tile(f"of {rate(most)} slots in use", f"{100 * mean / most:.0f} %")
+    full = of.fullness(stretches)
+    if full.most:
+        yield Tile(f"of {whole(full.most)} slots in use", f"{100 * full.part:.0f} %")
 
 
 def notes(of: Statistics) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from batcher.failures import Failure, FailureClass
 from batcher.outcome import Usage
@@ -34,11 +34,23 @@ NAMES: Final = 200
 """Names of flags and of codes that are told apart."""
 LONGEST_WORDS: Final = 2048
 """Characters of what a server said that are kept."""
+LATELY: Final = 0.1
+"""The part of the work from which on a limit says how full the slots were."""
 FULL: Final = 0.95
 """The part of the most that were in flight from which on the slots count as full."""
 _TOGETHER: Final = 512
 _CLASSES: Final = {str(kind): kind for kind in FailureClass}
 _REST: Final = "(others)"
+
+
+class Fullness(NamedTuple):
+    """How many were in flight on average, of how many that might be or were at most, and which part of these."""
+
+    mean: float
+    most: float
+    part: float
+    is_told: bool
+    """`most` is the limit, as the last run told it."""
 
 
 @dataclass(slots=True)
@@ -177,7 +189,7 @@ class Statistics:
         """What held the runs up, as far as lines and events tell: what the disk and the CPU took they do not."""
         events = self.events
         slots = [slot for stretch in stretches for slot in stretch.slots]
-        most = self.most_in_flight(stretches)
+        most = self.fullness(stretches).most
         elapsed = self.worked()
         return bottleneck(
             Measured(
@@ -198,11 +210,24 @@ class Statistics:
             )
         )
 
-    def most_in_flight(self, stretches: list[Stretch]) -> float:
-        """The limit at the end where the last run told it, else the most that were in flight on average of a slot."""
+    def fullness(self, stretches: list[Stretch]) -> Fullness:
+        """How full the slots were: of the limit since it last moved, where that is told and was a tenth of the time.
+
+        Else of the most that were in flight on average of a slot of time.
+        """
+        slots = [slot for stretch in stretches for slot in stretch.slots]
+        worked = sum(slot.span for slot in slots)
+        mean = sum(slot.busy for slot in slots) / worked if worked else 0.0
         if moves := self.events.limits:
-            return float(moves[-1][1])
-        return max((slot.in_flight for stretch in stretches for slot in stretch.slots), default=0.0)
+            moved, limit = moves[-1]
+            since = [slot for slot in slots if slot.start >= moved]
+            time = sum(slot.span for slot in since)
+            if limit and worked and time >= LATELY * worked:
+                return Fullness(
+                    mean, float(limit), min(1.0, sum(slot.busy for slot in since) / time / limit), is_told=True
+                )
+        most = max((slot.in_flight for slot in slots), default=0.0)
+        return Fullness(mean, most, mean / most if most else 0.0, is_told=False)
 
     def _add_tokens(self, block: list[Measures]) -> None:
         prompts = [told.prompt_tokens for told in block if told.prompt_tokens is not None]

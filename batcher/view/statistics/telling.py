@@ -25,8 +25,7 @@ def as_dict(of: Statistics) -> dict[str, Json]:
     worked = of.worked()
     found = of.bottleneck(stretches)
     words = of.told_bottleneck or (found.words if found is not None else None)
-    most = of.most_in_flight(stretches)
-    mean = sum(slot.busy for stretch in stretches for slot in stretch.slots) / worked if worked else None
+    full = of.fullness(stretches)
     return {
         "answers": of.answers,
         "failed": of.failed,
@@ -54,11 +53,13 @@ def as_dict(of: Statistics) -> dict[str, Json]:
         "cost": of.cost,
         "unpriced": of.unpriced if of.prices is not None else None,
         "in_flight": {
-            "mean": mean,
-            "most": most or None,
-            "most_is_told": bool(of.events.limits),
-            "full": mean / most if mean is not None and most else None,
-        },
+            "mean": full.mean,
+            "most": full.most,
+            "most_is_told": full.is_told,
+            "full": full.part,
+        }
+        if full.most
+        else None,
         "bottleneck": words,
         "bottleneck_is_told": of.told_bottleneck is not None,
         "ttft_s": distribution(of.ttft),

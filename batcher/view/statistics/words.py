@@ -55,11 +55,11 @@ def lines(of: Statistics) -> Iterator[str]:
         unknown = f"{count(of.unpriced, 'answers')} whose price is not known" if of.unpriced else ""
         known = money(of.cost) if of.cost is not None else ""
         yield _row("cost", " and ".join(part for part in (known, unknown) if part) or "nothing was counted")
-    most = of.most_in_flight(stretches)
-    if worked and most:
-        mean = sum(slot.busy for stretch in stretches for slot in stretch.slots) / worked
-        of_what = "the limit" if of.events.limits else "the most at a time"
-        yield _row("slots", f"{rate(mean)} in flight on average, {100 * mean / most:.0f} % of {rate(most)}, {of_what}")
+    full = of.fullness(stretches)
+    if full.most:
+        of_what = "the limit since it last moved" if full.is_told else "the most at a time"
+        used = f"{100 * full.part:.0f} % of {_whole(full.most)}, {of_what}"
+        yield _row("slots", f"{rate(full.mean)} in flight on average; {used}")
     found = of.bottleneck(stretches)
     if bound := of.told_bottleneck or (found.words if found is not None else ""):
         yield _row("bound by", bound)
