@@ -106,6 +106,7 @@ def test_sums_and_quantiles_are_those_of_the_lines(told: list[dict[str, Any]]) -
         assert shown[field]["sum"] == pytest.approx(sum(values))
         for q in (0.5, 0.9, 0.95, 0.99):
             assert shown[field][f"p{q * 100:g}"] == pytest.approx(nearest_rank(values, q), rel=ERROR * 1.001)
+        assert sum(number for _, _, number in shown[field]["bars"]) == len(values)
         for low, high, number in shown[field]["bars"]:
             assert number == sum(low < value <= high for value in values)
     for name in ("a", "b"):
