@@ -67,7 +67,7 @@ ROOMS: dict[str, Room] = {
         may={"inputs"},
         doors={
             "copying", "disk", "errors", "holder", "ledger", "lines", "names", "neighbours", "ordering", "publication",
-            "recovery", "repair", "seal", "state", "stream", "vectors", "verification", "writer",
+            "recovery", "repair", "seal", "sound", "state", "stream", "vectors", "verification", "writer",
         },
     ),
     "outputs": Room(
@@ -274,6 +274,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "recovery": {"disk", "repair", "seal"},
         "repair": {"disk"},
         "seal": set(),
+        "sound": set(),
         "state": {"disk", "neighbours", "recovery", "seal"},
         "stream": {"disk", "lines", "repair"},
         "vectors": set(),

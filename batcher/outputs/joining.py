@@ -65,7 +65,7 @@ def joined(places: Places, taken: Taken | None, keep: Sequence[str] | None = Non
     for group in groups:
         records = group.records
         # without an input its columns stand on the lines, if they came by a pipe
-        rows = [record.get("columns") or {} for record in records] if taken is None else group.rows
+        rows = [_columns(record) for record in records] if taken is None else group.rows
         if keep is not None:
             rows = [_kept(row, keep) for row in rows]
         idents = [record["id"] for record in records] if all(records) else _ids(records, group.idents)
@@ -78,8 +78,10 @@ def _alone(places: Places) -> Iterator[Group]:
     while some := list(islice(numbered, count)):
         group = Group()
         _put_lines(group, places.lines(some))
-        yield group
         count = _fitting(group)
+        if not all(group.records):  # what is no JSON after all: others may have written it
+            group.records = [record for record in group.records if record]
+        yield group
 
 
 def _numbered(places: Places) -> Iterator[int]:
@@ -170,6 +172,11 @@ def _is_of(ident: str, name: str, turn: int | None, is_own: bool) -> bool:  # no
         if number != str(turn + 1):
             return False
     return name == ident or (not is_own and name.partition("#")[0] == ident)
+
+
+def _columns(record: Mapping[str, Json]) -> Mapping[str, Json]:
+    columns = record.get("columns")
+    return columns if type(columns) is dict else {}
 
 
 def _kept(values: Mapping[str, Json], keep: Sequence[str]) -> Mapping[str, Json]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from batcher import codec
+from batcher.ledger.sound import sound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ _OK: Final = 200
 
 def answer_line(record: Record) -> bytes:
     """The line of the output file for a result."""
+    record = sound(record)
     path = record.get("endpoint", "")
     raw = record.get("raw")
     body = raw if isinstance(raw, dict) and path.startswith("/v1/") else _OBJECTS.get(path, _chat)(record)
@@ -33,10 +35,11 @@ def answer_line(record: Record) -> bytes:
 
 def failure_line(record: Record) -> bytes:
     """The line of the error file for a failure: as the server answered, or what happened where it did not."""
-    error = record["error"]
+    record = sound(record)
+    error = record.get("error") or {}
     status = error.get("status")
     words = {"code": error.get("code"), "message": error.get("message")}
-    if type(status) is not int:
+    if status is None:
         return _line(record, None, words)
     told = {"message": words["message"], "type": error.get("class"), "param": None, "code": words["code"]}
     return _line(record, {"status_code": status, "request_id": _request(record), "body": {"error": told}}, None)
@@ -187,7 +190,8 @@ def _response(record: Record) -> dict[str, Json]:
 
 
 def _embeddings(record: Record) -> dict[str, Json]:
-    vectors = record["embeddings"] if "embeddings" in record else [record.get("embedding")]
+    listed = record.get("embeddings")
+    vectors = [record.get("embedding")] if listed is None else listed
     data = [{"object": "embedding", "index": place, "embedding": vector} for place, vector in enumerate(vectors)]
     usage = _usage(record)
     del usage["completion_tokens"]

@@ -114,7 +114,7 @@ def test_a_server_that_repeats_the_key(tmp_path: Path, name: str, more: tuple[st
     desk.env["OPENAI_API_KEY"] = KEY
     case: dict[str, Any] = {
         "lines": [{"id": "a", "prompt": "Say hello.", "meta": {"row": 1}}],
-        "args": ["-v", "--retries", "0", "--summary-json", "sums.json", "--param", "logprobs=true", *more],
+        "args": ["-vv", "--retries", "0", "--summary-json", "sums.json", "--param", "logprobs=true", *more],
         "answers": [ANSWERS[name]],
         "right": {"any!~": FORMS},
     }
