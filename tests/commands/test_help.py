@@ -108,7 +108,11 @@ def test_completion_scripts(shell: str, words: str, desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("line", "wanted"),
-    [("batcher st", {"status"}), ("batcher run --on-ch", {"--on-change"}), ("batcher run --on-change k", {"keep"})],
+    [
+        ("batcher st", {"stats", "status"}),
+        ("batcher run --on-ch", {"--on-change"}),
+        ("batcher run --on-change k", {"keep"}),
+    ],
 )
 def test_completed_words(line: str, wanted: set[str], desk: Desk) -> None:
     """Commands, options and their values."""

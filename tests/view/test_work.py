@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batcher.outcome import Completion, Result, ServerTimes, Timing, Usage, by_call
+from batcher.view.record import record
 from batcher.view.sums import Sums
 from batcher.view.work import FIRST, FIRST_LOOKS, Work
 
@@ -68,7 +69,7 @@ def test_a_pack_is_counted_as_its_jobs_are() -> None:
     together.add_pack(results)
     for result in results:
         apart.add(result)
-    assert together.to_dict() == apart.to_dict()
+    assert record(together) == record(apart)
     assert (together.ok, together.attempts, together.prompt_tokens, together.waited) == (4, 3, 40, 1.0)
 
 

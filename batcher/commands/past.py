@@ -1,0 +1,123 @@
+"""A results file with those beside it, read from its first line to its last: for commands that say what it was like."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from batcher.commands.console import say
+from batcher.commands.earlier import open_to_read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import ExitStack
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from batcher.inputs.done import DoneIds
+    from batcher.ledger.state import State
+    from batcher.model import Json
+
+
+@dataclass(slots=True)
+class Past:
+    """Lines are read as they are asked for, results before failures. Memory grows with failures alone: 25 bytes each.
+
+    A failure stands if no later line of the errors file is about its job, and no result.
+    """
+
+    results: Path
+    errors: Path | None = None
+    state: State | None = None
+    unreadable: int = 0
+    superseded: int = 0
+    _file: BinaryIO | None = field(init=False, default=None)
+    _failures: BinaryIO | None = field(init=False, default=None)
+
+    def open(self, stack: ExitStack) -> None:
+        """Open what there is. Raises OutputError (73) for results, or errors that were named, that cannot be read."""
+        from batcher.ledger.names import part_path, state_path, table_results_path
+        from batcher.ledger.neighbours import former_errors
+        from batcher.ledger.state import read
+
+        if not self.results.name:
+            self.results = self.results.resolve()
+        if self.results.name and (named := table_results_path(self.results)).exists():
+            self.results = named
+        if not self.results.exists() and part_path(self.results).exists():
+            self.results = part_path(self.results)
+        self._file = stack.enter_context(open_to_read(self.results))
+        self.state, note = read(state_path(self.results)) if self.results.name else (None, None)
+        if note:
+            say(note)
+        path = self.errors or former_errors(self.results)
+        if self.errors is not None or os.path.lexists(path):
+            self._failures = stack.enter_context(open_to_read(path, follow=self.errors is not None))
+
+    def records(self) -> Iterator[tuple[int, dict[str, Json], bool]]:
+        """Where each line begins, what it holds, and whether it is of the results."""
+        from batcher.inputs.done import DoneIds
+        from batcher.ledger.errors import failed_id
+        from batcher.ledger.recovery import could_be_ours, identify, none_of_ours, read_record
+
+        assert self._file is not None
+        last = DoneIds()
+        if self._failures is not None:
+            start = 0
+            for line in self._failures:
+                if (ident := failed_id(line)) is not None:
+                    last.discard(ident)
+                    last.add(ident, f"{start:016x}")
+                start += len(line)
+        has_failures, start, found, foreign = len(last) > 0, 0, 0, False
+        for line in self._file:
+            record = read_record(line) if identify(line) is not None else None
+            if record is None:
+                if line.endswith(b"\n"):  # else a run is writing it
+                    self.unreadable += 1
+                    foreign = foreign or not could_be_ours(line)
+            else:
+                found += 1
+                if has_failures and isinstance(ident := record["id"], str):
+                    last.discard(ident)
+                yield start, record, True
+            start += len(line)
+        if foreign and not found:
+            raise none_of_ours(self.results, self.unreadable)
+        yield from self._standing(last)
+
+    def at(self, start: int) -> dict[str, Json] | None:
+        """The line of results that begins there."""
+        from batcher.ledger.recovery import read_record
+
+        assert self._file is not None
+        self._file.seek(start)
+        return read_record(self._file.readline())
+
+    def failure_at(self, start: int) -> dict[str, Json] | None:
+        """The line of errors that begins there."""
+        from batcher.ledger.recovery import read_record
+
+        if self._failures is None:
+            return None
+        self._failures.seek(start)
+        return read_record(self._failures.readline())
+
+    def _standing(self, last: DoneIds) -> Iterator[tuple[int, dict[str, Json], bool]]:
+        from batcher.ledger.errors import failed_id
+        from batcher.ledger.recovery import read_record
+
+        if self._failures is None:
+            return
+        self._failures.seek(0)
+        start = 0
+        for line in self._failures:
+            ident = failed_id(line)
+            if ident is not None and last.get(ident) == f"{start:016x}":
+                record = read_record(line)
+                assert record is not None
+                yield start, record, False
+            elif ident is not None:
+                self.superseded += 1
+            start += len(line)

@@ -1,0 +1,104 @@
+"""What happened to the runs that no line tells, by the state file: holds, outages, moves of the limit, retries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from batcher.view.statistics.measures import count_of, moment_of, name_of, number_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOST: Final = 2000
+"""Events of a file that are looked at; runs leave no more than a thousand."""
+KINDS: Final = {
+    "away": "the server was away",
+    "told": "the server said wait",
+    "failing": "the server failed",
+    "requests": "requests a minute used up",
+    "tokens": "tokens a minute used up",
+    "out": "the server was given up",
+    "limit": "the limit in flight moved",
+    "retries": "requests were sent again",
+}
+"""Kind → what it says (`policy.holding.Cause`, and those of `running.journal`)."""
+OUTAGES: Final = frozenset({"away", "failing", "out"})
+HOLDS: Final = frozenset({"told", "requests", "tokens"})
+
+
+class Event(NamedTuple):
+    """Moments in seconds since 1970."""
+
+    kind: str
+    server: str
+    start: float
+    end: float
+    words: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """`known` is false where there is no state file that tells of any: then nobody can say that there were none."""
+
+    known: bool = False
+    all: list[Event] = field(default_factory=list)
+
+    @property
+    def holds(self) -> list[Event]:
+        """Times in which a server took nothing."""
+        return [event for event in self.all if event.kind in OUTAGES or event.kind in HOLDS]
+
+    @property
+    def limits(self) -> list[tuple[float, int]]:
+        """When a limit moved, and how many might be in flight from then on, of all servers together."""
+        levels: dict[str, int] = {}
+        moves = []
+        for event in self.all:
+            number = event.words.split(" ", 1)[0]
+            if event.kind == "limit" and number.isdecimal() and len(number) < 7:
+                levels[event.server] = int(number)
+                moves.append((event.end, sum(levels.values())))
+        return moves
+
+    def seconds(self, *kinds: str) -> float:
+        """How long servers were held for one of some reasons; the mean of several servers."""
+        held = [event for event in self.all if event.kind in kinds]
+        servers = {event.server for event in self.holds}
+        return sum(event.end - event.start for event in held) / max(1, len(servers))
+
+
+NONE: Final = Events()
+
+
+def events_of(report: Mapping[str, Any]) -> Events:
+    """Read what a state file's `report` has: of the last run, and of those that it goes on from (`run`, their start).
+
+    What goes on yet ends when the file was written.
+    """
+    _, began = moment_of(report.get("started_at"))
+    _, written = moment_of(report.get("written_at"))
+    said = report.get("events")
+    if began is None or type(said) is not list:
+        return NONE
+    found = []
+    for event in said[:MOST]:
+        if type(event) is not dict or event.get("kind") not in KINDS:
+            continue
+        start, end = number_of(event.get("start")), number_of(event.get("end"))
+        origin = moment_of(event["run"])[1] if "run" in event else began
+        if start is None or origin is None:
+            continue
+        latest = origin + start if "run" in event else max(written or 0.0, origin + start)
+        until = origin + end if end is not None else latest
+        words = name_of(event.get("words")) or ""
+        count = count_of(event.get("count")) or 1
+        found.append(Event(event["kind"], name_of(event.get("server")) or "", origin + start, until, words, count))
+    return Events(known=True, all=sorted(found, key=lambda event: event.start))
+
+
+def clock(moment: float, *, with_date: bool = True) -> str:
+    """A moment for people, in UTC."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S" if with_date else "%H:%M:%S")
