@@ -534,6 +534,7 @@ OWNERS: dict[str, set[str]] = {
         "outputs.types",
     },
     "numpy": {"api.arrays"},
+    "pybase64": {"wire.dialects.vectors"},
     "typing_extensions": {"api.result"},
     "python_calamine": {"inputs.formats.sheet"},
     "zstandard": {"inputs.compression"},

@@ -14,6 +14,8 @@ from batcher.view.histogram import Histogram
 from batcher.view.work import Work
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batcher.failures import Failure
     from batcher.model import Json
     from batcher.outcome import Result, Usage
@@ -152,6 +154,20 @@ class Sums:
             if timing.arrivals:
                 self.ttft.add(timing.arrivals[0] - timing.started)
                 self._add_gaps(timing.arrivals)
+
+    def add_pack(self, results: Sequence[Result]) -> None:
+        """Count the results of one call that all have their answers: what is said of one of them is said of all."""
+        first, others = results[0], len(results) - 1
+        self.add(first)
+        self.ok += others
+        if first.server is not None:
+            self.server(first.server).ok += others
+        if first.completion is not None:
+            for flag in first.completion.flags:
+                self.flags[flag] += others
+        if first.timing is not None:
+            self.waited += others * first.timing.waited
+            self.latency.add(first.timing.total, others)
 
     def server(self, root: str) -> ServerSums:
         """The sums of one server."""
