@@ -10,6 +10,7 @@ from batcher.figures import count, money, rate, seconds, span
 from batcher.redaction import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from batcher.view.causes import Cause
@@ -41,6 +42,8 @@ BY_EXIT = {
     Exit.INPUT: "mend the input",
     Exit.UNAVAILABLE: "see to the server, or name another one",
 }
+OF_TEMPLATES = ("template_column", "template_null", "template_failed")
+"""Codes of rows that a template cannot be filled with: as often as not it is the template that is wrong."""
 WORTH_TELLING = 1.0
 """Seconds of waiting from which on it is told."""
 
@@ -198,7 +201,7 @@ def _advice(summary: Sums, errors: Path | str | None) -> str:
     """What to do: first what only people can, then the same command again for what is left."""
     retried, undone = summary.failed - summary.invalid, summary.undone
     first = [
-        f"mend the {count(summary.invalid, 'lines')} of the input that could not be sent" if summary.invalid else "",
+        *_unsent(summary),
         _remedy(summary)
         or (f"mend what the server refuses of {count(summary.rejected, 'jobs')}" if summary.rejected else ""),
     ]
@@ -214,6 +217,15 @@ def _advice(summary: Sums, errors: Path | str | None) -> str:
         again = "run the same command again" if summary.invalid else ""
     where = f"; {errors} says why each failed" if summary.failed and errors else ""
     return ", then ".join(part for part in (*first, again) if part) + where
+
+
+def _unsent(summary: Sums) -> Iterator[str]:
+    """What is to be mended of the input, or of the template."""
+    unfit = sum(summary.failures[code] for code in OF_TEMPLATES)
+    if unfit:
+        yield f"mend the template, or the input where it does not fit ({count(unfit, 'rows')})"
+    if summary.invalid > unfit:
+        yield f"mend the {count(summary.invalid - unfit, 'lines')} of the input that could not be sent"
 
 
 def _remedy(summary: Sums) -> str:

@@ -195,6 +195,24 @@ def test_what_to_do_depends_on_what_happened(stop: Failure, advice: str) -> None
     assert summary_of(pending=3, stop=stop).render().splitlines()[-1].startswith(f"next     {advice}")
 
 
+TEMPLATE = "mend the template, or the input where it does not fit"
+LINES = "of the input that could not be sent"
+
+
+@pytest.mark.parametrize(
+    ("codes", "advice"),
+    [
+        (["template_column"] * 4, f"{TEMPLATE} (4 rows), then run the same command again"),
+        (["template_null", "template_failed"], f"{TEMPLATE} (2 rows), then run"),
+        (["input_invalid"], f"mend the 1 line {LINES}, then run"),
+        (["template_column", *["row_ragged"] * 2], f"{TEMPLATE} (1 row), then mend the 2 lines {LINES}"),
+    ],
+)
+def test_what_does_not_fit_a_template_may_be_its_mistake(codes: list[str], advice: str) -> None:
+    summary = summary_of(*(failed(code, attempts=0) for code in codes))
+    assert summary.render().splitlines()[-1].startswith(f"next     {advice}")
+
+
 def test_nothing_sent_is_no_speed() -> None:
     """Lines that were refused before anything was sent have no speed."""
     assert "speed" not in summary_of(failed("input_invalid", attempts=0)).render()
