@@ -255,7 +255,7 @@ def _run(
     from batcher.running.loops import on_loop
     from batcher.running.runner import Run
 
-    results = _results_path(inputs, output, options.vectors)
+    results = results_path(inputs, output, options.vectors)
     progress = values["progress"]
     if progress is None and results is None and sys.stdout.isatty():
         progress = False  # the results are what the terminal shows
@@ -300,7 +300,7 @@ def _calm_the_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _results_path(inputs: str | tuple[str, ...], output: str | None, vectors: Path | None) -> Path | None:
+def results_path(inputs: str | tuple[str, ...], output: str | None, vectors: Path | None) -> Path | None:
     """Where the results go; None is standard output."""
     from batcher.inputs.compression import EXTENSIONS
     from batcher.inputs.parts import is_pattern
