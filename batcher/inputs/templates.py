@@ -71,7 +71,7 @@ def missing_column(column: str, row: Mapping[str, Json]) -> LineError:
     near = get_close_matches(column, [str(name) for name in row], 1)
     names = ", ".join(f'"{name:.40}"' for name in list(row)[:_SHOWN])
     hint = f'; did you mean "{near[0]}"?' if near else f"; it has {names or 'none at all'}"
-    return LineError("template_column", f'the row has no column "{column}", which is asked for{hint}')
+    return LineError("template_column", f'the row has no column "{column}"{hint}')
 
 
 def _plain(tree: nodes.Template) -> list[tuple[str, str]] | None:

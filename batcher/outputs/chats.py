@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from batcher import codec
 from batcher.failures import LineError
 from batcher.inputs.formats import parse_job
+from batcher.ledger.sound import sound
 from batcher.model import Kind
 from batcher.outputs.openaibatch import tool_call
 from batcher.wire.dialects.messages import to_openai
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 def chat_line(line: Line, record: Mapping[str, Json], defaults: Defaults, repeat: int) -> bytes | None:
     """The chat of a row and its answer; `None` if there is nothing to learn from."""
+    record = sound(record)
     if "error" in record or "text" not in record or record.get("flags") or line.data is None:
         return None
     try:

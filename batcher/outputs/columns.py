@@ -98,7 +98,7 @@ class Columns:
                 found[PARSED] = [None if type(value) is dict else value for value in values]
         found |= self._said(_AFTER, chunk)
         if not self._present.isdisjoint(_TOKENS):
-            usages = [record.get("usage") or _NOTHING for record in records]
+            usages = [usage if type(usage := record.get("usage")) is dict else _NOTHING for record in records]
             for name in _TOKENS:
                 found[name] = _values(name, usages)
         found |= self._said(_LAST, chunk)

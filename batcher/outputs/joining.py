@@ -65,7 +65,7 @@ def joined(places: Places, taken: Taken | None, keep: Sequence[str] | None = Non
     for group in groups:
         records = group.records
         # without an input its columns stand on the lines, if they came by a pipe
-        rows = [record.get("columns") or {} for record in records] if taken is None else group.rows
+        rows = [_columns(record) for record in records] if taken is None else group.rows
         if keep is not None:
             rows = [_kept(row, keep) for row in rows]
         idents = [record["id"] for record in records] if all(records) else _ids(records, group.idents)
@@ -74,17 +74,14 @@ def joined(places: Places, taken: Taken | None, keep: Sequence[str] | None = Non
 
 def _alone(places: Places) -> Iterator[Group]:
     """Every line, by its number, and then those that have none."""
-    numbered, count = _numbered(places), min(FIRST, ROWS)
+    numbered, count = places.numbered(), min(FIRST, ROWS)
     while some := list(islice(numbered, count)):
         group = Group()
         _put_lines(group, places.lines(some))
-        yield group
         count = _fitting(group)
-
-
-def _numbered(places: Places) -> Iterator[int]:
-    yield from (place for seq in range(len(places)) if (place := places.of(seq)))
-    yield from places.strays
+        if not all(group.records):  # what is no JSON after all: others may have written it
+            group.records = [record for record in group.records if record]
+        yield group
 
 
 def _of_input(places: Places, taken: Taken) -> Iterator[Group]:
@@ -170,6 +167,11 @@ def _is_of(ident: str, name: str, turn: int | None, is_own: bool) -> bool:  # no
         if number != str(turn + 1):
             return False
     return name == ident or (not is_own and name.partition("#")[0] == ident)
+
+
+def _columns(record: Mapping[str, Json]) -> Mapping[str, Json]:
+    columns = record.get("columns")
+    return columns if type(columns) is dict else {}
 
 
 def _kept(values: Mapping[str, Json], keep: Sequence[str]) -> Mapping[str, Json]:

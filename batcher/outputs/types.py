@@ -10,6 +10,7 @@ anything else                  text: texts as they are, the rest as JSON
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any, Final
 
 from batcher.ledger.vectors import to_floats
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _EXACT: Final = 1 << 53
 """Beyond, not every whole number is a float64."""
+_NUMBERS: Final = frozenset({int, float})
 VECTOR: Final = "embedding"
 
 
@@ -36,19 +38,24 @@ class Seen:
         self._kinds: set[type] = set()
         self._least = self._most = 0
         self._nested: Any = None
-        self._sizes: set[int] = set()
+        self._sizes: set[int | None] = set()
         """How many numbers vectors have."""
 
     def add(self, values: Sequence[Json]) -> None:
         """Take in some values."""
+        if values.count(None) == len(values):  # as errors mostly are; the others cost more to look at
+            return
         kinds = set(map(type, values))
+        are_whole = kinds == {int}
         kinds.discard(type(None))
         self._kinds |= kinds
-        if self._is_vector and kinds <= {str, list}:
-            self._sizes.update(len(to_floats(value)) for value in values if value is not None)
+        if self._is_vector:
+            sizes = {_size(value) for value in values if value is not None}
+            self._is_vector = None not in sizes
+            self._sizes |= sizes
         if int in kinds:
-            whole = [value for value in values if type(value) is int]
-            self._least, self._most = min([self._least, *whole]), max([self._most, *whole])
+            whole = values if are_whole else [value for value in values if type(value) is int]
+            self._least, self._most = min(self._least, *whole), max(self._most, *whole)
         if len(kinds) == 1 and kinds <= NESTED and not self._is_vector and not self._is_text:
             kind = _nested(values)
             self._nested = kind if self._nested is None else _merged(self._nested, kind)
@@ -60,7 +67,7 @@ class Seen:
         import pyarrow as pa
 
         kinds = self._kinds
-        if self._is_vector and kinds and kinds <= {str, list}:
+        if self._is_vector and kinds:
             # of one length, as vector databases want them
             return pa.list_(pa.float32(), next(iter(self._sizes)) if len(self._sizes) == 1 else -1)
         if len(kinds) == 1 and (kind := self._of_one(next(iter(kinds)))) is not None:
@@ -93,8 +100,18 @@ def array_of(values: Sequence[Json], kind: Any) -> Any:
         except (pa.ArrowException, TypeError):  # there is something else among them
             values = [None if value is None else text_of(value) for value in values]
     elif (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_float32(kind.value_type):
-        values = [None if value is None else to_floats(value) for value in values]
+        values = [None if value is None else array("f", to_floats(value)).tolist() for value in values]
     return pa.array(values, kind)
+
+
+def _size(vector: Json) -> int | None:
+    """How many numbers a vector has; `None` for what is none: others may have written the line."""
+    if type(vector) is list and not _NUMBERS.issuperset(map(type, vector)):
+        return None
+    try:
+        return len(array("f", to_floats(vector)))
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _nested(values: Sequence[Json]) -> Any:

@@ -26,6 +26,7 @@ import pyarrow as pa
 import zstandard
 from pyarrow import parquet
 
+from batcher.cli import ALLOCATOR
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.source import Source
@@ -116,7 +117,12 @@ def write(directory: Path, count: int, size: int) -> None:
 def read(path: Path, how: str) -> tuple[float, float]:
     """µs of CPU a row, and MB at the peak."""
     done = subprocess.run(
-        [sys.executable, "-c", READ, str(path), how], capture_output=True, text=True, check=True, timeout=600
+        [sys.executable, "-c", READ, str(path), how],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+        env=os.environ | dict([ALLOCATOR]),
     )
     _, micros, megabytes = map(float, done.stdout.split())
     return micros, megabytes

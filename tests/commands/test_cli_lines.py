@@ -125,3 +125,25 @@ def test_help_and_version_are_cheap(desk: Desk) -> None:
         assert "batcher.cli" in loaded
         assert loaded & heavy == set()
         assert "batcher" in process.stdout
+
+
+@pytest.mark.parametrize("said", [None, "mimalloc"])
+def test_arrow_keeps_no_pool_of_its_own_unless_it_is_said(desk: Desk, said: str | None) -> None:
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            (
+                "import contextlib; from batcher import cli\n"
+                "with contextlib.suppress(SystemExit): cli.main()\n"
+                "import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+            ),
+            "--version",
+        ],
+        cwd=desk.path,
+        env=desk.env | ({"ARROW_DEFAULT_MEMORY_POOL": said} if said else {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout.endswith(f"\n{said or 'system'}\n")

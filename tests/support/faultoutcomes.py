@@ -181,8 +181,7 @@ OUTCOMES: Final[tuple[tuple[Outcome, frozenset[Way], tuple[str, ...]], ...]] = (
     )),
     (retried("truncated"), STREAMS, ("do=empty200",)),
     (retried("malformed"), ALL - STREAMS, ("do=empty200",)),
-    (retried("stream_error"), STREAMS, ("do=endless_line",)),
-    (retried("not_an_llm"), ALL - STREAMS, ("do=endless_line",)),
+    (retried("stream_error"), ALL, ("do=endless_line",)),
     (retried("not_an_llm"), ALL, ("do=html200",)),
     (retried("bad_http"), ALL, ("do=endless_head",)),
     (retried("malformed"), ALL, (

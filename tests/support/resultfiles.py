@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from batcher import codec
 from batcher.inputs.source import Source
 from batcher.outputs.export import Export, Written, export
 from batcher.outputs.taken import Taken
@@ -64,4 +65,4 @@ def failure(seq: int, ident: str, code: str = "cut", **fields: Any) -> dict[str,
 
 
 def _lines(records: Lines) -> bytes:
-    return b"".join(orjson.dumps(record) + b"\n" for record in records)
+    return b"".join(codec.dumps(record) + b"\n" for record in records)
