@@ -39,14 +39,14 @@ ROOMS: dict[str, Room] = {
             "simulator",
         },
         doors={
-            "check", "completion", "console", "export", "models", "report", "run", "simulate", "stats", "status",
-            "verify",
+            "bench", "check", "completion", "console", "export", "models", "report", "run", "simulate", "stats",
+            "status", "verify",
         },  # `cli` loads them by name
     ),
     "running": Room(
         may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
         doors={
-            "apart", "destination", "engine", "loops", "openfiles", "runner", "sharing", "signals", "standing",
+            "apart", "bench", "destination", "engine", "loops", "openfiles", "runner", "sharing", "signals", "standing",
             "stops", "wiring",
         },
     ),
@@ -77,9 +77,9 @@ ROOMS: dict[str, Room] = {
     "view": Room(
         may=set(),
         doors={
-            "bottleneck", "line", "metrics", "observer", "pace", "prices", "progress", "report.page", "report.picks",
-            "snapshot", "statistics.events", "statistics.measures", "statistics.statistics", "statistics.telling",
-            "statistics.words", "summary",
+            "bottleneck", "curve", "line", "metrics", "observer", "pace", "prices", "progress", "report.page",
+            "report.picks", "snapshot", "statistics.events", "statistics.measures", "statistics.statistics",
+            "statistics.telling", "statistics.words", "steps", "summary", "sweep",
         },
     ),
     "inputs": Room(
@@ -135,6 +135,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "commands": {
         "__init__": set(),
+        "bench": {"conclusion", "console", "grouped", "options", "run", "values"},
         "check": {"checkup", "console", "grouped", "options"},
         "checkup": set(),
         "completion": set(),
@@ -360,6 +361,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
         "announcement": {"preparation"},
         "apart": set(),
+        "bench": {"loops", "runner"},
         "copies": {"requests"},
         "destination": {"apart", "vectors"},
         "engine": {"omissions"},
@@ -454,6 +456,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "block": {"causes", "sums"},
         "bottleneck": set(),
         "causes": set(),
+        "curve": {"steps", "sweep"},
         "histogram": set(),
         "line": {"pace", "snapshot"},
         "metrics": {"histogram", "snapshot", "sums"},
@@ -489,8 +492,10 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "statistics.telling": {"histogram", "statistics.events", "statistics.groups", "statistics.statistics"},
         "statistics.timeline": set(),
         "statistics.words": {"histogram", "statistics.events", "statistics.groups", "statistics.statistics"},
+        "steps": set(),
         "summary": {"block", "record", "sums"},
         "sums": {"bottleneck", "causes", "histogram", "prices", "work"},
+        "sweep": {"steps"},
         "work": {"bottleneck"},
     },
     "wire": {

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
-NOT_HERE: Final = ("config", "help")
-"""Options that a config file cannot set."""
+NOT_HERE: Final = ("config", "help", "levels")
+"""Options that a config file cannot set: `levels` are those of a sweep, and `concurrency` that of a run."""
 SERVER_VARIABLES: Final = ("LLM_ENDPOINT", "OPENAI_BASE_URL", "OLLAMA_HOST")
 LONGEST: Final = 1 << 20
 """Bytes of a config file, or of one of variables; the reader of TOML takes a second for this much."""

@@ -260,7 +260,7 @@ def _run(
     from batcher.running.loops import on_loop
     from batcher.running.runner import Run
 
-    results = _results_path(inputs, output, options.vectors)
+    results = results_path(inputs, output, options.vectors)
     progress = values["progress"]
     if progress is None and results is None and sys.stdout.isatty():
         progress = False  # the results are what the terminal shows
@@ -297,7 +297,7 @@ def _run(
     )
 
 
-def _results_path(inputs: str | tuple[str, ...], output: str | None, vectors: Path | None) -> Path | None:
+def results_path(inputs: str | tuple[str, ...], output: str | None, vectors: Path | None) -> Path | None:
     """Where the results go; None is standard output."""
     from batcher.inputs.compression import EXTENSIONS
     from batcher.inputs.parts import is_pattern

@@ -90,6 +90,8 @@ class Run:
     """Gives the servers, where others have found them, and tells the observer about them."""
     pool: Pool | None = None
     """The limits that it shares with other runs."""
+    sends_for: float | None = None
+    """Seconds from its first request on after which nothing more is sent, which is no reason to complain."""
     summary: Summary = field(init=False)
     scheduler: Scheduler | None = None
     jobs: Jobs | None = None
@@ -264,7 +266,7 @@ class Run:
             async with anyio.create_task_group() as helpers, engine:
                 signals.drain, self._flow = engine.stop, exchanges.flow
                 helpers.start_soon(writer.watch)
-                self._accompany(helpers, scheduler, source, server)
+                self._accompany(helpers, scheduler, source, server, signals)
                 if server.gone is not None:
                     helpers.start_soon(stop_when_gone, server.gone, engine.stop)
                 async for batch in engine.batches():
@@ -295,7 +297,9 @@ class Run:
 
             await explain(self.summary, scheduler, server)
 
-    def _accompany(self, helpers: TaskGroup, scheduler: Scheduler, source: Source, server: Contact) -> None:
+    def _accompany(
+        self, helpers: TaskGroup, scheduler: Scheduler, source: Source, server: Contact, signals: Signals
+    ) -> None:
         """Start what watches the run beside its work, until that is done."""
         observer, journal = self.observer, self._reports.journal
         holds, journal.redact = Holds(observer.note, self.summary), server.redactor.text
@@ -306,6 +310,8 @@ class Run:
 
         helpers.start_soon(show, observer, self.snapshot, look)
         helpers.start_soon(self._state.keep_now_and_then)
+        if self.sends_for is not None:
+            helpers.start_soon(signals.conclude, self.sends_for)
         if self.options.metrics_file is not None:
             helpers.start_soon(self._reports.keep_metrics, self.options.metrics_file, self.summary, observer.note)
         if source.is_regular and self.jobs is None and observer.wants_total:

@@ -57,6 +57,13 @@ class Signals:
             self.expired = out_of_time(after)
             self._end(self.expired.message)
 
+    async def conclude(self, after: float) -> None:
+        """Have nothing more sent after this time (seconds), without a word; what is in flight has its grace."""
+        await anyio.sleep(after)
+        if self.received is None and self.expired is None and self.drain is not None:
+            self.drain(None)
+            self.scope.deadline = anyio.current_time() + self.grace
+
     def _end(self, why: str, *, number: signal.Signals | None = None) -> None:
         draining = self.received is not None or (self.expired is not None and number is not None)
         self.received = self.received or number

@@ -1,0 +1,252 @@
+"""Runs the steps of a sweep (`batcher bench`): each a run of its own over the next rows of the input.
+
+Its results go where those of `batcher run` go, which asks none of these rows again. Where the input has too few that
+have no result, rows are asked again into a directory that is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from batcher.figures import AUTO, Concurrency
+from batcher.running.loops import on_loop
+from batcher.running.runner import Run
+from batcher.view.steps import Held, Point, Sample, Slo, capped, point_of, quantile
+from batcher.view.sweep import doubled, knee, middles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from batcher.failures import Failure
+    from batcher.options import Options
+    from batcher.outcome import Result
+    from batcher.view.observer import Observer
+    from batcher.view.snapshot import Snapshot
+    from batcher.view.summary import Summary
+
+A_SLOT: Final = 8
+"""Rows of a step for each that may be in flight, at least."""
+LEAST: Final = 16
+"""Rows of a step, at least."""
+SHARE: Final = 20
+"""A step takes a twentieth of the rows that are left, if that is more."""
+LONGER: Final = 2
+"""How many times as long as the others the step of `auto` may take, which has to find its concurrency first."""
+
+_NUMBERS: Final = re.compile(r"[\d,.]|s\b")
+"""What differs where the same is said of another number of rows."""
+
+
+class Watch:
+    """The observer of one step: keeps what ended, and passes on what there is to say, each of it once in a sweep."""
+
+    wants_total = True
+
+    def __init__(self, observer: Observer, said: set[str]) -> None:
+        self._observer = observer
+        self._said = said
+        self.samples: list[Sample] = []
+
+    @property
+    def redact(self) -> Callable[[str], str]:
+        return self._observer.redact
+
+    @redact.setter
+    def redact(self, redact: Callable[[str], str]) -> None:
+        self._observer.redact = redact
+
+    def note(self, message: str) -> None:
+        kind = _NUMBERS.sub("", message)
+        if kind not in self._said:
+            self._said.add(kind)
+            self._observer.note(message)
+
+    def finished(self, result: Result) -> None:
+        self._observer.finished(result)
+        if (sample := sample_of(result)) is not None:
+            self.samples.append(sample)
+
+    def tick(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._observer.tick(snapshot)
+
+    def asked(self, snapshot: Snapshot) -> None:
+        self._observer.asked(snapshot)
+
+
+def sample_of(result: Result) -> Sample | None:
+    """What one job tells of the request that it went in; None if it went in none, or another job of the pack tells."""
+    timing = result.timing
+    if timing is None or not result.attempts or (result.pack is not None and result.pack[0]):
+        return None
+    usage = result.completion.usage if result.completion is not None else None
+    arrivals = timing.arrivals
+    return Sample(
+        sent=timing.started,
+        first=arrivals[0] if arrivals else None,
+        ended=timing.finished,
+        tokens=usage.completion_tokens if usage is not None else None,
+        answers=result.pack[1] if result.pack is not None else 1,
+        itl=quantile(timing.gaps(), 0.95),
+        ok=result.ok,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """One sweep. `options` are those of a run; `seconds` and `rows` bound each of its steps."""
+
+    input: str | Sequence[str]
+    output: Path
+    options: Options
+    environ: Mapping[str, str]
+    observer: Observer
+    seconds: float
+    rows: int | None = None
+    slo: Slo = field(default_factory=dict)
+    levels: Sequence[int] = ()
+    """What to try; () for what the rules say."""
+    most: int = 64
+    points: list[Point] = field(default_factory=list)
+    auto: Point | None = None
+    stop: Failure | None = None
+    """Why it ended early."""
+    signal: int | None = None
+    left: int | None = None
+    """Rows that have no result yet, as far as that is known."""
+    _share: int = 0
+    """Rows of the input."""
+    _said: set[str] = field(default_factory=set)
+
+    def sweep(self) -> Iterator[Point]:
+        """Make the steps, and yield a point after each, `auto` last. Raises BatcherError as a run does."""
+        self._run(self._kept(1), Concurrency(1, 1), 1)  # a model is loaded, and rows are counted
+        for level in self._levels():
+            if (point := self._step(level)) is None:
+                return
+            self.points = _alike([*self.points, point])
+            yield self.points[-1]
+        if (point := self._step(None)) is not None:
+            *self.points, self.auto = _alike([*self.points, point])
+            yield self.auto
+
+    def _levels(self) -> Iterator[int]:
+        if self.levels:
+            yield from self.levels
+            return
+        while (level := doubled(self.points, self.most)) is not None:
+            yield level
+        yield from middles(self.points)
+
+    def _step(self, level: int | None) -> Point | None:
+        """Make one step; None if the sweep is over, since somebody or something ended it."""
+        if self.stop is not None or self.signal is not None:
+            return None
+        found = knee(self.points) if level is None else None
+        width = level or (found.concurrency if found is not None else 1)
+        wanted = self._rows(width) * (LONGER if level is None else 1)
+        is_new = self.left is None or self.left >= max(width * A_SLOT // 2, LEAST // 2)
+        concurrency = AUTO if level is None else Concurrency(level, level)
+        longer = LONGER if level is None else 1
+        if is_new:
+            run, watch = self._run(self._kept(wanted), concurrency, longer)
+        else:
+            self._note_again(level)
+            with tempfile.TemporaryDirectory(prefix="batcher-bench-") as directory:
+                run, watch = self._run(self._again(wanted), concurrency, longer, Path(directory) / "again.jsonl")
+        if self.signal is not None:
+            return None
+        allowed = [server.in_flight for server in run.summary.servers.values()]
+        settled = level or max(allowed, default=1)
+        held = _held(run.summary, kept=is_new)
+        in_all = settled * max(1, len(allowed))
+        point = point_of(watch.samples, in_all, held, self.slo, settles=level is None)
+        return replace(point, concurrency=settled)
+
+    def _rows(self, width: int) -> int:
+        if self.rows is not None:
+            return self.rows
+        least = max(LEAST, width * A_SLOT)
+        if self.left is None:
+            return 1 << 40  # a large input: its time ends a step
+        return max(least, self.left // SHARE)
+
+    def _kept(self, rows: int) -> Options:
+        # a row that has failed would be asked in every step
+        return replace(self.options, limit_new=rows, skip_failed=True)
+
+    def _again(self, rows: int) -> Options:
+        """The same requests over and over: for a file of their own."""
+        repeat = self.options.repeat * max(1, math.ceil(rows / max(1, self._share)))
+        return replace(
+            self.options,
+            limit_new=rows,
+            repeat=repeat,
+            errors=None,
+            overwrite=False,
+            dedupe=False,
+            vectors=None,
+            done_from=(),
+        )
+
+    def _note_again(self, level: int | None) -> None:
+        at = "auto" if level is None else f"-c {level}"
+        if "again" not in self._said:
+            self._said.add("again")
+            self.observer.note(
+                f"the input has too few rows without a result: from {at} on rows are asked again, and those answers "
+                "are not kept (a server that caches prompts may be faster then)"
+            )
+
+    def _run(
+        self, options: Options, concurrency: Concurrency, longer: int, output: Path | None = None
+    ) -> tuple[Run, Watch]:
+        watch = Watch(self.observer, self._said)
+        changes: dict[str, Any] = {"concurrency": concurrency, "grace": max(options.grace, self.seconds)}
+        run = Run(
+            self.input,
+            output or self.output,
+            replace(options, **changes),
+            self.environ,
+            watch,
+            handle_signals=True,
+            typed=output is None,
+            sends_for=self.seconds * longer,
+        )
+        summary = on_loop(run.run)
+        self.signal = summary.signal
+        if summary.stop is not None and summary.stop.code != "limit_new":
+            self.stop = summary.stop
+        elif summary.refused:
+            self.stop = summary.refused[0]
+        self.options = replace(self.options, overwrite=False)  # what the first run has cleared away
+        if output is None and run.jobs is not None:
+            self._share = run.jobs.share
+            done = summary.skipped + summary.ok + summary.failed + summary.left
+            self.left = max(0, run.jobs.share * options.repeat - done)
+        return run, watch
+
+
+def _alike(points: Sequence[Point]) -> list[Point]:
+    """The points as the rate that the server became known for in any of them has them."""
+    most = min(point.held.most for point in points)
+    return [capped(point, most) for point in points]
+
+
+def _held(summary: Summary, *, kept: bool) -> Held:
+    """What the sums of a run say of what held it up."""
+    work, servers = summary.work, summary.servers.values()
+    several = max(1, len(servers))
+    is_by_requests = work.requests > 0 and not work.tokens and work.a_minute
+    return Held(
+        elapsed=summary.elapsed,
+        away=sum(server.away_s for server in servers) / several,
+        limited=work.requests + work.tokens,
+        throttled=sum(server.throttled for server in servers),
+        most=work.a_minute / 60 * several if is_by_requests else math.inf,
+        kept=kept,
+    )

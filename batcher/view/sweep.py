@@ -1,0 +1,88 @@
+"""Which concurrency is tried next, and which of those that were is enough: the rules of `batcher bench`. Pure.
+
+It doubles from 1 as long as that brings anything, then tries the middles beside the knee. The knee is the least
+concurrency with 95 % of the best throughput: tokens a second where servers count them, else answers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from batcher.view.steps import Point
+
+ENOUGH: Final = 0.95
+"""The part of the best throughput that is as good as the best."""
+FLAT: Final = 2
+"""Doublings in a row that brought no twentieth more, after which the sweep ends: one may have had bad luck."""
+
+
+def rate_of(points: Sequence[Point]) -> tuple[Callable[[Point], float], str]:
+    """What points are held against each other by, and its name."""
+    if points and all(point.tokens_per_s is not None for point in points if point.requests):
+        return (lambda point: point.tokens_per_s or 0.0), "tokens/s"
+    return (lambda point: point.answers_per_s), "answers/s"
+
+
+def doubled(points: Sequence[Point], most: int) -> int | None:
+    """What to try after these points, which came in this order; None: the knee lies behind."""
+    if not points:
+        return 1
+    last = points[-1]
+    if last.concurrency >= most or last.is_limited:
+        return None
+    rate, _ = rate_of(points)
+    before, after = points[:-FLAT], points[-FLAT:]
+    if before and all(point.is_fair for point in after):
+        best = max(map(rate, before))
+        if best > 0 and all(rate(point) * ENOUGH <= best for point in after):
+            return None
+    return min(2 * last.concurrency, most)
+
+
+def middles(points: Sequence[Point]) -> list[int]:
+    """What to try between the knee and its neighbours among points of doubled concurrency."""
+    found = knee(points)
+    if found is None:
+        return []
+    tried = sorted(point.concurrency for point in points)
+    lower = [at for at in tried if at < found.concurrency][-1:]
+    upper = [at for at in tried if at > found.concurrency][:1]
+    pairs = [(at, found.concurrency) for at in lower] + [(found.concurrency, at) for at in upper]
+    return [(low + high) // 2 for low, high in pairs if high - low > 1]
+
+
+def knee(points: Sequence[Point]) -> Point | None:
+    """The least concurrency with 95 % of the best throughput; None if nothing was answered."""
+    rate, _ = rate_of(points)
+    return _least(points, rate)
+
+
+def best_under_slo(points: Sequence[Point]) -> Point | None:
+    """The least concurrency with 95 % of the most requests a second that kept to what was asked; None: none did."""
+    return _least(points, lambda point: point.good_per_s or 0.0)
+
+
+def is_rising(points: Sequence[Point]) -> bool:
+    """Whether the most that was tried brought a twentieth more than half of it: more may bring more."""
+    rate, _ = rate_of(points)
+    last = max(points, key=lambda point: point.concurrency)
+    below = [rate(point) for point in points if 2 * point.concurrency <= last.concurrency]
+    return bool(below) and not last.is_limited and rate(last) * ENOUGH > max(below)
+
+
+def is_better(auto: Point, points: Sequence[Point]) -> bool:
+    """Whether `auto` brought a twentieth more than any that was tried."""
+    rate, _ = rate_of(points)
+    return auto.is_fair and rate(auto) * ENOUGH > max(map(rate, points), default=0.0)
+
+
+def _least(points: Sequence[Point], rate: Callable[[Point], float]) -> Point | None:
+    """Of points that are fair, if any is."""
+    fair = [point for point in points if point.is_fair] or list(points)
+    best = max(map(rate, fair), default=0.0)
+    if not best:
+        return None
+    return min((point for point in fair if rate(point) >= ENOUGH * best), key=lambda point: point.concurrency)

@@ -1,0 +1,100 @@
+"""`batcher bench` as its users have it: a sweep over a simulated server, whose answers a later run takes up."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from support.commandline import names, prompts
+
+from batcher.commands.bench import levels_of, slo_of
+from batcher.failures import Exit
+from batcher.simulator import simulator_thread
+
+if TYPE_CHECKING:
+    from support.commandline import Desk
+
+SWEEP = ("bench", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", "--seconds", "10m")
+PATIENCE = 300.0
+
+
+@pytest.mark.slow
+def test_a_sweep_and_the_run_after_it(desk: Desk) -> None:
+    """New rows for each step, all of them kept; one that fails is asked once; the run asks for what is left."""
+    desk.write("jobs.jsonl", *prompts(["bad"], "do=bad"), *prompts(names(99)))
+    with simulator_thread(slots=2, tokens=3) as sim:
+        url = ("--base-url", sim.url)
+        ran = desk.run(*SWEEP, *url, "-c", "1,2", "--rows", "20", "--slo", "ttft=10m", "--json", patience=PATIENCE)
+        assert ran.code == Exit.OK, ran.err
+        found = json.loads(ran.out)
+        assert [step["concurrency"] for step in found["steps"]] == [1, 2]
+        assert [(step["requests"], step["failed"], step["kept"]) for step in found["steps"]] == [(20, 0, True)] * 2
+        assert (found["unit"], found["slo"]) == ("tokens/s", {"ttft": 600.0})
+        assert found["auto"]["requests"] == 40
+        assert all(step["good_per_s"] == step["requests_per_s"] for step in found["steps"])
+        assert found["config"] == f"concurrency = {found['best_under_slo']}"
+        assert desk.ids() == names(80)
+        assert sim.counts == dict.fromkeys(["bad", *names(80)], 1)
+        rest = desk.run("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", *url, patience=PATIENCE)
+        assert rest.code == Exit.SOME_FAILED
+        assert sim.counts == dict.fromkeys(names(99), 1) | {"bad": 2}
+        again = desk.run(*SWEEP, *url, "-c", "2", "--rows", "150", patience=PATIENCE)
+    assert again.code == Exit.OK, again.err
+    assert "from -c 2 on rows are asked again" in again.err
+    assert again.out.splitlines()[-1].startswith("concurrency = ")  # which, the clock says
+    assert "rows again" in again.out
+    assert sum(sim.counts.values()) - sum({"bad": 2, **dict.fromkeys(names(99), 1)}.values()) == 150 + 300
+    assert desk.ids() == names(99)
+    assert sorted(path.name for path in desk.path.iterdir() if "again" in path.name) == []
+
+
+def test_a_server_that_is_not_there(desk: Desk) -> None:
+    """The sweep ends as a run does."""
+    desk.write("jobs.jsonl", *prompts(names(3)))
+    ran = desk.run(*SWEEP, "--base-url", "http://127.0.0.1:9", "--max-wait", "0s", patience=PATIENCE)
+    assert (ran.code, ran.out) == (Exit.UNAVAILABLE, "")
+    assert desk.lines() == []
+
+
+def test_a_server_that_refuses_all(desk: Desk) -> None:
+    """What it says is said once, and no step is made."""
+    desk.write("jobs.jsonl", *prompts(names(30)))
+    with simulator_thread(key="right") as sim:
+        ran = desk.run(*SWEEP, "--base-url", sim.url, env={"OPENAI_API_KEY": ""}, patience=PATIENCE)
+    assert (ran.code, ran.out) == (Exit.REFUSED, "")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("-",),
+        ("jobs.jsonl", "-o", "-"),
+        ("jobs.jsonl", "--seconds", "0s"),
+        ("jobs.jsonl", "-c", "auto"),
+        ("jobs.jsonl", "-c", "0"),
+        ("jobs.jsonl", "--slo", "ttft"),
+        ("jobs.jsonl", "--slo", "speed=1s"),
+        ("jobs.jsonl", "--limit-new", "3"),
+    ],
+)
+def test_what_a_sweep_cannot_do(desk: Desk, args: tuple[str, ...]) -> None:
+    """It is a matter of usage."""
+    desk.write("jobs.jsonl", *prompts(names(1)))
+    assert desk.call("bench", *args).code == Exit.USAGE
+
+
+def test_a_config_file_of_a_run(desk: Desk) -> None:
+    """Its concurrency is that of a run, and none to sweep; the levels of a sweep are no key."""
+    (desk.path / "run.toml").write_text('concurrency = "auto"\nmodel = "m"\natomic = true\n')
+    desk.write("jobs.jsonl", *prompts(names(1)))
+    ran = desk.call("bench", "jobs.jsonl", "--config", "run.toml", "-o", "-")
+    assert (ran.code, "results in a file" in ran.err) == (Exit.USAGE, True)
+    (desk.path / "run.toml").write_text('levels = "1,2"\n')
+    assert desk.call("bench", "jobs.jsonl", "--config", "run.toml").code == Exit.CONFIG
+
+
+def test_values_are_read() -> None:
+    """In their order, each once."""
+    assert levels_of("1, 4,2,4") == (1, 4, 2)
+    assert slo_of("ttft=500ms") == ("ttft", 0.5)

@@ -1,0 +1,154 @@
+"""Which concurrency a sweep tries, where its knee is, and how that is shown: tables of numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from view.test_steps import made
+
+from batcher.view.curve import as_dict, curve, table, verdict
+from batcher.view.steps import Held, Point
+from batcher.view.sweep import best_under_slo, doubled, knee, middles, rate_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def swept(rate: Callable[[int], float], most: int = 64) -> list[Point]:
+    """All the points of a sweep over a server whose throughput is known."""
+    points: list[Point] = []
+    while (level := doubled(points, most)) is not None:
+        points.append(made(level, rate(level)))
+    return points + [made(level, rate(level)) for level in middles(points)]
+
+
+def slots(n: int) -> Callable[[int], float]:
+    return lambda level: 10.0 * min(level, n)
+
+
+def saturating(half: float) -> Callable[[int], float]:
+    return lambda level: 600.0 * level / (level + half)
+
+
+def thrashing(best: int) -> Callable[[int], float]:
+    return lambda level: 10.0 * level if level <= best else 10.0 * best * 0.8
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [*map(slots, range(1, 70)), *map(saturating, (0.1, 1.0, 5.0, 10.0, 40.0)), *map(thrashing, (1, 2, 4, 8, 16))],
+)
+def test_the_knee_is_within_a_twentieth_of_the_best(rate: Callable[[int], float]) -> None:
+    """Of all fixed concurrencies that might have been tried."""
+    found = knee(swept(rate))
+    assert found is not None
+    assert found.answers_per_s >= 0.95 * max(map(rate, range(1, 65))) - 1e-9
+
+
+def test_the_knee_is_no_more_than_needed() -> None:
+    """Beyond slots more in flight only wait: half as many more than there are is the most that is said."""
+    for n in range(1, 50):
+        found = knee(swept(slots(n)))
+        assert found is not None
+        assert found.concurrency <= max(n, 1.5 * n)
+
+
+@pytest.mark.parametrize(
+    ("points", "most", "then"),
+    [
+        ([], 64, 1),
+        ([(1, 10)], 64, 2),
+        ([(1, 10)], 1, None),
+        ([(1, 10), (2, 20), (4, 40)], 6, 6),
+        ([(1, 10), (2, 20), (4, 40), (6, 60)], 6, None),
+        ([(1, 10), (2, 10)], 64, 4),  # one may have had bad luck
+        ([(1, 10), (2, 10), (4, 10.4)], 64, None),
+        ([(1, 10), (2, 10), (4, 11)], 64, 8),
+        ([(1, 0), (2, 0), (4, 0)], 64, 8),
+    ],
+)
+def test_doubling(points: list[tuple[int, float]], most: int, then: int | None) -> None:
+    """It goes on until two in a row bring no twentieth more, or to the most that is allowed."""
+    assert doubled([made(*point) for point in points], most) == then
+
+
+def test_a_rate_limit_ends_the_doubling() -> None:
+    """More in flight bring no more requests a minute."""
+    assert doubled([made(1, 5.0), made(2, 5.0, held=Held(throttled=3))], 64) is None
+
+
+def test_middles_lie_beside_the_knee() -> None:
+    """Between neighbours of which something lies between."""
+    assert middles([made(1, 10), made(2, 20), made(4, 40), made(8, 60), made(16, 60), made(32, 60)]) == [6, 12]
+    assert middles([made(1, 10), made(2, 10), made(4, 10)]) == []
+    assert middles([made(1, 0.0, requests=0)]) == []
+
+
+def test_what_was_spoilt_is_held_against_nothing() -> None:
+    """Unless there is nothing else."""
+    spoilt = made(8, 90.0, failed=50)
+    assert knee([made(4, 40.0), spoilt]) == made(4, 40.0)
+    assert knee([spoilt]) == spoilt
+    assert knee([made(1, 0.0, requests=0)]) is None
+
+
+def test_tokens_count_where_all_are_counted() -> None:
+    """Long answers are no slower than short ones."""
+    with_tokens = [made(1, 10.0, tokens_per_s=100.0), made(2, 9.0, tokens_per_s=200.0)]
+    found = knee(with_tokens)
+    assert found is not None
+    assert (found.concurrency, rate_of(with_tokens)[1]) == (2, "tokens/s")
+    assert rate_of([*with_tokens, made(4, 10.0)])[1] == "answers/s"
+
+
+def test_under_an_slo_the_most_in_time_counts() -> None:
+    """Throughput that comes too late is none."""
+    points = [made(1, 10.0, good_per_s=10.0), made(2, 20.0, good_per_s=20.0), made(4, 40.0, good_per_s=3.0)]
+    found = best_under_slo(points)
+    assert found is not None
+    assert found.concurrency == 2
+    assert best_under_slo([made(1, 10.0, good_per_s=0.0)]) is None
+
+
+def test_what_is_shown() -> None:
+    """A row and a bar for each, the knee marked, `auto` below, and the line for the config file last."""
+    points = [made(1, 10.0), made(4, 40.0, held=Held(throttled=1)), made(2, 20.0, held=Held(kept=False))]
+    auto = made(4, 38.0)
+    shown = list(table(points, auto, {}))
+    assert [row.split()[0] for row in shown] == ["in", "1", "2", "4", "auto"]
+    assert shown[2].endswith("rows again")
+    assert shown[3].endswith("rate limit")
+    bars = list(curve(points, auto))
+    assert [bar.count("█") for bar in bars] == [10, 20, 40, 38]
+    assert [bar.endswith("the knee") for bar in bars] == [False, False, True, False]
+    words = list(verdict(points, auto, {}))
+    assert words[-1] == "concurrency = 4"
+    assert "auto: 38.0 answers/s, 95% of the most" in "\n".join(words)
+    assert list(curve([made(1, 0.0, requests=0)], None)) == []
+    assert list(verdict([made(1, 0.0, requests=0)], None, {})) == [
+        "nothing was answered, so there is nothing to choose by"
+    ]
+
+
+def test_what_is_told_of_a_sweep_that_did_not_see_the_end() -> None:
+    """A knee at the most that was tried may be none."""
+    assert any("--up-to" in line for line in verdict([made(1, 10.0), made(2, 20.0)], None, {}))
+    near = [made(32, 480.0), made(48, 517.0), made(64, 537.0)]
+    assert any("--up-to" in line for line in verdict(near, None, {}))
+    assert list(verdict(near, made(256, 593.0), {}))[-1] == 'concurrency = "auto"'
+    assert list(verdict(near, made(256, 550.0), {}))[-1] == "concurrency = 48"
+    assert not any("--up-to" in line for line in verdict([made(1, 10.0), made(2, 10.1)], None, {}))
+    limited = made(2, 20.0, held=Held(throttled=1))
+    assert not any("--up-to" in line for line in verdict([made(1, 10.0), limited], None, {}))
+
+
+def test_an_slo_chooses_the_line_for_the_config_file() -> None:
+    """The knee is told beside it; an SLO that nothing kept to leaves it."""
+    points = [made(1, 10.0, good_per_s=10.0), made(2, 20.0, good_per_s=1.0)]
+    slo = {"ttft": 0.5}
+    assert list(verdict(points, None, slo))[-1] == "concurrency = 1"
+    found = as_dict(points, None, slo, "out.jsonl")
+    assert (found["knee"], found["best_under_slo"], found["config"]) == (2, 1, "concurrency = 1")
+    none = [made(1, 10.0, good_per_s=0.0)]
+    assert list(verdict(none, None, slo))[-2:] == ["in time (ttft ≤ 500 ms): none of the answers", "concurrency = 1"]
