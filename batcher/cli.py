@@ -102,7 +102,10 @@ def _one_line(error: click.ClickException) -> str:
     """What is wrong, and where to look: one line, as of every other error, for cron mails what it gets."""
     words = " ".join(error.format_message().split())
     ctx = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{words.rstrip('.')}; see {ctx.command_path} --help" if ctx else words
+    if ctx is None:
+        return words
+    joint = " See" if words.endswith("?") else "; see"
+    return f"{words.rstrip('.')}{joint} {ctx.command_path} --help"
 
 
 def _told(error: Exception) -> int | None:

@@ -94,7 +94,7 @@ class Options:
 
     `concurrency`, `rpm` (requests a minute) and `tpm` (tokens a minute) hold for each server. `min_speed` is tokens a
     second, 0 for none; `runaway` is whether an answer that only repeats itself is "cut" off or "keep"s coming;
-    `keep_alive` is Ollama's ("" leaves it to the server). texts are cut into chunks of `chunk` tokens ("400t") or
+    `keep_alive` is Ollama's ("" leaves it to the server). Texts are cut into chunks of `chunk` tokens ("400t") or
     characters ("2000c"), with an `overlap`. `prefix` goes before each text that is embedded, the server is asked for
     `dimensions`, and `normalize` gives all vectors length 1; a text that is too long is an "error", or `on_overflow`
     has it "truncate"d or "split". `vectors` is an array that is made at the end, of `vectors_dtype`. `errors` defaults

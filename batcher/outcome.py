@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from batcher.failures import Failure
     from batcher.model import Json
@@ -250,3 +250,17 @@ class Result:
     def text(self) -> str:
         """The answer's text; the partial text if the job failed half-way, "" if there is none."""
         return self.completion.first.text if self.completion else ""
+
+
+def by_call(results: Sequence[Result]) -> Iterator[Sequence[Result]]:
+    """The results of one call after the other, those of a pack together; they share its `timing`."""
+    start = 0
+    while start < len(results):
+        first, end = results[start], start + 1
+        if first.pack is None:
+            yield (first,)
+        else:
+            while end < len(results) and results[end].timing is first.timing:
+                end += 1
+            yield results[start:end]
+        start = end

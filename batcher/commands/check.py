@@ -183,7 +183,7 @@ def _input_lines(path: str, checkup: Checkup) -> list[str]:
     endpoints = ", ".join(f"{count} to {name}" for name, count in checkup.paths.most_common())
     models = ", ".join(f"{name} ({count})" for name, count in checkup.models.most_common(MODELS_SHOWN))
     repeats = f", {checkup.duplicates} repeated" if checkup.duplicates else ""
-    lines = [f"input    {path}: {checkup.jobs} jobs{repeats}{': ' + endpoints if endpoints else ''}"]
+    lines = [f"input    {path}: {count(checkup.jobs, 'jobs')}{repeats}{': ' + endpoints if endpoints else ''}"]
     if models:
         lines.append(f"asks     {models}")
     lines += [f"note     {note}" for note in checkup.notes]

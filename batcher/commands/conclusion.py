@@ -36,9 +36,18 @@ def _is_device(path: Path) -> bool:
 
 
 def conclude(
-    summary: Summary, results: Path | str | None, errors: Path | None, *, quiet: bool, summary_json: Path | None
+    summary: Summary,
+    results: Path | str | None,
+    errors: Path | None,
+    *,
+    is_made: bool,
+    quiet: bool,
+    summary_json: Path | None,
 ) -> None:
-    """Show the sums and end the process with the code that they mean, or by the signal that ended the run."""
+    """Show the sums and end the process with the code that they mean, or by the signal that ended the run.
+
+    `is_made`: there are results, where the run was to put them.
+    """
     from batcher.commands.console import say, tell_sums
     from batcher.running.signals import die_of
 
@@ -50,7 +59,8 @@ def conclude(
             summary.unwritten.append(str(error))
             code = summary.exit_code()
     if not quiet:
-        tell_sums(summary.render(results or "stdout", errors), summary.to_dict)
+        shown = (results or "stdout") if is_made else f"{results} is not made: there is nothing to put into it"
+        tell_sums(summary.render(shown, errors), summary.to_dict)
     elif code is not Exit.OK:
         say(f"{results or 'stdout'}: {summary.one_line(errors)}")
     if summary.signal is not None:

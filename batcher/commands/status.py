@@ -99,9 +99,9 @@ def screen(standing: Standing) -> list[str]:
         if standing.since:
             lines.append(f"         {count(standing.since, 'results')} more since then")
     elif standing.counts:
-        lines.append(f"jobs     {_told(standing.counts, report)}")
+        lines.append(f"jobs     {_told(standing)}")
     events = [event for event in report.get("events") or () if isinstance(event, dict)]
-    lines += [f"event    {_event(event)}" for event in events[-EVENTS_SHOWN:]]
+    lines += [f"event    {_event(event, is_running=standing.is_running)}" for event in events[-EVENTS_SHOWN:]]
     return lines
 
 
@@ -134,21 +134,31 @@ def _headline(standing: Standing) -> str:
     }.get(standing.status, "no run is at work; how the last one ended is not known")
 
 
-def _told(counts: dict[str, int], report: dict[str, Json]) -> str:
+def _told(standing: Standing) -> str:
+    counts, total = standing.counts, standing.report.get("total")
     done = counts.get("ok", 0) + counts.get("skipped", 0)
-    total = report.get("total")
+    left = counts.get("pending", 0)
+    if type(total) is int and standing.status != "complete":  # of a complete run all that is missing repeats
+        left = max(left, total - done - counts.get("failed", 0) - counts.get("left", 0))
     of = f" of {count(total)}" if type(total) is int else ""
-    words = [f"{count(done)}{of} done"]
-    words += [f"{count(counts[name])} {name}" for name in ("failed", "pending") if counts.get(name)]
-    return " · ".join(words)
+    words = [f"{count(done)}{of} done", f"{count(counts['failed'])} failed" if counts.get("failed") else ""]
+    words.append(f"{count(left)} {'left' if of else 'pending'}" if left else "")
+    return " · ".join(word for word in words if word)
 
 
-def _event(event: dict[str, Json]) -> str:
-    start, end = event.get("start"), event.get("end")
+def _event(event: dict[str, Json], *, is_running: bool) -> str:
+    """Of an earlier run with when that began; one without an end goes on as long as its run does."""
+    start, end, run = event.get("start"), event.get("end"), _moment(event.get("run"))
     at = f"at {span(float(start))}" if isinstance(start, int | float) else ""
+    if run is not None:
+        at, is_running = f"{run.astimezone():%Y-%m-%d %H:%M} {at}", False
     lasted = ""
     if isinstance(start, int | float):
-        lasted = f"for {span(float(end) - float(start))}" if isinstance(end, int | float) else "goes on"
+        lasted = (
+            f"for {span(float(end) - float(start))}"
+            if isinstance(end, int | float)
+            else ("goes on" if is_running else "until its end")
+        )
     times = f"{event['count']} times" if isinstance(event.get("count"), int) and event["count"] > 1 else ""
     parts = (at, event.get("kind"), event.get("server"), times, lasted, event.get("words"))
     return "  ".join(str(part) for part in parts if part)

@@ -13,7 +13,7 @@ from batcher.exchange import answers
 from batcher.exchange.dialogue import conclude
 from batcher.failures import LineError
 from batcher.model import Call, Job, Kind
-from batcher.outcome import Completion, Result, more
+from batcher.outcome import Completion, Result
 from batcher.policy.packs import ALONE, PER_TEXT
 from batcher.wire.dialects import DIALECTS, call_for, path_for
 from batcher.wire.dialects.embeddings import BASE64
@@ -144,10 +144,16 @@ def shares(call: Call, completion: Completion) -> Iterator[tuple[Job, Completion
     assert completion.vectors is not None
     start = 0
     for job in call.jobs:
-        end = start + len(inputs_of(job))
-        share = Completion(served_model=completion.served_model, server=completion.server, proof=completion.proof)
-        share.vectors = completion.vectors[start:end]
-        share.flags = more((), completion.flags)
+        end = start + (1 if type(job.content) is str else len(inputs_of(job)))
+        share = Completion(
+            {},
+            server=completion.server,
+            served_model=completion.served_model,
+            vectors=completion.vectors[start:end],
+            proof=completion.proof,
+            flags=[*completion.flags] if completion.flags else (),
+            tail={},
+        )
         yield job, share
         start = end
 
@@ -223,5 +229,5 @@ def _result(call: Call, endpoint: Endpoint, attempt: Attempt, job: Job, completi
         attempts=call.sent,
         server=endpoint.root,
         asked_again=call.dialogue.asked_again if call.dialogue is not None else 0,
-        many=job.kind is Kind.EMBED and answers.asks_many(job),
+        many=type(job.content) is not str and answers.asks_many(job),
     )

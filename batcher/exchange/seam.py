@@ -33,6 +33,9 @@ class Reports(Protocol):
     def ended(self, call: Call, endpoint: Endpoint, attempt: Attempt) -> None:
         """The exchange is over, well or not. The call may be sent again from within."""
 
+    def told(self, endpoint: Endpoint, *, is_there: bool) -> None:
+        """Whether a server answered that was asked for something small."""
+
 
 class Exchanges(Protocol):
     """Takes calls and gives back an attempt for each."""
@@ -42,6 +45,9 @@ class Exchanges(Protocol):
 
     def send(self, call: Call, endpoint: Endpoint) -> None:
         """Make one exchange. Returns at once; how many may be made at a time is the caller's to say."""
+
+    def ask(self, endpoint: Endpoint) -> None:
+        """Ask a server for something small, to learn whether anybody is there. Returns at once."""
 
     def flow(self) -> Flow:
         """What comes just now."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from batcher.exchange import answers, budget
 from batcher.exchange.budget import TOO_LARGE, Budget, Flight
 from batcher.exchange.guard import Guard
+from batcher.exchange.presence import is_there
 from batcher.exchange.seam import Flow
 from batcher.exchange.timeouts import Timeouts, timed_out
 from batcher.exchange.watchdog import Watchdog
@@ -78,6 +79,13 @@ class Workers:
         self._given.append((call, endpoint))
         if len(self._given) > self._returning and not self._wake_one():
             self._start(self._work())
+
+    def ask(self, endpoint: Endpoint) -> None:
+        """Ask a server for something small, to learn whether anybody is there."""
+        self._start(self._ask(endpoint))
+
+    async def _ask(self, endpoint: Endpoint) -> None:
+        self._reports.told(endpoint, is_there=await is_there(self.transport, endpoint))
 
     def flow(self) -> Flow:
         """What comes just now: one look at each call in flight, and nothing to be kept up for each record."""

@@ -67,7 +67,7 @@ class Ledger:
         self.end = self.synced = 0 if stale else os.fstat(back.fd).st_size
         self.stale = stale
         self.emptied: Callable[[], object] = bool
-        self.changed = False
+        self.changed = self.withdrawn = False
         self.placed: Callable[[str, int], object] | None = None
         self.sync_before: Callable[[], object] = bool
         self._fd = back.fd
@@ -252,16 +252,20 @@ class Ledger:
             fd, self._fd = self._fd, -1
             os.close(fd)
 
-    def withdraw(self) -> None:
-        """Take the file away if nothing is in it, and close it: of a run that could not start nothing stays.
+    def withdraw(self, *beside: Path) -> None:
+        """Take the file away if nothing is in it, with those beside it, and close it: nothing stays of a run that
+        could not start, and it is `withdrawn`.
 
         It is gone before its lock is, and who waits for that looks whether it is still there.
         """
         if self._fd < 0 or os.fstat(self._fd).st_size or not disk.is_at(self._fd, self.path):
             return
         with suppress(OSError):
+            for path in beside:
+                path.unlink(missing_ok=True)
             self.path.unlink()
             self._fd, fd = -1, self._fd
+            self.withdrawn = True
             os.close(fd)
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ from batcher.ledger.vectors import to_base64, to_floats
 from batcher.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from batcher.failures import Failure
     from batcher.model import Json
@@ -31,6 +31,10 @@ MESSAGE_LIMIT = 2 * 1024
 """The most of a server's words kept on an error line, in bytes."""
 
 KEYLESS: Final = Redactor()
+_OWN_FIRST: Final = b'{"id":%b,"seq":%d,"hash":"%b"'
+_OWN_VECTOR: Final = b',"vector":{"row":%d,"crc32":%d}'
+_OWN_PLACE: Final = b',"pack":{"place":%d,"size":%d}}\n'
+"""What is a job's own on the line of one whose text went in a pack, and whose vector is in a file of its own."""
 SAID: Final = frozenset(
     {
         *(
@@ -80,6 +84,17 @@ def result_line(result: Result, *, base64: bool = False, redactor: Redactor = KE
     return _line(record, result, redactor)
 
 
+def pack_lines(results: Sequence[Result], *, base64: bool = False, redactor: Redactor = KEYLESS) -> list[bytes]:
+    """The lines of jobs that were answered together, in one go: the first line with another's own fields in each.
+
+    The same as `result_line` of each, which makes them where more than those fields is a job's own.
+    """
+    lines = _alike(results, redactor)
+    if lines is None:
+        lines = [result_line(result, base64=base64, redactor=redactor) for result in results]
+    return lines
+
+
 def error_line(
     result: Result,
     *,
@@ -102,6 +117,32 @@ def error_line(
     if at is not None:
         record["at"] = iso(at)
     return _line(record, result, redactor)
+
+
+def _alike(results: Sequence[Result], redactor: Redactor) -> list[bytes] | None:
+    """The lines of results that differ by id, number, hash, vector and place alone; `None` if they may not.
+
+    What a server said, which may hold a key, is the same in all, and was looked at in the first.
+    """
+    first = results[0]
+    for result in results:
+        if result.vector is None or result.pack is None or result.meta is not None or result.columns is not None:
+            return None
+    line = result_line(first, redactor=redactor)
+    try:
+        own = [
+            (orjson.dumps(result.id), result.seq, result.hash.encode(), *(result.vector or ()), *(result.pack or ()))
+            for result in results
+        ]
+    except TypeError:  # a lone surrogate
+        return None
+    rest = line.removeprefix(_OWN_FIRST % own[0][:3])
+    head, _, tail = rest.partition(_OWN_VECTOR % own[0][3:5])
+    tail = tail.removesuffix(_OWN_PLACE % own[0][5:])
+    fields = (_OWN_FIRST, head.replace(b"%", b"%%"), _OWN_VECTOR, tail.replace(b"%", b"%%"), _OWN_PLACE)
+    template = b"".join(fields)
+    lines = [template % each for each in own]
+    return lines if lines[0] == line else None
 
 
 def _put(record: dict[str, Json], key: str, value: Json) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 from zlib import crc32
 
@@ -23,7 +22,6 @@ from batcher.outputs.joining import joined
 from batcher.outputs.numbers import WIDTHS, no_row, row_of
 from batcher.outputs.places import Places
 from batcher.outputs.replacing import replacing
-from batcher.outputs.store import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -177,31 +175,32 @@ def fill(records: Sequence[dict[str, Json]], store: Store) -> None:
 
 
 def _chunks(results: BinaryIO, taken: Taken | None, checkpoint: Callable[[], object]) -> Iterator[Chunk]:
-    places = Places(results, None, checkpoint)
-    places.read()
-    for chunk in joined(places, taken, ()):
+    for chunk in joined(Places(results, None, checkpoint), taken):
         checkpoint()
         yield chunk
 
 
 def _rows(store: Vectors, records: Sequence[Mapping[str, Json]], made: Array) -> Iterator[bytes]:
     """The row of each record: from the store, or of the numbers that stand on it, or none."""
-    named = [place for place in map(_named, records) if place is not None]
-    found = chain(store.read([row.number for row in named]))
+    places = [*map(_named, records)]
+    found = iter(store.read([place[0] for place in places if place is not None]))
     nothing = no_row(store.dim or 0, store.dtype)
-    for record in records:
-        place = _named(record)
+    for record, place in zip(records, places, strict=True):
         row = next(found) if place is not None else _on_line(record, store)
-        if place is not None and (not row or crc32(row) != place.crc32):
+        if place is not None and (not row or crc32(row) != place[1]):
             made.corrupt += 1
             row = b""
-        made.empty += not row
-        yield row or nothing
+        if row:
+            yield row
+        else:
+            made.empty += 1
+            yield nothing
 
 
-def _named(record: Mapping[str, Json]) -> Row | None:
+def _named(record: Mapping[str, Json]) -> tuple[int, int] | None:
+    """Which row a line names, and what its bytes add up to, if it names one."""
     vector: Any = record.get("vector")
-    return Row(vector["row"], vector["crc32"]) if type(vector) is dict else None
+    return (vector["row"], vector["crc32"]) if type(vector) is dict else None
 
 
 def _on_line(record: Mapping[str, Json], store: Vectors) -> bytes:
@@ -218,7 +217,7 @@ def _on_line(record: Mapping[str, Json], store: Vectors) -> bytes:
 def _sum_of(record: Mapping[str, Json], store: Vectors) -> int:
     place = _named(record)
     if place is not None:
-        return place.crc32
+        return place[1]
     return crc32(_on_line(record, store) or no_row(store.dim or 0, store.dtype))
 
 

@@ -147,7 +147,6 @@ def _export(what: Export, places: Places, taken: Taken | None, checkpoint: Calla
             yield chunk
 
     try:
-        places.read()
         columns = Columns(dict.fromkeys(what.fields))
         if what.output.startswith(SQLITE):
             from batcher.outputs.database import upsert

@@ -74,7 +74,7 @@ def joined(places: Places, taken: Taken | None, keep: Sequence[str] | None = Non
 
 def _alone(places: Places) -> Iterator[Group]:
     """Every line, by its number, and then those that have none."""
-    numbered, count = _numbered(places), min(FIRST, ROWS)
+    numbered, count = places.numbered(), min(FIRST, ROWS)
     while some := list(islice(numbered, count)):
         group = Group()
         _put_lines(group, places.lines(some))
@@ -82,11 +82,6 @@ def _alone(places: Places) -> Iterator[Group]:
         if not all(group.records):  # what is no JSON after all: others may have written it
             group.records = [record for record in group.records if record]
         yield group
-
-
-def _numbered(places: Places) -> Iterator[int]:
-    yield from (place for seq in range(len(places)) if (place := places.of(seq)))
-    yield from places.strays
 
 
 def _of_input(places: Places, taken: Taken) -> Iterator[Group]:

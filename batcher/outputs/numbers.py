@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import struct
-import sys
-from array import array
 from binascii import a2b_base64
-from math import isfinite, sqrt
+from math import sqrt
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -16,7 +14,6 @@ WIDTHS: Final = {"float32": 4, "float16": 2}
 """Bytes of a number, by the names that numpy has for them."""
 _LETTERS: Final = {"float32": "f", "float16": "e"}
 _NANS: Final = {"float32": struct.pack("<f", float("nan")), "float16": struct.pack("<e", float("nan"))}
-_SWAP: Final = sys.byteorder == "big"
 
 
 def row_of(vector: Sequence[float] | bytes | str, dtype: str) -> bytes:
@@ -27,20 +24,13 @@ def row_of(vector: Sequence[float] | bytes | str, dtype: str) -> bytes:
     """
     if isinstance(vector, str):
         vector = a2b_base64(vector)
-    if dtype == "float32":
-        if isinstance(vector, bytes):
+    if isinstance(vector, bytes):
+        if dtype == "float32":
             return vector
-        numbers = array("f", vector)
-        if _SWAP:
-            numbers.byteswap()
-        row = numbers.tobytes()
-        if may_be_infinite(row) and not all(map(isfinite, numbers)):
-            raise ValueError("a number is too large for float32")
-        return row
-    values = numbers_of(vector, "float32") if isinstance(vector, bytes) else vector
+        vector = numbers_of(vector, "float32")
     try:
-        return struct.pack(f"<{len(values)}{_LETTERS[dtype]}", *values)
-    except OverflowError as error:
+        return struct.pack(f"<{len(vector)}{_LETTERS[dtype]}", *vector)  # in half of the time of `array`
+    except (OverflowError, struct.error) as error:  # of an integer it is the latter
         raise ValueError(f"a number is too large for {dtype}") from error
 
 
@@ -52,12 +42,6 @@ def numbers_of(row: bytes, dtype: str) -> tuple[float, ...]:
 def no_row(dim: int, dtype: str) -> bytes:
     """What stands where there is no vector: NaN, all over."""
     return _NANS[dtype] * dim
-
-
-def may_be_infinite(row: bytes) -> bool:
-    """Whether a row of float32 may hold a number that is none, or a huge one: told by its exponents, in no time."""
-    high = row[3::4]
-    return b"\x7f" in high or b"\xff" in high
 
 
 def normalized(vector: Sequence[float] | bytes) -> list[float]:

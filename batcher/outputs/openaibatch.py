@@ -14,13 +14,17 @@ from batcher import codec
 from batcher.ledger.sound import sound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Set as AbstractSet
 
     from batcher.model import Json
 
     Record = Mapping[str, Json]
 
-_REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+_OF_TEXTS: Final = frozenset({"stop", "length", "content_filter"})
+"""Why an answer ended, as `/v1/completions` has it, which knows of no tools."""
+_REASONS: Final = _OF_TEXTS | {"tool_calls", "function_call"}
+_OF_CUT: Final = frozenset({"max_output_tokens", "max_messages", "content_filter", "steered"})
+"""Why one broke off, as `/v1/responses` has it."""
 _OK: Final = 200
 
 
@@ -70,9 +74,11 @@ def _usage(record: Record) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def _reason(choice: Record) -> str:
+def _reason(choice: Record, known: AbstractSet[str] = _REASONS) -> str:
     reason = choice.get("finish_reason")
-    return reason if reason in _REASONS else "tool_calls" if choice.get("tool_calls") else "stop"
+    if reason in known:
+        return str(reason)
+    return "tool_calls" if "tool_calls" in known and choice.get("tool_calls") else "stop"
 
 
 def tool_call(call: Record, number: int) -> dict[str, Json]:
@@ -133,7 +139,7 @@ def _completion(record: Record) -> dict[str, Json]:
                 "index": choice.get("index", number),
                 "text": choice.get("text", ""),
                 "logprobs": None,
-                "finish_reason": _reason(choice),
+                "finish_reason": _reason(choice, _OF_TEXTS),
             }
             for number, choice in enumerate(_choices(record))
         ],
@@ -162,14 +168,14 @@ def _response(record: Record) -> dict[str, Json]:
     usage = record.get("usage") or {}
     read, made = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
     is_cut = "incomplete" in record.get("flags", ())
-    reason = {"length": "max_output_tokens"}.get(str(record.get("finish_reason")), record.get("finish_reason"))
+    reason = {"length": "max_output_tokens"}.get(found := str(record.get("finish_reason")), found)
     return {
         "id": f"resp_{digest}",
         "object": "response",
         "created_at": _created(record),
         "status": "incomplete" if is_cut else "completed",
         "error": None,
-        "incomplete_details": {"reason": reason} if is_cut else None,
+        "incomplete_details": {"reason": reason if reason in _OF_CUT else None} if is_cut else None,
         "instructions": None,
         "metadata": {},
         "model": _model(record),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from zlib import crc32
 
@@ -174,13 +175,14 @@ class Store:
 
     def read(self, numbers: Sequence[int]) -> Iterator[bytes]:
         """Rows by their numbers, neighbours together; b"" for one that is not there. Raises OSError."""
-        most = max(1, _PIECE // max(self.width, 1))
+        width = self.width
+        most = max(1, _PIECE // max(width, 1))
         for first, count in _stretches(numbers, most):
             there = max(0, min(count, self.rows - first)) if self.dim is not None else 0
-            data = _pread(self._fd, there * self.width, HEAD + first * self.width) if there else b""
-            for place in range(count):
-                row = data[place * self.width : (place + 1) * self.width]
-                yield row if len(row) == self.width else b""
+            data = _pread(self._fd, there * width, HEAD + first * width) if there else b""
+            for start in range(0, count * width, width) if width else repeat(0, count):
+                row = data[start : start + width]
+                yield row if len(row) == width else b""
 
     def faults(self, rows: Sequence[Row]) -> Iterator[bool]:
         """Whether each of some rows is missing, or not what its line says. Raises OSError."""

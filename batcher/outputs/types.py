@@ -43,7 +43,10 @@ class Seen:
 
     def add(self, values: Sequence[Json]) -> None:
         """Take in some values."""
+        if values.count(None) == len(values):  # as errors mostly are; the others cost more to look at
+            return
         kinds = set(map(type, values))
+        are_whole = kinds == {int}
         kinds.discard(type(None))
         self._kinds |= kinds
         if self._is_vector:
@@ -51,8 +54,8 @@ class Seen:
             self._is_vector = None not in sizes
             self._sizes |= sizes
         if int in kinds:
-            whole = [value for value in values if type(value) is int]
-            self._least, self._most = min([self._least, *whole]), max([self._most, *whole])
+            whole = values if are_whole else [value for value in values if type(value) is int]
+            self._least, self._most = min(self._least, *whole), max(self._most, *whole)
         if len(kinds) == 1 and kinds <= NESTED and not self._is_vector and not self._is_text:
             kind = _nested(values)
             self._nested = kind if self._nested is None else _merged(self._nested, kind)
@@ -103,9 +106,7 @@ def array_of(values: Sequence[Json], kind: Any) -> Any:
 
 def _size(vector: Json) -> int | None:
     """How many numbers a vector has; `None` for what is none: others may have written the line."""
-    if type(vector) not in (str, list) or not {int, float}.issuperset(
-        map(type, vector if type(vector) is list else ())
-    ):
+    if type(vector) is list and not _NUMBERS.issuperset(map(type, vector)):
         return None
     try:
         return len(array("f", to_floats(vector)))

@@ -46,6 +46,8 @@ class Breakdown:
     unblamed: int
     """Those of them that were never hung up on either."""
     failed: list[Call] = field(default_factory=list)
+    met_at: list[float] = field(default_factory=list)
+    """When each of those met it."""
     failed_unblamed: int = 0
     is_certain: bool = False
     """One failed at least for which there is no harmless reason."""
@@ -77,9 +79,10 @@ class Breakdown:
         is_on = now <= self.until and not self.is_witnessed
         return is_on and call in self.members and call not in self.failed
 
-    def fails(self, call: Call, *, is_free: bool) -> None:
+    def fails(self, call: Call, now: float, *, is_free: bool) -> None:
         """A member met it. Hung up on for the first time it is sent again for nothing, and could be so by chance."""
         self.failed.append(call)
+        self.met_at.append(now)
         self.failed_unblamed += _is_unblamed(call)
         self.is_certain |= not is_free
 

@@ -1,6 +1,7 @@
 """What holds a server that is not there: nobody answers, or it broke down under all at once. Pure.
 
-While it is down, one real call at a time is sent as a probe, at growing intervals, until somebody is heard.
+While it is down, one real call at a time is sent as a probe, at growing intervals, until somebody is heard. Where that
+hung up on all that is left, it is asked for something small before each of them: that shows whether anybody is there.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ class Breaker:
     ever_answered: bool = False
     probe: Call | None = None
     """The call that was sent to see whether the server is back."""
+    is_doubted: bool = False
+    """It is to be asked whether anybody is there before anything more is sent."""
+    is_asked: bool = False
+    """That has been asked, and is not answered yet."""
+    silent_at: float = -math.inf
+    """When nobody answered that, the last time."""
     _probes: int = 0
 
     @property
@@ -51,7 +58,7 @@ class Breaker:
 
     def opens(self) -> float:
         """Return the time before which nothing may be sent; infinity while a probe is out."""
-        return self.held_until if self.probe is None else math.inf
+        return self.held_until if self.probe is None and not self.is_doubted else math.inf
 
     def sent(self, call: Call) -> None:
         """A call has been sent: while the server is down, it is the probe."""
@@ -64,6 +71,7 @@ class Breaker:
         if self.down_since is not None:
             self.probe = None
             self.down_since = None
+            self.is_doubted = False
             self._probes = 0
 
     def unanswered(self, call: Call) -> None:
@@ -71,13 +79,25 @@ class Breaker:
         if self.probe is call:
             self.probe = None
 
-    def unreachable(self, call: Call, now: float, spread: float = 1.0, *, is_hung_up: bool = False) -> None:
+    def told(self, now: float, spread: float, *, is_there: bool) -> None:
+        """Somebody answered when asked for something small, and a real call may be tried; or nobody did."""
+        self.is_asked = False
+        if not self.is_doubted:
+            return
+        if is_there:
+            self.is_doubted, self.held_until = False, now
+        else:
+            self.silent_at = now
+            self.unreachable(None, now, spread, is_hung_up=True)
+
+    def unreachable(self, call: Call | None, now: float, spread: float = 1.0, *, is_hung_up: bool = False) -> None:
         """Nobody answered, or somebody hung up. `spread` is a factor about 1 on the time to the next probe, for jitter.
 
         What other calls than the probe meet belongs to the outage that is known.
         """
         was_probe = self.probe is call
-        self.unanswered(call)
+        if was_probe:
+            self.probe = None
         if self.down_since is None:
             self.down_since = now
         elif not was_probe:
@@ -90,8 +110,12 @@ class Breaker:
         self._probes = min(self._probes + 1, 30)
 
     def gives_up(self, now: float, within: float = math.inf) -> bool:
-        """Whether the server has been down longer than the run is willing to wait, or than so many seconds."""
-        return self.down_since is not None and now >= min(self._gives_up_at, self.down_since + within)
+        """Whether the server has been down longer than the run is willing to wait, or has answered for so many seconds
+        when asked for something small, if it is, and done nothing else.
+        """
+        if self.down_since is None:
+            return False
+        return now >= min(self._gives_up_at, max(self.down_since, self.silent_at) + within)
 
     @property
     def _gives_up_at(self) -> float:

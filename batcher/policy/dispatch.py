@@ -44,6 +44,8 @@ class Dispatch:
     """The servers that may be sent to, now or later."""
     openings: Openings = field(init=False)
     inquest: Inquest = field(init=False)
+    doubts: set[Lane] = field(default_factory=set)
+    """Servers of which it is to be asked whether anybody is there; some may have been heard since."""
     is_reading: bool = False
     """Reading was left off to give others a turn: it can go on at once."""
 
@@ -90,6 +92,18 @@ class Dispatch:
             for heap in self.backlog.heaps.values():  # what is due was looked at, and waits for something else
                 if heap[0].due > now:
                     self.openings.later = min(self.openings.later, heap[0].due)
+        return None
+
+    def doubted(self, now: float) -> Lane | None:
+        """A server that is to be asked now whether anybody is there; as `choose` does, it says when one will be."""
+        for lane in tuple(self.doubts):
+            breaker = lane.breaker
+            if not breaker.is_doubted:
+                self.doubts.discard(lane)
+            elif not breaker.is_asked:
+                if breaker.held_until <= now:
+                    return lane
+                self.openings.later = min(self.openings.later, breaker.held_until)
         return None
 
     def _pick(self, lane: Lane, now: float) -> Call | None:

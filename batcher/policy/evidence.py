@@ -117,11 +117,14 @@ class Evidence:
     def is_little(self) -> bool:
         return self.votes < LEAST
 
-    @property
-    def is_refusal_of_all(self) -> bool:
-        """Whether all but one or two of them were refused for good, and several: that ends the run."""
+    def is_refusal_of_all(self, unheard: int = 0) -> bool:
+        """Whether all but one or two of them were refused for good, and several: that ends the run.
+
+        So many may still vote for the opposite, as who refuses is quick and answers take their time; one alone would
+        change nothing.
+        """
         refused = self.refused.bit_count()
-        return refused >= SEVERAL and refused >= ALL * self.votes
+        return refused >= SEVERAL and refused >= ALL * (self.votes + max(0, unheard - 1))
 
     def doubt(self) -> None:
         """A call went well after nearly all had failed: as much speaks for either, but that it may go on so."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batcher.policy import history
+from batcher.policy.breakdown import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -28,9 +29,10 @@ class Inquest:
     retry: RetryPolicy
     suspects: Suspects
 
-    def broke_down(self, lane: Lane, call: Call, now: float, *, is_free: bool = False) -> Breakdown:
-        """A call met a dying server among others."""
-        breakdown = self.suspects.broke_down(call, lane.in_flight, lane.breakdown, now, is_free=is_free)
+    def broke_down(self, lane: Lane, call: Call, sent: float, now: float, *, is_free: bool = False) -> Breakdown:
+        """A call that was sent then met a dying server among others."""
+        beside = _beside(lane, max(sent, now - AT_ONCE))
+        breakdown = self.suspects.broke_down(call, beside, lane.breakdown, now, is_free=is_free)
         if breakdown is not lane.breakdown:
             lane.breakdown = breakdown
             lane.breakdowns.append(breakdown)
@@ -77,3 +79,13 @@ class Inquest:
             lambda one: one not in present and self.retry.allows(one.counted), is_once=is_once
         ):
             self.backlog.set_aside(call)
+
+
+def _beside(lane: Lane, since: float) -> list[Call]:
+    """Who is in flight, and was when a server died under what was, at some time since then.
+
+    Those who break off are heard one after the other. What was sent meanwhile meets the next server: it tells nothing.
+    """
+    known = lane.breakdowns if lane.breakdown in lane.breakdowns else [*lane.breakdowns, lane.breakdown]
+    first = min((met for one in known if one is not None for met in one.met_at if met > since), default=math.inf)
+    return [call for call, sent in lane.in_flight.items() if sent < first]

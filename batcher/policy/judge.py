@@ -19,7 +19,8 @@ from batcher.policy.backlog import size_of
 from batcher.policy.breakdown import CRASHES, NOBODY
 from batcher.policy.breaker import LAST_S
 from batcher.policy.evidence import ITS_OWN, Fault
-from batcher.policy.lastlook import ROOM
+from batcher.policy.lane import SPREAD
+from batcher.policy.lastlook import LEAST_S, ROOM
 from batcher.policy.quota import RETRY, THROTTLED
 from batcher.policy.setback import Setback
 from batcher.policy.suspects import convicted
@@ -39,6 +40,13 @@ HOPELESS: Final = 4
 """First patiences after which a run ends that was never served anything, also where each failure alone says little."""
 ALIKE: Final = 20
 """When the first this many jobs all fail permanently with the same words, the mistake is in the settings."""
+
+
+ENDED_ALIVE: Final = frozenset({FailureClass.TRANSIENT, FailureClass.THROTTLE, FailureClass.FATAL})
+"""Failures of one that was asked alone which show, unless they say that the server broke down, that it did not."""
+
+
+DEATHS: Final = CRASHES | NOBODY
 
 
 class Verdict(Enum):
@@ -86,29 +94,48 @@ class Judge:
             # a keep-alive connection that the server closed as it was reused: nobody's fault, and no attempt
             self.witnesses.odd_since(lane, call, now)
             if lane.lonely is not call:
-                self.dispatch.inquest.broke_down(lane, call, now, is_free=True)
+                self.dispatch.inquest.broke_down(lane, call, sent, now, is_free=True)
             history.came_back(call)
             history.resent(call)
             lane.tells_nothing(call)
             return self.park(call, now, now)
         setback = Setback(call, failure, sent, now)
+        if lane.solitary is call and failure.kind in ENDED_ALIVE and failure.code not in DEATHS:
+            self.dispatch.suspects.clears(call)
         if failure.code in NOBODY:
             setback.odd_since = self.witnesses.odd_since(lane, call, now)
             setback.is_left = self.witnesses.are_left()
+            setback.is_open = self.witnesses.is_open(lane, call)
         if failure.code in CRASHES:
             setback.is_alone = lane.solitary is call
             if lane.lonely is not call:
-                setback.breakdown = self.dispatch.inquest.broke_down(lane, call, now)
+                setback.breakdown = self.dispatch.inquest.broke_down(lane, call, sent, now)
         if setback.is_collective or (failure.code in CRASHES and lane.breaker.went_down_since(sent)):
             setback.fault = Fault.SERVER
             lane.breaks_down(setback, self.rng)
         else:
             lane.failed(setback, self.dispatch.retry, self.rng)
+        if self.witnesses.asks and failure.code in NOBODY and lane.breaker.is_down:
+            lane.breaker.is_doubted = not self.witnesses.bring_evidence()
+            self.dispatch.doubts.add(lane)
         history.came_back(call)
         if setback.is_alone and not setback.is_left and self.dispatch.inquest.broke_down_alone(call):
             attempt.failure = convicted(failure)
             return self._fail(call, attempt.failure)
         return self._judged(lane, setback)
+
+    def told(self, lane: Lane, now: float, *, is_there: bool) -> None:
+        """Somebody was asked whether he is there, who had hung up on all that is left.
+
+        An answer shows that the server lives, but where a proxy says that it does not: that may answer for itself. Then
+        several are right, and a few are not.
+        """
+        lane.breaker.told(now, self.rng.uniform(*SPREAD), is_there=is_there)
+        trouble = lane.trouble
+        if is_there and trouble is not None and (trouble.status is None or not self.witnesses.are_several()):
+            lane.seen_at = now
+        if trouble is not None and all(one.breaker.gives_up(now) for one in self.dispatch.live):
+            self.stop(_out_of_patience(trouble, lane.breaker.patience))
 
     def park(self, call: Call, now: float, until: float, price: float = 0.0) -> Verdict:
         """Keep the call until it is due: whole, or where there is no room for that, at the end of the input."""
@@ -207,10 +234,16 @@ class Judge:
             return self._fail(call, failure)
         if is_outage:  # its gate, or the breaker, says when
             return self.park(call, now, now, 0.0 if setback.is_collective else RETRY)
+        return self.park(call, now, now + self._delay(setback), RETRY)
+
+    def _delay(self, setback: Setback) -> float:
+        """Seconds before the next attempt of a call that failed, and waits for nobody's gate."""
+        call, failure, retry = setback.call, setback.failure, self.dispatch.retry
+        if setback.is_odd and not retry.allows(call.counted):
+            return min(LEAST_S, retry.delay(call.sent, self.rng))  # it has had its tries, and seconds must pass
         is_counted = failure.kind is not FailureClass.FATAL and setback.breakdown is None
         times = call.counted if is_counted else min(call.sent, retry.retries + 1)
-        delay = max(retry.delay(max(1, times), self.rng), min(failure.retry_after or 0.0, retry.cap))
-        return self.park(call, now, now + delay, RETRY)
+        return max(retry.delay(max(1, times), self.rng), min(failure.retry_after or 0.0, retry.cap))
 
     def _gives_up(self, lane: Lane, setback: Setback) -> bool:
         """Whether all servers have been away, or have failed what the call asks for, for longer than patience.

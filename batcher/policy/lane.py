@@ -81,6 +81,8 @@ class Lane:
     """When what was kept back last has its allowance."""
     served_until: float = -math.inf
     """When the last answer ended that it served."""
+    seen_at: float = -math.inf
+    """When somebody answered there who had been asked whether he is there, and that showed that he lives."""
     requests: int = 0
     throttles: int = 0
     """How many of them it answered with: wait."""
@@ -119,6 +121,11 @@ class Lane:
         if len(self.in_flight) >= self.allowed or self.loading.loader is not None or self.solitary is not None:
             return math.inf
         return self.breaker.opens()
+
+    @property
+    def lived_until(self) -> float:
+        """When it showed last that it lives."""
+        return max(self.served_until, self.seen_at)
 
     @property
     def is_waiting(self) -> bool:

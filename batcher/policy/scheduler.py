@@ -53,7 +53,14 @@ class Done:
     """Nothing will ever be sent again."""
 
 
-Step: TypeAlias = Send | Wait | Done
+@dataclass(slots=True)
+class Ask:
+    """Ask this server for something small, and tell `told` whether anybody answered."""
+
+    endpoint: Endpoint
+
+
+Step: TypeAlias = Send | Ask | Wait | Done
 
 
 @dataclass(slots=True)
@@ -89,6 +96,15 @@ class Scheduler:
         self._judge = Judge(self._dispatch, self.rng, self._in_flight.keys(), self.stop, self._clear_refused)
 
     @property
+    def asks(self) -> bool:
+        """Whoever sends the calls can ask a server as well whether anybody is there."""
+        return self._judge.witnesses.asks
+
+    @asks.setter
+    def asks(self, value: bool) -> None:
+        self._judge.witnesses.asks = value
+
+    @property
     def stopped(self) -> bool:
         """Nothing more is sent."""
         return self._judge.is_stopped
@@ -117,6 +133,10 @@ class Scheduler:
             self._in_flight[call] = lane
             return Send(call, lane.endpoint)
         if self._in_flight or self.look.waiting or self.suspects.line or not self.backlog.is_empty:
+            doubted = self._dispatch.doubted(now) if self._dispatch.doubts else None
+            if doubted is not None:
+                doubted.breaker.is_asked = True
+                return Ask(doubted.endpoint)
             later = self._dispatch.openings.later
             return Wait(min(later, self.look.opens) if self.look.is_on else later)
         return Done()
@@ -196,6 +216,12 @@ class Scheduler:
         self._judge.served()
         if self.look.is_on:
             self.look.served(call)
+
+    def told(self, endpoint: Endpoint, now: float, *, is_there: bool) -> None:
+        """Whether anybody answered there who was to be asked."""
+        for lane in self.lanes:
+            if lane.endpoint.root == endpoint.root and not self.stopped:
+                self._judge.told(lane, now, is_there=is_there)
 
     def renewed(self, endpoint: Endpoint) -> None:
         """A server is sent another key from now on."""

@@ -31,7 +31,9 @@ class Setback:
     """When the server hung up on it and lived on, if it does so again now, and nobody is left who could tell more."""
 
     is_left: bool = False
-    """The server hangs up on all that is left of the input, several, and has served nobody since."""
+    """The server hangs up on all that is left of the input, and has served nobody since."""
+    is_open: bool = False
+    """The server hung up on it, and has served nobody since: those in flight may tell yet whose fault that is."""
 
     @property
     def is_odd(self) -> bool:

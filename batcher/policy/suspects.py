@@ -53,7 +53,7 @@ class Suspects:
         """
         breakdown = known if known is not None and known.takes(call, now) else Breakdown.under(call, in_flight, now)
         was_collective = breakdown.is_collective
-        breakdown.fails(call, is_free=is_free)
+        breakdown.fails(call, now, is_free=is_free)
         self._together.setdefault(call, 0)
         if breakdown.is_collective:
             self._seen += not was_collective
@@ -132,10 +132,14 @@ class Suspects:
         if self._hung_up:
             self._hung_up.pop(call, None)
         if self._together or self._alone:
-            self._together.pop(call, None)
-            self._alone.pop(call, None)
-            self._met.pop(call, None)
-            self._acquitted.discard(call)
+            self.clears(call)
+
+    def clears(self, call: Call) -> None:
+        """It was asked alone, and failed at a server that lives: it is a suspect no longer."""
+        self._together.pop(call, None)
+        self._alone.pop(call, None)
+        self._met.pop(call, None)
+        self._acquitted.discard(call)
 
     def _was_there(self, call: Call) -> None:
         if call in self._together:  # else it has met its fate meanwhile

@@ -25,6 +25,8 @@ class Witnesses:
 
     dispatch: Dispatch
     in_flight: Collection[Call]
+    asks: bool = False
+    """A server can be asked whether anybody is there."""
     refused: set[Call] = field(default_factory=set)
     """Calls that wait and were refused for good, where it is not clear yet whether that is meant for all."""
 
@@ -34,26 +36,41 @@ class Witnesses:
         That is asked where nobody is left who was never sent: the last ones would be waited with for as long as a
         server may be away, though it was there when it hung up on them before.
         """
-        suspects, root = self.dispatch.suspects, lane.endpoint.root
+        suspects, root, lived = self.dispatch.suspects, lane.endpoint.root, lane.lived_until
         if not lane.breaker.is_down and not lane.offer.service(call).is_held:
-            suspects.hung_up(call, root, lane.served_until, now)
+            suspects.hung_up(call, root, lived, now)
             return math.inf
-        since = suspects.outlived(call, root, lane.served_until)
+        since = suspects.outlived(call, root, lived)
+        if since == math.inf and lane.breaker.is_down and lane.seen_at >= (lane.breaker.down_since or 0.0):
+            suspects.hung_up(call, root, lived, now)  # somebody was there, and hung up on it
         if since < math.inf:
             self.dispatch.backlog.peek()
-        return math.inf if self.bring_evidence() else since
+        return math.inf if self.bring_evidence() else max(since, lane.breaker.silent_at)
 
     def are_left(self) -> bool:
-        """Whether servers have hung up on all that are left, several, and have served nobody since.
+        """Whether servers have hung up on all that are left, and have not shown since that they live.
 
-        Nobody comes who could tell whose fault that is, nor waits, nor flies: they are as good as gone.
+        Nobody comes who could tell whose fault that is, nor waits, nor flies: they are as good as gone, if they cannot
+        be asked, and these are several.
         """
-        dispatch = self.dispatch
-        dispatch.backlog.peek()
+        self.dispatch.backlog.peek()
         if self.bring_evidence():
             return False
-        hung_up = sum(dispatch.suspects.left(one.endpoint.root, one.served_until) for one in dispatch.live)
-        return LEAST <= hung_up >= self._left()
+        return (1 if self.asks else LEAST) <= self._hung_up() >= self._left()
+
+    def are_several(self) -> bool:
+        """Whether servers have hung up on so many that are left that it is hardly the fault of each of them."""
+        return self._hung_up() >= LEAST
+
+    def is_open(self, lane: Lane, call: Call) -> bool:
+        """Whether the only server has served nobody since it hung up on the call; some fly, and nobody new comes."""
+        if not self.in_flight or self.bring_evidence() or len(self.dispatch.live) > 1:
+            return False
+        return self.dispatch.suspects.outlived(call, lane.endpoint.root, lane.lived_until) == math.inf
+
+    def _hung_up(self) -> int:
+        live = self.dispatch.live
+        return sum(self.dispatch.suspects.left(one.endpoint.root, one.lived_until) for one in live)
 
     def are_few(self) -> bool:
         """Whether so few are left that they may well be at fault themselves, one and all."""
@@ -85,6 +102,8 @@ class Witnesses:
         call, backlog = setback.call, self.dispatch.backlog
         if setback.is_odd:
             return setback.now - setback.odd_since < LEAST_S
+        if setback.is_open:
+            return True
         if setback.failure.code in ITS_OWN or any(lane.offer.service(call).ever_served for lane in self.dispatch.live):
             return False
         backlog.peek()
@@ -100,7 +119,9 @@ class Witnesses:
 
     def is_meant_for_all(self, lane: Lane, call: Call) -> bool:
         """Whether a refusal for good holds for others than the call: nearly all get it, or there is nobody else."""
-        if lane.offer.service(call).evidence.is_refusal_of_all:
+        service = lane.offer.service(call)
+        unheard = sum(not one.sent and lane.offer.service(one) is service for one in lane.in_flight)
+        if service.evidence.is_refusal_of_all(unheard):
             return True
         is_served = any(one.offer.service(call).ever_served for one in self.dispatch.live)
         return not is_served and not self._is_anybody_else(call)

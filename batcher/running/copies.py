@@ -152,7 +152,7 @@ class Copies:
                 copied.append(_as(_ANSWERED, copy))
         return lines, copied, failed
 
-    def _key(self, job: Job) -> bytes:
+    def _key(self, job: Job) -> tuple[int, int]:
         return key_of(job, job.seq % self.repeat)
 
     def _is_full(self, number: int) -> bool:

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from batcher.view.summary import Summary
 
 
+NOTHING_BEGAN: Final = (Exit.UNAVAILABLE, Exit.REFUSED, Exit.CONFIG)
+"""What a run ends with that could not begin, if nothing was done by then."""
 LOCK_EVERY: Final = 0.25
 """Seconds between two looks at a lock that another run holds."""
 
@@ -73,6 +75,9 @@ class Destination:
     """Called when the results that `--overwrite` replaces are gone."""
     store: Store | None = field(default=None, init=False)
     """Where vectors go, if not on the lines."""
+    _is_new: bool = field(default=False, init=False)
+    """There were no results before this run."""
+    _began: bool = field(default=False, init=False)
     _ledger: Ledger | None = field(default=None, init=False)
     _errors: ErrorsFile | None = field(default=None, init=False)
     _publication: Publication | None = field(default=None, init=False)
@@ -85,8 +90,20 @@ class Destination:
 
     @property
     def shown(self) -> str | Path | None:
-        """What is there at the end, for people."""
+        """What is there at the end, for people; the name that was to be, if there is nothing."""
+        if not self.is_made:
+            return self.table or self.output
         return self.path if self.table is None else f"{self.table}, made of {self.path}"
+
+    @property
+    def is_made(self) -> bool:
+        """Whether there are results now, though it be none of them; else their file went with the run."""
+        return self._ledger is None or not self._ledger.withdrawn
+
+    @property
+    def is_void(self) -> bool:
+        """Nothing was there before the run, and nothing came of it: it could not begin. Then no file of it stays."""
+        return self._is_new and not self._began and self._ledger is not None and not self._ledger.end
 
     @property
     def errors_path(self) -> Path | None:
@@ -137,13 +154,12 @@ class Destination:
             check_wish(self.options.vectors, self.options)
         neighbours.check(self.output)
         stack.callback(self._close_store)  # after the results, which it is synced before
-        is_new = not os.path.lexists(self.output)
+        self._is_new = not any(map(os.path.lexists, (self.output, part_path(self.output))))
         ledger = self._open_part(opener, self.output, stack) if self.options.atomic else opener(self.output)
         self._ledger = ledger
         ledger.emptied = self._begin_anew
         stack.callback(ledger.close)
-        if is_new and not self.options.atomic:
-            stack.callback(_leave_nothing, ledger)
+        stack.callback(self._leave_nothing, ledger)
         neighbours.check(self.output)  # another run may have begun meanwhile
         if ledger.repaired:
             self.note(str(ledger.repaired))
@@ -185,8 +201,11 @@ class Destination:
 
         Raises OutputIOError, and then the results are where they were.
         """
+        self._began = bool(summary.failed) or summary.exit_code() not in NOTHING_BEGAN
         if summary.complete:
             ledger.empty()  # though there was nothing to put in it
+        if self.is_void:
+            return
         if self._errors is not None:
             self._finish_errors(self._errors, ledger, summary)
         if self.order is not None and self._ledger is not None:
@@ -210,7 +229,13 @@ class Destination:
         The results have to be open: no other run makes a table of them meanwhile.
         """
         ledger, options = self._ledger, self.options
-        if self.table is None or ledger is None or ledger.stale or (options.atomic and self.path != self.output):
+        if (
+            self.table is None
+            or ledger is None
+            or ledger.stale
+            or self.is_void
+            or (options.atomic and self.path != self.output)
+        ):
             return
         form = table_of(self.table)
         assert form is not None
@@ -239,11 +264,19 @@ class Destination:
 
     def write_vectors(self, taken: Taken | None, summary: Summary) -> None:
         """Make the array of what is there, if one was asked for; what goes wrong is noted in the sums."""
-        if self.options.vectors is not None and self.store is not None and self._ledger is not None:
+        if self.options.vectors is None or self.is_void:
+            return
+        if self.store is not None and self._ledger is not None:
             summary.unwritten += write_vectors(self.options.vectors, self.store, self._ledger, taken)
 
     def _open_store(self, ledger: Ledger) -> None:
         self.store = open_store(ledger, self.options, self.note)
+
+    def _leave_nothing(self, ledger: Ledger) -> None:
+        """Take away what a run has made that could not begin, while nobody else can have the results."""
+        if self.is_void:
+            empty = () if self.store is None or self.store.rows else (self.store.path,)
+            ledger.withdraw(state_path(ledger.path), *empty)
 
     def _close_store(self) -> None:
         if self.store is not None:
@@ -292,9 +325,3 @@ class Destination:
         stack.callback(publication.close)
         self.path = part_path(output)
         return publication.open(opener, overwrite=self.options.overwrite)
-
-
-def _leave_nothing(ledger: Ledger) -> None:
-    """Take away a results file that a start which failed has made; beside one that is meant stands its state."""
-    if not os.path.lexists(state_path(ledger.path)):
-        ledger.withdraw()

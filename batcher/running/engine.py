@@ -14,7 +14,7 @@ from batcher.exchange import dialogue, packing
 from batcher.exchange.overflow import Overflow
 from batcher.outputs.numbers import normalized
 from batcher.policy.judge import Verdict
-from batcher.policy.scheduler import Done, Send
+from batcher.policy.scheduler import Ask, Done, Send
 from batcher.running.omissions import Omissions
 from batcher.wire.dialects.vectors import Sizes
 
@@ -176,6 +176,11 @@ class Engine:
         self.scheduler.answering(call, now())
         self._fill()
 
+    def told(self, endpoint: Endpoint, *, is_there: bool) -> None:
+        """A server was asked whether anybody is there."""
+        self.scheduler.told(endpoint, now(), is_there=is_there)
+        self._fill()
+
     def ended(self, call: Call, endpoint: Endpoint, attempt: Attempt) -> None:
         """Do what becomes of a call after an attempt."""
         if attempt.failure is None:
@@ -272,8 +277,10 @@ class Engine:
                 self._is_over = True
                 self._wake_consumer()
                 return
+            elif type(step) is Ask:
+                self.exchanges.ask(step.endpoint)
             else:
-                self._wait(step.until)  # type: ignore[union-attr]  # what is neither Send nor Done is Wait
+                self._wait(step.until)  # type: ignore[union-attr]  # what is none of the others is Wait
                 return
         self._wait(now())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from anyio import to_thread
@@ -15,17 +15,19 @@ from batcher.inputs.formats import parse_job
 from batcher.inputs.intake import Intake
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.state import parameters
+from batcher.model import END
 from batcher.running.resumption import compare, keep_blocks, seal_of
 from batcher.running.wiring import defaults_for, said_selection, selection_of
 from batcher.servers.described import only_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from batcher.inputs.shard import Shard
     from batcher.inputs.source import Source
     from batcher.ledger.errors import ErrorsFile
     from batcher.ledger.ledger import AnyLedger
+    from batcher.model import Job
     from batcher.options import Options
     from batcher.outcome import Result
     from batcher.running.destination import Destination
@@ -129,6 +131,23 @@ async def prepare(
         return await to_thread.run_sync(partial(jobs_of, source, options, check_cancelled, intake=intake))
     except InputError:  # whoever reads the jobs says so
         return None
+
+
+async def begun(server: Contact, jobs: Iterator[Job | None], intake: Intake, source: Source) -> Iterator[Job | None]:
+    """Start the local server as soon as there is a job for it, and give all jobs back; without one it is not started.
+
+    Those of a pipe may yet come: it is started for them. Raises as `Intake.jobs` and `Contact.begin` do.
+    """
+    if server.begin is None:
+        return jobs
+    if source.is_regular:
+        intake.rest = check_cancelled
+        first = await to_thread.run_sync(next, filter(None, jobs), END)
+        if first is END:
+            return iter(())
+        jobs = chain((first,), jobs)
+    await server.begin()
+    return jobs
 
 
 def _same_part(shard: Shard, ledger: AnyLedger) -> None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from batcher.failures import OutputError, OutputIOError, malformed
 from batcher.inputs.done import id_hash
 from batcher.ledger import disk
-from batcher.ledger.lines import error_line, result_line
+from batcher.ledger.lines import error_line, pack_lines, result_line
 from batcher.ledger.writer import Executor
 from batcher.media import media_type
+from batcher.outcome import by_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -102,24 +103,34 @@ class Recorder:
 
     def _lines(self, results: Sequence[Result]) -> list[Entry]:
         """Make the lines of what succeeded; what failed is in the errors file after it."""
-        lines = []
-        for result in results:
-            if result.ok:
-                line = result_line(result, base64=self.base64, redactor=self.redactor)
-                lines.append((result.id, result.hash, line))
-            else:
-                self._fail(result)
+        lines: list[Entry] = []
+        for together in by_call(results):
+            if _is_whole(together):
+                made = pack_lines(together, base64=self.base64, redactor=self.redactor)
+                lines += [(result.id, result.hash, line) for result, line in zip(together, made, strict=True)]
+                continue
+            for result in together:
+                if result.ok:
+                    line = result_line(result, base64=self.base64, redactor=self.redactor)
+                    lines.append((result.id, result.hash, line))
+                else:
+                    self._fail(result)
         return lines
 
     def _count(self, results: Sequence[Result]) -> None:
-        for result in results:
-            self.summary.add(result)
-            if self.finished is not None:
-                self.finished(result)
-            if self.copies is not None and result.failure is not None:
-                for copy in self.copies.failed(result):
-                    self._fail(copy)
-                    self._count([copy])
+        for together in by_call(results):
+            if _is_whole(together):
+                self.summary.add_pack(together)
+            else:
+                for result in together:
+                    self.summary.add(result)
+            for result in together:
+                if self.finished is not None:
+                    self.finished(result)
+                if self.copies is not None and result.failure is not None:
+                    for copy in self.copies.failed(result):
+                        self._fail(copy)
+                        self._count([copy])
 
     def _fail(self, result: Result) -> None:
         assert result.failure is not None
@@ -187,6 +198,11 @@ class Recorder:
         except OSError as error:
             raise OutputIOError(f"{self.images}: an image cannot be saved: {error.strerror}") from error
         result.image = paths
+
+
+def _is_whole(results: Sequence[Result]) -> bool:
+    """Whether these are the results of a pack, and all of them answers."""
+    return len(results) > 1 and not any(result.failure for result in results)
 
 
 def _file_name(result: Result) -> str:

@@ -14,11 +14,14 @@ import anyio
 from anyio import to_thread
 
 from batcher.failures import OutputError
+from batcher.ledger.ledger import Ledger
+from batcher.running.journal import MOST
 from batcher.view.line import state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batcher.ledger.ledger import AnyLedger
     from batcher.model import Json
     from batcher.running.journal import Journal
     from batcher.view.bottleneck import Bottleneck
@@ -36,6 +39,8 @@ class Reports:
     snapshot: Callable[[], Snapshot]
     journal: Journal
     bottleneck: Callable[[], Bottleneck | None]
+    earlier: list[Json] = field(default_factory=list)
+    """Events of the runs before this one, each with the start of its own."""
     started_at: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,7 +48,7 @@ class Reports:
 
     def for_state(self, end: int) -> dict[str, Json]:
         """Who runs it, how far it is and what it waits for, and what happened; `end` is that of the results file."""
-        shown, bound = self.snapshot(), self.bottleneck()
+        shown, bound, events = self.snapshot(), self.bottleneck(), self.journal.to_json()
         return {
             "pid": os.getpid(),
             "host": gethostname(),
@@ -54,7 +59,7 @@ class Reports:
             "results_end": end,
             "line": state(shown),
             "bottleneck": bound.words if bound is not None else None,
-            "events": self.journal.to_json(),
+            "events": [*self.earlier[max(0, len(self.earlier) + len(events) - MOST) :], *events],
         }
 
     async def keep_metrics(self, path: Path, summary: Summary, note: Callable[[str], None]) -> None:
@@ -78,6 +83,16 @@ class Reports:
             write_metrics(path, exposition(summary, self.snapshot(), is_over=True))
         except OutputError as error:
             summary.unwritten.append(str(error))
+
+
+def told_before(ledger: AnyLedger) -> list[Json]:
+    """The events of the runs that this one goes on from, as the state file has them; it may hold anything."""
+    before = ledger.before if isinstance(ledger, Ledger) and not ledger.stale else None
+    events = before.report.get("events") if before is not None else None
+    if before is None or not isinstance(events, list):
+        return []
+    run = {"run": before.report.get("started_at")}
+    return [run | event for event in events if isinstance(event, dict)]
 
 
 def write_metrics(path: Path, text: str) -> None:

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
     from batcher.model import Job, Json
 
 _LEAST: Final = 12
+_WORDS: Final = Struct("<QQ")
 _LOAD: Final = 0.65
 """As for ids (`inputs/done`)."""
-_halves: Final = Struct("<QQ").unpack
+_HALF: Final = (1 << 64) - 1
+
+
+def _halves(digest: bytes) -> tuple[int, int]:
+    low, high = _WORDS.unpack(digest)
+    return low, high
 
 
 class Requests:
@@ -37,9 +43,9 @@ class Requests:
     def __len__(self) -> int:
         return len(self._low) - 1
 
-    def entry(self, key: bytes) -> tuple[int, bool]:
+    def entry(self, key: tuple[int, int]) -> tuple[int, bool]:
         """(the number of a request by its key, whether it is new); a new one has the place 0."""
-        low, high = _halves(key)
+        low, high = key
         index, mask = self._index, len(self._index) - 1
         slot = low & mask
         while number := index[slot]:
@@ -67,17 +73,25 @@ class Requests:
         self._index = index
 
 
-def key_of(job: Job, turn: int = 0) -> bytes:
-    """128 bits over all that a job asks, and of whom; `turn` keeps apart what is asked several times on purpose."""
-    if job.kind is Kind.EMBED and job.body is None and not (job.params or job.options or job.extra):
-        asked = [turn, job.path, job.kind, job.model, job.content]  # nearly every one, as it has nothing else
-    else:
-        asked = _asked(job, turn)
+def key_of(job: Job, turn: int = 0) -> tuple[int, int]:
+    """128 bits over all that a job asks, and of whom; `turn` keeps apart what is asked several times on purpose.
+
+    Nearly every embedding asks for nothing but its text: then the hash of its request is one half, and the other is
+    Python's own of the text, which has a key of its own in each process (PEP 456).
+    """
+    if (
+        job.kind is Kind.EMBED
+        and type(job.content) is str
+        and job.hash
+        and not (job.params or job.options or job.extra)
+    ):
+        return int(job.hash, 16), hash((turn, job.path, job.model, job.content)) & _HALF
+    asked = _asked(job, turn)
     try:
         data = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # an integer beyond 64 bits
         data = repr(asked).encode("utf-8", "surrogatepass")
-    return blake2b(data, digest_size=16).digest()
+    return _halves(blake2b(data, digest_size=16).digest())
 
 
 def _asked(job: Job, turn: int) -> list[Json]:

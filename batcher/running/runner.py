@@ -26,9 +26,9 @@ from batcher.running.estimate import Estimate
 from batcher.running.holds import Holds
 from batcher.running.journal import Journal
 from batcher.running.openfiles import open_files
-from batcher.running.preparation import Jobs, intake_for, jobs_of, left_of, prepare
+from batcher.running.preparation import Jobs, begun, intake_for, jobs_of, left_of, prepare
 from batcher.running.recorder import Recorder
-from batcher.running.reports import Reports
+from batcher.running.reports import Reports, told_before
 from batcher.running.sharing import leave
 from batcher.running.signals import Signals
 from batcher.running.standing import show, snapshot_of, take_stock
@@ -132,10 +132,11 @@ class Run:
             self._state.report = self._reports.for_state
             async with self._interruptible() as signals:
                 ledger = await self.destination.open_when_free(source, stack)
+                self._reports.earlier = told_before(ledger)
                 stack.callback(self._write_table, source)
                 errors = self.destination.open_errors(stack)
                 self.destination.emptied = self._state.keep
-                reach = self.reach or partial(reached, self.options, self.environ)
+                reach = self.reach or partial(reached, self.options, self.environ, at_once=False)
                 async with reach(self.observer) as server:
                     await self._serve(source, ledger, errors, server, signals)
             if ledger is not None:
@@ -240,7 +241,7 @@ class Run:
         scheduler = self.scheduler = scheduler_for(
             self.options,
             server,
-            copies.distinct(self._jobs(intake, source, server)),
+            await begun(server, copies.distinct(self._jobs(intake, source, server)), intake, source),
             recorder.reject,
             pool=self.pool,
             wake=lambda: engine.more(),  # noqa: PLW0108 - it is made below

@@ -76,8 +76,8 @@ class StateKeeper:
     def keep(self, status: Status = Status.RUNNING) -> None:
         """Write how far the run has come. May wait for the disk."""
         ledger, summary = self._ledger, self._summary
-        if ledger is None or ledger.stale:
-            return  # with the results of the last run its state stays
+        if ledger is None or ledger.stale or ledger.withdrawn:
+            return  # with the results of the last run its state stays, and without any there is none
         state = State(
             status=status,
             run=self._run,

@@ -57,6 +57,8 @@ class Vectors:
                 why = f"{store.path} holds vectors of one model and one length, and this one is of another"
             if why is None:
                 rows.append((result, row))
+                if store.dtype == "float32":
+                    completion.vectors = [row]  # the numbers go while they are at hand; nobody needs more of them
             else:
                 result.failure = Failure(FailureClass.PERMANENT, "vector_differs", why)
         return rows

@@ -195,7 +195,7 @@ def scheduler_for(
     calls = packing.calls(
         jobs, server.endpoint.api, refuse, stream=options.stream, packs=packs, base64=base64 or wants_base64(options)
     )
-    return Scheduler(
+    scheduler = Scheduler(
         Backlog(calls, stretch=STRETCH),
         [lane_for(endpoint, options, concurrency, pool, wake) for endpoint in server.endpoints],
         RetryPolicy(retries=options.retries),
@@ -203,6 +203,8 @@ def scheduler_for(
         random.Random(),
         packs=packs,
     )
+    scheduler.asks = True
+    return scheduler
 
 
 def reread(

@@ -38,6 +38,8 @@ PROBE_PAUSE = 0.5
 LEAST_WAIT = 1.0
 """Seconds that a server has for an answer, though nobody wants to wait."""
 LOCAL_SLOTS = 4
+UNKNOWN = "http://127.0.0.1:9/v1"
+"""What stands for the address of a local server that does not run yet: nothing is sent there."""
 
 
 class Told(Protocol):
@@ -63,8 +65,11 @@ class Contact:
     """One of them is an Ollama that is spoken to by `/v1`."""
     renew: Callable[[Endpoint], Endpoint | None] | None = None
     """Returns an endpoint with the key that its file holds now, if it is another; None where keys come from no file."""
+    begin: Callable[[], Awaitable[None]] | None = None
+    """Starts the local server, which has no address before; None once it runs, and for servers that are not ours."""
     gone: Callable[[], Awaitable[str]] | None = None
-    """Returns when the local server has died, with its last words; None for servers that are not ours."""
+    """Returns when the local server has died, with its last words; None before it runs, and for servers that are not
+    ours."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -85,17 +90,20 @@ def load() -> type[Transport]:
 
 
 @asynccontextmanager
-async def contact(options: Options, environ: Mapping[str, str], told: Told) -> AsyncIterator[Contact]:
+async def contact(
+    options: Options, environ: Mapping[str, str], told: Told, *, at_once: bool = True
+) -> AsyncIterator[Contact]:
     """Find the servers, start the local one if it is meant, and learn which API they speak.
 
-    Raises ConfigError, UsageError, and UnavailableError if nobody answers in time and the answer is needed.
+    Not `at_once`: the local one is started by `Contact.begin`, by who has something to ask. Raises ConfigError,
+    UsageError, and UnavailableError if nobody answers in time and the answer is needed.
     """
     async with AsyncExitStack() as stack:
         local = None
         if options.local:
-            local = await stack.enter_async_context(_local(options, told))
-            server = find_server(base_url=local.url, dialect=Api.OPENAI, environ={})
-            servers = [replace(server, source="--local")]
+            local = _local(options)
+            await local.locate()
+            servers = [_server_of(local)]
         else:
             servers = find_servers(base_urls=options.base_url, dialect=options.dialect, environ=environ)
         for note in dict.fromkeys(note for server in servers for note in server.notes):
@@ -128,7 +136,10 @@ async def contact(options: Options, environ: Mapping[str, str], told: Told) -> A
             by_root = {server.root: server for server in servers}
             found.renew = lambda endpoint: _renewed(endpoint, by_root[endpoint.root], options, environ, found.redactor)
         if local is not None:
-            found.model, found.gone, found.slots = local.model_name, partial(_last_words, local), _slots(options)
+            found.model, found.slots = local.model_name, local.slots
+            found.begin = partial(_begin, found, local, stack, told)
+            if at_once:
+                await found.begin()
         yield found
 
 
@@ -190,16 +201,25 @@ def _renewed(
     return replace(endpoint, headers=credentials.headers)
 
 
-@asynccontextmanager
-async def _local(options: Options, told: Told) -> AsyncIterator[LocalServer]:
+def _local(options: Options) -> LocalServer:
+    """The local server that is meant, which does not run yet."""
     from batcher.servers.local import LocalServer
 
-    path = options.local if isinstance(options.local, Path) else None
-    slots = _slots(options)
-    told.note(f"starting the embedded llama.cpp server with {count(slots, 'slots')} …")
-    async with LocalServer(path, slots=slots) as local:
-        told.note(f"{local.model_name} is ready at {local.url}")
-        yield local
+    return LocalServer(options.local if isinstance(options.local, Path) else None, slots=_slots(options))
+
+
+def _server_of(local: LocalServer) -> Server:
+    """The local server as others are; before it runs its address leads nowhere."""
+    return replace(find_server(base_url=local.url or UNKNOWN, dialect=Api.OPENAI, environ={}), source="--local")
+
+
+async def _begin(found: Contact, local: LocalServer, stack: AsyncExitStack, told: Told) -> None:
+    """Start the local server until the stack is left, and let it be known where it is. Raises ConfigError."""
+    told.note(f"starting the embedded llama.cpp server with {count(local.slots, 'slots')} …")
+    await stack.enter_async_context(local)
+    told.note(f"{local.model_name} is ready at {local.url}")
+    found.endpoints = (_server_of(local).endpoint(Api.OPENAI, found.endpoint.headers),)
+    found.begin, found.gone = None, partial(_last_words, local)
 
 
 def _slots(options: Options) -> int:

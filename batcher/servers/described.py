@@ -30,9 +30,11 @@ SLOTS_TIMEOUT: Final = 2.0
 
 
 @asynccontextmanager
-async def reached(options: Options, environ: Mapping[str, str], told: Told) -> AsyncIterator[Contact]:
-    """The servers of a run, found, let in, and asked what it has to know of them. Raises as `contact` does."""
-    async with contact(options, environ, told) as server:
+async def reached(
+    options: Options, environ: Mapping[str, str], told: Told, *, at_once: bool = True
+) -> AsyncIterator[Contact]:
+    """The servers of a run, found, let in, and asked what it has to know of them. As `contact`, which raises."""
+    async with contact(options, environ, told, at_once=at_once) as server:
         await _learn(server, options, told)
         yield server
 
@@ -43,6 +45,8 @@ async def _learn(server: Contact, options: Options, told: Told) -> None:
         server.slots = await _told_slots(server)
         if server.slots is not None:
             told.note(f"{server.roots} has {count(server.slots, 'slots')}, and is given as many requests at once")
+    if options.local:
+        return
     server.is_ollama = await _is_ollama(server)
     if options.pack is None and (options.embed or options.vectors or options.endpoint == EMBEDDINGS):
         await _learn_of_texts(server, told)
@@ -69,7 +73,7 @@ async def _is_ollama(server: Contact) -> bool:
     """Whether one of the servers is an Ollama behind `/v1`: asked of those nearby, and of those at its port."""
     for endpoint in server.endpoints:
         is_likely = is_loopback(endpoint.root) or endpoint.root.endswith(f":{DEFAULT_PORT}")
-        if endpoint.api is Api.OPENAI and endpoint.v1 == "/v1" and is_likely and server.gone is None:
+        if endpoint.api is Api.OPENAI and endpoint.v1 == "/v1" and is_likely:
             try:
                 if await greets_as_ollama(server.transport, endpoint, timeout=SLOTS_TIMEOUT):
                     return True

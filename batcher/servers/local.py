@@ -81,7 +81,7 @@ class LocalServer:
 
     @property
     def model_name(self) -> str:
-        """The name the model is served under, once entered: its file's, without `.gguf`."""
+        """The name the model is served under, once located: its file's, without `.gguf`."""
         return self.model.stem if self.model else ""
 
     @property
@@ -103,10 +103,18 @@ class LocalServer:
         assert self._process is not None
         await self._process.wait()
 
-    async def __aenter__(self) -> Self:
+    async def locate(self) -> Path:
+        """Find the model and look whether it can be served: `model_name` is known then, before anything is started.
+
+        :raises ConfigError: as on entering.
+        """
         self.model = await to_thread.run_sync(_usable, self.model)
+        return self.model
+
+    async def __aenter__(self) -> Self:
+        model = await self.locate()
         try:
-            await self._start(self.model)
+            await self._start(model)
             await self._wait_until_ready()
         except BaseException:
             await self._stop()

@@ -99,9 +99,15 @@ def _jobs_row(summary: Sums) -> str:
         undone,
         f"{count(summary.duplicates)} repeated" if summary.duplicates else "",
         "the rest of the input unread" if summary.unread and summary.undone is None else "",
+        "nothing left to do" if _is_idle(summary) else "",
         span(summary.elapsed) if summary.elapsed else "",
     ]
     return _joined(parts)
+
+
+def _is_idle(summary: Sums) -> bool:
+    """Whether all was done before the run, and nothing was asked."""
+    return bool(summary.skipped) and summary.complete and not (summary.ok or summary.failed or summary.left)
 
 
 def _speed_row(summary: Sums) -> str:
@@ -154,7 +160,7 @@ def _server_rows(servers: list[ServerSums]) -> list[tuple[str, str]]:
 
 def _limit(server: ServerSums) -> str:
     """Where the limit settled, if there was enough to do for it to matter."""
-    return server.limit if server.requests > server.in_flight else ""
+    return server.limit if server.ok and server.requests > server.in_flight else ""
 
 
 def _waits(server: ServerSums) -> list[str]:

@@ -18,7 +18,7 @@ QUANTILES: Final = (0.5, 0.9, 0.99)
 
 
 class Metric(NamedTuple):
-    """A name with its values: by labels, each written as it stands."""
+    """A name with its values: by labels, or by what follows the name (`_sum`), each written as it stands."""
 
     name: str
     kind: str
@@ -45,7 +45,7 @@ def _metrics(summary: Sums, snapshot: Snapshot, *, is_over: bool) -> Iterator[Me
     jobs = {"ok": summary.ok, "failed": summary.failed, "skipped": summary.skipped, "left": summary.left}
     yield Metric("jobs", "gauge", "Jobs by what became of them", {_label("state", key): n for key, n in jobs.items()})
     if snapshot.total is not None:
-        yield Metric("jobs_total", "gauge", "Jobs of the whole input", {"": snapshot.total})
+        yield Metric("input_jobs", "gauge", "Jobs of the whole input", {"": snapshot.total})
     yield Metric("in_flight", "gauge", "Requests in flight", {"": snapshot.in_flight})
     if snapshot.allowed is not None:
         yield Metric("in_flight_limit", "gauge", "Requests that may be in flight", {"": snapshot.allowed})
@@ -67,7 +67,8 @@ def _metrics(summary: Sums, snapshot: Snapshot, *, is_over: bool) -> Iterator[Me
 
 def _quantiles(histogram: Histogram) -> dict[str, float]:
     found = {_label("quantile", f"{q:g}"): histogram.quantile(q) for q in QUANTILES}
-    return {label: round(value, 6) for label, value in found.items() if value is not None}
+    known = {label: round(value, 6) for label, value in found.items() if value is not None}
+    return known | {"_sum": round(histogram.sum, 6), "_count": histogram.count}
 
 
 def _label(name: str, value: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batcher.failures import Exit, FailureClass
@@ -14,13 +13,13 @@ from batcher.view.histogram import Histogram
 from batcher.view.work import Work
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batcher.failures import Failure
-    from batcher.model import Json
     from batcher.outcome import Result, Usage
     from batcher.view.bottleneck import Bottleneck
     from batcher.view.prices import Prices
 
-QUANTILES = (0.5, 0.9, 0.95, 0.99)
 _GAPS_EXACT, _GAPS_STRIDE = 8, 16
 """Of up to 8 gaps of an answer every one is counted; of more than 128, every 16th, for itself and the 15 after it."""
 
@@ -153,6 +152,20 @@ class Sums:
                 self.ttft.add(timing.arrivals[0] - timing.started)
                 self._add_gaps(timing.arrivals)
 
+    def add_pack(self, results: Sequence[Result]) -> None:
+        """Count the results of one call that all have their answers: what is said of one of them is said of all."""
+        first, others = results[0], len(results) - 1
+        self.add(first)
+        self.ok += others
+        if first.server is not None:
+            self.server(first.server).ok += others
+        if first.completion is not None:
+            for flag in first.completion.flags:
+                self.flags[flag] += others
+        if first.timing is not None:
+            self.waited += others * first.timing.waited
+            self.latency.add(first.timing.total, others)
+
     def server(self, root: str) -> ServerSums:
         """The sums of one server."""
         found = self.servers.get(root)
@@ -224,51 +237,6 @@ class Sums:
             return Exit.IO
         return Exit.SOME_FAILED if self.failures or self.left else Exit.OK
 
-    def to_dict(self) -> dict[str, Json]:
-        """Give the sums in JSON types, durations in seconds; quantiles are within 1 %."""
-        done = self.ok + self.failed
-        found = self.bottleneck
-        return {
-            "exit_code": int(self.exit_code()),
-            "elapsed_s": self.elapsed,
-            "jobs": {
-                "total": self.jobs,
-                "ok": self.ok,
-                "skipped": self.skipped,
-                "failed": self.failed,
-                "invalid": self.invalid,
-                "left": self.left,
-                "pending": self.pending,
-                "unread": self.unread,
-                "duplicates": self.duplicates,
-            },
-            "failures": {
-                code: {"count": number, "message": self.samples[code]} for code, number in self.failures.most_common()
-            },
-            "causes": self.causes.to_json(),
-            "flags": dict(self.flags),
-            "attempts": self.attempts,
-            "retries": self.retries,
-            "waited_s": self.waited,
-            "tokens": {"prompt": self.prompt_tokens, "completion": self.completion_tokens},
-            "cost": self.cost,
-            "unpriced": self.unpriced,
-            "bottleneck": None if found is None else {"kind": str(found.kind), "words": found.words},
-            "jobs_per_s": done / self.elapsed if self.elapsed else None,
-            "tokens_per_s": self.completion_tokens / self.elapsed if self.elapsed else None,
-            "ttft_s": _quantiles(self.ttft),
-            "latency_s": _quantiles(self.latency),
-            "itl_s": _quantiles(self.itl),
-            "stop": None if self.stop is None else _reason(self.stop),
-            "refused": [_reason(failure) for failure in self.refused],
-            "signal": self.signal,
-            "come_back_at": None
-            if self.come_back is None
-            else datetime.fromtimestamp(self.come_back, UTC).isoformat(timespec="seconds"),
-            "unwritten": self.unwritten,
-            "servers": [asdict(server) for server in self.servers.values()],
-        }
-
     def _add_cost(self, prices: Prices, result: Result) -> None:
         """Add what an answer costs; the tokens of a pack stand on its first row."""
         completion = result.completion
@@ -302,15 +270,3 @@ class Sums:
         start = self.ok % stride
         sample = [b - a for a, b in zip(arrivals[start::stride], arrivals[start + 1 :: stride], strict=False)]
         self.itl.add_all(sample, stride)
-
-
-def _quantiles(histogram: Histogram) -> dict[str, float | int] | None:
-    if not histogram.count:
-        return None
-    quantiles = {f"p{q * 100:g}": histogram.quantile(q) or 0.0 for q in QUANTILES}
-    middle = {"mean": histogram.sum / histogram.count, "min": histogram.min, **quantiles}
-    return {"count": histogram.count, **middle, "max": histogram.max}
-
-
-def _reason(failure: Failure) -> dict[str, str]:
-    return {"code": failure.code, "message": failure.message}

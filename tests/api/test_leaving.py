@@ -551,8 +551,8 @@ async def test_a_local_server_that_dies_ends_a_stream_as_it_ends_a_run(monkeypat
     found = contact
 
     @asynccontextmanager
-    async def ours(*args: Any) -> AsyncIterator[Contact]:
-        async with found(*args) as server:
+    async def ours(*args: Any, **settings: Any) -> AsyncIterator[Contact]:
+        async with found(*args, **settings) as server:
             server.gone = died
             yield server
 

@@ -6,6 +6,7 @@ Each table is made by a process of its own. Memory a row is what a larger table 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import orjson
+
+from batcher.cli import ALLOCATOR
 
 EXPORT: Final = """
 import json, re, sys, time
@@ -90,7 +93,8 @@ def export(directory: Path, form: str) -> tuple[int, float, float, int]:
     """(rows, seconds, seconds of CPU, most KB) of a process that makes a table."""
     output = f"sqlite:{directory / 'out.db'}" if form == "sqlite" else str(directory / f"out.{form}")
     command = [sys.executable, "-c", EXPORT, directory / "results.jsonl", directory / "rows.jsonl", output, form]
-    done = subprocess.run([*map(str, command)], capture_output=True, check=True)
+    environ = {**os.environ, **dict([ALLOCATOR])}  # as the command has it
+    done = subprocess.run([*map(str, command)], capture_output=True, check=True, env=environ)
     rows, took, cpu, peak = orjson.loads(done.stdout)
     return rows, took, cpu, peak
 

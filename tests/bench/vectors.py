@@ -46,9 +46,9 @@ class Row(NamedTuple):
     met: bool = True
 
 
-async def serve(each: float, text: float) -> None:
+async def serve(each: float, text: float, dim: float) -> None:
     """Answer embeddings after so many seconds a request and a text, one request after the other; count requests."""
-    numbers = np.random.default_rng(1).standard_normal(DIM).astype("<f4")
+    numbers = np.random.default_rng(1).standard_normal(int(dim)).astype("<f4")
     encoded = {
         True: b'"%b"' % b64encode(numbers.tobytes()),
         False: orjson.dumps(numbers.tolist()),
@@ -120,8 +120,8 @@ async def bare(url: str, path: str, *, base64: bool) -> None:
 
 
 @contextmanager
-def server(each: float = 0.0, text: float = 0.0) -> Iterator[str]:
-    command = [sys.executable, __file__, "--serve", str(each), str(text)]
+def server(each: float = 0.0, text: float = 0.0, dim: int = DIM) -> Iterator[str]:
+    command = [sys.executable, __file__, "--serve", str(each), str(text), str(dim)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -136,12 +136,12 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, count: int, bad: int = 0) -> None:
+    def write(self, count: int, bad: int = 0, words: str = WORDS) -> None:
         step = count // bad if bad else 2 * count + 2
         with (self.folder / "texts.jsonl").open("wb") as file:
             for n in range(count):
                 start = BAD if n % step == step // 2 else "text"
-                file.write(orjson.dumps({"id": f"t{n}", "input": f"{start} {n}{WORDS}"}) + b"\n")
+                file.write(orjson.dumps({"id": f"t{n}", "input": f"{start} {n}{words}"}) + b"\n")
 
     def start(self, url: str, *args: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "batcher", "run", "texts.jsonl", "-m", "m", "--base-url", f"{url}/v1", "-q"]
@@ -168,17 +168,19 @@ def _asked(url: str) -> int:
 
 
 def cpu(bench: Bench, count: int, turns: int) -> list[Row]:
-    """CPU of a text, 64 a request, without that of a run of one; each beside the bare loop, turn by turn."""
+    """CPU of a text, 64 a request, beside the bare loop turn by turn; a run of one text is taken off each side."""
     bench.write(count)
-    loop = [sys.executable, __file__, "--bare"]
+    with (bench.folder / "texts.jsonl").open("rb") as texts:
+        first = texts.readline()
+    loop, packed = [sys.executable, __file__, "--bare"], ("-c", "2", "--pack", "64")
     with server() as url:
         ways: dict[str, Callable[[], subprocess.Popen[bytes]]] = {
             "one": lambda: bench.start(url, "-n", "1", "--vectors", "v.npy"),
-            "base64": lambda: bench.start(url, "-c", "2", "--pack", "64", "--vectors", "v.npy"),
-            "lists": lambda: bench.start(
-                url, "-c", "2", "--pack", "64", "--vectors", "v.npy", "--param", "encoding_format=float"
-            ),
-            "jsonl": lambda: bench.start(url, "-c", "2", "--pack", "64", "-o", "v.jsonl"),
+            "base64": lambda: bench.start(url, *packed, "--vectors", "v.npy"),
+            "lists": lambda: bench.start(url, *packed, "--vectors", "v.npy", "--param", "encoding_format=float"),
+            "jsonl": lambda: bench.start(url, *packed, "-o", "v.jsonl"),
+            "alone": lambda: bench.start(url, "-c", "8", "--pack", "1", "-o", "v.jsonl"),
+            "bare one": lambda: subprocess.Popen([*loop, url, "one.jsonl", "1"], cwd=bench.folder),
             "bare base64": lambda: subprocess.Popen([*loop, url, "texts.jsonl", "1"], cwd=bench.folder),
             "bare lists": lambda: subprocess.Popen([*loop, url, "texts.jsonl", "0"], cwd=bench.folder),
         }
@@ -186,19 +188,25 @@ def cpu(bench: Bench, count: int, turns: int) -> list[Row]:
         for _ in range(turns):
             for name, start in ways.items():
                 bench.clear()
+                (bench.folder / "one.jsonl").write_bytes(first)
                 took[name].append(bench.cost(start())[0])
     each = {
-        name: [(cost - one) / count * 1e6 for cost, one in zip(costs, took["one"], strict=True)]
+        name: [
+            (cost - one) / count * 1e6
+            for cost, one in zip(costs, took["bare one" if name.startswith("bare") else "one"], strict=True)
+        ]
         for name, costs in took.items()
+        if not name.endswith("one") or name == "alone"
     }
 
     def ratio(name: str, other: str) -> float:
         return median(a / b for a, b in zip(each[name], each[other], strict=True))
 
-    rows = [Row(f"{name}, µs of CPU a text", f"{median(costs):.1f}") for name, costs in each.items() if name != "one"]
+    rows = [Row(f"{name}, µs of CPU a text", f"{median(costs):.1f}") for name, costs in each.items()]
     for name in ("base64", "lists"):
         found = ratio(name, f"bare {name}")
         rows.append(Row(f"--vectors, {name}, of the bare loop", f"{found:.2f}", "≤ 1.3", met=found <= 1.3))
+    rows.append(Row("one a request, numbers on lines, of --vectors", f"{ratio('alone', 'base64'):.2f}"))
     found = ratio("jsonl", "base64")
     return [*rows, Row("numbers on lines, of --vectors", f"{found:.2f}", "≥ 5", met=found >= 5)]
 
@@ -225,38 +233,27 @@ def pace(bench: Bench, count: int) -> list[Row]:
 
 def real(bench: Bench, count: int, turns: int) -> list[Row]:
     """Texts a second of the real llama.cpp server, found out and by a grid; vectors beside those asked alone."""
-    from support.realserver import serving
+    from bench.vectors_real import alike, rates
 
-    bench.write(count)
-    grid = [(pack, flying) for pack in (1, 8, 32, 128) for flying in (1, 4)]
-    ways = {"auto": (), **{f"--pack {p} -c {c}": ("--pack", str(p), "-c", str(c)) for p, c in grid}}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    arrays: dict[str, Any] = {}
-    with serving() as url:
-        for _ in range(turns):
-            for name, args in ways.items():
-                bench.clear()
-                _, wall, code = bench.cost(bench.start(url.removesuffix("/v1"), "--vectors", "v.npy", *args))
-                assert code == 0
-                rates[name].append(count / wall)
-                arrays[name] = np.load(bench.folder / "v.npy")
-    found = {name: median(every) for name, every in rates.items()}
-    rows = [Row(f"llama.cpp, {name}, texts/s", f"{rate:.1f}") for name, rate in found.items()]
-    alone = arrays["--pack 1 -c 1"]
-    lengths = np.linalg.norm(alone, axis=1) * np.linalg.norm(arrays["auto"], axis=1)
-    least = float((np.sum(alone * arrays["auto"], axis=1) / lengths).min())
+    def run(url: str, *args: str) -> None:
+        bench.clear()
+        code = bench.cost(bench.start(url.removesuffix("/v1"), "--vectors", "v.npy", *args))[2]
+        if code:
+            raise RuntimeError(f"a run with {' '.join(args) or 'auto'} ended with {code}")
+
+    bench.write(48)
+    cosines = alike(bench.folder, run)
+    bench.write(count, words="")
+    found = rates(bench.folder, run, count, turns)
     best = max(rate for name, rate in found.items() if name != "auto")
     single = max(rate for name, rate in found.items() if name.startswith("--pack 1 "))
+    near, gain = found["auto"] / best, found["auto"] / single
     return [
-        *rows,
-        Row("auto, of the best of the grid", f"{found['auto'] / best:.3f}", "≥ 0.95", met=found["auto"] >= 0.95 * best),
-        Row(
-            "auto, of the best of one a request",
-            f"{found['auto'] / single:.2f}",
-            "≥ 1.2",
-            met=found["auto"] >= 1.2 * single,
-        ),
-        Row("least cosine with the vector asked alone", f"{least:.6f}", "≥ 0.9999", met=least >= 0.9999),
+        *(Row(f"llama.cpp, {name}, texts/s", f"{rate:.1f}") for name, rate in found.items()),
+        Row("auto, of the best of the grid", f"{near:.3f}", "≥ 0.95", met=near >= 0.95),
+        Row("auto, of the best of one a request", f"{gain:.2f}", "≥ 1.2", met=gain >= 1.2),
+        *(Row(f"least cosine, {name}", f"{least:.6f}") for name, least in cosines.items() if name != "auto"),
+        Row("least cosine, auto", f"{cosines['auto']:.6f}", "≥ 0.9999", met=cosines["auto"] >= 0.9999),
     ]
 
 
@@ -310,6 +307,48 @@ def kills(bench: Bench, count: int, times: int) -> list[Row]:
     ]
 
 
+def size(bench: Bench, count: int) -> list[Row]:
+    """Bytes on disk of the array and the store, the most while the array is made, and the time to load it."""
+    bench.write(count, words="")
+    bench.clear()
+    most, array = 0, 4 * DIM * count
+    with server() as url:
+        process = bench.start(url, "--vectors", "v.npy")
+        while process.poll() is None:
+            most = max(most, sum(path.stat().st_blocks for path in bench.folder.glob("*.npy*")) * 512)
+            time.sleep(0.2)
+    sizes = {path.name: path.stat().st_size for path in bench.folder.iterdir()}
+    began = time.monotonic()
+    loaded: Any = np.load(bench.folder / "v.npy")
+    took = time.monotonic() - began
+    met = loaded.shape == (count, DIM) and not np.isnan(loaded).any()
+    kept, lines = sizes["v.npy"] + sizes["v.npy.vectors"], sizes["v.npy.results.jsonl"]
+    return [
+        Row(f"{count} x {DIM}: array, of its numbers", f"{sizes['v.npy'] / array:.4f}", "≤ 1.001"),
+        Row("array and store, of its numbers", f"{kept / array:.4f}", "≤ 2.002", met=kept <= 2.002 * array),
+        Row("at most, while it is made", f"{most / array:.3f}"),
+        Row("lines of the results, bytes a text", f"{lines / count:.0f}"),
+        Row("seconds to load it", f"{took:.2f}", met=met),
+    ]
+
+
+def memory(bench: Bench, count: int) -> list[Row]:
+    """Peak memory by how many short texts there are, of 8 numbers each; each has an id."""
+    peaks = []
+    counts = (count // 3, count)
+    for texts in counts:
+        bench.write(texts, words="")
+        bench.clear()
+        with server(dim=8) as url:
+            process = bench.start(url, "--vectors", "v.npy")
+            _, status, usage = os.wait4(process.pid, 0)
+        assert not status
+        peaks.append(usage.ru_maxrss * 1024)
+    each = (peaks[1] - peaks[0]) / (counts[1] - counts[0])
+    rows = [Row(f"peak memory of {n} texts, MB", f"{peak / 1e6:.0f}") for n, peak in zip(counts, peaks, strict=True)]
+    return [*rows, Row("bytes a text", f"{each:.0f}", "≤ 120", met=each <= 120)]
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--serve"]:
         asyncio.run(serve(*map(float, sys.argv[2:])))
@@ -318,7 +357,7 @@ def main() -> None:
         asyncio.run(bare(sys.argv[2], sys.argv[3], base64=sys.argv[4] == "1"))
         return
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("cpu", "pace", "bad", "kills", "real"))
+    parser.add_argument("--only", choices=("cpu", "pace", "bad", "kills", "size", "memory", "real"))
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--turns", type=int, default=3)
     arguments = parser.parse_args()
@@ -332,8 +371,13 @@ def main() -> None:
         "bad": lambda bench: bad_texts(bench, scaled(100_000), scaled(100)),
         "kills": lambda bench: kills(bench, scaled(20_000), scaled(50)),
     }
-    if arguments.only == "real":  # it takes the model
-        parts = {"real": lambda bench: real(bench, scaled(600), arguments.turns)}
+    alone: dict[str, Callable[[Bench], list[Row]]] = {  # they take the model, 10 GB of disk, or a quarter of an hour
+        "real": lambda bench: real(bench, scaled(768), arguments.turns),
+        "size": lambda bench: size(bench, scaled(1_000_000)),
+        "memory": lambda bench: memory(bench, scaled(3_000_000)),
+    }
+    if arguments.only in alone:
+        parts = {arguments.only: alone[arguments.only]}
     rows = []
     for name, part in parts.items():
         if arguments.only in (None, name):

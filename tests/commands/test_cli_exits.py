@@ -273,3 +273,44 @@ def test_a_reader_that_goes_away_is_141(desk: Desk, sim: BackgroundSimulator) ->
         assert process.stderr is not None
         assert next_words(process.stderr) == ""
     assert sim.counts.total() < 300
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        ("-o", "out.jsonl"),
+        ("-o", "out.csv"),
+        ("-o", "out.jsonl", "--atomic"),
+        ("-o", "out.jsonl", "--vectors", "v.npy", "--errors", "e.jsonl", "--overwrite"),
+        ("-o", "sqlite:out.db"),
+    ],
+    ids=" ".join,
+)
+def test_a_run_that_cannot_begin_leaves_no_file(desk: Desk, out: tuple[str, ...]) -> None:
+    """69 and 77 before anything was done: no results, state, table, store that was not there, and that is said."""
+    desk.write("jobs.jsonl", {"id": "a", "input": "Hi"}, {"id": "b", "input": "Hello"})
+    with simulator_thread(look="openai", key="sesame") as sim:
+        refused = desk.call("run", "jobs.jsonl", *out, "-m", "simulator", "--base-url", f"{sim.url}/v1")
+    away = desk.call("run", "jobs.jsonl", *out, "-m", "m", "--base-url", f"{nobody()}/v1", "--max-wait", "0.3s")
+    assert (refused.code, away.code) == (77, 69)
+    assert [file.name for file in desk.path.iterdir()] == ["jobs.jsonl"]
+    name = out[1]
+    for ran in (refused, away):
+        assert f"results  {name} is not made: there is nothing to put into it" in ran.err
+
+
+def test_what_was_there_stays_where_a_run_cannot_begin(desk: Desk, sim: BackgroundSimulator) -> None:
+    """Results of before, though they be none, and failures are kept; so are those of a run that only found failures."""
+    results = desk.path / "results.jsonl"
+    desk.write("jobs.jsonl", *prompts(["a"]))
+    results.touch()
+    away = (*OUT, "--base-url", f"{nobody()}/v1", "--max-wait", "0.3s")
+    assert desk.call(*away).code == 69
+    assert results.exists()
+    results.unlink()
+    desk.write("jobs.jsonl", *prompts(["a"], "do=bad"))
+    assert desk.run(*OUT, "--base-url", sim.url).code == 3
+    assert results.exists()
+    assert desk.call(*away).code == 69
+    assert results.exists()
+    assert len(desk.lines("results.errors.jsonl")) == 1

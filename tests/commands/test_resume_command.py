@@ -126,3 +126,21 @@ def test_a_signal_while_the_input_is_compared(desk: Desk, sim: Simulator, number
     assert sim.tally.counts.total() == 0
     assert not (desk.path / "results.state.json").exists()
     (desk.path / "results.jsonl").unlink()  # to hold so many lines against the schema would take half a minute
+
+
+def test_no_model_is_started_for_nothing(desk: Desk) -> None:
+    """The embedded server is started by the first job that is left: with none it is not, and that is said."""
+    desk.write("jobs.jsonl", *prompts(["a", "b"]))
+    (desk.path / "tiny.gguf").write_bytes(b"GGUF and nothing more: no server comes of it")
+    results = ("run", "jobs.jsonl", "-o", "results.jsonl")
+    with simulator_thread(look="openai", models=("tiny",)) as sim:
+        assert desk.run(*results, "--base-url", f"{sim.url}/v1", "-m", "tiny").code == 0
+    again = desk.run(*results, "--local", "tiny.gguf")
+    assert again.code == 0
+    assert "starting" not in again.err
+    assert "2 of 2 jobs done (2 before this run) · nothing left to do" in again.err
+    desk.write("jobs.jsonl", *prompts(["a", "b", "c"]))
+    more = desk.run(*results, "--local", "tiny.gguf")
+    assert more.code == 78
+    assert "starting the embedded llama.cpp server" in more.err
+    assert len(desk.lines()) == 2

@@ -121,7 +121,7 @@ def test_a_run_and_its_report(desk: Desk) -> None:
     assert (report.code, "page.html: 12 answers, 1 failure, " in report.err) == (0, True)
     page = (desk.path / "page.html").read_text()
     assert "{&#34;temperature&#34;:0}" in page
-    assert "The last run met no hold and no outage" in page
+    assert "There was no hold and no outage" in page
     assert "jobs.jsonl" in page
 
 

@@ -20,11 +20,11 @@ pytestmark = pytest.mark.slow
 
 def test_from_the_start_to_the_end(desk: Desk) -> None:
     """Who has the file, since when and how far; a second run is told the same; then that it was killed, or is done."""
-    desk.write("jobs.jsonl", *prompts(names(30), "ttft=0.15"))
+    desk.write("jobs.jsonl", *prompts(names(60), "ttft=0.15"))
     with simulator_thread() as sim:
         args = ("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", "--base-url", sim.url, "-c", "1")
         with running(desk.start(*args)) as process:
-            until(lambda: len(desk.lines()) > 12 and b'"total": 30' in (desk.path / "results.state.json").read_bytes())
+            until(lambda: len(desk.lines()) > 12 and b'"total": 60' in (desk.path / "results.state.json").read_bytes())
             shown = desk.call("status", "results.jsonl")
             told = json.loads(desk.call("status", "results.jsonl", "--json").out)
             second = desk.call(*args)
@@ -32,31 +32,36 @@ def test_from_the_start_to_the_end(desk: Desk) -> None:
             process.wait()
         assert shown.code == 0
         assert f"results.jsonl: a run goes on (process {process.pid} since 20" in shown.out
-        assert re.search(r"^state    [1-9]\d?/30 \d+% · .*1/1 in flight.*ETA .* ago\)$", shown.out, re.MULTILINE)
-        assert (told["running"], told["report"]["pid"], told["report"]["total"]) == (True, process.pid, 30)
-        assert 12 < told["report"]["done"] + told["results_since"] <= 30
+        assert re.search(r"^state    \d+/60 \d+% · .*/1 in flight.* ago\)$", shown.out, re.MULTILINE)
+        assert (told["running"], told["report"]["pid"], told["report"]["total"]) == (True, process.pid, 60)
+        assert 12 < told["report"]["done"] + told["results_since"] <= 60
         assert second.code == 75
         assert f"another run is writing this file (process {process.pid} since 20" in second.err
         assert "the last run was killed; the same command goes on" in desk.call("status", "results.jsonl").out
-        assert desk.run(*args).code == 0
+        assert desk.run(*args, "-c", "16").code == 0
     last = desk.call("status", "results.jsonl").out
     assert "results.jsonl: the last run is complete, 20" in last
-    assert "jobs     30 of 30 done" in last
+    assert "jobs     60 of 60 done" in last
 
 
 def test_what_a_run_met_is_told(desk: Desk) -> None:
-    """Outages with their times and words, of a run that was stopped."""
-    desk.write("jobs.jsonl", *prompts(names(4), "ttft=0.1"))
+    """Outages with their times and words, of a run that was stopped, and of the one that it went on from."""
+    desk.write("jobs.jsonl", *prompts(names(40), "ttft=0.1"))
     with simulator_thread() as sim:
         args = ("run", "jobs.jsonl", "-o", "out.csv", "-m", "simulator", "--base-url", sim.url, "-c", "1")
         with running(desk.start(*args, "--max-wait", "1.5s")) as process:
             until(lambda: desk.lines("out.csv.results.jsonl"))
             sim.kill()
             assert process.wait(20) == 69
-    shown = desk.call("status", "out.csv").out  # the table's name is as good as that of its results
+        shown = desk.call("status", "out.csv").out  # the table's name is as good as that of its results
+        assert desk.run(*args, "--dialect", "native", "--max-wait", "1.5s").code == 69
     assert "the last run was stopped" in shown
-    assert "away  http://127.0.0.1" in shown
-    assert "connection refused" in shown
+    assert re.search(r"^jobs     [1-9]\d? of 40 done · [1-9]\d? left$", shown, re.MULTILINE)
+    assert re.search(r"^event    at .* away  http://127.0.0.1.*connection refused", shown, re.MULTILINE)
+    events = [row for row in desk.call("status", "out.csv").out.splitlines() if "  away  " in row]
+    assert len(events) == 2
+    assert re.match(r"event    20\d\d-\d\d-\d\d \d\d:\d\d at ", events[0])
+    assert re.match(r"event    at ", events[1])
 
 
 @pytest.mark.parametrize("name", ["none.jsonl", "."])

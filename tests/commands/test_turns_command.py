@@ -160,34 +160,51 @@ def test_flags_of_any_turn_are_the_line_s(desk: Desk) -> None:
         assert run(desk, server, "--fail-on", "empty", "--overwrite").code == 3
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
-def test_a_conversation_that_is_cut_starts_again_whole(desk: Desk, stop: signal.Signals) -> None:
-    """After a kill; one that is asked to stop lets those in flight end within `--grace`."""
-    desk.write("jobs.jsonl", *({"id": name, "turns": ["One?", "Two?"]} for name in "ab"))
+@pytest.mark.parametrize(
+    ("stop", "dialect", "stream"),
+    [
+        (signal.SIGKILL, "openai", "--stream"),
+        (signal.SIGKILL, "openai", "--no-stream"),
+        (signal.SIGKILL, "native", "--stream"),
+        (signal.SIGTERM, "openai", "--stream"),
+    ],
+)
+def test_a_conversation_that_is_cut_starts_again_whole(
+    desk: Desk, stop: signal.Signals, dialect: str, stream: str
+) -> None:
+    """After a kill behind a call of a tool; one that is asked to stop lets those in flight end within `--grace`."""
+    turns = ["One?", {"role": "tool", "content": "rain"}, "Two?"]
+    desk.write("jobs.jsonl", *({"id": name, "tools": [TOOL], "turns": turns} for name in "ab"))
     waits, goes = threading.Event(), threading.Event()
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}
+    if dialect == "openai":
+        call["function"] = {"name": "weather", "arguments": '{"city": "Oslo"}'}
 
-    def answer(said: Said) -> str:
-        if len(said.words) == 3 and not goes.is_set():
+    def answer(said: Said) -> str | dict[str, Any]:
+        if said.words == ["One?"]:
+            return {"role": "assistant", "content": "", "tool_calls": [call]}
+        if said.words[-1] == "Two?" and not goes.is_set():
             waits.set()
-            goes.wait(15)
+            goes.wait(60)
         return counted(said)
 
     with talking(answer) as server:
-        args = ("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", server.url, "--dialect", "openai", "-m", "m")
-        with running(desk.start(*args, "-c", "1")) as process:
+        args = ("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", server.url, "--dialect", dialect, "-m", "m")
+        with running(desk.start(*args, stream, "-c", "1")) as process:
             until(waits.is_set)
             process.send_signal(stop)
             if stop is signal.SIGTERM:
                 assert process.stderr is not None
-                while "in flight" not in process.stderr.readline():
-                    pass
+                assert any("in flight" in line for line in iter(process.stderr.readline, ""))
             goes.set()
             assert ended(process).code == -stop
         done = desk.ids()
         assert done == ([] if stop is signal.SIGKILL else ["a"])
-        assert run(desk, server).code == 0
+        assert run(desk, server, stream, dialect=dialect).code == 0
     assert desk.ids() == ["a", "b"]
-    assert all(len(line["turns"]) == 2 for line in desk.lines())
+    for line in desk.lines():
+        assert [bool(turn.get("tool_calls")) for turn in line["turns"]] == [True, False, False]
+        assert [turn["text"] for turn in line["turns"]] == ["", "answer 2 to rain", "answer 3 to Two?"]
     starts = [said for said in server.said if said.words == ["One?"]]
     assert len(starts) == (3 if stop is signal.SIGKILL else 2)
 

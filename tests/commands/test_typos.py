@@ -76,7 +76,7 @@ def test_told_by_a_run(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("rn", "jobs.jsonl"), "there is no command 'rn'; did you mean 'run'?; see batcher --help"),
+        (("rn", "jobs.jsonl"), "there is no command 'rn'; did you mean 'run'? See batcher --help"),
         (("jobs.jsonl", "-m", "x"), "'jobs.jsonl' is no command; did you mean: batcher run jobs.jsonl -m x; see"),
         (("-",), "'-' is no command; did you mean: batcher run -; see"),
         (("frobnicate",), "there is no command 'frobnicate'; see batcher --help"),

@@ -18,7 +18,7 @@ from batcher import codec
 from batcher.failures import Failure, FailureClass, LineError
 from batcher.inputs.formats.jsonl import refused
 from batcher.inputs.formats.lines import Line
-from batcher.ledger.lines import PARTIAL_LIMIT, error_line, neutral_tool_call, result_line
+from batcher.ledger.lines import PARTIAL_LIMIT, error_line, neutral_tool_call, pack_lines, result_line
 from batcher.ledger.recovery import identify, parse
 from batcher.outcome import Choice, Completion, Result, ServerTimes, Timing, Usage
 from batcher.redaction import Redactor, Secret
@@ -399,3 +399,44 @@ def test_schema_is_strict() -> None:
     record = json.loads(result_line(full()))
     assert not VALIDATOR.is_valid({**record, "surprise": 1})
     assert not VALIDATOR.is_valid({**record, "error": {}})
+
+
+@given(
+    idents=st.lists(st.text(st.characters(exclude_categories=()), max_size=12), min_size=1, max_size=5),
+    model=st.text(max_size=8),
+    flags=st.sampled_from([(), ["input_truncated"]]),
+    odd=st.sampled_from(["nothing", "meta", "columns", "vector", "key", "half a character", "first"]),
+)
+def test_lines_of_a_pack_are_those_of_its_jobs(idents: list[str], model: str, flags: list[str], odd: str) -> None:
+    """Made in one go or one by one, they are the same bytes, whatever is a job's own in them."""
+    timing = Timing(started_at=1e9, started=1.0, finished=1.25, waited=0.5)
+    served = "100% \ud800" if odd == "half a character" else "100% canary0123456789"
+    results = [
+        Result(
+            id=ident,
+            seq=seq,
+            hash=f"{seq:016x}",
+            model=model,
+            path="/v1/embeddings",
+            completion=Completion(vectors=[[0.5, 1.0]], served_model=served, flags=flags),
+            timing=timing,
+            attempts=1,
+            server="http://127.0.0.1:1",
+            pack=(seq, len(idents)),
+            vector=(seq * 7, seq * 99),
+        )
+        for seq, ident in enumerate(idents)
+    ]
+    last = results[-1]
+    if odd == "meta":
+        last.meta = {"%d": 1}
+    elif odd == "columns":
+        last.columns = {"a": 1}
+    elif odd == "vector":
+        last.vector = None
+    elif odd == "first":
+        results[0].completion = None
+    redactor = Redactor([Secret("canary0123456789")] if odd == "key" else [])
+    lines = pack_lines(results, redactor=redactor)
+    assert lines == [result_line(one, redactor=redactor) for one in results]
+    assert odd != "key" or b"canary" not in b"".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from batcher.inputs.recipe import Recipe
 from batcher.inputs.selection import Selection
 from batcher.inputs.shard import Shard
 from batcher.inputs.source import Source
-from batcher.outputs import joining
+from batcher.outputs import joining, places
 from batcher.outputs.places import Places
 from batcher.outputs.taken import Taken
 
@@ -131,12 +132,15 @@ def test_columns_that_came_by_a_pipe_stand_on_the_lines(files: Files) -> None:
 
 
 def test_what_is_no_result_is_passed_over(files: Files) -> None:
-    """Half a line, as a run that is writing may have just left, and lines of others."""
-    files.input(rows("a", "b"))
+    """Half a line, as a run that is writing may have just left, or in the midst of others, and lines of others."""
+    files.input(rows("a", "b", "c"))
     files.results([result(0, "a", "A")])
+    halves = [orjson.dumps(result(seq, name, name.upper()))[:-7] for seq, name in ((1, "b"), (2, "c"))]
     with (files.path / "r.jsonl").open("ab") as file:
-        file.write(b'{"other": 1}\nno json\n' + orjson.dumps(result(1, "b", "B"))[:-7])
-    assert told(files.table()) == [("a", "A", None), ("b", None, None)]
+        file.write(
+            b'{"other": 1}\nno json\n' + halves[1] + b"\n" + orjson.dumps(result(2, "c", "C")) + b"\n" + halves[0]
+        )
+    assert told(files.table()) == [("a", "A", None), ("b", None, None), ("c", "C", None)]
 
 
 def test_a_line_that_cannot_be_read_is_a_row_with_its_error(files: Files) -> None:
@@ -164,14 +168,49 @@ def test_long_lines_and_large_chunks(files: Files, monkeypatch: pytest.MonkeyPat
     assert [row["text"] for row in files.table()] == [str(s) * (20_000 if s % 7 == 0 else 1) for s in range(300)]
 
 
-def test_memory_of_places_is_eight_bytes_a_row(tmp_path: Path) -> None:
+def test_memory_of_places_is_eight_bytes_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And as much of the lines as is to be kept."""
+    monkeypatch.setattr(places, "_PIECE", 1000)
+    monkeypatch.setattr(places, "KEPT", 5000)
     files = Files(tmp_path)
     files.results(result(seq, str(seq), "") for seq in range(5000))
     with (tmp_path / "r.jsonl").open("rb") as file:
-        places = Places(file)
-        places.read()
-        assert len(places) * places._at.itemsize == 8 * 5000
-        assert places.lines([places.of(4999), 0, places.of(1)])[1:] == [b"", orjson.dumps(result(1, "1", ""))]
+        found = Places(file)
+        last, first = found.all_of([4999, 1])
+        assert len(found) * found._at.itemsize == 8 * 5000
+        assert 0 < sum(map(len, found._kept.values())) < 5000 + 2000
+        assert found.lines([last, 0, first])[1:] == [b"", orjson.dumps(result(1, "1", "")) + b"\n"]
+
+
+def test_results_nearly_in_order_are_read_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as each row has a result: no line is read again, and nothing far ahead is kept."""
+    monkeypatch.setattr(places, "_PIECE", 1000)
+    order = [seq ^ 7 for seq in range(800)]  # in eights, each the wrong way round
+    files.input(rows(*map(str, range(800))))
+    files.results([result(seq, str(seq), f"to {seq}") for seq in order])
+    with monkeypatch.context() as patch:
+        patch.setattr(places, "_fetch", lambda _, wanted: {} if not wanted else pytest.fail("a line is read again"))
+        assert [row["text"] for row in files.table()] == [f"to {seq}" for seq in range(800)]
+    files.input(rows(*map(str, range(801))))
+    assert [row.get("text") for row in files.table()] == [*(f"to {seq}" for seq in range(800)), None]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lines_are_found_however_far_from_their_rows(files: Files, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Beyond what is kept they are read again. Of two under one number the first holds; a result before failures."""
+    monkeypatch.setattr(places, "_PIECE", 1000)
+    monkeypatch.setattr(places, "KEPT", 5000)
+    chance = random.Random(seed)
+    seqs = [seq for seq in range(700) if chance.random() < (1 if seed else 0.9)]
+    chance.shuffle(seqs)
+    files.input(rows(*map(str, range(700))))
+    files.results([result(seq, str(seq), f"to {seq}") for seq in seqs] + [result(5, "5", "another")] * (5 in seqs))
+    files.errors([failure(seq, str(seq)) for seq in range(700)])
+    answered = {*seqs}
+    assert told(files.table()) == [
+        (str(seq), f"to {seq}", None) if seq in answered else (str(seq), None, "cut: it broke off")
+        for seq in range(700)
+    ]
 
 
 def test_a_number_that_nobody_wrote_takes_no_memory(files: Files) -> None:
@@ -198,10 +237,8 @@ def test_large_rows_are_read_a_few_at_a_time(files: Files, monkeypatch: pytest.M
     files.input(rows(*map(str, range(60))))
     files.results([result(seq, str(seq), "x" * 2000 if seq < 40 else "") for seq in range(60)])
     with (files.path / "r.jsonl").open("rb") as file, closing(Source(str(files.path / "in.jsonl"))) as source:
-        places = Places(file)
-        places.read()
         taken = Taken(source=source) if of_input else None
-        sizes = [len(chunk.records) for chunk in joining.joined(places, taken)]
+        sizes = [len(chunk.records) for chunk in joining.joined(Places(file), taken)]
     assert sizes[:6] == [16, 4, 4, 4, 4, 4]
     assert sizes[8] > 4
     assert sum(sizes) == 60

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import orjson
 import pytest
+from hypothesis import example, given, settings, strategies as st
 from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
@@ -15,9 +19,6 @@ from support.resultfiles import Files, failure, result
 from batcher.failures import OutputError, UsageError
 from batcher.inputs.formats.defaults import Defaults
 from batcher.outputs.openaibatch import answer_line
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TIMES = {"started_at": "2026-11-22T20:11:03.120Z", "waited_s": 0.0, "total_s": 0.3}
 CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}
@@ -75,6 +76,54 @@ def test_answers_are_what_openai_s_types_read(path: str, more: dict[str, Any]) -
     used = body.usage.input_tokens if path == "/v1/responses" else body.usage.prompt_tokens
     assert used == usage.get("prompt_tokens", 0)
     assert body.model == record.get("model", "")
+
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
+ENDS = {"text": "an answer", "finish_reason": "stop"}
+ENDED = st.fixed_dictionaries(
+    {"endpoint": st.sampled_from([*TYPES]), "text": WORDS},
+    optional={
+        "model": WORDS,
+        "thinking": WORDS,
+        "finish_reason": st.sampled_from(["stop", "length", "content_filter", "tool_calls", "load", None]),
+        "usage": st.fixed_dictionaries(
+            {}, optional={"prompt_tokens": st.integers(0), "completion_tokens": st.integers(0)}
+        ),
+        "timing": st.just(TIMES),
+        "flags": st.lists(st.sampled_from(["length", "incomplete", "empty"]), unique=True),
+    },
+)
+
+
+@settings(max_examples=20)
+@example(rows={"a": {**ENDS, "endpoint": "/v1/completions", "finish_reason": "tool_calls"}}, seed=Random(0))
+@example(rows={"a": {**ENDS, "endpoint": "/v1/responses", "flags": ["incomplete"]}}, seed=Random(0))
+@given(
+    rows=st.dictionaries(WORDS.filter(bool), ENDED | st.none(), min_size=1, max_size=6),
+    seed=st.randoms(use_true_random=False),
+)
+def test_a_batch_has_the_same_answers_as_the_run(rows: dict[str, Any], seed: Any) -> None:
+    """Each under its id, in the order of the input, as OpenAI's types read them; failures are in the other."""
+    numbered = [(seq, ident, fields) for seq, (ident, fields) in enumerate(rows.items())]
+    wanted = [(ident, fields["text"]) for _, ident, fields in numbered if fields]
+    failed = [(seq, ident) for seq, ident, fields in numbered if not fields]
+    with TemporaryDirectory() as directory:
+        files = Files(Path(directory))
+        files.input([{"id": ident, "prompt": "p"} for ident in rows])
+        files.results(
+            seed.sample(done := [result(seq, ident, **fields) for seq, ident, fields in numbered if fields], len(done))
+        )
+        files.errors([failure(seq, ident) for seq, ident in failed])
+        files.export("out.jsonl", "openai-batch")
+        answers, beside = lines(files.path / "out.jsonl"), files.path / "out.errors.jsonl"
+        assert [line["custom_id"] for line in (lines(beside) if failed else [])] == [ident for _, ident in failed]
+        assert beside.exists() == bool(failed)
+    found = []
+    for line in answers:
+        path = rows[line["custom_id"]]["endpoint"]
+        body = TYPES[path].model_validate(line["response"]["body"], strict=True)
+        found.append((line["custom_id"], text_in(path, body) or ""))
+    assert found == wanted
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/responses"])

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 from support.resultfiles import Files, failure, result
 
 if TYPE_CHECKING:
@@ -103,3 +105,23 @@ def test_sqlite_has_them_with_their_types(files: Files) -> None:
         kinds = database.execute("SELECT typeof(id), typeof(price), typeof(text) FROM answers").fetchall()
     assert set(kinds) == {("integer", "real", "text")}
     check("sqlite", {name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)})
+
+
+def test_vectors_are_lists_of_one_length_to_all_readers(files: Files) -> None:
+    """A fixed-size list of float32 in the file, which readers take for an array or a list of such numbers."""
+    vectors = [[0.5, -2.0, 3.0], [1.0, 0.25, -4.0]]
+    files.input([{"id": "a", "text": "x"}, {"id": "b", "text": "y"}])
+    files.results([{"id": i, "seq": n, "hash": "0" * 16, "embedding": vectors[n]} for n, i in enumerate("ab")])
+    files.errors([])
+    files.export("out.parquet", "parquet")
+    path = files.path / "out.parquet"
+    assert pq.read_schema(path).field("embedding").type == pa.list_(pa.float32(), 3)
+    assert [[*map(float, vector)] for vector in pd.read_parquet(path)["embedding"]] == vectors
+    frame = pl.read_parquet(path)
+    assert frame.schema["embedding"] == pl.Array(pl.Float32, 3)
+    assert frame["embedding"].to_list() == vectors
+    with duckdb.connect() as database:
+        told = database.execute(f"SELECT embedding, typeof(embedding) FROM '{path}' ORDER BY id")
+        found = told.fetchall()
+    assert [[*vector] for vector, _ in found] == vectors
+    assert {kind for _, kind in found} <= {"FLOAT[]", "FLOAT[3]"}

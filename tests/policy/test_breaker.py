@@ -7,7 +7,7 @@ import math
 import pytest
 
 from batcher.model import Call
-from batcher.policy.breaker import FIRST_COOLDOWN, Breaker
+from batcher.policy.breaker import FIRST_COOLDOWN, LAST_S, Breaker
 
 
 def a_call() -> Call:
@@ -133,3 +133,19 @@ def test_where_somebody_hangs_up_probes_go_on_often(was_heard: bool, expected: l
         breaker.sent(probe)
         breaker.unreachable(probe, now, is_hung_up=True)
     assert gaps == expected
+
+
+def test_how_long_somebody_answers_and_does_nothing_else_is_counted_from_the_last_silence() -> None:
+    """A server that was away for ten minutes is given its five after that, and all of patience before."""
+    breaker = Breaker(ever_answered=True)
+    breaker.unreachable(a_call(), 0.0, is_hung_up=True)
+    breaker.is_doubted = True
+    assert breaker.opens() == math.inf
+    breaker.told(600.0, 1.0, is_there=False)
+    assert not breaker.gives_up(899.0, LAST_S)
+    assert breaker.gives_up(900.0, LAST_S)
+    breaker.told(620.0, 1.0, is_there=True)
+    assert breaker.opens() == 620.0
+    assert breaker.is_down
+    assert not breaker.gives_up(3599.0)
+    assert breaker.gives_up(3600.0)

@@ -60,7 +60,16 @@ def test_what_is_refused_for_all(refused: int, failed: int, served: int, is_all:
     evidence = votes(failed, served)
     for _ in range(refused):
         evidence.fails(Ending.REFUSED)
-    assert evidence.is_refusal_of_all is is_all
+    assert evidence.is_refusal_of_all() is is_all
+
+
+@pytest.mark.parametrize(("refused", "unheard", "is_all"), [(8, 1, True), (8, 2, False), (16, 2, True), (16, 3, False)])
+def test_who_has_no_answer_yet_may_speak_against_it(refused: int, unheard: int, is_all: bool) -> None:  # noqa: FBT001 - a column of the table
+    """A key is refused in milliseconds, and answers take seconds: the first votes are those of the refused."""
+    evidence = votes(0, 0)
+    for _ in range(refused):
+        evidence.fails(Ending.REFUSED)
+    assert evidence.is_refusal_of_all(unheard) is is_all
 
 
 @pytest.mark.parametrize(

@@ -138,3 +138,78 @@ def test_an_answer_that_fails_is_no_server_that_is_gone(failure: Failure) -> Non
     world = _play(failure, math.inf)
     assert Verdict.FAILED in world.verdicts.values()
     assert world.run.now <= 60.0
+
+
+def _ask(
+    failure: Failure,
+    until: float,
+    *,
+    begin: float = 0.5,
+    jobs: int = 6,
+    limit: int = 1,
+    bad: tuple[int, ...] = (),
+    retries: int = 4,
+    is_proxy: bool = False,
+) -> World:
+    """As `_play`, where a server can be asked whether it is there; an `is_proxy` says so for itself."""
+    run = Run.of(calls(jobs), limit=limit, retries=retries, stretch=4)
+    run.scheduler.asks = True
+
+    def fate(one: Call, _dice: random.Random) -> Failure | None:
+        return failure if one.jobs[0].seq in bad or begin <= run.now < until else None
+
+    def greets(now: float) -> bool:
+        return is_proxy or not begin <= now < until
+
+    return World(run, Box(takes=TAKES, fate=fate, greets=greets)).play()
+
+
+@pytest.mark.parametrize("failure", [HUNG_UP, GATEWAY], ids=lambda one: one.code)
+@pytest.mark.parametrize(
+    ("left", "limit", "retries"),
+    [(1, 1, 0), (1, 1, 4), (2, 2, 0), (2, 2, 1), (2, 1, 4), (4, 2, 1), (8, 8, 0), (8, 8, 4)],
+)
+@pytest.mark.parametrize("away", [5.0, 780.0, 3000.0])
+def test_however_few_are_left_a_server_is_waited_for_of_which_nobody_answers(
+    failure: Failure, left: int, limit: int, retries: int, away: float
+) -> None:
+    """Also where it was restarted three minutes before the end, and took ten."""
+    begin = (40 - left) / limit * TAKES - 0.01
+    world = _ask(failure, begin + away, begin=begin, jobs=40, limit=limit, retries=retries)
+    assert world.ended == 40
+    assert world.run.now <= begin + away + 15.0
+    assert world.requests.total() <= 40 + 3 * left + 2
+    assert world.greetings <= 8 + away / 3
+
+
+@pytest.mark.parametrize("failure", [HUNG_UP, GATEWAY], ids=lambda one: one.code)
+def test_nobody_is_blamed_where_nobody_answers_for_longer_than_patience(failure: Failure) -> None:
+    world = _ask(failure, math.inf, begin=5 * TAKES - 0.01)
+    assert (world.ended, Verdict.FAILED in world.verdicts.values()) == (5, False)
+    stop = world.run.scheduler.stop_failure
+    assert stop is not None
+    assert (stop.code, stop.exit) == (failure.code, 69)
+    assert 3600.0 <= world.run.now <= 3700.0
+
+
+@pytest.mark.parametrize("retries", [0, 4])
+@pytest.mark.parametrize("limit", [1, 2, 8])
+@pytest.mark.parametrize("bad", [(39,), (38, 39), (37, 38, 39), (0, 39), (32, 33, 34, 35, 36, 37, 38, 39)])
+def test_the_last_ones_that_a_server_hangs_up_on_which_is_there_have_their_error_lines(
+    bad: tuple[int, ...], limit: int, retries: int
+) -> None:
+    """It says that it is there after each of them: so it is they who are at fault, however many they are."""
+    world = _ask(HUNG_UP, -math.inf, jobs=40, limit=limit, bad=bad, retries=retries)
+    assert _fates(world) == {seq: Verdict.FAILED if seq in bad else Verdict.ENDED for seq in range(40)}
+    assert world.run.now <= 40 * TAKES + 60.0
+    assert max(world.requests.values()) <= 20
+
+
+@pytest.mark.parametrize("left", [1, 2, 3])
+def test_a_proxy_that_answers_for_itself_shows_nothing_where_several_are_left(left: int) -> None:
+    """One or two have their tries. Three and more are waited with for five minutes, and nobody is blamed."""
+    begin = (40 - left) * TAKES - 0.01
+    world = _ask(GATEWAY, math.inf, begin=begin, jobs=40, is_proxy=True)
+    failed = list(world.verdicts.values()).count(Verdict.FAILED)
+    assert failed == (left if left < 3 else 0)
+    assert world.run.now <= begin + (60.0 if left < 3 else LAST_S + 15.0)

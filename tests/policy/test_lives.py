@@ -49,6 +49,9 @@ def test_jobs_that_are_always_refused_are_no_rate(seed: int) -> None:
         *(9203069, 9205186, 9205249),  # so many were asked alone that nobody else had a turn
         *(5002095, 5002166),  # one that was just ready spoke against those that broke off beside it
         *(9107275, 9109056, 9100650, 9101727, 9106101),  # one in five breaks off, and takes two seconds for it
+        81019305,  # what was sent while those were heard that died together spoke against the last of them
+        85009240,  # suspects that only fail were asked alone each time, before those that would be served
+        82002259,  # eight were refused for good before anybody else could have an answer
     ],
 )
 def test_lives_that_went_wrong_once(seed: int) -> None:

@@ -78,7 +78,7 @@ class World:
             elif isinstance(step, Done) and not self._flying:
                 return True
             else:
-                self._advance(step.until if not isinstance(step, Done) else math.inf)
+                self._advance(step.until if isinstance(step, Wait) else math.inf)
             assert scheduler.in_flight == len(self._flying) <= limit
             assert scheduler.backlog.kept + scheduler.look.kept <= ROOM
         return False

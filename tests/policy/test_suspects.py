@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-from support.virtualrun import CRASH, CUT, HUNG_UP, NATIVE, ODD, REFUSED, Run, call, calls
+from support.virtualrun import CRASH, CUT, HUNG_UP, NATIVE, ODD, REFUSED, SICK, Run, call, calls
 
 from batcher.policy.breakdown import AT_ONCE, Breakdown
 from batcher.policy.suspects import Suspects
+
+if TYPE_CHECKING:
+    from batcher.failures import Failure
 
 
 @pytest.mark.parametrize(("without", "needed"), [(0, 3), (1, 3), (2, 4), (4, 5), (20, 8)])
@@ -151,3 +156,34 @@ def test_who_is_hung_up_on_as_others_break_off_was_there_as_well() -> None:
     run.end(flying[3], CUT)
     assert run.lane.breaker.is_down
     assert not any(one.counted for one in flying)
+
+
+def test_what_is_sent_while_those_are_heard_that_died_together_tells_nothing() -> None:
+    """One had just crashed by itself, and the one in its place died with the others: those sent since are served."""
+    run = Run.of(calls(30), limit=6, retries=0)
+    for _ in range(16):
+        run.end(run.send())
+    flying = [run.send() for _ in range(6)]
+    run.end(flying[0], CRASH, after=1.0)
+    flying.append(run.send())
+    late = []
+    for one in flying[1:4]:
+        run.end(one, CUT, after=0.001)
+        late.append(run.send())
+    for one in (flying[6], *flying[4:6]):
+        run.end(one, CUT, after=0.001)
+    for one in late:
+        run.end(one)
+    assert not any(one.counted for one in flying[1:])
+
+
+@pytest.mark.parametrize(("failure", "is_cleared"), [(SICK, True), (CRASH, False), (CUT, False), (HUNG_UP, False)])
+def test_who_fails_alone_at_a_server_that_lives_is_a_suspect_no_longer(failure: Failure, is_cleared: bool) -> None:  # noqa: FBT001 - a column of the table
+    run = Run.of(calls(1))
+    one = run.send()
+    suspects = run.scheduler.suspects
+    suspects.broke_down(one, [], None, 0.0)
+    suspects.broke_down(one, [], None, 0.0)
+    run.lane.solitary = one
+    run.end(one, failure)
+    assert suspects.suspects(one, is_out_of_attempts=True) is not is_cleared

@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.defaults import Defaults
 from batcher.ledger.copying import Copy, copied_line
+from batcher.model import Job, Kind
 from batcher.running import copies
 from batcher.running.requests import Requests, key_of
 from batcher.simulator import simulator_thread
@@ -30,7 +31,7 @@ def test_a_request_is_known_again(numbers: list[int]) -> None:
     """Entries are numbered as they come, and a key has one whatever came before it."""
     table, known = Requests(), dict[int, int]()
     for number in numbers:
-        entry, is_new = table.entry(number.to_bytes(16, "big"))
+        entry, is_new = table.entry((0, number))
         assert is_new == (number not in known)
         assert known.setdefault(number, entry) == entry
     assert len(table) == len(known)
@@ -39,8 +40,8 @@ def test_a_request_is_known_again(numbers: list[int]) -> None:
 def test_many_requests_are_known_again() -> None:
     """Also when the index has grown, and of keys that agree in one half."""
     table = Requests()
-    halves = [(number * 0x9E3779B97F4A7C15 % 2**64).to_bytes(8, "little") for number in range(5000)]
-    keys = [half + other for half in halves for other in (b"same or ", b"another ")]
+    halves = [number * 0x9E3779B97F4A7C15 % 2**64 for number in range(5000)]
+    keys = [(half, other) for half in halves for other in (1, 2**64 - 1)]
     assert [table.entry(key) for key in keys] == [(number, True) for number in range(1, len(keys) + 1)]
     assert [table.entry(key) for key in keys] == [(number, False) for number in range(1, len(keys) + 1)]
 
@@ -48,7 +49,7 @@ def test_many_requests_are_known_again() -> None:
 def test_a_key_is_of_all_that_is_asked() -> None:
     """Ids, line numbers and what comes back untouched make no difference; whatever is sent does."""
 
-    def key(turn: int = 0, **line: object) -> bytes:
+    def key(turn: int = 0, **line: object) -> tuple[int, int]:
         return key_of(parse_job(json.dumps(line).encode(), 0, Defaults(model="m")), turn)
 
     same = key(id="a", prompt="Hi")
@@ -128,3 +129,16 @@ def test_more_failures_than_are_remembered(desk: Desk, monkeypatch: pytest.Monke
         asked = sum(sim.counts[f"no{number}"] for number in range(3))
     assert set(desk.errors()) == {"b0", "b1", "b2", "l0", "l1", "l2"}
     assert asked == 5
+
+
+def test_a_text_is_known_by_two_hashes() -> None:
+    """Two texts whose requests share a hash are two requests, and so is one text of two models or turns."""
+
+    def key(text: str, digest: str = "0123456789abcdef", model: str = "m", turn: int = 0) -> tuple[int, int]:
+        return key_of(Job(id="a", seq=0, kind=Kind.EMBED, hash=digest, model=model, content=text), turn)
+
+    same = key("one")
+    assert key("one") == same
+    others = [key("another"), key("one", "fedcba9876543210"), key("one", model="n"), key("one", turn=1), key("one", "")]
+    assert len({same, *others}) == 6
+    assert all(0 <= half < 2**64 for pair in others for half in pair)

@@ -26,7 +26,7 @@ from batcher.policy.judge import Verdict
 from batcher.policy.lane import Lane
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
-from batcher.policy.scheduler import Done, Scheduler, Send
+from batcher.policy.scheduler import Done, Scheduler, Send, Wait
 
 if TYPE_CHECKING:
     from batcher.policy.limit.fixed import Limit
@@ -291,6 +291,7 @@ class Scheduled(Meeting):
                 continue
             if isinstance(step, Done):
                 return self
+            assert isinstance(step, Wait)
             if self._events and self._events[0][0] <= step.until:
                 self.now, _, event = heapq.heappop(self._events)
                 event()

@@ -37,7 +37,7 @@ from batcher.outcome import Attempt, Completion, Timing, Usage
 from batcher.policy.judge import Verdict
 from batcher.policy.lastlook import ROOM
 from batcher.policy.limit.fixed import FixedLimit
-from batcher.policy.scheduler import Done, Send
+from batcher.policy.scheduler import Ask, Done, Send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -170,6 +170,7 @@ class Played:
         self.run = Run.of(
             self.work, *life.servers, limit=life.limit, retries=life.retries, patience=3600.0, window=50, stretch=4
         )
+        self.run.scheduler.asks = True
         for server, begin, _ in life.away:
             self._at(begin, lambda server=server: self._cut_all(server))  # type: ignore[misc]  # mypy cannot tell its type
         for when, to in life.cuts:
@@ -183,6 +184,9 @@ class Played:
             step = scheduler.next(run.now)
             if isinstance(step, Send):
                 self._send(step)
+                continue
+            if isinstance(step, Ask):
+                self._at(run.now + REFUSAL_S, lambda step=step: self._greet(step.endpoint))  # type: ignore[misc]  # mypy cannot tell its type
                 continue
             if isinstance(step, Done) and not scheduler.in_flight:
                 return self
@@ -229,6 +233,10 @@ class Played:
         if way == "cut":
             self._after(begins, self.life.takes / 10, lambda: self._answer(lane.endpoint, one, now))
         self._after(begins, late.get(way, REFUSAL_S), lambda: self._end(lane.endpoint, one, now, failure))
+
+    def _greet(self, endpoint: Endpoint) -> None:
+        is_there = not self._is_away(endpoint, self.run.now)
+        self.run.scheduler.told(endpoint, self.run.now, is_there=is_there)
 
     def _is_away(self, endpoint: Endpoint, now: float) -> bool:
         at = self.life.servers.index(endpoint)

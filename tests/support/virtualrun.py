@@ -128,6 +128,7 @@ class Run:
                 self.sent.append(step.call)
                 self.end(step.call, fate(step.call))
             else:
+                assert isinstance(step, Wait), step
                 assert self.now < step.until < math.inf, step
                 self.now = step.until
         return self

@@ -14,7 +14,7 @@ from support.virtualrun import CRASH, CUT, HOSTED, REFUSED, Run
 
 from batcher.outcome import Attempt, Completion, Timing, Usage
 from batcher.policy.judge import Verdict
-from batcher.policy.scheduler import Done, Send
+from batcher.policy.scheduler import Ask, Done, Send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 def well(_call: Call, _dice: random.Random) -> Failure | None:
     """Nothing goes wrong."""
     return None
+
+
+def at_any_time(_now: float) -> bool:
+    """Somebody is there."""
+    return True
 
 
 @dataclass(eq=False)
@@ -41,6 +46,8 @@ class Box:
     load_s: float = 0.0
     away: list[tuple[float, float]] = field(default_factory=list)
     fate: Callable[[Call, random.Random], Failure | None] = well
+    greets: Callable[[float], bool] = at_any_time
+    """Whether it answers at a time who asks whether anybody is there."""
     poison: set[Call] = field(default_factory=set)
     restart_s: float = 5.0
     loads: int = 0
@@ -63,6 +70,7 @@ class World:
         self.codes: dict[Call, str] = {}
         self.requests: Counter[Call] = Counter()
         self.spins = 0
+        self.greetings = 0
         self._dice = random.Random(seed)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
@@ -89,6 +97,9 @@ class World:
                 self._send(step)
                 self.spins = 0
                 continue
+            if isinstance(step, Ask):
+                self._at(self.run.now + 0.001, lambda step=step: self._greet(step.endpoint))  # type: ignore[misc]  # mypy cannot tell its type
+                return True
             if isinstance(step, Done):
                 return self.run.scheduler.in_flight > 0
             if step.until < math.inf:
@@ -119,6 +130,11 @@ class World:
         else:
             self._at(begins + box.takes / 10, lambda: self._answer(box, call, now))
             self._at(begins + box.takes, lambda: self._end(box, call, now, None))
+
+    def _greet(self, endpoint: Endpoint) -> None:
+        box, now = self.boxes[endpoint.root], self.run.now
+        self.greetings += 1
+        self.run.scheduler.told(endpoint, now, is_there=box.greets(now) and not box.is_away(now))
 
     def _is_there(self, box: Box, call: Call, sent: float) -> bool:
         lane = next(lane for lane in self.run.scheduler.lanes if lane.endpoint is box.endpoint)

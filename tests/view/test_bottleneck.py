@@ -99,6 +99,8 @@ def test_what_lies_outside_is_told_first() -> None:
         ({"slots": 2, "speed": 50.0}, ("-c", "16"), 20, "queue"),
         ({}, ("--rpm", "120", "-c", "4"), 9, "rate"),
         ({"prompt_speed": 40.0}, ("-c", "2"), 24, "prompts"),
+        ({"speed": 20.0}, ("-c", "2"), 8, "slots"),
+        ({}, ("--tpm", "1200", "-c", "4"), 5, "token_rate"),
         ({}, (), 20, None),
     ],
 )

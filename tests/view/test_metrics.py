@@ -34,16 +34,20 @@ def test_all_that_is_known() -> None:
         "batcher_running 1",
         'batcher_jobs{state="ok"} 1',
         'batcher_jobs{state="failed"} 1',
-        "batcher_jobs_total 10",
+        "batcher_input_jobs 10",
         "batcher_in_flight 2",
         "batcher_cost_total 13.0",
         'batcher_tokens_total{kind="completion"} 5',
         'batcher_failures_total{code="b\\"\\\\d\\n"} 1',
         'batcher_latency_seconds{quantile="0.5"} 2.0',
+        "batcher_latency_seconds_sum 2.0",
+        "batcher_latency_seconds_count 1",
     ):
         assert wanted in values
     names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(set(names)) == len(names)
+    kinds = dict(line.split()[2:] for line in lines if line.startswith("# TYPE"))
+    assert {name for name in kinds if name.endswith("_total")} == {name for name in kinds if kinds[name] == "counter"}
     assert "exit_code" not in text
 
 

@@ -183,7 +183,7 @@ def test_what_held_the_run_is_marked() -> None:
     assert re.search(r'<rect class="outage" x="25\.\d+%" y="0%" width="25\.\d+%"', page)
     assert re.search(r'<rect class="hold" x="60\.\d+%" y="0%" width="20\.\d+%"', page)
     assert "the server was away from 2026-11-30 12:00:25 for 25 s http://a" in page
-    assert "the limit, where it moved in the last run" in page
+    assert "the limit, where it moved" in page
     assert "not known: there is no state file" in page_of([line(0, 1)])
 
 

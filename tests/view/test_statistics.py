@@ -167,6 +167,19 @@ def test_pauses_are_no_work_and_holds_are() -> None:
     assert found.events.seconds("away") == 1985.0
 
 
+def test_what_happened_to_the_runs_before() -> None:
+    """Each event counts from the start of its own run; one that was never ended was over when it began."""
+    events: list[Any] = [
+        {"run": stamp(START), "kind": "away", "server": "http://a", "start": 1.0, "end": 5.0},
+        {"run": stamp(START), "kind": "told", "server": "http://a", "start": 7.0},
+        {"run": "no time", "kind": "told", "server": "http://a", "start": 8.0},
+        {"kind": "told", "server": "http://a", "start": 1.0},
+    ]
+    report = {"started_at": stamp(START + 100), "written_at": stamp(START + 110), "events": events}
+    found = [(event.kind, event.start - START, event.end - START) for event in events_of(report).all]
+    assert found == [("away", 1, 5), ("told", 7, 7), ("told", 101, 110)]
+
+
 def test_the_limit_and_what_held_it_up() -> None:
     """How full the slots were is of the limit where that is told; an outage of most of the time is the sentence."""
     found = Statistics()

@@ -229,7 +229,10 @@ def test_an_input_that_was_not_read_to_its_end() -> None:
 def test_block_of_nothing() -> None:
     """A run with nothing to do says so on one line, and never divides by nothing."""
     assert Summary(started=5.0).render() == "jobs     0 of 0 jobs done"
-    assert Summary(started=5.0, finished=5.0, skipped=1).render() == "jobs     1 of 1 job done (1 before this run)"
+    assert (
+        Summary(started=5.0, finished=5.0, skipped=1).render()
+        == "jobs     1 of 1 job done (1 before this run) · nothing left to do"
+    )
 
 
 def test_block_at_its_longest() -> None:

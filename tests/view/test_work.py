@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from batcher.outcome import Completion, Result, ServerTimes, Timing
+from batcher.outcome import Completion, Result, ServerTimes, Timing, Usage, by_call
+from batcher.view.record import record
+from batcher.view.sums import Sums
 from batcher.view.work import FIRST, FIRST_LOOKS, Work
 
 
@@ -45,3 +47,40 @@ def test_what_the_server_tells() -> None:
     assert (work.prompts, work.queue) == (3.5, 7.5)
     assert work.levels == {}
     work.add(Result(id="a", seq=0))
+
+
+def test_a_pack_is_counted_as_its_jobs_are() -> None:
+    """The sums of results that came together are those of one after the other."""
+    timing = Timing(started=1.0, finished=1.5, waited=0.25)
+    results = [
+        Result(
+            id=f"t{place}",
+            seq=place,
+            completion=Completion(vectors=[b""], flags=["input_truncated"]),
+            timing=timing,
+            attempts=3,
+            server="http://127.0.0.1:1",
+            pack=(place, 4),
+            pack_usage=None if place else Usage(prompt_tokens=40),
+        )
+        for place in range(4)
+    ]
+    together, apart = Sums(started=0.0, finished=2.0), Sums(started=0.0, finished=2.0)
+    together.add_pack(results)
+    for result in results:
+        apart.add(result)
+    assert record(together) == record(apart)
+    assert (together.ok, together.attempts, together.prompt_tokens, together.waited) == (4, 3, 40, 1.0)
+
+
+def test_results_by_their_calls() -> None:
+    """Packs stay together and apart from each other, with nothing lost between."""
+    first, second, alone = Timing(), Timing(), Timing()
+    results = [
+        *(Result(id=f"a{n}", seq=n, timing=first, pack=(n, 3)) for n in range(3)),
+        *(Result(id=f"b{n}", seq=n, timing=second, pack=(n, 2)) for n in range(2)),
+        Result(id="c", seq=9, timing=alone),
+        Result(id="d", seq=9, timing=alone),
+    ]
+    ids = [[result.id for result in together] for together in by_call(results)]
+    assert ids == [["a0", "a1", "a2"], ["b0", "b1"], ["c"], ["d"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import struct
+import sys
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from support.wirefiles import load
 
 from batcher.failures import AttemptError, FailureClass
 from batcher.model import Api, Job, Kind
-from batcher.wire.dialects import call_for
+from batcher.wire.dialects import call_for, vectors as dialect
 from batcher.wire.dialects.vectors import Sizes, check_vectors, inputs_of
 
 
@@ -76,3 +77,19 @@ def test_images_come_as_base64() -> None:
     with pytest.raises(AttemptError, match="response_format") as caught:
         read(load("openai-images-url"))
     assert caught.value.failure.kind is FailureClass.PERMANENT
+
+
+@pytest.mark.parametrize("text", ["", "A", "AADA PwAAAMAA AEBA", "AADAPwAAAMAAAEBA\n", "AADAPwAA*AMAAAEBA", "é" * 16])
+@pytest.mark.parametrize("has_pybase64", [True, False])
+def test_base64_is_read_strictly(text: str, monkeypatch: pytest.MonkeyPatch, *, has_pybase64: bool) -> None:
+    """By either reader; and what is base64 is the same by both."""
+    if not has_pybase64:
+        monkeypatch.setitem(sys.modules, "pybase64", None)
+    dialect._reader.cache_clear()
+    try:
+        packed = struct.pack("<3f", 1.5, -2, 3)
+        assert check_vectors([base64.b64encode(packed).decode()], 1) == [packed]
+        with pytest.raises(AttemptError, match="no list of finite numbers"):
+            check_vectors([text], 1)
+    finally:
+        dialect._reader.cache_clear()

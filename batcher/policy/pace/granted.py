@@ -176,7 +176,7 @@ class Granted:
         is_over = lasts >= least and (granted >= enough or (lasts >= long and granted >= enough / 4))
         if now < self._relief_until:
             self._begin(taken, now)
-        elif is_over and self._are_theirs(granted):
+        elif (is_over or lasts >= SPAN) and self._are_theirs(granted):  # they may have made us so slow
             self.rate = math.inf
             self._begin(taken, now)
         elif self._votes >= VOTES and (is_over or self._is_dead(now)):  # what is said to come is not seen yet

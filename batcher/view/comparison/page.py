@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from batcher.figures import count
+from batcher.view.comparison.likeness import canonical
 from batcher.view.comparison.shown import Words, answer_of, marked, told, window
 from batcher.view.comparison.words import agreement, differing, notes, percent, share, steadiness, table
 from batcher.view.report.chart import Table
@@ -147,7 +148,11 @@ class Page:
         """The fields of JSON whose values differ, with these."""
         values = [line.get("parsed", {}) for line in lines]
         a, b = (value if type(value) is dict else {} for value in values)
-        names = [name for name in {**a, **b} if told(a.get(name)) != told(b.get(name)) or (name in a) != (name in b)]
+        names = [
+            name
+            for name in {**a, **b}
+            if canonical(a.get(name)) != canonical(b.get(name)) or (name in a) != (name in b)
+        ]
         cells = [
             [self._text(name[:LINE]), *(self._text(told(of[name])[:VALUE]) if name in of else "-" for of in (a, b))]
             for name in names[:50]

@@ -175,7 +175,7 @@ def _rows(rows: Iterable[Row], width: int, title: str) -> Iterator[str]:
             yield from ("", title)
         yield ""
         more = f" · {BESIDE} of {count(len(answers), 'answers')}" if len(answers) > BESIDE else ""
-        yield printable(f"{ident} · {percent(distance)} differ{more}{differing(answers)}", width)
+        yield printable(f"{printable(ident, NAME)} · {percent(distance)} differ{more}{differing(answers)}", width)
         yield from _beside(answers[:BESIDE], width)
 
 

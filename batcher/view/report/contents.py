@@ -114,7 +114,7 @@ def tables(of: Statistics) -> Iterator[Part]:
             for event in of.events.all[:ROWS]
         ]
         heads = ["from (UTC)", "for", "what", "times", "server", "words"]
-        yield Part("What happened to the last run", Table(heads, rows), _more(len(of.events.all)), is_wordy=True)
+        yield Part("What happened meanwhile", Table(heads, rows), _more(len(of.events.all)), is_wordy=True)
 
 
 def _groups(groups: Iterable[tuple[str, Group]], *, has_cost: bool) -> Table:

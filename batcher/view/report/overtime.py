@@ -1,4 +1,4 @@
-"""Charts of the course of time: answers, requests in flight, tokens, failures; behind them what held the last run."""
+"""Charts of the course of time: answers, requests in flight, tokens, failures; behind them what held the runs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _throughput(over: OverTime) -> Chart:
         lambda s: _a_second(s.answers, s),
     )
     if over.of.events.known and not over.of.events.holds:
-        chart.note += "The last run met no hold and no outage. "
+        chart.note += "There was no hold and no outage. "
     elif not over.of.events.known:
         chart.note += "Holds and outages are not known: there is no state file beside the results. "
     return chart
@@ -69,12 +69,12 @@ def _in_flight(over: OverTime) -> Chart:
             points.append((over.course.at(moment), scale.at(limit)))
         points.append((100.0, points[-1][1]))
         chart.lines.append(Line(path_of(points), "limit"))
-        chart.keys += [Key("line", "in flight"), Key("limit", "the limit, where it moved in the last run")]
+        chart.keys += [Key("line", "in flight"), Key("limit", "the limit, where it moved")]
     return chart
 
 
 def _course(over: OverTime, name: str, title: str, unit: str, value: Callable[[Slot], float]) -> Chart:
-    """Something over time, as steps: the mean of each slot. What held the last run stands behind it."""
+    """Something over time, as steps: the mean of each slot. What held the runs stands behind it."""
     most = _most(over.stretches, value)
     scale = linear(most, whole if most >= 5 else _small)
     slots = [slot for stretch in over.stretches for slot in stretch.slots]

@@ -1,4 +1,4 @@
-"""What happened to the last run that no line tells, by its state file: holds, outages, moves of the limit, retries."""
+"""What happened to the runs that no line tells, by the state file: holds, outages, moves of the limit, retries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MOST: Final = 2000
-"""Events of a file that are looked at; a run leaves no more than a thousand."""
+"""Events of a file that are looked at; runs leave no more than a thousand."""
 KINDS: Final = {
     "away": "the server was away",
     "told": "the server said wait",
@@ -74,7 +74,10 @@ NONE: Final = Events()
 
 
 def events_of(report: Mapping[str, Any]) -> Events:
-    """Read what a state file's `report` has. What goes on yet ends when the file was written."""
+    """Read what a state file's `report` has: of the last run, and of those that it goes on from (`run`, their start).
+
+    What goes on yet ends when the file was written.
+    """
     _, began = moment_of(report.get("started_at"))
     _, written = moment_of(report.get("written_at"))
     said = report.get("events")
@@ -85,12 +88,14 @@ def events_of(report: Mapping[str, Any]) -> Events:
         if type(event) is not dict or event.get("kind") not in KINDS:
             continue
         start, end = number_of(event.get("start")), number_of(event.get("end"))
-        if start is None:
+        origin = moment_of(event["run"])[1] if "run" in event else began
+        if start is None or origin is None:
             continue
-        until = began + end if end is not None else max(written or 0.0, began + start)
+        latest = origin + start if "run" in event else max(written or 0.0, origin + start)
+        until = origin + end if end is not None else latest
         words = name_of(event.get("words")) or ""
         count = count_of(event.get("count")) or 1
-        found.append(Event(event["kind"], name_of(event.get("server")) or "", began + start, until, words, count))
+        found.append(Event(event["kind"], name_of(event.get("server")) or "", origin + start, until, words, count))
     return Events(known=True, all=sorted(found, key=lambda event: event.start))
 
 

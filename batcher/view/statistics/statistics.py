@@ -115,7 +115,7 @@ class Statistics:
     _random: Random = field(default_factory=lambda: Random(SEED))
 
     def know(self, events: Events) -> None:
-        """Take in what the last run met: a time in which nothing could be sent is none of rest."""
+        """Take in what the runs met: a time in which nothing could be sent is none of rest."""
         self.events = events
         for event in events.holds:
             self.timeline.held(event.start, event.end)

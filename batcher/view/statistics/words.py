@@ -169,7 +169,7 @@ def _failures(of: Statistics) -> Iterator[str]:
 
 
 def _events(of: Statistics) -> Iterator[str]:
-    """What happened to the last run, added up by kind; the state file has at most a thousand events."""
+    """What happened to the runs, added up by kind; the state file has at most a thousand events."""
     if not of.events.known:
         yield _row("events", "no state file beside the results tells of any")
         return
@@ -183,7 +183,7 @@ def _events(of: Statistics) -> Iterator[str]:
         f"{KINDS[kind]}: {count(times)} ×" + (f", {span(spent[kind])}" if kind in spent else "")  # noqa: RUF001 - times
         for kind, times in number.most_common()
     ]
-    yield _row("events", "; ".join(told) or "none in the last run")
+    yield _row("events", "; ".join(told) or "none")
 
 
 def _bar(share: float) -> str:
