@@ -174,6 +174,7 @@ def test_agreement_within_rows_is_that_of_pairs(rows: list[list[dict[str, Any]]]
         ("Yes.", "Yes", 2 / 5),
         ("a b c d", "a b c e", 6 / 10),
         ("漢字だ", "漢字か", 4 / 8),
+        ("a a a a", "a a a", 8 / 9),
         ("a" * READ + "b", "a" * READ + "c", 1.0),
     ],
 )
