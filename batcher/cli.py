@@ -18,6 +18,7 @@ COMMANDS = {
     "stats": "Say what results were like: times, tokens, cost, failures, and what held the run up.",
     "report": "Make a page of results: charts, and the slowest and odd answers to open.",
     "bench": "Find out how many requests in flight are enough, on your own rows and server.",
+    "compare": "Say where two results files of one input differ, or the answers to each row of one.",
     "models": "List the models that the server offers.",
     "status": "Say how a run stands, from another terminal, or how the last one ended.",
     "completion": "Print the script that completes commands and options in bash, zsh or fish.",

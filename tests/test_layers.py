@@ -39,8 +39,8 @@ ROOMS: dict[str, Room] = {
             "simulator",
         },
         doors={
-            "bench", "check", "completion", "console", "export", "models", "report", "run", "simulate", "stats",
-            "status", "verify",
+            "bench", "check", "compare", "completion", "console", "export", "models", "report", "run", "simulate",
+            "stats", "status", "verify",
         },  # `cli` loads them by name
     ),
     "running": Room(
@@ -77,9 +77,10 @@ ROOMS: dict[str, Room] = {
     "view": Room(
         may=set(),
         doors={
-            "bottleneck", "curve", "line", "metrics", "observer", "pace", "prices", "progress", "report.page",
-            "report.picks", "snapshot", "statistics.events", "statistics.measures", "statistics.statistics",
-            "statistics.telling", "statistics.words", "steps", "summary", "sweep",
+            "bottleneck", "comparison.comparison", "comparison.page", "comparison.repeats", "comparison.sides",
+            "comparison.telling", "comparison.words", "curve", "line", "metrics", "observer", "pace", "prices",
+            "progress", "report.page", "report.picks", "snapshot", "statistics.events", "statistics.measures",
+            "statistics.statistics", "statistics.telling", "statistics.words", "steps", "summary", "sweep",
         },
     ),
     "inputs": Room(
@@ -138,6 +139,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "bench": {"conclusion", "console", "grouped", "options", "run", "values"},
         "check": {"checkup", "console", "grouped", "options"},
         "checkup": set(),
+        "compare": {"console", "grouped", "options", "pairing", "past", "stats"},
         "completion": set(),
         "conclusion": {"console"},
         "config": {"values"},
@@ -147,6 +149,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "grouped": set(),
         "models": {"console", "grouped", "options"},
         "options": {"config", "typos", "values"},
+        "pairing": {"past"},
         "past": {"console", "earlier"},
         "preview": {"console"},
         "report": {"console", "grouped", "options", "past", "stats"},
@@ -456,6 +459,22 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "block": {"causes", "sums"},
         "bottleneck": set(),
         "causes": set(),
+        "comparison": set(),
+        "comparison.comparison": {"comparison.likeness", "comparison.sides", "histogram"},
+        "comparison.likeness": {"statistics.measures"},
+        "comparison.page": {
+            "comparison.comparison", "comparison.likeness", "comparison.repeats", "comparison.shown",
+            "comparison.words", "report.chart", "report.contents", "report.frame",
+        },
+        "comparison.repeats": {"comparison.comparison", "comparison.likeness", "comparison.sides", "histogram"},
+        "comparison.shown": {"comparison.likeness"},
+        "comparison.sides": {
+            "histogram", "prices", "statistics.groups", "statistics.measures", "statistics.statistics",
+        },
+        "comparison.telling": {"comparison.comparison", "comparison.repeats", "comparison.sides", "histogram"},
+        "comparison.words": {
+            "comparison.comparison", "comparison.repeats", "comparison.shown", "comparison.sides", "histogram",
+        },
         "curve": {"steps", "sweep"},
         "histogram": set(),
         "line": {"pace", "snapshot"},
@@ -472,12 +491,13 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "report.chart", "statistics.events", "statistics.groups", "statistics.statistics", "statistics.timeline",
         },
         "report.distributions": {"histogram", "report.axes", "report.chart", "statistics.statistics"},
+        "report.frame": set(),
         "report.overtime": {
             "report.axes", "report.chart", "statistics.events", "statistics.statistics", "statistics.timeline",
         },
         "report.page": {
-            "report.contents", "report.distributions", "report.overtime", "report.picks", "statistics.measures",
-            "statistics.statistics",
+            "report.contents", "report.distributions", "report.frame", "report.overtime", "report.picks",
+            "statistics.measures", "statistics.statistics",
         },
         "report.picks": {"statistics.measures"},
         "snapshot": set(),
@@ -565,7 +585,7 @@ OWNERS: dict[str, set[str]] = {
     "yarl": {"wire.connections", "wire.transport"},
     "click": {"cli", "commands"},
     "jsonschema_rs": {"inputs.schemas"},
-    "jinja2": {"inputs.expense", "inputs.sandbox", "inputs.templates", "view.report.page"},
+    "jinja2": {"inputs.expense", "inputs.sandbox", "inputs.templates", "view.report.frame"},
     "dotenv": {"commands"},
     "rich": {"view", "commands"},
     "fsspec": {"inputs.remote"},

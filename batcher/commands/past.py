@@ -56,36 +56,20 @@ class Past:
             self._failures = stack.enter_context(open_to_read(path, follow=self.errors is not None))
 
     def records(self) -> Iterator[tuple[int, dict[str, Json], bool]]:
-        """Where each line begins, what it holds, and whether it is of the results."""
-        from batcher.inputs.done import DoneIds
-        from batcher.ledger.errors import failed_id
-        from batcher.ledger.recovery import could_be_ours, identify, none_of_ours, read_record
+        """Where each line begins, what it holds, and whether it is of the results; from the first if asked again."""
+        from batcher.ledger.recovery import read_record
 
-        assert self._file is not None
-        last = DoneIds()
-        if self._failures is not None:
-            start = 0
-            for line in self._failures:
-                if (ident := failed_id(line)) is not None:
-                    last.discard(ident)
-                    last.add(ident, f"{start:016x}")
-                start += len(line)
-        has_failures, start, found, foreign = len(last) > 0, 0, 0, False
-        for line in self._file:
-            record = read_record(line) if identify(line) is not None else None
-            if record is None:
-                if line.endswith(b"\n"):  # else a run is writing it
-                    self.unreadable += 1
-                    foreign = foreign or not could_be_ours(line)
-            else:
-                found += 1
-                if has_failures and isinstance(ident := record["id"], str):
-                    last.discard(ident)
-                yield start, record, True
-            start += len(line)
-        if foreign and not found:
-            raise none_of_ours(self.results, self.unreadable)
-        yield from self._standing(last)
+        for start, line, _, is_result in self._lines():
+            record = read_record(line)
+            if record is not None:
+                yield start, record, is_result
+            elif line.endswith(b"\n"):
+                self.unreadable += 1
+
+    def places(self) -> Iterator[tuple[int, str | bytes, bool]]:
+        """The same, with the id of each line alone, as text or as the UTF-8 of it: its JSON is not read."""
+        for start, _, ident, is_result in self._lines():
+            yield start, ident, is_result
 
     def at(self, start: int) -> dict[str, Json] | None:
         """The line of results that begins there."""
@@ -104,9 +88,41 @@ class Past:
         self._failures.seek(start)
         return read_record(self._failures.readline())
 
-    def _standing(self, last: DoneIds) -> Iterator[tuple[int, dict[str, Json], bool]]:
+    def _lines(self) -> Iterator[tuple[int, bytes, str | bytes, bool]]:
+        from batcher.inputs.done import DoneIds
         from batcher.ledger.errors import failed_id
-        from batcher.ledger.recovery import read_record
+        from batcher.ledger.recovery import could_be_ours, identify, none_of_ours
+
+        assert self._file is not None
+        last = DoneIds()
+        self._file.seek(0)
+        self.unreadable = self.superseded = 0
+        if self._failures is not None:
+            self._failures.seek(0)
+            start = 0
+            for line in self._failures:
+                if (ident := failed_id(line)) is not None:
+                    last.discard(ident)
+                    last.add(ident, f"{start:016x}")
+                start += len(line)
+        has_failures, start, found, foreign = len(last) > 0, 0, 0, False
+        for line in self._file:
+            if (identity := identify(line)) is not None:
+                found += 1
+                if has_failures:
+                    last.discard(identity[0])
+                yield start, line, identity[0], True
+            elif line.endswith(b"\n"):  # else a run is writing it
+                self.unreadable += 1
+                foreign = foreign or not could_be_ours(line)
+            start += len(line)
+        if foreign and not found:
+            raise none_of_ours(self.results, self.unreadable)
+        yield from self._standing(last)
+
+    def _standing(self, last: DoneIds) -> Iterator[tuple[int, bytes, str | bytes, bool]]:
+        """The failures that no later line is about."""
+        from batcher.ledger.errors import failed_id
 
         if self._failures is None:
             return
@@ -115,9 +131,7 @@ class Past:
         for line in self._failures:
             ident = failed_id(line)
             if ident is not None and last.get(ident) == f"{start:016x}":
-                record = read_record(line)
-                assert record is not None
-                yield start, record, False
+                yield start, line, ident, False
             elif ident is not None:
                 self.superseded += 1
             start += len(line)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from dataclasses import dataclass, field
-from hashlib import sha256
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from batcher import codec
@@ -13,6 +10,7 @@ from batcher.figures import count, seconds
 from batcher.redaction import Redactor
 from batcher.view.report.contents import clean, headline, notes, tables, tiles
 from batcher.view.report.distributions import distributions
+from batcher.view.report.frame import render
 from batcher.view.report.overtime import over_time
 from batcher.view.statistics.measures import number_of
 
@@ -91,19 +89,12 @@ class Report:
 
     def render(self) -> str:
         """Make the page."""
-        from jinja2 import Environment, StrictUndefined
-
         of, stretches = self.statistics, self.statistics.stretches()
-        style = files(__package__).joinpath("page.css").read_text("utf-8")
-        template = files(__package__).joinpath("page.html.j2").read_text("utf-8")
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         found = of.bottleneck(stretches)
         picks = list(self._picks())
         words = {
             "name": clean(self.name),
             "version": self.version,
-            "style": style,
-            "style_hash": b64encode(sha256(style.encode()).digest()).decode(),
             "headline": headline(of, stretches),
             "bottleneck": of.told_bottleneck or (found.words if found is not None else ""),
             "tiles": list(tiles(of, stretches)),
@@ -115,7 +106,7 @@ class Report:
             "picks_note": f"{count(self._cut, 'texts')} are cut." if self._cut else "",
             "parameters": list(self._parameters()),
         }
-        return environment.from_string(template).render(words)
+        return render("page.html.j2", **words)
 
     def _picks(self) -> Iterator[Pick]:
         for title, starts in self.picks.answers():

@@ -1,0 +1,120 @@
+"""What one of two runs took for the rows that both answered, and how the other differs from it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from batcher.figures import count, money, rate, seconds
+from batcher.view.histogram import Histogram
+from batcher.view.statistics.groups import Group, count_all
+from batcher.view.statistics.measures import measures_of
+from batcher.view.statistics.statistics import NAMES, cost_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from batcher.view.prices import Prices
+    from batcher.view.statistics.measures import Measures
+
+_TOGETHER: Final = 512
+_REST: Final = "(others)"
+UNTOLD: Final = "(not told)"
+
+
+@dataclass(slots=True)
+class Side:
+    """Sums of answers; `lines` and `failed` are of all rows of the file, the rest of those that are compared."""
+
+    prices: Prices | None = None
+    lines: int = 0
+    failed: int = 0
+    unreadable: int = 0
+    repeated: int = 0
+    """Lines with the id of an earlier one, which are passed over."""
+    group: Group = field(default_factory=Group)
+    speed: Histogram = field(default_factory=Histogram)
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    models: Counter[str] = field(default_factory=Counter)
+    _block: list[Measures] = field(default_factory=list)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Count an answer. `settle` has to follow on the last one."""
+        self._block.append(measures_of(record))
+        if len(self._block) >= _TOGETHER:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what was added of late."""
+        block, self._block = self._block, []
+        self.group.add(block)
+        count_all(self.speed, [told.speed for told in block if told.is_request])
+        self.cached_tokens += sum(told.cached_tokens or 0 for told in block)
+        self.reasoning_tokens += sum(told.reasoning_tokens or 0 for told in block)
+        for told in block:
+            model = told.model or UNTOLD
+            self.models[model if model in self.models or len(self.models) < NAMES else _REST] += 1
+            is_untold = told.prompt_tokens is None and told.completion_tokens is None
+            if self.prices is not None and (told.is_request or not is_untold):
+                self.group.pay(cost_of(self.prices, told))
+
+
+class Figure(NamedTuple):
+    """A measurement of both; None where a side does not tell."""
+
+    key: str
+    words: str
+    a: float | None
+    b: float | None
+    shown: Callable[[float], str]
+
+    @property
+    def change(self) -> float | None:
+        """By which part of A's B is more; None where that says nothing."""
+        return self.b / self.a - 1 if self.a and self.b is not None else None
+
+    def cells(self) -> tuple[str, str, str]:
+        """A's value, B's, and what B is beside A."""
+        return _cell(self.a, self.shown), _cell(self.b, self.shown), _change(self.change)
+
+
+def figures(a: Side, b: Side) -> Iterator[Figure]:
+    """What both took for the rows that both answered; what neither tells of is left out."""
+    for key, words, shown, value in _FIGURES:
+        of_a, of_b = value(a), value(b)
+        if of_a or of_b:
+            yield Figure(key, words, of_a, of_b, shown)
+
+
+def _whole(x: float) -> str:
+    return count(round(x))
+
+
+_FIGURES: Final[tuple[tuple[str, str, Callable[[float], str], Callable[[Side], float | None]], ...]] = (
+    ("latency_p50_s", "latency p50", seconds, lambda side: side.group.latency.quantile(0.5)),
+    ("latency_p95_s", "latency p95", seconds, lambda side: side.group.latency.quantile(0.95)),
+    ("ttft_p50_s", "TTFT p50", seconds, lambda side: side.group.ttft.quantile(0.5)),
+    ("ttft_p95_s", "TTFT p95", seconds, lambda side: side.group.ttft.quantile(0.95)),
+    ("tokens_per_s_p50", "tokens/s p50", rate, lambda side: side.speed.quantile(0.5)),
+    ("prompt_tokens", "tokens in", _whole, lambda side: side.group.prompt_tokens),
+    ("cached_tokens", "cached of these", _whole, lambda side: side.cached_tokens),
+    ("completion_tokens", "tokens out", _whole, lambda side: side.group.completion_tokens),
+    ("reasoning_tokens", "thinking of these", _whole, lambda side: side.reasoning_tokens),
+    ("cost", "cost", money, lambda side: side.group.cost),
+    ("unpriced", "price not known", _whole, lambda side: side.group.unpriced),
+)
+"""Key in JSON, words for people, how a value is written, and where it comes from."""
+
+
+def _cell(value: float | None, shown: Callable[[float], str]) -> str:
+    return "-" if value is None else shown(value)
+
+
+def _change(part: float | None) -> str:
+    if part is None:
+        return ""
+    if part >= 9:
+        return f"{rate(part + 1)} times"
+    return "the same" if not part else f"{100 * part:+.0f} %".replace("-", "\u2212")
