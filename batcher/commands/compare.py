@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import shutil
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,10 +12,11 @@ import click
 
 from batcher.commands.console import answer, print_json, say
 from batcher.commands.grouped import Grouped
+from batcher.commands.making import keep_apart, making
 from batcher.commands.options import option
 from batcher.commands.past import Past
-from batcher.commands.stats import keep_apart, price_options
-from batcher.failures import OutputIOError, UsageError
+from batcher.commands.stats import price_options
+from batcher.failures import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -80,7 +80,7 @@ def command(
         for past in pasts:
             past.open(stack)
             if output is not None:
-                keep_apart(past, output)
+                keep_apart(past, output, said["price_file"])
         if len(pasts) == 2:
             _two(pasts[0], pasts[1], prices, rows, output, as_json=as_json)
         else:
@@ -175,18 +175,13 @@ def _write(
 ) -> None:
     from batcher.ledger import disk
     from batcher.ledger.state import program
-    from batcher.outputs.replacing import replacing
     from batcher.view.comparison.comparison import Comparison
     from batcher.view.comparison.page import Page
 
     page = Page(name=" and ".join(names), version=program(), rows=shown)
     text = page.of_two(found, (names[0], names[1])) if isinstance(found, Comparison) else page.of_one(found)
-    try:
-        with replacing(output) as fd:
-            disk.write_all(fd, text.encode("utf-8", "replace"))
-        os.close(fd)
-    except OSError as error:
-        raise OutputIOError(f"{output}: cannot be written: {error.strerror or error}") from error
+    with making(output) as fd:
+        disk.write_all(fd, text.encode("utf-8", "replace"))
     say(f"{output}: {len(text) // 1000:,} KB")
 
 

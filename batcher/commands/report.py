@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ import click
 
 from batcher.commands.console import say
 from batcher.commands.grouped import Grouped
+from batcher.commands.making import keep_apart, making
 from batcher.commands.options import option
 from batcher.commands.past import Past
-from batcher.commands.stats import keep_apart, price_options, statistics_of
-from batcher.failures import OutputIOError
+from batcher.commands.stats import price_options, statistics_of
 from batcher.figures import count
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -37,11 +36,11 @@ def command(results: Path, *, output: Path, errors: Path | None, quiet: bool, **
       batcher report answers.jsonl -o report.html
       batcher report answers.jsonl -o report.html --price-in 0.15 --price-out 0.6
 
-    Exit codes: 0 it was made, 73 RESULTS cannot be read or PAGE.html is something else, 74 it cannot be written.
+    Exit codes: 0 it was made, 2 PAGE.html is a file that it is made of, 73 RESULTS cannot be read or PAGE.html is
+    something else, 74 it cannot be written.
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     from batcher.ledger import disk
     from batcher.ledger.state import program
-    from batcher.outputs.replacing import replacing
     from batcher.view.prices import prices_of
     from batcher.view.report.page import Report
     from batcher.view.report.picks import Picks
@@ -50,7 +49,7 @@ def command(results: Path, *, output: Path, errors: Path | None, quiet: bool, **
     past, picks = Past(results, errors), Picks()
     with ExitStack() as stack:
         past.open(stack)
-        keep_apart(past, output)
+        keep_apart(past, output, said["price_file"])
         found = statistics_of(past, prices, picks.look, picks.look_at_failure)
         state = past.state
         page = Report(
@@ -65,11 +64,7 @@ def command(results: Path, *, output: Path, errors: Path | None, quiet: bool, **
             selection=state.selection if state is not None else {},
             status=str(state.status) if state is not None else "",
         ).render()
-    try:
-        with replacing(output) as fd:
-            disk.write_all(fd, page.encode("utf-8", "replace"))
-        os.close(fd)
-    except OSError as error:
-        raise OutputIOError(f"{output}: cannot be written: {error.strerror or error}") from error
+    with making(output) as fd:
+        disk.write_all(fd, page.encode("utf-8", "replace"))
     if not quiet:
         say(f"{output}: {count(found.answers, 'answers')}, {count(found.failed, 'failures')}, {len(page) // 1000:,} KB")

@@ -12,9 +12,10 @@ import click
 
 from batcher.commands.console import answer, print_json
 from batcher.commands.grouped import Grouped
+from batcher.commands.making import keep_apart, making
 from batcher.commands.options import option
 from batcher.commands.past import Past
-from batcher.failures import OutputError, OutputIOError, UsageError
+from batcher.failures import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,13 +49,14 @@ def price_options(function: Callable[..., Any]) -> Callable[..., Any]:
     "--format",
     "form",
     type=click.Choice(["text", "json", "csv", "parquet"]),
-    default="text",
-    show_default=True,
-    help="csv and parquet: a row for each answer and each failure, with its times, tokens and cost.",
+    help="text unless FILE's name says another; csv and parquet: a row for each answer and each failure, with its "
+    "times, tokens and cost.",
 )
 @option("-o", "--output", type=_FILE, metavar="FILE", help="Where to write (default: standard output).")
 @price_options
-def command(results: Path, *, errors: Path | None, as_json: bool, form: str, output: Path | None, **said: Any) -> None:
+def command(
+    results: Path, *, errors: Path | None, as_json: bool, form: str | None, output: Path | None, **said: Any
+) -> None:
     """Say what RESULTS were like: times, tokens, cost, failures, by model, server and hour, and what held them up.
 
     Quantiles are within 1 % of the true ones, and memory does not grow with the file. The errors file counts too, as
@@ -67,23 +69,25 @@ def command(results: Path, *, errors: Path | None, as_json: bool, form: str, out
       batcher stats answers.jsonl --price-in 0.15 --price-cached 0.075 --price-out 0.6
       batcher stats answers.jsonl --format parquet -o requests.parquet
 
-    Exit codes: 0 it was told, 73 RESULTS cannot be read.
+    Exit codes: 0 it was told, 2 FILE is one that it is made of, 73 RESULTS cannot be read or FILE is something else,
+    74 it cannot be written.
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     from batcher.view.prices import prices_of
 
-    if as_json and form not in ("text", "json"):
-        raise UsageError(f"--json and --format {form} are two things")
+    form = _form(form, output, as_json=as_json)
     prices = prices_of(said["price_in"], said["price_cached"], said["price_out"], said["price_file"])
     past = Past(results, errors)
     with ExitStack() as stack:
         past.open(stack)
+        if output is not None:
+            keep_apart(past, output, said["price_file"])
         if form in ("csv", "parquet"):
             _write_rows(past, prices, output, is_parquet=form == "parquet")
             return
         found = statistics_of(past, prices)
     if output is not None:
-        _write_text(past, found, output, as_json=as_json or form == "json")
-    elif as_json or form == "json":
+        _write_text(found, output, as_json=form == "json")
+    elif form == "json":
         from batcher.view.statistics.telling import as_dict
 
         print_json(as_dict(found))
@@ -95,6 +99,17 @@ def command(results: Path, *, errors: Path | None, as_json: bool, form: str, out
             answer(line)
 
 
+def _form(form: str | None, output: Path | None, *, as_json: bool) -> str:
+    """What is to be written: as it was said, or as the file's name ends. Raises UsageError where these differ."""
+    named = None if output is None else {".json": "json", ".csv": "csv", ".parquet": "parquet"}.get(output.suffix)
+    said = "json" if as_json else form
+    if as_json and form not in (None, "json"):
+        raise UsageError(f"--json and --format {form} are two things")
+    if said is not None and named is not None and said != named:
+        raise UsageError(f"{output} is the name of {named}, and {said} was asked for")
+    return said or named or "text"
+
+
 def statistics_of(
     past: Past,
     prices: Prices | None,
@@ -103,13 +118,14 @@ def statistics_of(
 ) -> Statistics:
     """Add up all lines; who looks is shown each of them, with where it begins."""
     from batcher.view.statistics.events import events_of
+    from batcher.view.statistics.measures import name_of
     from batcher.view.statistics.statistics import Statistics
 
     found = Statistics(prices)
     report = past.state.report if past.state is not None else {}
     found.know(events_of(report))
     bound = report.get("bottleneck")
-    found.told_bottleneck = bound if isinstance(bound, str) and bound else None
+    found.told_bottleneck = name_of(bound) or None
     for start, record, is_result in past.records():
         if is_result:
             told = found.add(record)
@@ -124,37 +140,15 @@ def statistics_of(
     return found
 
 
-def keep_apart(past: Past, output: Path) -> None:
-    """Raise OutputError (73) where what is made would replace something that is none of it."""
-    from batcher.ledger.names import state_path
-    from batcher.ledger.neighbours import former_errors, holds_results
-    from batcher.running.apart import same_as
-
-    results = past.results
-    errors = past.errors or former_errors(results)
-    ours = {results: "the results", errors: "the errors file", state_path(results): "the run's state file"}
-    if what := same_as(output, ours):
-        raise UsageError(f"{output} is {what}; name another -o")
-    if holds_results(output):
-        raise OutputError(f"{output}: holds results of batcher, which are not written over; name another -o")
-
-
 def _write_rows(past: Past, prices: Prices | None, output: Path | None, *, is_parquet: bool) -> None:
-    from batcher.outputs.replacing import replacing
-
     if output is None:
         if is_parquet and os.isatty(STDOUT):
             raise UsageError("Parquet is nothing for a terminal: name a file with -o")
         sys.stdout.flush()
         _rows(past, prices, STDOUT, is_parquet=is_parquet, for_terminal=os.isatty(STDOUT))
         return
-    keep_apart(past, output)
-    try:
-        with replacing(output) as fd:
-            _rows(past, prices, fd, is_parquet=is_parquet, for_terminal=False)
-        os.close(fd)
-    except OSError as error:
-        raise OutputIOError(f"{output}: cannot be written: {error.strerror or error}") from error
+    with making(output) as fd:
+        _rows(past, prices, fd, is_parquet=is_parquet, for_terminal=False)
 
 
 def _rows(past: Past, prices: Prices | None, fd: int, *, is_parquet: bool, for_terminal: bool) -> None:
@@ -169,24 +163,18 @@ def _rows(past: Past, prices: Prices | None, fd: int, *, is_parquet: bool, for_t
             rows.add(record, cost)
 
 
-def _write_text(past: Past, found: Statistics, output: Path, *, as_json: bool) -> None:
+def _write_text(found: Statistics, output: Path, *, as_json: bool) -> None:
     import orjson
 
     from batcher.ledger import disk
-    from batcher.outputs.replacing import replacing
     from batcher.redaction import sentence
     from batcher.view.statistics.telling import as_dict
     from batcher.view.statistics.words import lines
 
-    keep_apart(past, output)
     data = (
         orjson.dumps(as_dict(found), option=orjson.OPT_APPEND_NEWLINE)
         if as_json
         else "".join(f"{sentence(line)}\n" for line in lines(found)).encode()
     )
-    try:
-        with replacing(output) as fd:
-            disk.write_all(fd, data)
-        os.close(fd)
-    except OSError as error:
-        raise OutputIOError(f"{output}: cannot be written: {error.strerror or error}") from error
+    with making(output) as fd:
+        disk.write_all(fd, data)

@@ -171,9 +171,10 @@ def _age(stamp: object) -> str:
 
 def _moment(stamp: object) -> datetime | None:
     if isinstance(stamp, str):
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError, OSError):
             moment = datetime.fromisoformat(stamp)
-            return moment if moment.tzinfo is not None else None
+            moment.timestamp()  # one that no clock shows may be somebody else's
+            return moment if moment.tzinfo is not None and moment.year > 1 else None
     return None
 
 

@@ -15,6 +15,8 @@ WITHIN_S: Final = 10.0
 PATHS: Final = {Api.NATIVE: "/api/version", Api.OPENAI: "/v1/models"}
 NOBODY: Final = frozenset({502, 503, 504, *range(520, 525)})
 """Statuses by which a proxy says that nobody is there (Cloudflare has 520 to 524), or a server that it is not ready."""
+READ_BADLY: Final = frozenset({"bad_http", "cut", "malformed", "truncated", "answer_too_large"})
+"""Failures behind a status line: somebody is there, whatever became of the rest of his answer."""
 
 
 async def is_there(transport: Transport, endpoint: Endpoint) -> bool:
@@ -22,6 +24,6 @@ async def is_there(transport: Transport, endpoint: Endpoint) -> bool:
     url = endpoint.url(PATHS[endpoint.api])
     try:
         reply = await transport.request("GET", url, headers=endpoint.headers, timeout=WITHIN_S)
-    except AttemptError:
-        return False
+    except AttemptError as error:
+        return error.failure.code in READ_BADLY
     return reply.status not in NOBODY

@@ -85,7 +85,11 @@ class Workers:
         self._start(self._ask(endpoint))
 
     async def _ask(self, endpoint: Endpoint) -> None:
-        self._reports.told(endpoint, is_there=await is_there(self.transport, endpoint))
+        try:
+            there = await is_there(self.transport, endpoint)
+        except Exception:  # noqa: BLE001 - a bug in this question is no reason to end what is in flight
+            there = False
+        self._reports.told(endpoint, is_there=there)
 
     def flow(self) -> Flow:
         """What comes just now: one look at each call in flight, and nothing to be kept up for each record."""

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 MAGIC: Final = b"\x93NUMPY\x01\x00"
 HEAD: Final = 128
 """Bytes of the head, to which it is filled up."""
+_MOST: Final = 1 << 48
+"""Rows that a store may have: a number beyond comes from somebody else."""
 _KINDS: Final = {"float32": "<f4", "float16": "<f2"}
 _SHAPE: Final = re.compile(rb"'descr': '(<f[24])', 'fortran_order': False, 'shape': \((\d+), (\d+)\)")
 
@@ -168,9 +170,9 @@ def fill(records: Sequence[dict[str, Json]], store: Store) -> None:
     """Put numbers on records that name rows, for tables."""
     from batcher.outputs.numbers import numbers_of
 
-    named = [record for record in records if "vector" in record]
-    for record, row in zip(named, store.read([record["vector"]["row"] for record in named]), strict=True):
-        if row and crc32(row) == record["vector"]["crc32"]:
+    named = [(record, place) for record in records if (place := _named(record)) is not None]
+    for (record, place), row in zip(named, store.read([place[0] for _, place in named]), strict=True):
+        if row and crc32(row) == place[1]:
             record["embedding"] = [*numbers_of(row, store.dtype)]
 
 
@@ -200,7 +202,10 @@ def _rows(store: Vectors, records: Sequence[Mapping[str, Json]], made: Array) ->
 def _named(record: Mapping[str, Json]) -> tuple[int, int] | None:
     """Which row a line names, and what its bytes add up to, if it names one."""
     vector: Any = record.get("vector")
-    return (vector["row"], vector["crc32"]) if type(vector) is dict else None
+    if type(vector) is not dict:
+        return None
+    row, crc = vector.get("row"), vector.get("crc32")
+    return (row, crc) if type(row) is int and type(crc) is int and 0 <= row < _MOST else None
 
 
 def _on_line(record: Mapping[str, Json], store: Vectors) -> bytes:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(batcher.__file__).parent
-EDGES = ("commands", "simulator", "cli.py", "wording.py", "servers/local.py")
-"""Where texts are those of the command or of the embedded server, or tell of this."""
+EDGES = ("commands", "simulator", "cli.py", "wording.py", "servers/local.py", "view/curve.py")
+"""Where texts are those of the command (`bench` has no function) or of the embedded server, or tell of this."""
 FLAG = re.compile(r"(?<![\w/-])(?:--[a-z]+(?:-[a-z]+)*|-[cmo](?![\w-]))")
 OTHER = {"--no-deps", "--input", "--parallel", "--max-num-seqs"}
 """What pip and servers are told, and `batcher export`, which has no function."""

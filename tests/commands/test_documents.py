@@ -25,8 +25,8 @@ PAGES: Final = (
     *("README.md", "docs/options.md", "docs/exit-codes.md", "docs/jobs.md", "docs/servers.md", "docs/outages.md"),
     *("docs/rate-limits.md", "docs/going-wrong.md", "docs/outputs.md"),
 )
-WAITING: Final = ("simulate",)
-"""Commands that go on until they are ended, and have tests of their own."""
+WAITING: Final = ("simulate", "bench")
+"""Commands that go on until they are ended, or for minutes, and have tests of their own."""
 SERVERS: Final = ("--base-url", "--local", "-m", "--model", "--api-key-file", "--dialect")
 NIGHTLY: Final = "jobs/nightly.toml"
 

@@ -14,6 +14,7 @@ from batcher.view.histogram import ERROR, Histogram
 from batcher.view.prices import prices_of
 from batcher.view.statistics.events import events_of
 from batcher.view.statistics.groups import MOST as NAMES, OTHERS, UNTOLD
+from batcher.view.statistics.measures import moment_of
 from batcher.view.statistics.statistics import SAMPLE, Statistics
 from batcher.view.statistics.telling import as_dict
 from batcher.view.statistics.timeline import MOST, PAUSE, Timeline
@@ -272,3 +273,29 @@ def test_bars_are_of_one_width_and_leave_nothing_out() -> None:
     assert [high for _, high, _ in bars[:-1]] == pytest.approx([low for low, _, _ in bars[1:]])
     assert bars[0][0] < 1.0 <= bars[0][1]
     assert bars[-1][0] < 900.0 <= bars[-1][1]
+
+
+def test_limits_of_earlier_runs_are_none_of_the_last() -> None:
+    events: list[Any] = [
+        {"run": stamp(START), "kind": "limit", "server": "http://a", "start": 1.0, "end": 1.0, "words": "60 in flight"},
+        {"kind": "limit", "server": "http://b", "start": 1.0, "end": 1.0, "words": "4 in flight"},
+    ]
+    found = events_of({"started_at": stamp(START + 100), "events": events})
+    assert [limit for _, limit in found.limits] == [60, 4]
+    assert found.last_limit == (START + 101, 4)
+    assert events_of({"started_at": stamp(START + 100), "events": events[:1]}).last_limit is None
+
+
+@pytest.mark.parametrize(
+    "event", [{"kind": ["away"], "start": 1.0}, {"kind": {}, "start": 1.0}, {"kind": "away", "start": 1000, "end": 700}]
+)
+def test_events_that_nobody_writes(event: dict[str, Any]) -> None:
+    found = Statistics()
+    found.know(events_of({"started_at": stamp(START), "events": [{"server": "http://a", "words": "", **event}]}))
+    found.settle()
+    assert found.events.seconds("away") == 0.0
+
+
+@pytest.mark.parametrize("form", ["2026-11-30T08:02:00Z", "20261130T080200Z", "2026-11-30 08:02:00+00:00"])
+def test_an_hour_has_one_name(form: str) -> None:
+    assert moment_of(form)[0] == "2026-11-30T08"

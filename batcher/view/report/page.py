@@ -91,12 +91,13 @@ class Report:
         """Make the page."""
         of, stretches = self.statistics, self.statistics.stretches()
         found = of.bottleneck(stretches)
+        bound = of.told_bottleneck or (found.words if found is not None else "")
         picks = list(self._picks())
         words = {
             "name": clean(self.name),
             "version": self.version,
             "headline": headline(of, stretches),
-            "bottleneck": of.told_bottleneck or (found.words if found is not None else ""),
+            "bottleneck": clean(bound),
             "tiles": list(tiles(of, stretches)),
             "notes": list(notes(of)),
             "over_time": list(over_time(of, stretches)),
@@ -123,7 +124,7 @@ class Report:
         for name, title in FIELDS.items():
             value = record.get(name)
             if not is_above and value not in (None, "", [], {}):
-                text = value if type(value) is str else codec.dumps(value).decode("utf-8", "replace")
+                text = value if type(value) is str else codec.told(value)
                 parts.append(Text(title, self._text(text, TEXT)))
         return Shown(place, ident, self._text(_measures(record), 300), parts, is_above)
 
@@ -142,13 +143,14 @@ class Report:
     def _parameters(self) -> Iterator[Parameter]:
         if not self.run and not self.input:
             return
-        parts = self.input.get("inputs") or [self.input]
+        parts = self.input.get("inputs")
+        parts = parts if isinstance(parts, list) and parts else [self.input]
         paths = [str(part.get("path")) for part in parts if isinstance(part, dict) and part.get("path")]
         told = {"input": ", ".join(paths[:20]), **{name: self.run.get(name) for name in _KEPT}}
         told |= {"rows taken": dict(self.selection) or None, "last run": self.status}
         for name, value in told.items():
             if value not in (None, "", {}, []):
-                text = value if isinstance(value, str) else codec.dumps(value).decode("utf-8", "replace")
+                text = value if isinstance(value, str) else codec.told(value)
                 yield Parameter(name, self._text(_unsaid(text), TEXT))
 
 

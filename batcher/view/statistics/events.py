@@ -37,6 +37,8 @@ class Event(NamedTuple):
     end: float
     words: str
     times: int
+    run: float
+    """When its run began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Events:
 
     known: bool = False
     all: list[Event] = field(default_factory=list)
+    began: float = 0.0
+    """When the last run began."""
 
     @property
     def holds(self) -> list[Event]:
@@ -53,15 +57,23 @@ class Events:
 
     @property
     def limits(self) -> list[tuple[float, int]]:
-        """When a limit moved, and how many might be in flight from then on, of all servers together."""
+        """When a limit moved, and how many might be in flight from then on, of all servers of that run together."""
         levels: dict[str, int] = {}
-        moves = []
+        moves, run = [], None
         for event in self.all:
+            if event.run != run:
+                run, levels = event.run, {}
             number = event.words.split(" ", 1)[0]
             if event.kind == "limit" and number.isdecimal() and len(number) < 7:
                 levels[event.server] = int(number)
                 moves.append((event.end, sum(levels.values())))
         return moves
+
+    @property
+    def last_limit(self) -> tuple[float, int] | None:
+        """When the limit moved last in the last run, and how many might be in flight from then on."""
+        moves = Events(all=[event for event in self.all if event.run == self.began]).limits
+        return moves[-1] if moves else None
 
     def seconds(self, *kinds: str) -> float:
         """How long servers were held for one of some reasons; the mean of several servers."""
@@ -85,18 +97,19 @@ def events_of(report: Mapping[str, Any]) -> Events:
         return NONE
     found = []
     for event in said[:MOST]:
-        if type(event) is not dict or event.get("kind") not in KINDS:
+        if type(event) is not dict or name_of(event.get("kind")) not in KINDS:
             continue
         start, end = number_of(event.get("start")), number_of(event.get("end"))
         origin = moment_of(event["run"])[1] if "run" in event else began
         if start is None or origin is None:
             continue
         latest = origin + start if "run" in event else max(written or 0.0, origin + start)
-        until = origin + end if end is not None else latest
+        until = max(origin + end if end is not None else latest, origin + start)
         words = name_of(event.get("words")) or ""
         count = count_of(event.get("count")) or 1
-        found.append(Event(event["kind"], name_of(event.get("server")) or "", origin + start, until, words, count))
-    return Events(known=True, all=sorted(found, key=lambda event: event.start))
+        server = name_of(event.get("server")) or ""
+        found.append(Event(event["kind"], server, origin + start, until, words, count, origin))
+    return Events(known=True, all=sorted(found, key=lambda event: event.start), began=began)
 
 
 def clock(moment: float, *, with_date: bool = True) -> str:

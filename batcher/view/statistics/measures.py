@@ -121,7 +121,8 @@ def moment_of(stamp: Any) -> tuple[str | None, float | None]:
     if moment.tzinfo is None or not 0 <= seconds <= LATEST:
         return None, None
     offset = moment.utcoffset()
-    return (stamp[:13] if not offset else (moment - offset).isoformat()[:13]), seconds
+    is_usual = not offset and stamp[4:5] == "-" and stamp[10:11] == "T"
+    return (stamp[:13] if is_usual else (moment - offset if offset else moment).isoformat()[:13]), seconds
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -218,8 +218,8 @@ class Statistics:
         slots = [slot for stretch in stretches for slot in stretch.slots]
         worked = sum(slot.span for slot in slots)
         mean = sum(slot.busy for slot in slots) / worked if worked else 0.0
-        if moves := self.events.limits:
-            moved, limit = moves[-1]
+        if move := self.events.last_limit:
+            moved, limit = move
             since = [slot for slot in slots if slot.start >= moved]
             time = sum(slot.span for slot in since)
             if limit and worked and time >= LATELY * worked:
@@ -276,7 +276,7 @@ class Statistics:
             self.sample[place] = (tokens, total)
 
     def _add_cost(self, prices: Prices, told: Measures) -> None:
-        """Add what an answer costs. The tokens of a shared call stand on its first line, those of a copy on another."""
+        """Add what an answer costs. The tokens of a shared call stand on no line, those of a copy on another."""
         is_untold = told.prompt_tokens is None and told.completion_tokens is None
         if is_untold and not told.is_request:
             return
