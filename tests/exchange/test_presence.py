@@ -42,3 +42,16 @@ async def test_whoever_answers_is_there_but_for_a_proxy_that_says_otherwise(
 async def test_where_nobody_listens_nobody_is_there() -> None:
     async with Transport(connect_timeout=2.0) as transport:
         assert not await is_there(transport, Endpoint(root="http://127.0.0.1:9", api=Api.OPENAI))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 40\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+    ],
+)
+async def test_an_answer_that_cannot_be_read_is_one(said: bytes) -> None:
+    async with playing(said) as url, Transport(connect_timeout=2.0) as transport:
+        assert await is_there(transport, Endpoint(root=url, api=Api.OPENAI))

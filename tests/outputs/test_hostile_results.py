@@ -12,6 +12,7 @@ from support.resultfiles import Files, result
 
 from batcher.inputs.formats.defaults import Defaults
 from batcher.ledger.sound import sound
+from batcher.outputs.arrays import _named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,3 +111,8 @@ def test_what_is_sound_stays(record: dict[str, Any]) -> None:
 
 def test_what_batcher_writes_is_sound() -> None:
     assert sound(FULL) == FULL
+
+
+@pytest.mark.parametrize("vector", [{}, 5, *({"row": row, "crc32": 1} for row in ("x", -1, 1 << 70, None, 1.0))])
+def test_rows_of_a_store_that_nobody_wrote(vector: Any) -> None:
+    assert _named({"vector": vector}) is None
