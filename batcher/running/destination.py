@@ -154,7 +154,9 @@ class Destination:
             check_wish(self.options.vectors, self.options)
         neighbours.check(self.output)
         stack.callback(self._close_store)  # after the results, which it is synced before
-        self._is_new = not any(map(os.path.lexists, (self.output, part_path(self.output))))
+        # where the state stands alone, results were moved away
+        beside = (self.output, part_path(self.output), state_path(self.output))
+        self._is_new = not any(map(os.path.lexists, beside))
         ledger = self._open_part(opener, self.output, stack) if self.options.atomic else opener(self.output)
         self._ledger = ledger
         ledger.emptied = self._begin_anew

@@ -299,6 +299,14 @@ def test_a_run_that_cannot_begin_leaves_no_file(desk: Desk, out: tuple[str, ...]
         assert f"results  {name} is not made: there is nothing to put into it" in ran.err
 
 
+def test_a_state_stays_whose_results_were_moved_away(desk: Desk, sim: BackgroundSimulator) -> None:
+    desk.write("jobs.jsonl", *prompts(["a"]))
+    assert desk.call(*OUT, "--base-url", sim.url).code == 0
+    (desk.path / "results.jsonl").rename(desk.path / "kept.jsonl")
+    assert desk.call(*OUT, "--base-url", f"{nobody()}/v1", "--max-wait", "0.3s").code == 69
+    assert (desk.path / "results.state.json").exists()
+
+
 def test_what_was_there_stays_where_a_run_cannot_begin(desk: Desk, sim: BackgroundSimulator) -> None:
     """Results of before, though they be none, and failures are kept; so are those of a run that only found failures."""
     results = desk.path / "results.jsonl"
