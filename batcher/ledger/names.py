@@ -60,6 +60,11 @@ def vectors_path(results: Path) -> Path:
     return results.with_name(f"{stem(results)}.vectors")
 
 
+def ids_path(array: Path) -> Path:
+    """Name the file with the ids of the rows of an array: notes.npy → notes.npy.ids.json."""
+    return array.with_name(f"{array.name}.ids.json")
+
+
 def images_path(results: Path) -> Path:
     """Name the directory of images: results.jsonl → results.images."""
     return results.with_name(f"{stem(results)}.images")
