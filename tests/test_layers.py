@@ -99,7 +99,7 @@ ROOMS: dict[str, Room] = {
             "dialects", "dialects.embeddings", "dialects.endings", "dialects.loading", "dialects.messages",
             "dialects.ollama_v1",
             "dialects.parameters", "dialects.reading", "dialects.toolpieces", "dialects.vectors", "hints", "rules",
-            "transport", "words",
+            "transport", "trust", "words",
         },
     ),
     "simulator": Room(may=set(), doors={"__init__", "settings"}),
@@ -577,7 +577,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "hints": set(),
         "inflate": set(),
         "rules": {"words"},
-        "transport": {"connections", "inflate"},
+        "transport": {"connections", "inflate", "trust"},
+        "trust": set(),
         "words": {"framing"},
     },
 }

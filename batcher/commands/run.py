@@ -256,7 +256,6 @@ def _run(
     Garbage is collected less often: that is 4 to 10 % of the CPU of a job, and 15 ms of the imports.
     """
     gc.set_threshold(20_000, 20, 20)
-    _begin_import()
     from batcher.commands.console import Console, Log
     from batcher.running.loops import on_loop
     from batcher.running.runner import Run
@@ -296,15 +295,6 @@ def _run(
         quiet=values["quiet"],
         summary_json=values["summary_json"],
     )
-
-
-def _begin_import() -> None:
-    """Import aiohttp beside what else is imported: a third of its time it reads certificates, without Python's lock."""
-    from threading import Thread
-
-    from batcher.servers.contact import load
-
-    Thread(target=load, name="import").start()
 
 
 def results_path(inputs: str | tuple[str, ...], output: str | None, vectors: Path | None) -> Path | None:
