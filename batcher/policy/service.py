@@ -92,8 +92,13 @@ class Service:
             self._asked_at = now
 
     def heard(self, sent: float) -> None:
-        """An answer to a call of then has begun. That is proof unless it is answers that break off."""
+        """An answer to a call of then has begun. That is proof unless it is answers that break off.
+
+        Who is refused is told so at once, before anybody else has voted: those votes are as good as none.
+        """
         if sent >= self.since and self._refuses:
+            if self.evidence.fault() is Fault.OPEN:
+                self.evidence.doubt()
             self._relents()
 
     def served(self, sent: float, *, is_first: bool) -> None:
@@ -199,9 +204,9 @@ class Service:
         elif is_news and failure.kind is FailureClass.THROTTLE:
             self._held_until = now + retry.throttle_delay(self.gates, rng)
         elif is_news:
-            is_proven = self.ever_served or self._is_mute
-            wait = (retry.failing_delay if is_proven else retry.unproven_delay)(self.gates, rng)
-            until = now + (wait if is_proven else min(wait, self.first_patience / SEVERAL))  # so many are to be asked
+            wait = (retry.failing_delay if self.ever_served else retry.unproven_delay)(self.gates, rng)
+            wait = wait if self.ever_served else min(wait, self.first_patience / SEVERAL)  # so many are to be asked
+            until = now + wait
             self._held_until = min(until, self._gives_up_at) if now < self._gives_up_at else until
 
     def _breaks(self, setback: Setback) -> None:

@@ -6,7 +6,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from support.virtualrun import BAD, NO_KEY, ODD, REFUSED, SICK, Run, call, calls, throttle
+from support.virtualrun import BAD, LATE, NO_KEY, ODD, REFUSED, SICK, Run, call, calls, throttle
 
 from batcher.failures import Failure, FailureClass
 from batcher.policy.evidence import SEVERAL, WINDOW, Ending, Evidence, Fault, ending_of
@@ -145,17 +145,39 @@ def test_a_failing_server_must_do_better_than_begin_to_answer() -> None:
     assert not service.is_held
 
 
+@pytest.mark.parametrize("refused", [1, 2, 3])
+def test_an_answer_that_begins_speaks_for_a_server_that_refused_all_who_voted(refused: int) -> None:
+    """Who is refused is told so at once, and those that are served vote seconds later: a few more are no proof."""
+    service = failing(throttle(2.0), times=refused)
+    service.heard(0.0)
+    for number in range(3):
+        service.failed(Setback(call(number), throttle(2.0), 1.0, 1.0), RetryPolicy(), Still())
+    assert not service.is_held
+
+
+def test_an_answer_that_begins_changes_nothing_where_most_are_served() -> None:
+    service = Service(evidence=votes(1, 4))
+    service.failed(Setback(call(), throttle(2.0), 0.0, 0.0), RetryPolicy(), Still())
+    service.heard(0.0)
+    assert service.evidence.votes == 6
+
+
+@pytest.mark.parametrize("failure", [SICK, LATE], ids=lambda one: one.code)
 @pytest.mark.parametrize(("served_before", "gates"), [(True, [1.6, 3.2, 6.4, 12.8]), (False, [0.2, 0.4, 0.8, 0.8])])
-def test_gates_of_a_failing_server_grow_once_it_has_served(served_before: bool, gates: list[float]) -> None:  # noqa: FBT001 - a column of the table
+def test_gates_of_a_failing_server_grow_once_it_has_served(
+    served_before: bool,  # noqa: FBT001 - a column of the table
+    gates: list[float],
+    failure: Failure,
+) -> None:
     """Before that it is asked often: whether it ever serves is to be known soon."""
-    service, now, seen = failing(SICK, served_before=served_before), 0.0, []
+    service, now, seen = failing(failure, served_before=served_before), 0.0, []
     for _ in gates:
         seen.append(service.opens() - now)
         now = service.opens()
         probe = call(9)
         probe.sent = 1
         service.sends(probe, now)
-        service.failed(Setback(probe, SICK, now, now), RetryPolicy(), Still())
+        service.failed(Setback(probe, failure, now, now), RetryPolicy(), Still())
     assert seen == pytest.approx(gates)
 
 

@@ -177,6 +177,18 @@ def test_what_is_sent_while_those_are_heard_that_died_together_tells_nothing() -
     assert not any(one.counted for one in flying[1:])
 
 
+def test_who_was_alone_least_often_comes_first_and_of_those_what_needs_no_other_model() -> None:
+    """One that has not done it needs one turn; one that has would else have all of his before."""
+    suspects = Suspects()
+    a, b, c, d, e = (call(number, model=model) for number, model in enumerate("mnmnm"))
+    for one, times in ((a, 1), (b, 2)):
+        for _ in range(times):
+            suspects.broke_down_alone(one)
+    for one in (a, b, c, d, e):
+        suspects.line_up(one)
+    assert list(suspects.line) == [c, e, d, a, b]
+
+
 @pytest.mark.parametrize(("failure", "is_cleared"), [(SICK, True), (CRASH, False), (CUT, False), (HUNG_UP, False)])
 def test_who_fails_alone_at_a_server_that_lives_is_a_suspect_no_longer(failure: Failure, is_cleared: bool) -> None:  # noqa: FBT001 - a column of the table
     run = Run.of(calls(1))
