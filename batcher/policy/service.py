@@ -92,13 +92,8 @@ class Service:
             self._asked_at = now
 
     def heard(self, sent: float) -> None:
-        """An answer to a call of then has begun. That is proof unless it is answers that break off.
-
-        Who is refused is told so at once, before anybody else has voted: those votes are as good as none.
-        """
+        """An answer to a call of then has begun. That is proof unless it is answers that break off."""
         if sent >= self.since and self._refuses:
-            if self.evidence.fault() is Fault.OPEN:
-                self.evidence.doubt()
             self._relents()
 
     def served(self, sent: float, *, is_first: bool) -> None:
@@ -107,8 +102,11 @@ class Service:
         if not self.is_calm:
             self._went_well(sent, is_first=is_first)
 
-    def failed(self, setback: Setback, retry: RetryPolicy, rng: random.Random) -> Fault:
-        """A call failed; say whose fault that is. It votes if it was its first attempt."""
+    def failed(self, setback: Setback, retry: RetryPolicy, rng: random.Random, unheard: int = 0) -> Fault:
+        """A call failed; say whose fault that is. It votes if it was its first attempt.
+
+        `unheard`: so many are on their way for the first time that were sent no later than the first that failed.
+        """
         call, failure, now = setback.call, setback.failure, setback.now
         ending = ending_of(failure)
         was_probe = self.ends(call)
@@ -123,14 +121,15 @@ class Service:
         if not call.sent:
             self.evidence.fails(ending)
             self._breaks(setback)
-            if not self.is_held and self.evidence.fault() is Fault.SERVER:
-                self.is_held, self._held_since = True, now
+        fault = self.evidence.fault(unheard)
+        if not self.is_held and fault is Fault.SERVER:
+            self.is_held, self._held_since = True, now
         if failure.kind is FailureClass.THROTTLE:
             self._told_until = max(self._told_until, now + (failure.retry_after or 0.0))
         if self.is_held:
             self._close(setback, retry, rng, is_news=was_probe or now >= self._held_until)
             return Fault.SERVER
-        return self.evidence.fault()
+        return fault
 
     def ends(self, call: Call) -> bool:
         """The call is no longer in flight; true if it was the probe."""
@@ -157,6 +156,10 @@ class Service:
             if self.is_held and self.evidence.fault() is not Fault.SERVER:
                 self.reopen()
         self._broken = 0
+        self.begins()
+
+    def begins(self) -> None:
+        """How long it may fail is counted anew, unless it is held."""
         if not self.is_held:
             self.since, self.trouble = math.inf, None
 

@@ -6,7 +6,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from support.virtualrun import BAD, LATE, NO_KEY, ODD, REFUSED, SICK, Run, call, calls, throttle
+from support.virtualrun import BAD, LATE, NO_KEY, NO_SOCKETS, ODD, REFUSED, SICK, Run, call, calls, throttle
 
 from batcher.failures import Failure, FailureClass
 from batcher.policy.evidence import SEVERAL, WINDOW, Ending, Evidence, Fault, ending_of
@@ -49,6 +49,57 @@ def test_whose_fault_it_is(failed: int, served: int, fault: Fault) -> None:
     evidence = votes(failed, served)
     assert evidence.fault() is fault
     assert evidence.votes == min(WINDOW, failed + served)
+
+
+@pytest.mark.parametrize(
+    ("failed", "served", "unheard", "fault"),
+    [
+        (3, 0, 0, Fault.SERVER),
+        (4, 0, 1, Fault.SERVER),
+        (3, 0, 1, Fault.OPEN),
+        (8, 0, 2, Fault.SERVER),
+        (8, 0, 3, Fault.OPEN),
+        (1, 2, 8, Fault.CALL),
+        (12, 3, 1, Fault.OPEN),
+        (16, 0, 40, Fault.SERVER),
+        (13, 3, 40, Fault.SERVER),
+    ],
+)
+def test_as_long_as_few_have_voted_who_has_no_answer_yet_may_speak_for_the_server(
+    failed: int, served: int, unheard: int, fault: Fault
+) -> None:
+    """What fails does so in milliseconds, and answers take seconds: the first votes are those of what fails."""
+    assert votes(failed, served).fault(unheard) is fault
+
+
+@pytest.mark.parametrize("failure", [SICK, throttle(0.5), NO_KEY], ids=lambda one: one.code)
+@pytest.mark.parametrize(("before", "is_held"), [(0.0, False), (-0.01, False), (0.01, True)])
+def test_what_was_sent_with_the_first_that_failed_is_waited_for(failure: Failure, before: float, is_held: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Three that fail at once close no gate while others are on their way; who was sent later has no say."""
+    run = Run.of(calls(20), limit=8)
+    bad = [run.send() for _ in range(3)]
+    run.now += before
+    assert run.fill() == 5
+    run.now = 0.02
+    for one in bad:
+        run.end(one, failure)
+    assert run.lane.offer.service(bad[0]).is_held is is_held
+
+
+def test_those_who_are_waited_for_may_end_without_a_vote() -> None:
+    """Then the gate closes with the next that fails, also if that is a retry."""
+    run = Run.of(calls(4), limit=4, retries=20)
+    *bad, other = [run.send() for _ in range(4)]
+    for one in bad:
+        run.end(one, throttle(0.5))
+    run.end(other, NO_SOCKETS)
+    service = run.lane.offer.service(other)
+    assert not service.is_held
+    run.now += 2.0
+    one = run.send()
+    assert one in bad
+    run.end(one, throttle(0.5))
+    assert service.is_held
 
 
 @pytest.mark.parametrize(
@@ -143,23 +194,6 @@ def test_a_failing_server_must_do_better_than_begin_to_answer() -> None:
     assert service.is_held
     service.served(2.0, is_first=True)
     assert not service.is_held
-
-
-@pytest.mark.parametrize("refused", [1, 2, 3])
-def test_an_answer_that_begins_speaks_for_a_server_that_refused_all_who_voted(refused: int) -> None:
-    """Who is refused is told so at once, and those that are served vote seconds later: a few more are no proof."""
-    service = failing(throttle(2.0), times=refused)
-    service.heard(0.0)
-    for number in range(3):
-        service.failed(Setback(call(number), throttle(2.0), 1.0, 1.0), RetryPolicy(), Still())
-    assert not service.is_held
-
-
-def test_an_answer_that_begins_changes_nothing_where_most_are_served() -> None:
-    service = Service(evidence=votes(1, 4))
-    service.failed(Setback(call(), throttle(2.0), 0.0, 0.0), RetryPolicy(), Still())
-    service.heard(0.0)
-    assert service.evidence.votes == 6
 
 
 @pytest.mark.parametrize("failure", [SICK, LATE], ids=lambda one: one.code)
