@@ -102,12 +102,12 @@ class Evidence:
     def fault(self, unheard: int = 0) -> Fault:
         """Whose fault it is when a call fails now.
 
-        As long as few have voted, so many who have no answer yet may speak for the server: failures are quick.
+        So many who are `unheard` yet may speak for the server.
         """
         if self.votes < LEAST:
             return Fault.OPEN
         failed = self.failed.bit_count()
-        if failed >= NEARLY_ALL * (self.votes + (unheard if self.is_young else 0)):
+        if failed >= NEARLY_ALL * (self.votes + unheard):
             return Fault.SERVER
         return Fault.CALL if failed <= (1 - HALF) * self.votes else Fault.OPEN
 

@@ -244,8 +244,8 @@ class Lane:
             self.tells_nothing(call)
             setback.fault = Fault.CALL
             return
-        first = min(service.since, setback.sent)
-        unheard = self.unheard(service, first) if service.evidence.is_young else 0
+        first, is_young = min(service.since, setback.sent), service.evidence.is_young
+        unheard = self.unheard(service, first) if is_young else 0  # failures are quick, and were the first to vote
         setback.fault = service.failed(setback, retry, rng, unheard)
         self.offer.is_troubled = True
         if setback.is_left or (failure.code == "disconnected" and self._is_gone(setback)):

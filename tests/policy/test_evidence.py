@@ -61,8 +61,6 @@ def test_whose_fault_it_is(failed: int, served: int, fault: Fault) -> None:
         (8, 0, 3, Fault.OPEN),
         (1, 2, 8, Fault.CALL),
         (12, 3, 1, Fault.OPEN),
-        (16, 0, 40, Fault.SERVER),
-        (13, 3, 40, Fault.SERVER),
     ],
 )
 def test_as_long_as_few_have_voted_who_has_no_answer_yet_may_speak_for_the_server(
@@ -84,6 +82,29 @@ def test_what_was_sent_with_the_first_that_failed_is_waited_for(failure: Failure
     for one in bad:
         run.end(one, failure)
     assert run.lane.offer.service(bad[0]).is_held is is_held
+
+
+def test_who_cannot_vote_is_not_waited_for() -> None:
+    """Neither what asks for something else, nor what was sent before."""
+    again, *others = [call(number, model="x" if number > 3 else "m") for number in range(8)]
+    run = Run.of([again, *others], limit=8)
+    again.sent = 1
+    run.fill()
+    for one in others[:3]:
+        run.end(one, SICK)
+    assert run.lane.offer.service(again).is_held
+
+
+def test_where_as_many_have_voted_as_are_remembered_nobody_is_waited_for() -> None:
+    run = Run.of(calls(80), limit=32)
+    for _ in range(WINDOW):
+        run.end(run.send())
+    run.now = 1.0
+    run.fill()
+    flying = list(run.lane.in_flight)
+    for one in flying[:13]:
+        run.end(one, SICK)
+    assert run.lane.offer.service(flying[0]).is_held
 
 
 def test_those_who_are_waited_for_may_end_without_a_vote() -> None:
