@@ -329,7 +329,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         },
         "lane": {
             "breakdown", "breaker", "evidence", "history", "limit.fixed", "loading", "offer", "pace.pacing", "retry",
-            "setback",
+            "service", "setback",
         },
         "lastlook": {"backlog", "history"},
         "limit": set(),
