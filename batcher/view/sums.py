@@ -143,8 +143,6 @@ class Sums:
             if completion.flags:
                 self.flags.update(completion.flags)
             self._add_usage(completion.usage, completion.spent)
-        if result.pack_usage is not None:
-            self._add_usage(result.pack_usage)
         if timing is not None:
             self.waited += timing.waited
             self.latency.add(timing.finished - timing.started)
@@ -153,7 +151,7 @@ class Sums:
                 self._add_gaps(timing.arrivals)
 
     def add_pack(self, results: Sequence[Result]) -> None:
-        """Count the results of one call that all have their answers: what is said of one of them is said of all."""
+        """Count the results of one call that all have answers: but for tokens, what is said of one is said of all."""
         first, others = results[0], len(results) - 1
         self.add(first)
         self.ok += others
@@ -165,6 +163,10 @@ class Sums:
         if first.timing is not None:
             self.waited += others * first.timing.waited
             self.latency.add(first.timing.total, others)
+        self._add_usage(*[result.completion.usage for result in results[1:] if result.completion is not None])
+        if self.prices is not None:
+            for result in results[1:]:
+                self._add_cost(self.prices, result)
 
     def server(self, root: str) -> ServerSums:
         """The sums of one server."""
@@ -238,12 +240,11 @@ class Sums:
         return Exit.SOME_FAILED if self.failures or self.left else Exit.OK
 
     def _add_cost(self, prices: Prices, result: Result) -> None:
-        """Add what an answer costs; the tokens of a pack stand on its first row."""
+        """Add what an answer costs; a copy of another has none of its own, and costs nothing."""
         completion = result.completion
-        told = (completion.usage, completion.spent) if completion is not None else ()
-        usages = [usage for usage in (*told, result.pack_usage) if usage is not None]
-        if not usages and result.pack is not None and result.pack[0]:
+        if completion is None:
             return
+        usages = [usage for usage in (completion.usage, completion.spent) if usage is not None]
         costs = [prices.of(result.model, usage) for usage in usages]
         if not costs or None in costs:
             self.unpriced += 1

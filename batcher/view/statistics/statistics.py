@@ -233,7 +233,7 @@ class Statistics:
         prompts = [told.prompt_tokens for told in block if told.prompt_tokens is not None]
         completions = [told.completion_tokens for told in block if told.completion_tokens is not None]
         self.uncounted += sum(
-            told.prompt_tokens is None and told.completion_tokens is None and told.is_request for told in block
+            told.prompt_tokens is None and told.completion_tokens is None and not told.is_copy for told in block
         )
         self.prompt_tokens += sum(prompts)
         self.completion_tokens += sum(completions)
@@ -276,9 +276,8 @@ class Statistics:
             self.sample[place] = (tokens, total)
 
     def _add_cost(self, prices: Prices, told: Measures) -> None:
-        """Add what an answer costs. The tokens of a shared call stand on no line, those of a copy on another."""
-        is_untold = told.prompt_tokens is None and told.completion_tokens is None
-        if is_untold and not told.is_request:
+        """Add what an answer costs; the tokens of a copy stand on another line."""
+        if told.is_copy:
             return
         cost = cost_of(prices, told)
         if cost is None:
