@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 from jsonschema import Draft202012Validator
 
 from batcher import codec
@@ -410,6 +410,8 @@ def test_schema_is_strict() -> None:
         ["nothing", "meta", "columns", "vector", "key", "half a character", "first", "last told", "first told"]
     ),
 )
+@example(idents=["a", "b"], model="m", flags=[], told=("prompt_tokens",), odd="first told")
+@example(idents=["a", "b"], model="m", flags=[], told=("prompt_tokens",), odd="last told")
 def test_lines_of_a_pack_are_those_of_its_jobs(
     idents: list[str], model: str, flags: list[str], told: tuple[str, ...], odd: str
 ) -> None:
