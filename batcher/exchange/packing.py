@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate, repeat
 from operator import sub
@@ -178,6 +178,10 @@ def results_of(call: Call, endpoint: Endpoint, attempt: Attempt, *, raw: bool) -
     """The results of a call's jobs, in their order; `raw` adds the API's whole response object."""
     completion = attempt.completion
     if completion is None or attempt.failure is not None:
+        if completion is not None and len(call.jobs) > 1:
+            completion = replace(completion, usage=None)  # of all together: no job's
+        elif completion is not None and call.dialogue is not None:
+            completion.spent = call.dialogue.spent
         return [_result(call, endpoint, attempt, job, completion) for job in call.jobs]
     if len(call.jobs) == 1:
         turns = conclude(call, completion)

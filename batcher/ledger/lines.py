@@ -11,7 +11,7 @@ import orjson
 
 from batcher import codec
 from batcher.ledger.fallback import dump_anything
-from batcher.ledger.measures import iso, summed_fields, timing_fields, usage_fields
+from batcher.ledger.measures import iso, spent_fields, timing_fields, usage_fields
 from batcher.ledger.vectors import to_base64, to_floats
 from batcher.redaction import Redactor
 
@@ -74,10 +74,7 @@ def result_line(result: Result, *, base64: bool = False, redactor: Redactor = KE
         record.update({"images": result.image} if len(result.image) > 1 else {"image": result.image[0]})
     if completion is not None:
         _put(record, "flags", completion.flags)
-        if completion.spent is not None:
-            _put(record, "usage", summed_fields(completion.spent, completion.usage))
-        elif completion.usage is not None:
-            _put(record, "usage", usage_fields(completion.usage))
+        _put(record, "usage", spent_fields(completion))
     if result.timing is not None:
         record["timing"] = timing_fields(result.timing, completion)
     _put_origin(record, result)
@@ -112,6 +109,8 @@ def error_line(
     _put_target(record, result)
     _put_origin(record, result)
     _put(record, "partial", _clip(redactor.clipped(result.text), PARTIAL_LIMIT))  # a key is not to be cut in two
+    if result.completion is not None:
+        _put(record, "usage", spent_fields(result.completion))
     if at is None and result.timing is not None:
         at = result.timing.started_at + result.timing.total
     if at is not None:

@@ -75,9 +75,9 @@ class Sums:
     causes: Causes = field(default_factory=Causes)
     prices: Prices | None = None
     cost: float | None = None
-    """Of the answers whose price is known; None: of none."""
+    """Of the answers whose price is known, those that `--fail-on` refused among them; None: of none."""
     unpriced: int = 0
-    """Answers whose price is not known, where prices were said."""
+    """Those whose price is not known, where prices were said."""
     work: Work = field(default_factory=Work)
     failures: Counter[str] = field(default_factory=Counter)
     samples: dict[str, str] = field(default_factory=dict)
@@ -131,18 +131,18 @@ class Sums:
             server = self.server(result.server)
             server.ok += result.ok
             server.failed += not result.ok
+        completion, timing = result.completion, result.timing
+        if completion is not None:
+            self._add_usage(completion.usage, completion.spent)
+        if self.prices is not None:
+            self._add_cost(self.prices, result)
         if result.failure is not None:
             self._add_failure(result.failure, result.id, sent=result.attempts > 0)
             return
         self.ok += 1
         self.work.add(result)
-        if self.prices is not None:
-            self._add_cost(self.prices, result)
-        completion, timing = result.completion, result.timing
-        if completion is not None:
-            if completion.flags:
-                self.flags.update(completion.flags)
-            self._add_usage(completion.usage, completion.spent)
+        if completion is not None and completion.flags:
+            self.flags.update(completion.flags)
         if timing is not None:
             self.waited += timing.waited
             self.latency.add(timing.finished - timing.started)
@@ -240,11 +240,13 @@ class Sums:
         return Exit.SOME_FAILED if self.failures or self.left else Exit.OK
 
     def _add_cost(self, prices: Prices, result: Result) -> None:
-        """Add what an answer costs; a copy of another has none of its own, and costs nothing."""
+        """Add what an answer costs, be it refused; a copy of another has no completion, and costs nothing."""
         completion = result.completion
         if completion is None:
             return
         usages = [usage for usage in (completion.usage, completion.spent) if usage is not None]
+        if not usages and result.failure is not None:
+            return  # it is not known to have brought any
         costs = [prices.of(result.model, usage) for usage in usages]
         if not costs or None in costs:
             self.unpriced += 1

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from batcher.view.bottleneck import Bottleneck
     from batcher.view.prices import Prices
+    from batcher.view.statistics.groups import Group
     from batcher.view.statistics.measures import Measures
     from batcher.view.statistics.timeline import Stretch
 
@@ -170,6 +171,8 @@ class Statistics:
             self.attempts += attempts
             self.retries += attempts - 1 - min(count_of(record.get("asked_again")) or 0, attempts - 1)
         hour, moment = moment_of(record.get("at"))
+        if record.get("usage"):
+            self._add_spent(measures_of(record), hour)
         if attempts:
             self.models.of(name_of(record.get("model"))).failed += 1
             self.servers.of(name_of(record.get("server"))).failed += 1
@@ -275,6 +278,22 @@ class Statistics:
         elif (place := int(self._random.random() * self.sampled_of)) < SAMPLE:
             self.sample[place] = (tokens, total)
 
+    def _add_spent(self, told: Measures, hour: str | None) -> None:
+        """Add the tokens and the cost of an answer that was refused."""
+        told = told._replace(hour=hour)
+        self.prompt_tokens += told.prompt_tokens or 0
+        self.completion_tokens += told.completion_tokens or 0
+        self.cached_tokens += told.cached_tokens or 0
+        self.reasoning_tokens += told.reasoning_tokens or 0
+        for group in self._groups(told):
+            group.prompt_tokens += told.prompt_tokens or 0
+            group.completion_tokens += told.completion_tokens or 0
+        if self.prices is not None:
+            self._add_cost(self.prices, told)
+
+    def _groups(self, told: Measures) -> tuple[Group, ...]:
+        return self.models.of(told.model), self.servers.of(told.server), self.hours.of(told.hour)
+
     def _add_cost(self, prices: Prices, told: Measures) -> None:
         """Add what an answer costs; the tokens of a copy stand on another line."""
         if told.is_copy:
@@ -284,7 +303,7 @@ class Statistics:
             self.unpriced += 1
         else:
             self.cost = (self.cost or 0.0) + cost
-        for group in (self.models.of(told.model), self.servers.of(told.server), self.hours.of(told.hour)):
+        for group in self._groups(told):
             group.pay(cost)
 
 
