@@ -13,6 +13,7 @@ from batcher.commands.conclusion import end_quietly
 from batcher.commands.console import answer, print_json
 from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, notes_of, options_from
+from batcher.commands.single import placed, results_path
 from batcher.commands.values import Duration, Parsed
 from batcher.failures import Exit, UsageError
 from batcher.figures import count, duration, rate, seconds
@@ -106,6 +107,8 @@ def _bench(ctx: click.Context, /, input: str | tuple[str, ...], output: str | No
 
     occupy()
     harden()
+    if not isinstance(values["model"], tuple):
+        output, values = placed(output, values, environ_of(ctx))
     results = _results(input, output, values["vectors"])
     if not values["seconds"]:
         raise UsageError("--seconds must be longer than 0 s")
@@ -163,7 +166,7 @@ def _results(inputs: str | tuple[str, ...], output: str | None, vectors: Path | 
     """Where the results go. Raises UsageError where a sweep cannot have them, or cannot read its input again."""
     if "-" in ([inputs] if isinstance(inputs, str) else inputs):
         raise UsageError("bench reads its input once a step, and stdin can be read once: name a file")
-    results = run.results_path(inputs, output, vectors)
+    results = results_path(inputs, output, vectors)
     if results is None:
         raise UsageError("bench keeps results in a file: name one with -o FILE")
     return results
