@@ -60,6 +60,8 @@ def test_a_file_for_each(desk: Desk, sim: BackgroundSimulator) -> None:
     for name in FILES:
         assert desk.call("verify", "jobs.jsonl", name).code == Exit.OK
         assert "complete" in desk.call("status", name).out
+    both = desk.call("status", "out.jsonl")
+    assert (both.code, f"there are {FILES[1]}, {FILES[0]}" in both.err) == (Exit.CANNOT_CREATE, True)
 
 
 @pytest.mark.parametrize(
@@ -189,22 +191,25 @@ def test_files_beside_the_results(desk: Desk, sim: BackgroundSimulator) -> None:
 
 @pytest.mark.slow
 def test_a_signal_ends_them_all(desk: Desk) -> None:
-    """What is in flight ends, the next is not begun, the process dies by the signal; by the same command it goes on."""
+    """The next model is not begun, and the process dies by the signal; by the same command it goes on."""
     wanted = names(12)
-    desk.write("jobs.jsonl", *prompts(wanted[:4]), *prompts(wanted[4:], "ttft=0.2"))
+    done, stuck, rest = wanted[:4], wanted[4:7], wanted[7:]
+    desk.write("jobs.jsonl", *prompts(done), *prompts(stuck, "do=silent times=1"), *prompts(rest))
     with simulator_thread(models=("small", BIG)) as sim:
-        with running(desk.start(*RUN, "-c", "3", "--base-url", sim.url, "--summary-json", "sums.json")) as process:
+        args = ("-c", "3", "--grace", "0s", "--base-url", sim.url, "--summary-json", "sums.json")
+        with running(desk.start(*RUN, *args)) as process:
             until(lambda: len(desk.lines(FILES[0])) >= 4 and sim.tally.in_flight == 3)
             process.send_signal(signal.SIGINT)
             ran = ended(process)
         assert ran.code == -signal.SIGINT
-        assert (sim.tally.aborted, desk.lines(FILES[1])) == (0, [])
+        assert (desk.ids(FILES[0]), desk.lines(FILES[1])) == (done, [])
         assert "not begun" in ran.err
+        assert "run the same command again" in ran.err.splitlines()[-1]
         sums = json.loads((desk.path / "sums.json").read_text())
         assert (sums["exit_code"], [one["state"] for one in sums["models"]]) == (130, ["made", "not begun"])
         assert desk.call(*RUN, "--base-url", sim.url).code == Exit.OK
         assert [desk.ids(name) for name in FILES] == [wanted] * 2
-        assert sim.counts == dict.fromkeys(wanted, 2)  # by each model once
+        assert sim.counts == {**dict.fromkeys(wanted, 2), **dict.fromkeys(stuck, 3)}
 
 
 def test_a_link_under_a_name_that_nobody_typed(desk: Desk, sim: BackgroundSimulator) -> None:
