@@ -80,7 +80,7 @@ ROOMS: dict[str, Room] = {
             "bottleneck", "comparison.comparison", "comparison.page", "comparison.repeats", "comparison.sides",
             "comparison.telling", "comparison.words", "curve", "line", "metrics", "observer", "pace", "prices",
             "progress", "report.page", "report.picks", "snapshot", "statistics.events", "statistics.measures",
-            "statistics.statistics", "statistics.telling", "statistics.words", "steps", "summary", "sweep",
+            "statistics.statistics", "statistics.telling", "statistics.words", "steps", "summary", "sweep", "together",
         },
     ),
     "inputs": Room(
@@ -136,7 +136,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "commands": {
         "__init__": set(),
-        "bench": {"conclusion", "console", "grouped", "options", "run", "values"},
+        "bench": {"conclusion", "console", "grouped", "options", "run", "single", "values"},
         "check": {"checkup", "console", "grouped", "options"},
         "checkup": set(),
         "compare": {"console", "grouped", "making", "options", "pairing", "past", "stats"},
@@ -154,9 +154,11 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "past": {"console", "earlier"},
         "preview": {"console"},
         "report": {"console", "grouped", "making", "options", "past", "stats"},
-        "run": {"conclusion", "console", "grouped", "options", "preview", "settings", "values"},
+        "run": {"conclusion", "console", "grouped", "options", "preview", "settings", "several", "single", "values"},
         "settings": {"grouped", "options"},
+        "several": {"conclusion", "console", "options", "preview", "single"},
         "simulate": {"console"},
+        "single": {"conclusion", "console", "options"},
         "stats": {"console", "grouped", "making", "options", "past"},
         "status": {"console", "earlier", "options"},
         "typos": set(),
@@ -519,6 +521,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "summary": {"block", "record", "sums"},
         "sums": {"bottleneck", "causes", "histogram", "prices", "work"},
         "sweep": {"steps"},
+        "together": {"block", "record", "sums"},
         "work": {"bottleneck"},
     },
     "wire": {
