@@ -257,10 +257,11 @@ def _run(
     """
     gc.set_threshold(20_000, 20, 20)
     from batcher.commands.console import Console, Log
+    from batcher.running.chosen import by_part
     from batcher.running.loops import on_loop
     from batcher.running.runner import Run
 
-    results = results_path(inputs, output, options.vectors)
+    results = by_part(results_path(inputs, output, options.vectors), options.shard)
     progress = values["progress"]
     if progress is None and results is None and sys.stdout.isatty():
         progress = False  # the results are what the terminal shows
@@ -272,8 +273,9 @@ def _run(
             console.note(f"results go to {results}")
         typed = output is not None
         run = Run(inputs, results, options, environ_of(ctx), console, handle_signals=True, typed=typed)
-        if values["summary_json"] is not None:
-            check_summary(values["summary_json"], inputs, run.destination)
+        summary_json = by_part(values["summary_json"], options.shard)
+        if summary_json is not None:
+            check_summary(summary_json, inputs, run.destination)
         try:
             gc.freeze()  # what the imports made is never looked at again
             summary = on_loop(run.run)
@@ -293,7 +295,7 @@ def _run(
         run.destination.errors_path,
         is_made=run.destination.is_made,
         quiet=values["quiet"],
-        summary_json=values["summary_json"],
+        summary_json=summary_json,
     )
 
 
