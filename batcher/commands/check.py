@@ -97,7 +97,8 @@ async def look(inputs: str | tuple[str, ...] | None, options: Options, environ: 
     from batcher.commands.checkup import Checkup
     from batcher.commands.console import Console
     from batcher.inputs.formats import parse_job
-    from batcher.running.wiring import defaults_for, ready, source_for
+    from batcher.running.chosen import ready
+    from batcher.running.wiring import defaults_for, source_for
     from batcher.servers.contact import contact
     from batcher.servers.described import all_described, models_of
 

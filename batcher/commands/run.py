@@ -228,6 +228,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, output: 
       batcher run --config jobs/nightly.toml
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     from batcher.commands.console import occupy
+    from batcher.running.chosen import by_part
     from batcher.running.signals import harden
 
     occupy()
@@ -238,6 +239,7 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, output: 
         print_config(ctx)
         return
     assert input is not None
+    values["summary_json"] = by_part(values["summary_json"], values["shard"])
     if isinstance(values["model"], tuple):
         from batcher.commands.several import several
 

@@ -20,6 +20,7 @@ from batcher.figures import count
 from batcher.inputs.formats.defaults import ANY
 from batcher.ledger.names import MODEL, for_model, model_word
 from batcher.opening import is_directory
+from batcher.running.chosen import by_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,6 +88,7 @@ def _plans(inputs: str | tuple[str, ...], output: str | None, values: Mapping[st
             path = for_model(output or str(results_path(inputs, None, None)), model)
         else:
             path = str(results_path(inputs, None, options.vectors))
+        path = str(by_part(Path(path), options.shard))
         plans.append(Plan(model, path, options, typed=output is not None))
     return plans
 

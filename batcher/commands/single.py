@@ -49,10 +49,11 @@ def made(
     """
     gc.set_threshold(20_000, 20, 20)
     from batcher.commands.console import Console, Log
+    from batcher.running.chosen import by_part
     from batcher.running.loops import on_loop
     from batcher.running.runner import Run
 
-    results = results_path(inputs, output, options.vectors)
+    results = by_part(results_path(inputs, output, options.vectors), options.shard)
     progress = values["progress"]
     if progress is None and results is None and sys.stdout.isatty():
         progress = False  # the results are what the terminal shows

@@ -16,6 +16,7 @@ from anyio.from_thread import check_cancelled
 
 from batcher.failures import Exit, LockedError, OutputError, UsageError
 from batcher.figures import span
+from batcher.inputs.shard import MARK
 from batcher.ledger import neighbours
 from batcher.ledger.errors import ErrorsFile
 from batcher.ledger.holder import holder
@@ -182,6 +183,8 @@ class Destination:
         """The refusal, with who has the file."""
         who = holder(self.path) if self.path is not None else ""
         words, mark, rest = str(error).partition(";")
+        if self.options.shard is not None:
+            rest += f"; parts have a file each, such as -o 'answers-{MARK}.jsonl'"
         return LockedError(f"{words} ({who}){mark}{rest}") if who else error
 
     def _check_stream(self) -> None:

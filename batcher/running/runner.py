@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic as now
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from batcher.failures import BatcherError, Exit, Failure, FailureClass, InputErr
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.ledger.writer import Writer
 from batcher.running.announcement import Share, announced
+from batcher.running.chosen import by_part
 from batcher.running.copies import Copies
 from batcher.running.destination import Destination
 from batcher.running.engine import Engine
@@ -104,6 +105,14 @@ class Run:
     """An answer did not fit, and that was said."""
 
     def __post_init__(self) -> None:
+        named = partial(by_part, shard=self.options.shard)
+        self.output = named(self.output)
+        self.options = replace(
+            self.options,
+            errors=named(self.options.errors),
+            vectors=named(self.options.vectors),
+            metrics_file=named(self.options.metrics_file),
+        )
         self.destination = Destination(self.output, self.options, self.observer.note, self.typed)
 
     async def run(self) -> Summary:

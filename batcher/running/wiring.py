@@ -17,7 +17,6 @@ from batcher.inputs.formats.parameters import split_parameters
 from batcher.inputs.formats.reading import Reading
 from batcher.inputs.recipe import TEXTS, Recipe, text_or_file
 from batcher.inputs.schemas import ANY_OBJECT, schema_of
-from batcher.inputs.selection import Selection
 from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template
 from batcher.model import Api
@@ -27,6 +26,7 @@ from batcher.policy.packs import packs_of
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
+from batcher.running.chosen import ready
 from batcher.running.lanes import concurrency_for, lane_for
 from batcher.wire.dialects import ollama_v1, path_for
 from batcher.wire.dialects.loading import Contexts
@@ -100,33 +100,6 @@ def fits_of(options: Options) -> tuple[Fits | None, dict[str, Json]]:
         return None, {}
     schema = schema_of(options.schema)
     return schema, {"format": schema.document}
-
-
-def selection_of(options: Options) -> Selection | None:
-    """Which rows a run takes, if not all; `chosen` makes it ready."""
-    found = Selection(
-        sample=options.sample or options.estimate,
-        seed=options.seed,
-        shard=options.shard,
-        done_from=tuple(map(str, options.done_from)),
-        repeat=options.repeat,
-    )
-    return found if found.said() else None
-
-
-def ready(options: Options, source: Source) -> Selection | None:
-    """As `selection_of`, ready to be asked about this input. Raises InputError."""
-    selection = selection_of(options)
-    if selection is not None:
-        selection.prepare(source, options.limit)
-    return selection
-
-
-def said_selection(options: Options) -> dict[str, Json]:
-    """Which rows are the whole job, for the state file: a sample that was drawn to estimate is not."""
-    chosen = selection_of(replace(options, estimate=None))
-    said = chosen.said() if chosen is not None else {}
-    return said if options.limit is None else {**said, "limit": options.limit}
 
 
 def columns_of(recipe: Recipe | None) -> tuple[str, ...] | None:
