@@ -107,6 +107,10 @@ test-browser: $(VENV)/.ready $(BROWSER)/.ready  ## reports in a real Chromium: l
 report-pictures: $(VENV)/.ready $(BROWSER)/.ready  ## the pictures in docs, of a run against the simulator
 	$(BIN)/python tests/browser/run.py --python $(BROWSER)/bin/python --pictures docs $(ARGS)
 
+.PHONY: screens
+screens: $(VENV)/.ready  ## docs/screens.md: every state of a run on a terminal, against the simulator; ARGS="--only outage"
+	$(BIN)/python tests/screens/run.py $(ARGS)
+
 .PHONY: torture
 torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, take the server away, exchange names, meet every fault; with numbers
 	$(BIN)/python tests/torture/run.py $(ARGS)

@@ -272,17 +272,6 @@ class Scheduler:
             if all(what in other.offer.refused for other in others)
         }
 
-    def waits_for(self) -> str:
-        """Say what holds everything up, if something does, or which servers the run goes on without."""
-        held = [lane for lane in self._dispatch.live if lane.is_waiting]
-        without = [lane for lane in self.lanes if lane.out is not None]
-        if len(held) < len(self._dispatch.live):
-            without, held = without + held, []
-        return "; ".join(
-            [_words(lane, "going on without {}") for lane in without]
-            + [_words(lane, "waiting for {}" if lane.breaker.is_down else "waiting, as {} asks") for lane in held]
-        )
-
     def _looks_again(self, now: float) -> bool:
         """With nothing in flight: whether all but what was refused too often has ended, and a round of that begins."""
         look, backlog = self.look, self.backlog
@@ -318,8 +307,3 @@ class Scheduler:
         self.pending += len(call.jobs)
         self.given_back(call)
         return True
-
-
-def _words(lane: Lane, words: str) -> str:
-    why = lane.out or lane.trouble
-    return f"{words.format(lane.endpoint.root)}: {why.message if why else ''}"
