@@ -159,6 +159,14 @@ bench-pace: $(VENV)/.ready  ## the adaptive limit beside the best fixed one, on 
 bench-pace-real: $(VENV)/.model  ## -c auto beside fixed numbers on a real llama.cpp server, 15 minutes; ARGS="--seconds 20"
 	$(BIN)/python tests/bench/pace_real.py $(ARGS)
 
+.PHONY: bench-atsize
+bench-atsize: $(VENV)/.ready  ## what a decision costs with 10 to 1,000 servers and 1,000 to 100,000 in flight, on a virtual clock
+	$(BIN)/python tests/bench/atsize.py $(ARGS)
+
+.PHONY: bench-merge
+bench-merge: $(VENV)/.ready  ## what it costs to merge parts: seconds, memory; ARGS="--jobs 1000000 --parts 64"
+	$(BIN)/python tests/bench/merging.py $(ARGS)
+
 .PHONY: lock
 lock: $(VENV)/.ready  ## pin the development environment anew
 	$(BIN)/python $(PIP) install uv

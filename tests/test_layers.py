@@ -323,7 +323,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "backlog": {"history"},
         "breakdown": {"evidence"},
         "breaker": set(),
-        "dispatch": {"backlog", "inquest", "lane", "lastlook", "openings", "quota", "retry", "suspects"},
+        "dispatch": {"backlog", "inquest", "lane", "lastlook", "openings", "quota", "retry", "roster", "suspects"},
         "evidence": set(),
         "history": set(),
         "holding": {"lane"},
@@ -358,6 +358,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "packs": set(),
         "quota": set(),
         "retry": set(),
+        "roster": {"lane"},
         "scheduler": {
             "backlog", "breakdown", "dispatch", "history", "judge", "lane", "lastlook", "packs", "quota", "retry",
             "suspects",
