@@ -87,6 +87,8 @@ class Lane:
     requests: int = 0
     throttles: int = 0
     """How many of them it answered with: wait."""
+    is_shared: bool = False
+    """Other runs have a part in its limit."""
     _ramp: int | None = None
 
     def __post_init__(self) -> None:
