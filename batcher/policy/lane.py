@@ -227,12 +227,12 @@ class Lane:
         self.breaker.answered()
         self.offer.service(call).served(sent, is_first=not call.sent)
         if self.offer.is_troubled:
+            if self.served_until == -math.inf:
+                self.offer.begins()
             self.offer.recovers()
         if self.is_sticky and not self.loading.is_loaded:
             self.loading.answers(call)
         self.trouble = None
-        if self.served_until == -math.inf:
-            self.offer.begins()
         self.served_until = now
         if self._ramp is not None:
             self._climb(self._ramp)
