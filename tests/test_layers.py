@@ -202,7 +202,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.database": {
             "formats.lines", "formats.objects", "formats.reading", "formats.sidefiles", "formats.values",
         },
-        "formats.defaults": {"formats.endpoints", "recipe"},
+        "formats.defaults": {"formats.endpoints", "formats.plain", "recipe"},
         "formats.delimited": {
             "formats.cutting", "formats.encodings", "formats.header", "formats.lines", "formats.parameters",
             "formats.reading", "formats.rows",
@@ -220,6 +220,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.lines": {"formats.rows"},
         "formats.objects": {"formats.encodings"},
         "formats.parameters": set(),
+        "formats.plain": {"identity"},
         "formats.pythonic": set(),
         "formats.reading": {"formats.lines"},
         "formats.records": {

@@ -99,13 +99,17 @@ class Copies:
             if job is None or job.kind not in self.kinds:
                 yield job
                 continue
-            number, _ = self._requests.entry(self._key(job))
+            number, is_new = self._requests.entry(self._key(job))
             while self._is_full(number):
                 self.is_blocked = not self._ready
                 self.due()
                 yield None
             self.is_blocked = False
-            if self._leaders.get(job.id) == number:
+            if is_new:
+                self._leaders[job.id] = number
+                self._waiting[number] = []
+                yield job
+            elif self._leaders.get(job.id) == number:
                 yield job  # it is read a second time
             elif self._requests.places[number] == _ASKED and number not in self._waiting:
                 self._leaders[job.id] = number

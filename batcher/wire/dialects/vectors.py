@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HUGE: Final = 2.0**50
 """A number as large as this is in no vector."""
+_TEXT: Final = frozenset({str})
 _USUAL: Final = bytes(byte for byte in range(256) if byte & 0x7F < 0x58)
 """The first bytes, sign and most of the exponent, of 32-bit floats that are smaller."""
 
@@ -29,6 +30,14 @@ def inputs_of(job: Job) -> list[Json]:
     if type(value) is list and not (value and type(value[0]) is int):
         return value
     return [value]
+
+
+def inputs_of_all(jobs: Sequence[Job]) -> list[Json]:
+    """The inputs of several jobs, one after the other."""
+    found = [job.content for job in jobs]
+    if _TEXT.issuperset(map(type, found)):  # nearly always
+        return found
+    return [value for job in jobs for value in inputs_of(job)]
 
 
 def check_vectors(vectors: Sequence[Json], expected: int) -> list[Json]:
