@@ -137,19 +137,12 @@ def shares(call: Call, completion: Completion) -> Iterator[tuple[Job, Completion
         yield call.jobs[0], completion
         return
     assert completion.vectors is not None
+    server, model, vectors, proof = completion.server, completion.served_model, completion.vectors, completion.proof
     start = 0
     for job in call.jobs:
         end = start + (1 if type(job.content) is str else len(inputs_of(job)))
-        share = Completion(
-            {},
-            server=completion.server,
-            served_model=completion.served_model,
-            vectors=completion.vectors[start:end],
-            proof=completion.proof,
-            flags=[*completion.flags] if completion.flags else (),
-            tail={},
-        )
-        yield job, share
+        flags = [*completion.flags] if completion.flags else ()
+        yield job, Completion({}, None, server, model, vectors[start:end], None, proof, flags, None, {})
         start = end
 
 
@@ -165,9 +158,25 @@ def results_of(call: Call, endpoint: Endpoint, attempt: Attempt, *, raw: bool) -
         if raw:
             result.raw = completion.whole or DIALECTS[call.path].rebuild(completion)
         return [result]
-    results = [_result(call, endpoint, attempt, job, share) for job, share in shares(call, completion)]
-    for place, result in enumerate(results):
-        result.pack = (place, len(results))
+    path, timing, sent, root, size = call.path, attempt.timing, call.sent, endpoint.root, len(call.jobs)
+    results = [
+        Result(
+            id=job.id,
+            seq=job.seq,
+            hash=job.hash,
+            model=job.model,
+            path=path,
+            meta=job.meta,
+            columns=job.columns,
+            completion=share,
+            timing=timing,
+            attempts=sent,
+            server=root,
+            pack=(place, size),
+            many=type(job.content) is not str and answers.asks_many(job),
+        )
+        for place, (job, share) in enumerate(shares(call, completion))
+    ]
     results[0].pack_usage = completion.usage
     return results
 

@@ -11,13 +11,13 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
-from zlib import crc32
 
 from batcher import codec
 from batcher.failures import OutputError, OutputIOError
 from batcher.ledger import disk
 from batcher.ledger.recovery import read_record
 from batcher.opening import open_regular, real
+from batcher.outputs.checksums import crc32
 from batcher.outputs.joining import joined
 from batcher.outputs.numbers import WIDTHS, no_row, row_of
 from batcher.outputs.places import Places
@@ -157,7 +157,7 @@ def faults_of(path: Path, store: Store, results: BinaryIO, taken: Taken | None) 
                 data = file.read(width * len(chunk.records))
                 for place, record in enumerate(chunk.records):
                     row = data[place * width : (place + 1) * width]
-                    if crc32(row) != _sum_of(record, store):
+                    if crc32()(row) != _sum_of(record, store):
                         yield count + place, chunk.idents[place]
                 count += len(chunk.records)
             if count != int(match[2]) or file.read(1):
@@ -172,7 +172,7 @@ def fill(records: Sequence[dict[str, Json]], store: Store) -> None:
 
     named = [(record, place) for record in records if (place := _named(record)) is not None]
     for (record, place), row in zip(named, store.read([place[0] for _, place in named]), strict=True):
-        if row and crc32(row) == place[1]:
+        if row and crc32()(row) == place[1]:
             record["embedding"] = [*numbers_of(row, store.dtype)]
 
 
@@ -186,10 +186,10 @@ def _rows(store: Vectors, records: Sequence[Mapping[str, Json]], made: Array) ->
     """The row of each record: from the store, or of the numbers that stand on it, or none."""
     places = [*map(_named, records)]
     found = iter(store.read([place[0] for place in places if place is not None]))
-    nothing = no_row(store.dim or 0, store.dtype)
+    nothing, sum_of = no_row(store.dim or 0, store.dtype), crc32()
     for record, place in zip(records, places, strict=True):
         row = next(found) if place is not None else _on_line(record, store)
-        if place is not None and (not row or crc32(row) != place[1]):
+        if place is not None and (not row or sum_of(row) != place[1]):
             made.corrupt += 1
             row = b""
         if row:
@@ -223,7 +223,7 @@ def _sum_of(record: Mapping[str, Json], store: Vectors) -> int:
     place = _named(record)
     if place is not None:
         return place[1]
-    return crc32(_on_line(record, store) or no_row(store.dim or 0, store.dtype))
+    return crc32()(_on_line(record, store) or no_row(store.dim or 0, store.dtype))
 
 
 def _put_head(fd: int, head: bytes) -> None:

@@ -40,6 +40,7 @@ class Vectors:
     def rows_of(self, results: Sequence[Result]) -> list[tuple[Result, bytes]]:
         """The rows of results with one vector each; a vector that cannot stand beside the others fails its result."""
         store, rows = self.store, list[tuple["Result", bytes]]()
+        like: tuple[str | None, int] | None = None
         for result in results:
             completion = result.completion
             if result.failure is not None or completion is None or not completion.vectors or result.many:
@@ -51,16 +52,17 @@ class Vectors:
             except (TypeError, ValueError) as error:
                 result.failure = Failure(FailureClass.PERMANENT, "vector_unfit", str(error))
                 continue
-            dim = len(row) // WIDTHS[store.dtype]
-            why = store.differs(result.model, dim)
-            if why is None and rows and (result.model != rows[0][0].model or len(row) != len(rows[0][1])):
-                why = f"{store.path} holds vectors of one model and one length, and this one is of another"
-            if why is None:
-                rows.append((result, row))
-                if store.dtype == "float32":
-                    completion.vectors = [row]  # the numbers go while they are at hand; nobody needs more of them
-            else:
-                result.failure = Failure(FailureClass.PERMANENT, "vector_differs", why)
+            if (result.model, len(row)) != like:
+                why = store.differs(result.model, len(row) // WIDTHS[store.dtype])
+                if why is None and like is not None:
+                    why = f"{store.path} holds vectors of one model and one length, and this one is of another"
+                if why is not None:
+                    result.failure = Failure(FailureClass.PERMANENT, "vector_differs", why)
+                    continue
+                like = (result.model, len(row))
+            rows.append((result, row))
+            if store.dtype == "float32":
+                completion.vectors = [row]  # the numbers go while they are at hand; nobody needs more of them
         return rows
 
     def put(self, rows: Sequence[tuple[Result, bytes]]) -> None:
