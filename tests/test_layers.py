@@ -72,7 +72,7 @@ ROOMS: dict[str, Room] = {
     ),
     "outputs": Room(
         may={"inputs", "ledger", "wire"},
-        doors={"arrays", "columns", "export", "measurements", "numbers", "replacing", "store", "taken"},
+        doors={"arrays", "columns", "export", "measurements", "numbers", "replacing", "store", "taken", "written"},
     ),
     "view": Room(
         may=set(),
@@ -290,7 +290,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "outputs": {
         "__init__": set(),
-        "arrays": {"checksums", "joining", "numbers", "places", "replacing", "store", "taken"},
+        "arrays": {"checksums", "joining", "numbers", "places", "replacing", "store", "taken", "written"},
         "chats": {"openaibatch"},
         "checksums": set(),
         "columnar": {"types"},
@@ -301,7 +301,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "arrays", "chats", "columns", "database", "joining", "openaibatch", "places", "replacing", "store",
             "table", "taken",
         },
-        "joining": {"places", "taken"},
+        "joining": {"places", "taken", "written"},
         "measurements": {"delimited"},
         "numbers": set(),
         "objects": set(),
@@ -313,6 +313,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "taken": set(),
         "types": {"values"},
         "values": set(),
+        "written": set(),
     },
     "policy": {
         "__init__": set(),
@@ -387,7 +388,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "runner": {
             "announcement", "copies", "destination", "engine", "estimate", "explanation", "holds", "journal",
             "openfiles", "preparation", "recorder", "reports", "sharing", "signals", "standing", "statekeeper",
-            "stops", "vectors", "wiring",
+            "stops", "wiring",
         },
         "sharing": set(),
         "signals": set(),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from batcher.outputs.joining import Chunk
     from batcher.outputs.store import Store
     from batcher.outputs.taken import Taken
+    from batcher.outputs.written import Written
 
 MAGIC: Final = b"\x93NUMPY\x01\x00"
 HEAD: Final = 128
@@ -114,8 +115,10 @@ def write_array(
     results: BinaryIO,
     taken: Taken | None,
     checkpoint: Callable[[], object] = bool,
+    *,
+    written: Written | None = None,
 ) -> Array:
-    """Put the array and the ids in their places, each in one step, the ids first.
+    """Put the array and the ids in their places, each in one step, the ids first; `written` as `joined` has it.
 
     Raises InputError, OutputError (73) and OutputIOError (74); what was there before is there then.
     """
@@ -126,8 +129,8 @@ def write_array(
     try:
         with replacing(path) as fd, replacing(ids_path(path)) as beside:
             disk.write_all(fd, bytes(HEAD))
-            for number, chunk in enumerate(_chunks(results, taken, checkpoint)):
-                rows = [*_rows(store, chunk.records, made)]
+            for number, chunk in enumerate(_chunks(results, taken, checkpoint, written)):
+                rows = [*_rows(store, chunk, made)]
                 disk.write_all(fd, b"".join(rows))
                 disk.write_all(beside, (b",\n" if number else b"[") + b",\n".join(map(codec.dumps, chunk.idents)))
                 made.rows += len(rows)
@@ -176,19 +179,21 @@ def fill(records: Sequence[dict[str, Json]], store: Store) -> None:
             record["embedding"] = [*numbers_of(row, store.dtype)]
 
 
-def _chunks(results: BinaryIO, taken: Taken | None, checkpoint: Callable[[], object]) -> Iterator[Chunk]:
-    for chunk in joined(Places(results, None, checkpoint), taken):
+def _chunks(
+    results: BinaryIO, taken: Taken | None, checkpoint: Callable[[], object], written: Written | None = None
+) -> Iterator[Chunk]:
+    for chunk in joined(Places(results, None, checkpoint), taken, written=written):
         checkpoint()
         yield chunk
 
 
-def _rows(store: Vectors, records: Sequence[Mapping[str, Json]], made: Array) -> Iterator[bytes]:
+def _rows(store: Vectors, chunk: Chunk, made: Array) -> Iterator[bytes]:
     """The row of each record: from the store, or of the numbers that stand on it, or none."""
-    places = [*map(_named, records)]
+    places: list[tuple[int, int] | None] = [*chunk.named] or [*map(_named, chunk.records)]
     found = iter(store.read([place[0] for place in places if place is not None]))
     nothing, sum_of = no_row(store.dim or 0, store.dtype), crc32()
-    for record, place in zip(records, places, strict=True):
-        row = next(found) if place is not None else _on_line(record, store)
+    for number, place in enumerate(places):
+        row = next(found) if place is not None else _on_line(chunk.records[number], store)
         if place is not None and (not row or sum_of(row) != place[1]):
             made.corrupt += 1
             row = b""

@@ -36,8 +36,9 @@ from batcher.ledger.stream import StreamLedger
 from batcher.opening import open_regular
 from batcher.outputs.arrays import ids_path
 from batcher.outputs.export import SQLITE, Export, export, table_of
+from batcher.outputs.written import Written
 from batcher.running.apart import check_table, check_vectors, keep_apart
-from batcher.running.vectors import check_wish, open_store, write_vectors
+from batcher.running.vectors import Vectors, check_wish, open_store, write_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,6 +75,8 @@ class Destination:
     emptied: Callable[[], object] = field(default=bool, init=False)
     """Called when the results that `--overwrite` replaces are gone."""
     store: Store | None = field(default=None, init=False)
+    written: Written = field(default_factory=Written, init=False)
+    """What the run has put into the store."""
     """Where vectors go, if not on the lines."""
     _is_new: bool = field(default=False, init=False)
     """There were no results before this run."""
@@ -264,12 +267,17 @@ class Destination:
                 f"{error}; the results are safe in {self.path}: batcher export makes a table of them"
             )
 
+    @property
+    def vectors(self) -> Vectors | None:
+        """Where vectors go, if not on the lines."""
+        return None if self.store is None else Vectors(self.store, self.written)
+
     def write_vectors(self, taken: Taken | None, summary: Summary) -> None:
         """Make the array of what is there, if one was asked for; what goes wrong is noted in the sums."""
         if self.options.vectors is None or self.is_void:
             return
         if self.store is not None and self._ledger is not None:
-            summary.unwritten += write_vectors(self.options.vectors, self.store, self._ledger, taken)
+            summary.unwritten += write_vectors(self.options.vectors, self.store, self._ledger, taken, self.written)
 
     def _open_store(self, ledger: Ledger) -> None:
         self.store = open_store(ledger, self.options, self.note)

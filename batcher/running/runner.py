@@ -34,7 +34,6 @@ from batcher.running.signals import Signals
 from batcher.running.standing import show, snapshot_of, take_stock
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import stop_when_gone, too_much
-from batcher.running.vectors import Vectors
 from batcher.running.wiring import (
     exchanges_for,
     fits_of,
@@ -218,7 +217,7 @@ class Run:
             images=self.destination.images_directory,
             base64=self.options.embedding_format == "base64",
             finished=self._finished,
-            vectors=None if self.destination.store is None else Vectors(self.destination.store),
+            vectors=self.destination.vectors,
             place=source.place,
         )
 

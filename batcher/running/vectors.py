@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batcher.outcome import Result
     from batcher.outputs.store import Row
     from batcher.outputs.taken import Taken
+    from batcher.outputs.written import Written
 
 SOME = 4096
 """Lines whose rows are looked at together."""
@@ -36,6 +37,7 @@ class Vectors:
     """What a recorder asks to put vectors where they belong."""
 
     store: Store
+    written: Written
 
     def rows_of(self, results: Sequence[Result]) -> list[tuple[Result, bytes]]:
         """The rows of results with one vector each; a vector that cannot stand beside the others fails its result."""
@@ -71,6 +73,13 @@ class Vectors:
         for (result, _), place in zip(rows, places, strict=True):
             result.vector = place
 
+    def kept(self, results: Sequence[Result]) -> None:
+        """Note whose lines are in the results."""
+        note = self.written.note
+        for result in results:
+            if result.vector is not None:
+                note(result.seq, result.vector)
+
 
 def check_wish(path: Path, options: Options) -> None:
     """Raise UsageError (2) or OutputError (73) where an array cannot be put."""
@@ -98,8 +107,10 @@ def open_store(ledger: Ledger, options: Options, note: Callable[[str], None]) ->
     return store
 
 
-def write_vectors(path: Path, store: Store, ledger: Ledger, taken: Taken | None) -> list[str]:
-    """Make the array of what is there; gives what went wrong.
+def write_vectors(
+    path: Path, store: Store, ledger: Ledger, taken: Taken | None, written: Written | None = None
+) -> list[str]:
+    """Make the array of what is there, without looking for the lines of what was `written`; gives what went wrong.
 
     The results have to be open: no other run makes it meanwhile.
     """
@@ -107,7 +118,7 @@ def write_vectors(path: Path, store: Store, ledger: Ledger, taken: Taken | None)
         return []
     try:
         with ledger.reading() as file:
-            made = write_array(path, store, file, taken)
+            made = write_array(path, store, file, taken, written=None if ledger.refused else written)
         if made.corrupt:
             store.doubt()
     except (BatcherError, OSError) as error:

@@ -49,9 +49,14 @@ def check_vectors(vectors: Sequence[Json], expected: int) -> list[Json]:
     """
     if len(vectors) != expected:
         raise AttemptError(malformed(f"{len(vectors)} vectors for {expected} inputs"))
-    length, found = 0, []
+    length, found, read = 0, [], _reader()
     for place, vector in enumerate(vectors):
-        taken = _decoded(vector) if type(vector) is str else vector
+        taken = vector
+        if type(vector) is str:
+            try:
+                taken = read(vector)
+            except ValueError:
+                taken = b""
         size = _length(taken)
         if not size:
             raise AttemptError(malformed(f"vector {place} is no list of finite numbers, not all 0: {shown(vector)}"))
@@ -93,14 +98,6 @@ class Sizes:
         if first == size:
             return None
         return malformed(f"a vector of length {size}, where those before it have {first}: another model?")
-
-
-def _decoded(text: str) -> bytes:
-    """The bytes of base64; none if it is none."""
-    try:
-        return _reader()(text)
-    except ValueError:
-        return b""
 
 
 @cache
