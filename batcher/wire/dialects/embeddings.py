@@ -48,7 +48,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:
     data = body.get("data")
     if type(data) is not list:
         raise AttemptError(without("data", body))
-    completion.vectors = check_vectors(_in_order(data), len(inputs_of_all(call.jobs)))
+    completion.vectors = check_vectors(_in_order(data), len(inputs_of_all(call.jobs)), binary=call.binary)
     take_envelope(body, completion)
     completion.proof = "vectors"
 

@@ -42,7 +42,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:
         vectors = [body["embedding"]]  # as the older /api/embeddings has it, whose form some servers give both
     if not isinstance(vectors, list):
         raise AttemptError(malformed("an answer without a list of embeddings"))
-    completion.vectors = check_vectors(vectors, len(inputs_of_all(call.jobs)))
+    completion.vectors = check_vectors(vectors, len(inputs_of_all(call.jobs)), binary=call.binary)
     ollama_record.measure(body, completion)
     completion.served_model = body.get("model")
     completion.proof = "embeddings"

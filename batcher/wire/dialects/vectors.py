@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import sys
 from array import array
 from binascii import a2b_base64
@@ -40,8 +41,8 @@ def inputs_of_all(jobs: Sequence[Job]) -> list[Json]:
     return [value for job in jobs for value in inputs_of(job)]
 
 
-def check_vectors(vectors: Sequence[Json], expected: int) -> list[Json]:
-    """The vectors, base64 as the bytes that it stands for: little-endian float32.
+def check_vectors(vectors: Sequence[Json], expected: int, *, binary: bool = False) -> list[Json]:
+    """The vectors, base64 as the bytes that it stands for: little-endian float32; if it is `binary`, lists too.
 
     Raises AttemptError unless there are `expected` of one length with finite numbers. A vector of zeros is none: it has
     no direction, and comes of a NaN that was lost on the way (Ollama's runner says it as null, which its server reads
@@ -57,7 +58,11 @@ def check_vectors(vectors: Sequence[Json], expected: int) -> list[Json]:
                 taken = read(vector)
             except ValueError:
                 taken = b""
+        elif binary and type(vector) is list:
+            taken = _packed(vector)  # so the numbers are gone through once, while they are at hand
         size = _length(taken)
+        if not size and type(vector) is list:
+            taken, size = vector, _length(vector)
         if not size:
             raise AttemptError(malformed(f"vector {place} is no list of finite numbers, not all 0: {shown(vector)}"))
         if length and size != length:
@@ -108,6 +113,15 @@ def _reader() -> Callable[[str], bytes]:
     except ImportError:
         return partial(a2b_base64, strict_mode=True)
     return partial(b64decode, validate=True)
+
+
+def _packed(vector: list[Json]) -> bytes:
+    """The bytes of a list, which is gone through once; none if it is to be looked at more closely."""
+    try:
+        data = struct.pack(f"<{len(vector)}f", *vector)
+    except (struct.error, OverflowError):
+        return b""
+    return data
 
 
 def _length(vector: Json) -> int:
