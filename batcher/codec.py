@@ -48,6 +48,11 @@ def loads(data: bytes | str) -> Json:
         if value is None:
             raise
         return value
+    return whole(value, data)
+
+
+def whole(value: Json, data: bytes) -> Json:
+    """The value that orjson reads in a JSON text, with the integers of which it makes fractions."""
     if _FEW in data[::STRIDE].translate(_DIGITS) and has_long_integer(data):
         return _read(data, value)
     return value

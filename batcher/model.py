@@ -133,6 +133,8 @@ class Call:
     resent: bool = False
     overran: bool = False
     loads: bool = False
+    binary: bool = False
+    """Vectors are wanted as bytes of 32-bit floats, whatever the server gives them as."""
     dialogue: Any = field(default=None, repr=False)
     """What was said so far, where several exchanges make one result (`exchange.dialogue`)."""
     pieces: Any = field(default=None, repr=False)

@@ -273,7 +273,8 @@ def by_call(results: Sequence[Result]) -> Iterator[Sequence[Result]]:
         if first.pack is None:
             yield (first,)
         else:
-            while end < len(results) and results[end].timing is first.timing:
+            timing, count = first.timing, len(results)
+            while end < count and results[end].timing is timing:
                 end += 1
             yield results[start:end]
         start = end

@@ -74,7 +74,9 @@ ROOMS: dict[str, Room] = {
     ),
     "outputs": Room(
         may={"inputs", "ledger", "wire"},
-        doors={"arrays", "columns", "export", "forms", "measurements", "numbers", "replacing", "store", "taken"},
+        doors={
+            "arrays", "columns", "export", "forms", "measurements", "numbers", "replacing", "store", "taken", "written",
+        },
     ),
     "view": Room(
         may=set(),
@@ -208,7 +210,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.database": {
             "formats.lines", "formats.objects", "formats.reading", "formats.sidefiles", "formats.values",
         },
-        "formats.defaults": {"formats.endpoints", "recipe"},
+        "formats.defaults": {"formats.endpoints", "formats.plain", "recipe"},
         "formats.delimited": {
             "formats.cutting", "formats.encodings", "formats.header", "formats.lines", "formats.parameters",
             "formats.reading", "formats.rows",
@@ -226,6 +228,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.lines": {"formats.rows"},
         "formats.objects": {"formats.encodings"},
         "formats.parameters": set(),
+        "formats.plain": {"identity"},
         "formats.pythonic": set(),
         "formats.reading": {"formats.lines"},
         "formats.records": {
@@ -297,8 +300,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "outputs": {
         "__init__": set(),
-        "arrays": {"joining", "numbers", "places", "replacing", "store", "taken"},
+        "arrays": {"checksums", "joining", "numbers", "places", "replacing", "store", "taken", "written"},
         "chats": {"openaibatch"},
+        "checksums": set(),
         "columnar": {"types"},
         "columns": {"joining"},
         "database": {"columns", "joining", "values"},
@@ -308,18 +312,19 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "store", "table", "taken",
         },
         "forms": set(),
-        "joining": {"places", "taken"},
+        "joining": {"places", "taken", "written"},
         "measurements": {"delimited"},
         "numbers": set(),
         "objects": set(),
         "openaibatch": set(),
         "places": set(),
         "replacing": set(),
-        "store": {"numbers"},
+        "store": {"checksums", "numbers"},
         "table": {"columnar", "columns", "delimited", "joining", "objects"},
         "taken": set(),
         "types": {"values"},
         "values": set(),
+        "written": set(),
     },
     "policy": {
         "__init__": set(),
@@ -618,6 +623,7 @@ OWNERS: dict[str, set[str]] = {
     },
     "numpy": {"api.arrays"},
     "pybase64": {"wire.dialects.vectors"},
+    "isal": {"outputs.checksums"},
     "typing_extensions": {"api.result"},
     "python_calamine": {"inputs.formats.sheet"},
     "zstandard": {"inputs.compression"},

@@ -40,14 +40,19 @@ class _Pack:
     jobs: list[Job] = field(default_factory=list)
     texts: int = 0
     work: float = 0.0
+    is_full: bool = False
+    """Another job like these would not fit."""
 
-    def has_room(self, texts: int, work: float) -> bool:
-        return not self.jobs or (self.texts + texts <= self.size.texts and self.work + work <= self.size.work)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether another job like these would not fit."""
-        return self.texts >= self.size.texts or self.work + self.work / len(self.jobs) > self.size.work
+    def takes(self, job: Job, texts: int, work: float) -> bool:
+        """Put a job in; false if it does not fit beside those that are there."""
+        jobs, size = self.jobs, self.size
+        if jobs and (self.texts + texts > size.texts or self.work + work > size.work):
+            return False
+        jobs.append(job)
+        self.texts += texts
+        self.work += work
+        self.is_full = self.texts >= size.texts or self.work + self.work / len(jobs) > size.work
+        return True
 
 
 @dataclass(slots=True)
@@ -57,24 +62,22 @@ class _Filling:
     api: Api
     packs: dict[Hashable, _Pack] = field(default_factory=dict)
 
-    def take(self, job: Job, packs: Packs) -> Iterator[list[Job]]:
+    def take(self, job: Job, packs: Packs) -> Sequence[list[Job]]:
         """Put a job into its pack, and give the packs that leave for it: full ones, or the oldest of too many."""
         path = path_for(job, self.api)
-        size, texts, work = packs.size(job.model, path), *_weight(job)
+        size, (texts, work) = packs.size(job.model, path), _weight(job)
         if texts >= size.texts or ALONE * work >= size.work:
-            yield [job]
-            return
+            return ([job],)
         key = _key(job, path)
         pack = self.packs.get(key)
-        if pack is None or not pack.has_room(texts, work):
-            if pack is not None:
-                yield self.packs.pop(key).jobs
-            pack = self.packs[key] = _Pack(size)
-        pack.jobs.append(job)
-        pack.texts += texts
-        pack.work += work
+        if pack is not None and pack.takes(job, texts, work):
+            return () if not pack.is_full else (self.packs.pop(key).jobs,)
+        left = [] if pack is None else [self.packs.pop(key).jobs]
+        pack = self.packs[key] = _Pack(size)
+        pack.takes(job, texts, work)
         if pack.is_full or len(self.packs) > OPEN_PACKS:
-            yield self.packs.pop(key if pack.is_full else next(iter(self.packs))).jobs
+            left.append(self.packs.pop(key if pack.is_full else next(iter(self.packs))).jobs)
+        return left
 
     def leave(self) -> list[list[Job]]:
         """All of them, as full as they are."""
@@ -98,32 +101,24 @@ def calls(
     before a call of another kind unless their size was chosen: the order of the input is kept where nobody asked else.
     A job that its endpoint cannot express goes to `reject`. `base64` is as in `call_for`.
     """
-    filling = _Filling(api)
+    filling, lets_by = _Filling(api), packs is None or packs.let_others_by
     encoded = partial(_encoded, api=api, reject=reject, base64=base64)
     for job in jobs:
-        if filling.packs and _closes(job, packs):
+        is_packed = job is not None and packs is not None and job.kind is Kind.EMBED and job.body is None
+        if not is_packed and filling.packs and (job is None or not lets_by):
             yield from encoded(filling.leave())
         if job is None:
             yield None
-        elif packs is None or not _is_packed(job):
+        elif packs is None or not is_packed:
             try:
                 call = call_for((job,), api, stream=stream, base64=base64)
             except LineError as error:
                 reject(job, error)
             else:
                 yield call
-        else:
-            yield from encoded(filling.take(job, packs))
+        elif leaving := filling.take(job, packs):
+            yield from encoded(leaving)
     yield from encoded(filling.leave())
-
-
-def _is_packed(job: Job) -> bool:
-    return job.kind is Kind.EMBED and job.body is None
-
-
-def _closes(job: Job | None, packs: Packs | None) -> bool:
-    """Whether packs that are filling leave before this one."""
-    return job is None or (packs is not None and not packs.let_others_by and not _is_packed(job))
 
 
 def halves(call: Call, api: Api) -> tuple[Call, Call]:
@@ -144,20 +139,12 @@ def shares(call: Call, completion: Completion) -> Iterator[tuple[Job, Completion
         yield call.jobs[0], completion
         return
     assert completion.vectors is not None
+    server, model, vectors, proof = completion.server, completion.served_model, completion.vectors, completion.proof
     start = 0
     for job, usage in zip(call.jobs, divided(completion.usage, call.jobs), strict=False):
         end = start + (1 if type(job.content) is str else len(inputs_of(job)))
-        share = Completion(
-            {},
-            usage,
-            server=completion.server,
-            served_model=completion.served_model,
-            vectors=completion.vectors[start:end],
-            proof=completion.proof,
-            flags=[*completion.flags] if completion.flags else (),
-            tail={},
-        )
-        yield job, share
+        flags = [*completion.flags] if completion.flags else ()
+        yield job, Completion({}, usage, server, model, vectors[start:end], None, proof, flags, None, {})
         start = end
 
 
@@ -190,10 +177,25 @@ def results_of(call: Call, endpoint: Endpoint, attempt: Attempt, *, raw: bool) -
         if raw:
             result.raw = completion.whole or DIALECTS[call.path].rebuild(completion)
         return [result]
-    results = [_result(call, endpoint, attempt, job, share) for job, share in shares(call, completion)]
-    for place, result in enumerate(results):
-        result.pack = (place, len(results))
-    return results
+    path, timing, sent, root, size = call.path, attempt.timing, call.sent, endpoint.root, len(call.jobs)
+    return [
+        Result(
+            id=job.id,
+            seq=job.seq,
+            hash=job.hash,
+            model=job.model,
+            path=path,
+            meta=job.meta,
+            columns=job.columns,
+            completion=share,
+            timing=timing,
+            attempts=sent,
+            server=root,
+            pack=(place, size),
+            many=type(job.content) is not str and answers.asks_many(job),
+        )
+        for place, (job, share) in enumerate(shares(call, completion))
+    ]
 
 
 def _encoded(

@@ -74,9 +74,9 @@ class Comparison:
         if self.order is not None:
             is_job = sight is not Sight.REPEATED and sight is not Sight.CLASH
             self.order.note(line.seq, job.id if is_job else "")
+        if sight is Sight.NEW:
+            return self._judge_new(job)
         match sight:
-            case Sight.NEW:
-                return self._judge_new(job)
             case Sight.DONE:
                 self._pass_over(line, job)
             case Sight.CHANGED:

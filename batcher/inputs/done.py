@@ -118,7 +118,15 @@ class DoneIds:
     def see(self, ident: str | bytes, digest: str) -> Sight:
         """Note a line of the input and tell what it is. The hash of its request is what `get` gives from now on."""
         place = self._place(_key(ident))
-        marks, number = self._marks[place], _number(digest) or 0
+        marks = self._marks[place]
+        try:
+            number = int(digest, 16) if len(digest) == _HASH_DIGITS else 0
+        except ValueError:
+            number = 0
+        if not marks:  # nearly always in a run that begins
+            self._marks[place] = _SEEN
+            self._hashes[place] = number
+            return Sight.NEW
         before = self._hashes[place]
         if marks & _SEEN:
             return Sight.REPEATED if before == number else Sight.CLASH

@@ -128,7 +128,26 @@ def request_hash(
     images: Sequence[str] = (),
 ) -> str:
     """64 bits of blake2b, in hex, over the canonical JSON of what is asked. Raises `LineError` if it nests too deep."""
-    return _digest(
+    asked = canonical_request(
+        kind, model, content, system=system, tools=tools, params=params, options=options, extra=extra, images=images
+    )
+    return blake2b(asked, digest_size=8).hexdigest()
+
+
+def canonical_request(
+    kind: Kind,
+    model: str | None,
+    content: Json,
+    *,
+    system: str | None = None,
+    tools: list[Json] | None = None,
+    params: Mapping[str, Json] | None = None,
+    options: Mapping[str, Json] | None = None,
+    extra: Mapping[str, Json] | None = None,
+    images: Sequence[str] = (),
+) -> bytes:
+    """What is asked, as JSON that is the same for all who ask the same. Raises `LineError` if it nests too deep."""
+    return _canonical(
         [
             kind,
             model and model.removesuffix(LATEST),
@@ -148,7 +167,7 @@ def body_hash(kind: Kind, body: Mapping[str, Json]) -> str:
     asked = _asked(body)
     if asked and isinstance(model := asked.get("model"), str) and model.endswith(LATEST):
         asked = {**asked, "model": model.removesuffix(LATEST)}
-    return _digest([kind, asked])
+    return blake2b(_canonical([kind, asked]), digest_size=8).hexdigest()
 
 
 def rehashed(job: Job) -> Job:
@@ -183,12 +202,11 @@ def _asked(params: Mapping[str, Json] | None) -> Mapping[str, Json] | None:
     return {key: value for key, value in params.items() if key not in NEUTRAL} or None
 
 
-def _digest(request: list[Json]) -> str:
+def _canonical(request: list[Json]) -> bytes:
     try:
-        canonical = codec.dumps(request, option=orjson.OPT_SORT_KEYS)
+        return codec.dumps(request, option=orjson.OPT_SORT_KEYS)
     except TypeError as error:
         raise LineError("input_invalid", f"the request cannot be written as JSON: {error}") from error
-    return blake2b(canonical, digest_size=8).hexdigest()
 
 
 def _name(value: Json) -> str:

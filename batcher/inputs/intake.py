@@ -221,38 +221,38 @@ class Intake(Comparison):
     def _unknown(self, line: Line) -> Job | None:
         """As `_wanted`, of a line that has to be looked at."""
         try:
-            return self._looked_at(line)
+            if self.order is not None and not self._checked:
+                self.order.note(line.seq, "")
+            job = self._parse(line)
+            if self._checked:
+                if line.seq in self._clashes:
+                    raise DuplicateError(job.id, is_named=self.names_duplicates)
+                return job
+            wanted = self.judge(line, job)
         except LineError as error:
-            if error.code == OWN_RESULT and not self.judged and not self.refused:
-                raise InputError(f"the input is not one of jobs: {error.message}") from error
-            self.refused += 1
-            self._give_up_on(error)
-            result = refused(error, line)
-            if self.defaults.brings_row and line.data is not None:
-                with suppress(LineError):  # what cannot be read has no columns
-                    result.columns = brought(line.data, self.defaults)
-            self.reject(result)
+            self._refuse(line, error)
             return None
+        if self.changed and self.on_change == "error":
+            raise contradiction(self.examples, self.changed, where=self.where)
+        return job if wanted else None
+
+    def _refuse(self, line: Line, error: LineError) -> None:
+        """Have a line rejected that is no job."""
+        if error.code == OWN_RESULT and not self.judged and not self.refused:
+            raise InputError(f"the input is not one of jobs: {error.message}") from error
+        self.refused += 1
+        self._give_up_on(error)
+        result = refused(error, line)
+        if self.defaults.brings_row and line.data is not None:
+            with suppress(LineError):  # what cannot be read has no columns
+                result.columns = brought(line.data, self.defaults)
+        self.reject(result)
 
     def _give_up_on(self, error: LineError) -> None:
         """Raise UsageError if it is the template that is wrong: not one row so far has the column that it names."""
         self._lacking += error.code == "template_column"
         if self._lacking == self.refused == LACKING and not self.judged:
             raise UsageError(f"each of the first {LACKING} rows fails alike: {error.message}. Nothing was sent")
-
-    def _looked_at(self, line: Line) -> Job | None:
-        """As `_unknown`. Raises LineError for a line that is no job."""
-        if self.order is not None and not self._checked:
-            self.order.note(line.seq, "")
-        job = self._parse(line)
-        if self._checked:
-            if line.seq in self._clashes:
-                raise DuplicateError(job.id, is_named=self.names_duplicates)
-            return job
-        wanted = self.judge(line, job)
-        if self.changed and self.on_change == "error":
-            raise contradiction(self.examples, self.changed, where=self.where)
-        return job if wanted else None
 
     def _parse(self, line: Line) -> Job:
         job = self._turns.job(self.parse, line, self.defaults)

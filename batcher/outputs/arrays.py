@@ -11,7 +11,6 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
-from zlib import crc32
 
 from batcher import codec
 from batcher.failures import OutputError, OutputIOError
@@ -19,6 +18,7 @@ from batcher.ledger import disk
 from batcher.ledger.names import ids_path
 from batcher.ledger.recovery import read_record
 from batcher.opening import open_regular, real
+from batcher.outputs.checksums import crc32
 from batcher.outputs.joining import joined
 from batcher.outputs.numbers import WIDTHS, no_row, row_of
 from batcher.outputs.places import Places
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from batcher.outputs.joining import Chunk
     from batcher.outputs.store import Store
     from batcher.outputs.taken import Taken
+    from batcher.outputs.written import Written
 
 MAGIC: Final = b"\x93NUMPY\x01\x00"
 HEAD: Final = 128
@@ -110,8 +111,10 @@ def write_array(
     results: BinaryIO,
     taken: Taken | None,
     checkpoint: Callable[[], object] = bool,
+    *,
+    written: Written | None = None,
 ) -> Array:
-    """Put the array and the ids in their places, each in one step, the ids first.
+    """Put the array and the ids in their places, each in one step, the ids first; `written` as `joined` has it.
 
     Raises InputError, OutputError (73) and OutputIOError (74); what was there before is there then.
     """
@@ -122,8 +125,8 @@ def write_array(
     try:
         with replacing(path) as fd, replacing(ids_path(path)) as beside:
             disk.write_all(fd, bytes(HEAD))
-            for number, chunk in enumerate(_chunks(results, taken, checkpoint)):
-                rows = [*_rows(store, chunk.records, made)]
+            for number, chunk in enumerate(_chunks(results, taken, checkpoint, written)):
+                rows = [*_rows(store, chunk, made)]
                 disk.write_all(fd, b"".join(rows))
                 disk.write_all(beside, (b",\n" if number else b"[") + b",\n".join(map(codec.dumps, chunk.idents)))
                 made.rows += len(rows)
@@ -153,7 +156,7 @@ def faults_of(path: Path, store: Store, results: BinaryIO, taken: Taken | None) 
                 data = file.read(width * len(chunk.records))
                 for place, record in enumerate(chunk.records):
                     row = data[place * width : (place + 1) * width]
-                    if crc32(row) != _sum_of(record, store):
+                    if crc32()(row) != _sum_of(record, store):
                         yield count + place, chunk.idents[place]
                 count += len(chunk.records)
             if count != int(match[2]) or file.read(1):
@@ -168,24 +171,26 @@ def fill(records: Sequence[dict[str, Json]], store: Store) -> None:
 
     named = [(record, place) for record in records if (place := _named(record)) is not None]
     for (record, place), row in zip(named, store.read([place[0] for _, place in named]), strict=True):
-        if row and crc32(row) == place[1]:
+        if row and crc32()(row) == place[1]:
             record["embedding"] = [*numbers_of(row, store.dtype)]
 
 
-def _chunks(results: BinaryIO, taken: Taken | None, checkpoint: Callable[[], object]) -> Iterator[Chunk]:
-    for chunk in joined(Places(results, None, checkpoint), taken):
+def _chunks(
+    results: BinaryIO, taken: Taken | None, checkpoint: Callable[[], object], written: Written | None = None
+) -> Iterator[Chunk]:
+    for chunk in joined(Places(results, None, checkpoint), taken, written=written):
         checkpoint()
         yield chunk
 
 
-def _rows(store: Vectors, records: Sequence[Mapping[str, Json]], made: Array) -> Iterator[bytes]:
+def _rows(store: Vectors, chunk: Chunk, made: Array) -> Iterator[bytes]:
     """The row of each record: from the store, or of the numbers that stand on it, or none."""
-    places = [*map(_named, records)]
+    places: list[tuple[int, int] | None] = [*chunk.named] or [*map(_named, chunk.records)]
     found = iter(store.read([place[0] for place in places if place is not None]))
-    nothing = no_row(store.dim or 0, store.dtype)
-    for record, place in zip(records, places, strict=True):
-        row = next(found) if place is not None else _on_line(record, store)
-        if place is not None and (not row or crc32(row) != place[1]):
+    nothing, sum_of = no_row(store.dim or 0, store.dtype), crc32()
+    for number, place in enumerate(places):
+        row = next(found) if place is not None else _on_line(chunk.records[number], store)
+        if place is not None and (not row or sum_of(row) != place[1]):
             made.corrupt += 1
             row = b""
         if row:
@@ -219,7 +224,7 @@ def _sum_of(record: Mapping[str, Json], store: Vectors) -> int:
     place = _named(record)
     if place is not None:
         return place[1]
-    return crc32(_on_line(record, store) or no_row(store.dim or 0, store.dtype))
+    return crc32()(_on_line(record, store) or no_row(store.dim or 0, store.dtype))
 
 
 def _put_head(fd: int, head: bytes) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batcher.model import Json
     from batcher.outputs.places import Places
     from batcher.outputs.taken import Taken
+    from batcher.outputs.written import Written
 
 ROWS: Final = 256
 """Rows of a chunk at most: what is read of them stays in the caches of the processor until it is written."""
@@ -54,22 +55,30 @@ class Chunk:
     pieces: list[tuple[Any, int]]
     keys: AbstractSet[str]
     """All keys that are in `records`."""
+    named: list[tuple[int, int]]
+    """Where the vectors of the rows are, in the place of `records`, where that is known."""
 
 
-def joined(places: Places, taken: Taken | None, keep: Sequence[str] | None = None) -> Iterator[Chunk]:
+def joined(
+    places: Places, taken: Taken | None, keep: Sequence[str] | None = None, written: Written | None = None
+) -> Iterator[Chunk]:
     """The rows with their lines, some at a time; of the input's columns those to `keep`, all if nothing is said.
 
-    Raises InputError if the input cannot be read, OSError if the results cannot.
+    Of rows whose vectors were `written` no lines are looked for. Raises InputError if the input cannot be read, OSError
+    if the results cannot.
     """
-    groups = _alone(places) if taken is None else _of_input(places, taken)
+    groups = _alone(places) if taken is None else _of_input(places, taken, written)
     for group in groups:
         records = group.records
         # without an input its columns stand on the lines, if they came by a pipe
         rows = [_columns(record) for record in records] if taken is None else group.rows
         if keep is not None:
             rows = [_kept(row, keep) for row in rows]
-        idents = [record["id"] for record in records] if all(records) else _ids(records, group.idents)
-        yield Chunk(rows, records, idents, group.lines, group.pieces, group.keys)
+        if group.named:
+            idents = group.idents
+        else:
+            idents = [record["id"] for record in records] if all(records) else _ids(records, group.idents)
+        yield Chunk(rows, records, idents, group.lines, group.pieces, group.keys, group.named)
 
 
 def _alone(places: Places) -> Iterator[Group]:
@@ -84,11 +93,18 @@ def _alone(places: Places) -> Iterator[Group]:
         yield group
 
 
-def _of_input(places: Places, taken: Taken) -> Iterator[Group]:
+def _of_input(places: Places, taken: Taken, written: Written | None) -> Iterator[Group]:
     repeat = taken.repeat
+    if taken.selection is not None or not taken.source.is_unchanged():
+        written = None  # a row may have another number, or be another row, than when it was asked
     lines, count = taken.lines(), min(FIRST, ROWS)
     while some := list(islice(lines, count)):
         group = group_of(some, taken)
+        if written is not None and all(group.owns) and (named := written.of(group.seqs)) is not None:
+            group.named = named
+            yield group
+            count = _fitting(group)
+            continue
         found = places.all_of(group.seqs)
         _put_lines(group, places.lines(found))
         if [record.get("id") for record in group.records] != group.idents:
@@ -181,4 +197,4 @@ def _kept(values: Mapping[str, Json], keep: Sequence[str]) -> Mapping[str, Json]
 def _fitting(group: Group) -> int:
     """How many rows make a chunk if they are like these."""
     size = group.size + sum(map(len, group.texts))
-    return max(1, min(ROWS, BYTES * len(group.texts) // max(size, 1)))
+    return max(1, min(ROWS, BYTES * len(group.named or group.texts) // max(size, 1)))

@@ -13,15 +13,15 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import count as numbers_from, repeat
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
-from zlib import crc32
 
 from batcher import codec
 from batcher.failures import OutputError, OutputIOError
 from batcher.ledger import disk
 from batcher.ledger.neighbours import unfit
 from batcher.opening import UnfitError, open_regular
+from batcher.outputs.checksums import crc32
 from batcher.outputs.numbers import WIDTHS
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Store:
             self._cut(start)
             raise OutputIOError(f"{self.path}: cannot be written: {error.strerror}") from error
         self.rows += len(rows)
-        return [Row(first + place, crc32(row)) for place, row in enumerate(rows)]
+        return [*map(Row._make, zip(numbers_from(first), map(crc32(), rows), strict=False))]
 
     def sync(self) -> None:
         """Wait until all rows so far are on the disk, and note how many they are. May run in another thread.
@@ -186,8 +186,9 @@ class Store:
 
     def faults(self, rows: Sequence[Row]) -> Iterator[bool]:
         """Whether each of some rows is missing, or not what its line says. Raises OSError."""
+        sum_of = crc32()
         for row, data in zip(rows, self.read([row.number for row in rows]), strict=True):
-            yield not data or crc32(data) != row.crc32
+            yield not data or sum_of(data) != row.crc32
 
     def close(self) -> None:
         if self._fd >= 0:

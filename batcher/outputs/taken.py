@@ -72,6 +72,8 @@ class Group:
     """The objects on these lines, empty ones where there is none."""
     keys: AbstractSet[str] = frozenset()
     """All keys that are in these."""
+    named: list[tuple[int, int]] = field(default_factory=list)
+    """Where the vectors of the rows are, if that is known without their lines: then there are none."""
     size: int = 0
     """Bytes of the rows, about."""
 

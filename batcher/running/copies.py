@@ -73,7 +73,7 @@ class Copies:
     def met(self, job: Job) -> None:
         """Note a job that an earlier run has answered; `find` then looks for the answers in the results file."""
         if self.ledger is not None and job.kind in self.kinds:
-            number, is_new = self._requests.entry(self._key(job))
+            number, is_new = self._requests.entry(key_of(job, job.seq % self.repeat))
             if is_new:
                 self._earlier[id_hash(job.id)] = number
 
@@ -99,13 +99,17 @@ class Copies:
             if job is None or job.kind not in self.kinds:
                 yield job
                 continue
-            number, _ = self._requests.entry(self._key(job))
-            while self._is_full(number):
+            number, is_new = self._requests.entry(key_of(job, job.seq % self.repeat))
+            while (len(self._ready) >= READY or not is_new) and self._is_full(number):
                 self.is_blocked = not self._ready
                 self.due()
                 yield None
             self.is_blocked = False
-            if self._leaders.get(job.id) == number:
+            if is_new:
+                self._leaders[job.id] = number
+                self._waiting[number] = []
+                yield job
+            elif self._leaders.get(job.id) == number:
                 yield job  # it is read a second time
             elif self._requests.places[number] == _ASKED and number not in self._waiting:
                 self._leaders[job.id] = number
@@ -151,9 +155,6 @@ class Copies:
                 lines.append((copy.id, copy.hash, line))
                 copied.append(_as(_ANSWERED, copy))
         return lines, copied, failed
-
-    def _key(self, job: Job) -> tuple[int, int]:
-        return key_of(job, job.seq % self.repeat)
 
     def _is_full(self, number: int) -> bool:
         """Whether a copy of a request has to wait for room."""

@@ -36,6 +36,7 @@ from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
 from batcher.outputs.forms import SQLITE, table_of
+from batcher.outputs.written import Written
 from batcher.running.apart import check_vectors, keep_apart
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Destination:
     emptied: Callable[[], object] = field(default=bool, init=False)
     """Called when the results that `--overwrite` replaces are gone."""
     store: Store | None = field(default=None, init=False)
+    written: Written = field(default_factory=Written, init=False)
+    """What the run has put into the store."""
     """Where vectors go, if not on the lines."""
     _is_new: bool = field(default=False, init=False)
     """There were no results before this run."""
@@ -251,7 +254,7 @@ class Destination:
         if self.store is not None and self._ledger is not None:
             from batcher.running.vectors import write_vectors
 
-            summary.unwritten += write_vectors(self.options.vectors, self.store, self._ledger, taken)
+            summary.unwritten += write_vectors(self.options.vectors, self.store, self._ledger, taken, self.written)
 
     def vectors(self) -> Vectors | None:
         """What puts vectors where they belong; None where they are on the lines."""
@@ -259,7 +262,7 @@ class Destination:
             return None
         from batcher.running.vectors import Vectors
 
-        return Vectors(self.store)
+        return Vectors(self.store, self.written)
 
     def _open_store(self, ledger: Ledger) -> None:
         from batcher.running.vectors import open_store

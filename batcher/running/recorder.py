@@ -119,6 +119,8 @@ class Recorder:
 
     def _count(self, results: Sequence[Result]) -> None:
         for together in by_call(results):
+            if self.vectors is not None:
+                self.vectors.kept(together)
             if _is_whole(together):
                 self.summary.add_pack(together)
             else:

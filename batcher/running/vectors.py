@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batcher.outcome import Result
     from batcher.outputs.store import Row
     from batcher.outputs.taken import Taken
+    from batcher.outputs.written import Written
 
 SOME = 4096
 """Lines whose rows are looked at together."""
@@ -36,10 +37,12 @@ class Vectors:
     """What a recorder asks to put vectors where they belong."""
 
     store: Store
+    written: Written
 
     def rows_of(self, results: Sequence[Result]) -> list[tuple[Result, bytes]]:
         """The rows of results with one vector each; a vector that cannot stand beside the others fails its result."""
         store, rows = self.store, list[tuple["Result", bytes]]()
+        like: tuple[str | None, int] | None = None
         for result in results:
             completion = result.completion
             if result.failure is not None or completion is None or not completion.vectors or result.many:
@@ -51,16 +54,17 @@ class Vectors:
             except (TypeError, ValueError) as error:
                 result.failure = Failure(FailureClass.PERMANENT, "vector_unfit", str(error))
                 continue
-            dim = len(row) // WIDTHS[store.dtype]
-            why = store.differs(result.model, dim)
-            if why is None and rows and (result.model != rows[0][0].model or len(row) != len(rows[0][1])):
-                why = f"{store.path} holds vectors of one model and one length, and this one is of another"
-            if why is None:
-                rows.append((result, row))
-                if store.dtype == "float32":
-                    completion.vectors = [row]  # the numbers go while they are at hand; nobody needs more of them
-            else:
-                result.failure = Failure(FailureClass.PERMANENT, "vector_differs", why)
+            if (result.model, len(row)) != like:
+                why = store.differs(result.model, len(row) // WIDTHS[store.dtype])
+                if why is None and like is not None:
+                    why = f"{store.path} holds vectors of one model and one length, and this one is of another"
+                if why is not None:
+                    result.failure = Failure(FailureClass.PERMANENT, "vector_differs", why)
+                    continue
+                like = (result.model, len(row))
+            rows.append((result, row))
+            if store.dtype == "float32":
+                completion.vectors = [row]  # the numbers go while they are at hand; nobody needs more of them
         return rows
 
     def put(self, rows: Sequence[tuple[Result, bytes]]) -> None:
@@ -68,6 +72,13 @@ class Vectors:
         places = self.store.append(rows[0][0].model, [row for _, row in rows])
         for (result, _), place in zip(rows, places, strict=True):
             result.vector = place
+
+    def kept(self, results: Sequence[Result]) -> None:
+        """Note whose lines are in the results."""
+        note = self.written.note
+        for result in results:
+            if result.vector is not None:
+                note(result.seq, result.vector)
 
 
 def check_wish(path: Path, options: Options) -> None:
@@ -96,8 +107,10 @@ def open_store(ledger: Ledger, options: Options, note: Callable[[str], None]) ->
     return store
 
 
-def write_vectors(path: Path, store: Store, ledger: Ledger, taken: Taken | None) -> list[str]:
-    """Make the array of what is there; gives what went wrong.
+def write_vectors(
+    path: Path, store: Store, ledger: Ledger, taken: Taken | None, written: Written | None = None
+) -> list[str]:
+    """Make the array of what is there, without looking for the lines of what was `written`; gives what went wrong.
 
     The results have to be open: no other run makes it meanwhile.
     """
@@ -105,7 +118,7 @@ def write_vectors(path: Path, store: Store, ledger: Ledger, taken: Taken | None)
         return []
     try:
         with ledger.reading() as file:
-            made = write_array(path, store, file, taken)
+            made = write_array(path, store, file, taken, written=None if ledger.refused else written)
         if made.corrupt:
             store.doubt()
     except (BatcherError, OSError) as error:

@@ -1,14 +1,12 @@
 """The benchmark of embeddings in bulk: CPU of a text, requests that are saved, what bad texts and kills cost.
 
-Beside batcher stands a loop that reads and hashes the texts, sends 64 at a time, copies what comes into an array and
-writes a line for each; it makes nothing safe to trust. All of it goes against one server, whose answers are made in
-advance.
+All of it goes against a server whose answers are made in advance, beside a loop that makes nothing safe to trust
+(`vectors_beside.py`).
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import signal
@@ -16,24 +14,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from base64 import b64encode
-from contextlib import contextmanager
-from hashlib import blake2b
-from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a script, as `make bench` does
 
 import numpy as np
 import orjson
+from bench.vectors_beside import BAD, BARE, DIM, asked, server
+from bench.vectors_real import alike, rates, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-DIM: Final = 768
-BAD: Final = "a text that is refused"
 WORDS: Final = " and some words more" * 8
 
 
@@ -44,90 +38,6 @@ class Row(NamedTuple):
     value: str
     target: str = ""
     met: bool = True
-
-
-async def serve(each: float, text: float, dim: float) -> None:
-    """Answer embeddings after so many seconds a request and a text, one request after the other; count requests."""
-    numbers = np.random.default_rng(1).standard_normal(int(dim)).astype("<f4")
-    encoded = {
-        True: b'"%b"' % b64encode(numbers.tobytes()),
-        False: orjson.dumps(numbers.tolist()),
-    }
-    turn, requests = asyncio.Lock(), 0
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal requests
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                if head.startswith(b"GET /count"):
-                    _put(writer, b"200 OK", b"%d" % requests)
-                    continue
-                if head.startswith(b"GET"):
-                    _put(writer, b"404 Not Found", b"{}")
-                    continue
-                size = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-                body = orjson.loads(await reader.readexactly(size))
-                texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
-                requests += 1
-                if each or text:
-                    async with turn:
-                        await asyncio.sleep(each + text * len(texts))
-                if any(one.startswith(BAD) for one in texts):
-                    _put(writer, b"400 Bad Request", b'{"error":{"message":"a bad text"}}')
-                    continue
-                vector = encoded[body.get("encoding_format") == "base64"]
-                data = b",".join(
-                    b'{"object":"embedding","index":%d,"embedding":%b}' % (n, vector) for n in range(len(texts))
-                )
-                usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (size // 4, size // 4)
-                _put(writer, b"200 OK", b'{"object":"list","model":"m","usage":%b,"data":[%b]}' % (usage, data))
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=1 << 24)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-
-def _put(writer: asyncio.StreamWriter, status: bytes, body: bytes) -> None:
-    head = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
-    writer.write(head + body)
-
-
-async def bare(url: str, path: str, *, base64: bool) -> None:
-    """The loop that batcher is held against."""
-    from binascii import a2b_base64
-
-    import aiohttp
-
-    texts = Path(path)
-    count = texts.read_bytes().count(b"\n")  # noqa: ASYNC240 - a loop as users write it
-    array = np.lib.format.open_memmap(f"{path}.npy", "w+", "<f4", (count, DIM))
-    place, extra = 0, {"encoding_format": "base64"} if base64 else {}
-    with texts.open("rb") as lines, Path(f"{path}.out").open("wb") as out:  # noqa: ASYNC230 - as above
-        async with aiohttp.ClientSession() as session:
-            while jobs := [orjson.loads(line) for line in islice(lines, 64)]:
-                digests = [blake2b(job["input"].encode(), digest_size=8).hexdigest() for job in jobs]
-                body = orjson.dumps({"model": "m", "input": [job["input"] for job in jobs], **extra})
-                async with session.post(f"{url}/v1/embeddings", data=body) as response:
-                    data = orjson.loads(await response.read())["data"]
-                for job, item, digest in zip(jobs, data, digests, strict=True):
-                    vector = item["embedding"]
-                    array[place] = np.frombuffer(a2b_base64(vector), "<f4") if base64 else vector
-                    out.write(orjson.dumps({"id": job["id"], "hash": digest, "row": place}) + b"\n")
-                    place += 1
-
-
-@contextmanager
-def server(each: float = 0.0, text: float = 0.0, dim: int = DIM) -> Iterator[str]:
-    command = [sys.executable, __file__, "--serve", str(each), str(text), str(dim)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-        finally:
-            process.kill()
 
 
 class Bench:
@@ -143,9 +53,10 @@ class Bench:
                 start = BAD if n % step == step // 2 else "text"
                 file.write(orjson.dumps({"id": f"t{n}", "input": f"{start} {n}{words}"}) + b"\n")
 
-    def start(self, url: str, *args: str) -> subprocess.Popen[bytes]:
+    def start(self, url: str, *args: str, said: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+        """Start a run; what it says goes to a file, or nowhere."""
         command = [sys.executable, "-m", "batcher", "run", "texts.jsonl", "-m", "m", "--base-url", f"{url}/v1", "-q"]
-        return subprocess.Popen([*command, *args], cwd=self.folder, stderr=subprocess.DEVNULL)
+        return subprocess.Popen([*command, *args], cwd=self.folder, stderr=said or subprocess.DEVNULL)
 
     def cost(self, process: subprocess.Popen[bytes]) -> tuple[float, float, int]:
         """CPU and time in seconds, and the exit code."""
@@ -160,19 +71,12 @@ class Bench:
                 path.unlink()
 
 
-def _asked(url: str) -> int:
-    from urllib.request import urlopen
-
-    with urlopen(f"{url}/count") as answer:
-        return int(answer.read())
-
-
 def cpu(bench: Bench, count: int, turns: int) -> list[Row]:
     """CPU of a text, 64 a request, beside the bare loop turn by turn; a run of one text is taken off each side."""
     bench.write(count)
     with (bench.folder / "texts.jsonl").open("rb") as texts:
         first = texts.readline()
-    loop, packed = [sys.executable, __file__, "--bare"], ("-c", "2", "--pack", "64")
+    packed = ("-c", "2", "--pack", "64")
     with server() as url:
         ways: dict[str, Callable[[], subprocess.Popen[bytes]]] = {
             "one": lambda: bench.start(url, "-n", "1", "--vectors", "v.npy"),
@@ -180,9 +84,9 @@ def cpu(bench: Bench, count: int, turns: int) -> list[Row]:
             "lists": lambda: bench.start(url, *packed, "--vectors", "v.npy", "--param", "encoding_format=float"),
             "jsonl": lambda: bench.start(url, *packed, "-o", "v.jsonl"),
             "alone": lambda: bench.start(url, "-c", "8", "--pack", "1", "-o", "v.jsonl"),
-            "bare one": lambda: subprocess.Popen([*loop, url, "one.jsonl", "1"], cwd=bench.folder),
-            "bare base64": lambda: subprocess.Popen([*loop, url, "texts.jsonl", "1"], cwd=bench.folder),
-            "bare lists": lambda: subprocess.Popen([*loop, url, "texts.jsonl", "0"], cwd=bench.folder),
+            "bare one": lambda: subprocess.Popen([*BARE, url, "one.jsonl", "1"], cwd=bench.folder),
+            "bare base64": lambda: subprocess.Popen([*BARE, url, "texts.jsonl", "1"], cwd=bench.folder),
+            "bare lists": lambda: subprocess.Popen([*BARE, url, "texts.jsonl", "0"], cwd=bench.folder),
         }
         took: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(turns):
@@ -206,40 +110,54 @@ def cpu(bench: Bench, count: int, turns: int) -> list[Row]:
     for name in ("base64", "lists"):
         found = ratio(name, f"bare {name}")
         rows.append(Row(f"--vectors, {name}, of the bare loop", f"{found:.2f}", "≤ 1.3", met=found <= 1.3))
-    rows.append(Row("one a request, numbers on lines, of --vectors", f"{ratio('alone', 'base64'):.2f}"))
-    found = ratio("jsonl", "base64")
+    found, alone = ratio("jsonl", "base64"), ratio("alone", "base64")
+    rows.append(Row("one a request, numbers on lines, of --vectors", f"{alone:.2f}"))
     return [*rows, Row("numbers on lines, of --vectors", f"{found:.2f}", "≥ 5", met=found >= 5)]
 
 
-def pace(bench: Bench, count: int) -> list[Row]:
-    """Texts a second where a request costs 5 ms and a text 1 ms, one after the other."""
+def pace(bench: Bench, count: int, turns: int) -> list[Row]:
+    """Texts a second where a request costs 5 ms and a text 1 ms, one after the other, from a cold start.
+
+    Seconds are those from the first request to the last answer, so that the start of a process is not among them. What
+    else the machine does is: so the ways take turns, and what their requests cost the server by its own price, which
+    is the same on each machine, stands beside.
+    """
     bench.write(count)
-    rates = {}
-    with server(0.005, 0.001) as url:
-        for name, args in (
-            ("one a request", ("--pack", "1")),
-            ("auto", ()),
-            *((f"--pack {n}", ("--pack", str(n))) for n in (8, 32, 128)),
-        ):
+    each, text = 0.005, 0.001
+    ways = {"one a request": ("--pack", "1"), "auto": (), **{f"--pack {n}": ("--pack", str(n)) for n in (8, 32, 128)}}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    prices: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(turns):
+        names = [*ways]
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
             bench.clear()
-            _, wall, _ = bench.cost(bench.start(url, "--vectors", "v.npy", *args))
-            rates[name] = count / wall
-    found = rates["auto"] / rates["one a request"]
-    best = max(rate for name, rate in rates.items() if name != "auto")
-    rows = [Row(f"5 ms a request, {name}, texts/s", f"{rate:.0f}") for name, rate in rates.items()]
-    rows.append(Row("auto, of one a request", f"{found:.2f}", "≥ 3", met=found >= 3))
-    return [*rows, Row("auto, of the best", f"{rates['auto'] / best:.2f}", "≥ 0.95", met=rates["auto"] >= 0.95 * best)]
+            with server(each, text) as url:
+                bench.cost(bench.start(url, "--vectors", "v.npy", *ways[name]))
+                prices[name].append(count / (each * asked(url) + text * count))
+            lines = (bench.folder / "v.npy.results.jsonl").read_bytes().splitlines()
+            rates[name].append(count / seconds_of([orjson.loads(line) for line in lines]))
+    rows = []
+    for what, found in (("5 ms a request", rates), ("by the server's price", prices)):
+        middle = {name: median(values) for name, values in found.items()}
+        best = max(rate for name, rate in middle.items() if name != "auto")
+        gain, near = middle["auto"] / middle["one a request"], middle["auto"] / best
+        rows += [Row(f"{what}, {name}, texts/s", f"{rate:.0f}") for name, rate in middle.items()]
+        rows.append(Row(f"{what}: auto, of one a request", f"{gain:.2f}", "≥ 3", met=gain >= 3))
+        rows.append(Row(f"{what}: auto, of the best", f"{near:.2f}", "≥ 0.95", met=near >= 0.95))
+    return rows
 
 
 def real(bench: Bench, count: int, turns: int) -> list[Row]:
     """Texts a second of the real llama.cpp server, found out and by a grid; vectors beside those asked alone."""
-    from bench.vectors_real import alike, rates
 
     def run(url: str, *args: str) -> None:
         bench.clear()
-        code = bench.cost(bench.start(url.removesuffix("/v1"), "--vectors", "v.npy", *args))[2]
-        if code:
-            raise RuntimeError(f"a run with {' '.join(args) or 'auto'} ended with {code}")
+        with (bench.folder / "said").open("w+b") as said:
+            code = bench.cost(bench.start(url.removesuffix("/v1"), "--vectors", "v.npy", *args, said=said))[2]
+            if code:
+                said.seek(0)
+                words = f"a run with {' '.join(args) or 'auto'} against {url} ended with {code}"
+                raise RuntimeError(f"{words}: {said.read().decode()}")
 
     bench.write(48)
     cosines = alike(bench.folder, run)
@@ -263,7 +181,7 @@ def bad_texts(bench: Bench, count: int, bad: int) -> list[Row]:
     bench.clear()
     with server() as url:
         bench.cost(bench.start(url, "--vectors", "v.npy"))
-        requests = _asked(url)
+        requests = asked(url)
     errors = bench.folder / "v.npy.errors.jsonl"
     lines = len(errors.read_bytes().splitlines())
     extra = requests - count // 128
@@ -296,13 +214,9 @@ def kills(bench: Bench, count: int, times: int) -> list[Row]:
     array: Any = np.load(bench.folder / "v.npy")
     lost = count - proof["ok"] + int(np.isnan(array).any(axis=1).sum())
     shifted = sum(ident != f"t{n}" for n, ident in enumerate(ids)) + proof["findings"]["misplaced"]["count"]
+    met = (died, code) == (times, 0)
     return [
-        Row(
-            "times killed, and the exit code of the last run",
-            f"{died}, {code}",
-            f"{times}, 0",
-            met=(died, code) == (times, 0),
-        ),
+        Row("times killed, and the exit code of the last run", f"{died}, {code}", f"{times}, 0", met=met),
         Row("lost; shifted", f"{lost}; {shifted}", "0; 0", met=not lost and not shifted),
     ]
 
@@ -334,8 +248,7 @@ def size(bench: Bench, count: int) -> list[Row]:
 
 def memory(bench: Bench, count: int) -> list[Row]:
     """Peak memory by how many short texts there are, of 8 numbers each; each has an id."""
-    peaks = []
-    counts = (count // 3, count)
+    peaks, counts = [], (count // 3, count)
     for texts in counts:
         bench.write(texts, words="")
         bench.clear()
@@ -350,12 +263,6 @@ def memory(bench: Bench, count: int) -> list[Row]:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--serve"]:
-        asyncio.run(serve(*map(float, sys.argv[2:])))
-        return
-    if sys.argv[1:2] == ["--bare"]:
-        asyncio.run(bare(sys.argv[2], sys.argv[3], base64=sys.argv[4] == "1"))
-        return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=("cpu", "pace", "bad", "kills", "size", "memory", "real"))
     parser.add_argument("--scale", type=float, default=1.0)
@@ -367,11 +274,11 @@ def main() -> None:
 
     parts: dict[str, Callable[[Bench], list[Row]]] = {
         "cpu": lambda bench: cpu(bench, scaled(20_000), arguments.turns),
-        "pace": lambda bench: pace(bench, scaled(3_000)),
+        "pace": lambda bench: pace(bench, scaled(3_000), arguments.turns),
         "bad": lambda bench: bad_texts(bench, scaled(100_000), scaled(100)),
         "kills": lambda bench: kills(bench, scaled(20_000), scaled(50)),
     }
-    alone: dict[str, Callable[[Bench], list[Row]]] = {  # they take the model, 10 GB of disk, or a quarter of an hour
+    alone: dict[str, Callable[[Bench], list[Row]]] = {  # they take the model, 10 GB of disk, or long
         "real": lambda bench: real(bench, scaled(768), arguments.turns),
         "size": lambda bench: size(bench, scaled(1_000_000)),
         "memory": lambda bench: memory(bench, scaled(3_000_000)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from pathlib import Path
 from zlib import crc32
 
@@ -13,6 +14,7 @@ from hypothesis import given, strategies as st
 from batcher.failures import OutputError, OutputIOError
 from batcher.ledger import disk
 from batcher.ledger.ledger import Ledger
+from batcher.outputs import checksums
 from batcher.outputs.store import HEAD, Row, Store, row_named
 
 
@@ -41,6 +43,21 @@ def test_rows_are_numbered_by_arrival_and_read_back(path: Path) -> None:
         assert [*store.read([4, 0, 1, 2, 9, 3])] == [row(8), row(0), row(1), row(2), b"", row(7)]
         assert store.synced == 3
     assert path.stat().st_size == HEAD + 5 * 12
+
+
+@pytest.mark.parametrize("has_isal", [True, False])
+def test_checksums_are_the_same_whoever_makes_them(monkeypatch: pytest.MonkeyPatch, *, has_isal: bool) -> None:
+    """Rows that were written where isal is installed are held to their checksums where it is not."""
+    if not has_isal:
+        monkeypatch.setitem(sys.modules, "isal", None)
+        monkeypatch.delitem(sys.modules, "isal.isal_zlib", raising=False)
+    checksums.crc32.cache_clear()
+    try:
+        quick = checksums.crc32()
+        assert (quick is crc32) is not has_isal
+        assert [quick(bytes(range(size))) for size in range(256)] == [crc32(bytes(range(size))) for size in range(256)]
+    finally:
+        checksums.crc32.cache_clear()
 
 
 @given(numbers=st.lists(st.integers(0, 12), max_size=30))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from support.commandline import Desk, read_lines
@@ -36,14 +37,22 @@ def serving(template: str = "") -> Iterator[str]:
 
 @contextmanager
 def server_process(template: str = "") -> Iterator[tuple[str, int]]:
-    """The same, with the id of its process."""
+    """The same, with the id of its process. Raises RuntimeError with its last words if it does not get so far."""
     command = [sys.executable, "-m", "support.realserver", template]
-    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
-    with subprocess.Popen(command, cwd=TESTS, stdin=pipe, stdout=pipe, stderr=nowhere) as child:
+    pipe = subprocess.PIPE
+    with (
+        TemporaryFile() as said,
+        subprocess.Popen(command, cwd=TESTS, stdin=pipe, stdout=pipe, stderr=said) as child,
+    ):
         assert child.stdout is not None
         try:
             # The address comes in one write, without a line end.
-            yield os.read(child.stdout.fileno(), 4096).decode() + "/v1", child.pid
+            address = os.read(child.stdout.fileno(), 4096).decode()
+            if not address:
+                code = child.wait()
+                said.seek(0)
+                raise RuntimeError(f"the server ended with {code}: {said.read()[-2000:].decode(errors='replace')}")
+            yield f"{address}/v1", child.pid
         finally:
             child.kill()
 

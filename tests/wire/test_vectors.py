@@ -14,7 +14,8 @@ from support.wirefiles import load
 
 from batcher.failures import AttemptError, FailureClass
 from batcher.model import Api, Job, Kind
-from batcher.wire.dialects import call_for, vectors as dialect
+from batcher.outcome import Completion
+from batcher.wire.dialects import DIALECTS, call_for, vectors as dialect
 from batcher.wire.dialects.vectors import Sizes, check_vectors, inputs_of
 
 
@@ -49,6 +50,31 @@ def test_unusable_vectors_are_refused(vector: Any) -> None:
     """A vector that is none, holds anything but finite numbers, or nothing but zeros, is malformed."""
     with pytest.raises(AttemptError, match="malformed"):
         check_vectors([vector], 1)
+
+
+@pytest.mark.parametrize("vector", [[1.5, -2, 3], [0.1, 1e-30, 0], [True, 2.5, 0.0]])
+def test_lists_become_bytes_where_these_are_wanted(vector: Any) -> None:
+    """As if the server had given base64, by what was wanted of the call."""
+    assert check_vectors([vector], 1, binary=True) == [struct.pack("<3f", *vector)]
+    assert check_vectors([vector], 1) == [vector]
+    for api, data in ((Api.OPENAI, {"data": [{"embedding": vector}]}), (Api.NATIVE, {"embeddings": [vector]})):
+        for binary in (True, False):
+            call = call_for((Job(id="a", seq=0, kind=Kind.EMBED, content="a"),), api, stream=False, base64=binary)
+            completion = Completion()
+            DIALECTS[call.path].whole(dict(data), completion, call)
+            assert completion.vectors == check_vectors([vector], 1, binary=binary)
+
+
+@pytest.mark.parametrize("vector", [[1e60, 1.0], [2.0**60, 1.0], [1e-60]])
+def test_numbers_that_bytes_do_not_hold_stay_what_they_are(vector: Any) -> None:
+    """Who writes them down tells then what is wrong with them."""
+    assert check_vectors([vector], 1, binary=True) == [vector]
+
+
+@pytest.mark.parametrize("vector", [[], ["a"], [[1.0]], [math.nan, 1.0], [math.inf], [None], [10**400], [0.0, 0]])
+def test_unusable_lists_are_refused_where_bytes_are_wanted(vector: Any) -> None:
+    with pytest.raises(AttemptError, match="malformed"):
+        check_vectors([vector], 1, binary=True)
 
 
 def test_all_vectors_of_a_run_have_one_length() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from batcher.failures import LineError, UsageError
 from batcher.inputs.formats.endpoints import endpoint_of
+from batcher.inputs.formats.plain import Plain
+from batcher.model import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,13 +61,28 @@ class Defaults:
     shapes: Counter[str] = field(default_factory=Counter, compare=False)
     asked: Counter[str] = field(default_factory=Counter, compare=False)
     """The models that were asked for, before aliases, where there are some."""
+    plain: Plain | None = field(init=False, compare=False, default=None)
+    """The short way to jobs that embed a text, where nothing is to be looked up for it."""
 
     def __post_init__(self) -> None:
-        if self.path is not None:
+        path, kind = self.path, Kind.EMBED
+        if path is not None:
             try:
-                endpoint_of(self.path)
+                path, kind = endpoint_of(path)
             except LineError as error:
                 raise UsageError(error.message) from error
+        if kind is Kind.EMBED and not self.aliases:
+            with suppress(LineError):  # it is each line's then
+                plain = Plain(
+                    model=self.model,
+                    path=path,
+                    prefix=self.prefix,
+                    params=self.params,
+                    options=self.options,
+                    extra=self.extra,
+                    keep_alive=self.keep_alive,
+                )
+                object.__setattr__(self, "plain", plain)
 
     def resolve(self, model: str | None) -> str | None:
         """The model to ask: the line's or the run's, after aliases, for which `name` and `name:latest` are one."""

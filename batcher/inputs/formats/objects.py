@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import orjson
@@ -29,6 +30,7 @@ _PIECE = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _OPENED = ("[", "{")
 _CONSTANTS = ("NaN", "Infinity", "-Infinity")
+_TEXT = frozenset({str})
 
 
 def read_object(data: bytes) -> dict[str, Json]:
@@ -36,13 +38,16 @@ def read_object(data: bytes) -> dict[str, Json]:
     if len(data) > _VALUES:
         _check_values(data)
     try:
-        record = codec.loads(data)
+        record = orjson.loads(data)
+        if type(record) is dict and _TEXT.issuperset(map(type, record.values())):
+            return record  # no number that could be long, and nothing that could be deep
+        record = codec.whole(record, data)
     except orjson.JSONDecodeError as error:
         record = _read_again(data, error)
     if type(record) is not dict:
         hint = "; if all of it is one array, say --input-format json" if type(record) is list else ""
         raise LineError("input_invalid", f"the line is {_shape(record)}, not a JSON object; write it as {{…}}{hint}")
-    if data.count(b"{") + data.count(b"[") > _DEPTH:
+    if len(data) > 2 * _DEPTH and data.count(b"{") + data.count(b"[") > _DEPTH:
         _check_depth(record)
     return record
 
@@ -65,6 +70,9 @@ def _structure(data: bytes) -> int:
 
 
 def _read_again(data: bytes, error: orjson.JSONDecodeError) -> Json:
+    if codec.has_long_integer(data):
+        with suppress(orjson.JSONDecodeError):
+            return codec.loads(data)
     try:
         data.decode()
     except UnicodeDecodeError as bad:

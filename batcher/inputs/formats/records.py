@@ -48,6 +48,8 @@ _BARE = frozenset({"id", "custom_id", "model", "messages", "prompt", "input", "t
 
 def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults) -> Job:
     """The job that a record stands for, under the id `name`. Raises `LineError`."""
+    if defaults.plain is not None and (job := defaults.plain.job(record, name, seq)) is not None:
+        return job
     if record.get("body") is not None:
         return _read_body(record, name, seq, defaults)
     if "prompt" not in record and "messages" not in record and not FOREIGN_KEYS.isdisjoint(record):

@@ -113,7 +113,8 @@ def call_for(jobs: Sequence[Job], api: Api, *, stream: bool, base64: bool = Fals
     """Encode one job, or a pack of embedding jobs, as the request that is sent and sent again as it is.
 
     How long a model is to stay is kept apart, for `body_of`; not at all, which holds up nobody, is said each time.
-    `base64` asks for vectors in that form where it can be asked for, and the job says nothing of it.
+    `base64` asks for vectors in that form where it can be asked for, and the job says nothing of it; they are wanted as
+    bytes in any case.
     """
     job = jobs[0]
     path = path_for(job, api)
@@ -125,7 +126,7 @@ def call_for(jobs: Sequence[Job], api: Api, *, stream: bool, base64: bool = Fals
     data = codec.dumps(body)
     if base64 and path == embeddings.PATH and job.body is None and "encoding_format" not in body:
         data = data[:-1] + embeddings.BASE64
-    return Call(tuple(jobs), path, data, streamed, job.model, group_of(job, path), stay)
+    return Call(tuple(jobs), path, data, streamed, job.model, group_of(job, path), stay, binary=base64)
 
 
 def _stays(value: Json) -> bool:

@@ -12,7 +12,7 @@ from batcher.model import Kind
 from batcher.wire.dialects.envelope import take_envelope, without
 from batcher.wire.dialects.parameters import openai_fields
 from batcher.wire.dialects.shapes import require
-from batcher.wire.dialects.vectors import check_vectors, inputs_of
+from batcher.wire.dialects.vectors import check_vectors, inputs_of_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +29,11 @@ BASE64: Final = b',"encoding_format":"base64"}'
 def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:  # noqa: ARG001 - the dialects' signature
     """Return the body for the inputs of all `jobs`, whose parameters are the same. Raises LineError for other kinds."""
     for job in jobs:
-        require(job, PATH, Kind.EMBED)
+        if job.kind is not Kind.EMBED:
+            require(job, PATH, Kind.EMBED)
     first = jobs[0]
     body: dict[str, Json] = {} if first.model is None else {"model": first.model}
-    body["input"] = first.content if len(jobs) == 1 else [value for job in jobs for value in inputs_of(job)]
+    body["input"] = first.content if len(jobs) == 1 else inputs_of_all(jobs)
     body.update(openai_fields(first, PATH))
     return body
 
@@ -47,7 +48,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:
     data = body.get("data")
     if type(data) is not list:
         raise AttemptError(without("data", body))
-    completion.vectors = check_vectors(_in_order(data), sum(len(inputs_of(job)) for job in call.jobs))
+    completion.vectors = check_vectors(_in_order(data), len(inputs_of_all(call.jobs)), binary=call.binary)
     take_envelope(body, completion)
     completion.proof = "vectors"
 

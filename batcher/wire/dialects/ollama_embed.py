@@ -9,7 +9,7 @@ from batcher.model import Kind
 from batcher.wire.dialects import ollama_record
 from batcher.wire.dialects.parameters import native_fields
 from batcher.wire.dialects.shapes import require
-from batcher.wire.dialects.vectors import check_vectors, inputs_of
+from batcher.wire.dialects.vectors import check_vectors, inputs_of_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ def encode(jobs: Sequence[Job], *, stream: bool) -> dict[str, Json]:  # noqa: AR
     first = jobs[0]
     require(first, PATH, Kind.EMBED)
     body = ollama_record.addressed(first)
-    body["input"] = first.content if len(jobs) == 1 else [text for job in jobs for text in inputs_of(job)]
+    body["input"] = first.content if len(jobs) == 1 else inputs_of_all(jobs)
     body.update(native_fields(first, PATH))
     return body
 
@@ -42,7 +42,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:
         vectors = [body["embedding"]]  # as the older /api/embeddings has it, whose form some servers give both
     if not isinstance(vectors, list):
         raise AttemptError(malformed("an answer without a list of embeddings"))
-    completion.vectors = check_vectors(vectors, sum(len(inputs_of(job)) for job in call.jobs))
+    completion.vectors = check_vectors(vectors, len(inputs_of_all(call.jobs)), binary=call.binary)
     ollama_record.measure(body, completion)
     completion.served_model = body.get("model")
     completion.proof = "embeddings"

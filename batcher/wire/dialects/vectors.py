@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import sys
 from array import array
 from binascii import a2b_base64
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 HUGE: Final = 2.0**50
 """A number as large as this is in no vector."""
+_TEXT: Final = frozenset({str})
 _USUAL: Final = bytes(byte for byte in range(256) if byte & 0x7F < 0x58)
 """The first bytes, sign and most of the exponent, of 32-bit floats that are smaller."""
 
@@ -31,8 +33,16 @@ def inputs_of(job: Job) -> list[Json]:
     return [value]
 
 
-def check_vectors(vectors: Sequence[Json], expected: int) -> list[Json]:
-    """The vectors, base64 as the bytes that it stands for: little-endian float32.
+def inputs_of_all(jobs: Sequence[Job]) -> list[Json]:
+    """The inputs of several jobs, one after the other."""
+    found = [job.content for job in jobs]
+    if _TEXT.issuperset(map(type, found)):  # nearly always
+        return found
+    return [value for job in jobs for value in inputs_of(job)]
+
+
+def check_vectors(vectors: Sequence[Json], expected: int, *, binary: bool = False) -> list[Json]:
+    """The vectors, base64 as the bytes that it stands for: little-endian float32; if it is `binary`, lists too.
 
     Raises AttemptError unless there are `expected` of one length with finite numbers. A vector of zeros is none: it has
     no direction, and comes of a NaN that was lost on the way (Ollama's runner says it as null, which its server reads
@@ -40,10 +50,19 @@ def check_vectors(vectors: Sequence[Json], expected: int) -> list[Json]:
     """
     if len(vectors) != expected:
         raise AttemptError(malformed(f"{len(vectors)} vectors for {expected} inputs"))
-    length, found = 0, []
+    length, found, read = 0, [], _reader()
     for place, vector in enumerate(vectors):
-        taken = _decoded(vector) if type(vector) is str else vector
+        taken = vector
+        if type(vector) is str:
+            try:
+                taken = read(vector)
+            except ValueError:
+                taken = b""
+        elif binary and type(vector) is list:
+            taken = _packed(vector)  # so the numbers are gone through once, while they are at hand
         size = _length(taken)
+        if not size and type(vector) is list:
+            taken, size = vector, _length(vector)
         if not size:
             raise AttemptError(malformed(f"vector {place} is no list of finite numbers, not all 0: {shown(vector)}"))
         if length and size != length:
@@ -86,14 +105,6 @@ class Sizes:
         return malformed(f"a vector of length {size}, where those before it have {first}: another model?")
 
 
-def _decoded(text: str) -> bytes:
-    """The bytes of base64; none if it is none."""
-    try:
-        return _reader()(text)
-    except ValueError:
-        return b""
-
-
 @cache
 def _reader() -> Callable[[str], bytes]:
     """What reads base64, and raises ValueError for what is none: at the rate of memory where pybase64 is installed."""
@@ -102,6 +113,15 @@ def _reader() -> Callable[[str], bytes]:
     except ImportError:
         return partial(a2b_base64, strict_mode=True)
     return partial(b64decode, validate=True)
+
+
+def _packed(vector: list[Json]) -> bytes:
+    """The bytes of a list, which is gone through once; none if it is to be looked at more closely."""
+    try:
+        data = struct.pack(f"<{len(vector)}f", *vector)
+    except (struct.error, OverflowError):
+        return b""
+    return data
 
 
 def _length(vector: Json) -> int:
