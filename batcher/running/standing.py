@@ -77,6 +77,7 @@ def snapshot_of(
         quiet=moment - come.heard if come is not None and come.heard is not None else 0.0,
         newest=newest,
         cost=summary.cost,
+        unpriced=summary.unpriced,
         servers=tuple(_server(lane, hold, summary, moment, redact) for lane, hold in zip(lanes, holds, strict=True))
         if len(lanes) > 1
         else (),

@@ -46,7 +46,7 @@ def describe(snapshot: Snapshot, pace: Pace, width: int | None = None, *, with_n
         "parked": f"{count(snapshot.parked)} parked" if snapshot.parked else "",
         "jobs": f"{rate(pace.jobs)} jobs/s" if pace.jobs else "",
         "tokens": f"{rate(pace.tokens)} tok/s" if pace.tokens else "",
-        "cost": f"cost {money(snapshot.cost)}" if snapshot.cost is not None else "",
+        "cost": _cost(snapshot),
         "elapsed": elapsed if remaining is not None else "",
         "time": f"ETA {span(remaining)}" if remaining is not None else elapsed,
     }
@@ -79,6 +79,13 @@ def state(snapshot: Snapshot) -> str:
     pace.add(Snapshot(elapsed=0.0))
     pace.add(snapshot)
     return describe(snapshot, pace)
+
+
+def _cost(snapshot: Snapshot) -> str:
+    """What is known of it, and whether that is all."""
+    if snapshot.cost is None:
+        return ""
+    return f"cost {money(snapshot.cost)}{f' + {count(snapshot.unpriced)} unpriced' if snapshot.unpriced else ''}"
 
 
 def _of_server(server: ServerNow) -> str:

@@ -59,6 +59,7 @@ def _metrics(summary: Sums, snapshot: Snapshot, *, is_over: bool) -> Iterator[Me
     )
     if summary.cost is not None:
         yield Metric("cost_total", "counter", "By the prices that were said", {"": summary.cost})
+        yield Metric("unpriced_total", "counter", "Answers whose price is not known", {"": summary.unpriced})
     failures = {_label("code", code): n for code, n in sorted(summary.failures.items())}
     yield Metric("failures_total", "counter", "Jobs that failed, by code", failures)
     for name, histogram in (("latency", summary.latency), ("ttft", summary.ttft)):

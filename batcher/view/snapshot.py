@@ -54,6 +54,8 @@ class Snapshot:
     """Why the last job failed that did; may hold a server's words."""
     cost: float | None = None
     """What the answers so far cost, by the prices that were said."""
+    unpriced: int = 0
+    """Answers of which that is not known."""
     servers: tuple[ServerNow, ...] = ()
     """Where there are several."""
 

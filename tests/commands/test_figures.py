@@ -92,7 +92,7 @@ def test_a_comparison_is_that_of_the_lines(desk: Desk) -> None:
     compared(desk.path, 300)
     files = {side: {line["id"]: line for line in read(desk, f"{side}.jsonl")} for side in "ab"}
     failed = {side: {line["id"] for line in read(desk, f"{side}.errors.jsonl")} - files[side].keys() for side in "ab"}
-    found = told(desk, "compare", "a.jsonl", "b.jsonl", "-n", "12")
+    found = told(desk, "compare", "a.jsonl", "b.jsonl", "-n", "150")
     both = [(files["a"][name], line) for name, line in files["b"].items() if name in files["a"]]
     rows = found["rows"]
     assert rows["both"] == len(both) > 100
@@ -117,7 +117,7 @@ def test_a_comparison_is_that_of_the_lines(desk: Desk) -> None:
         assert found["fields"][name]["same"] == sum(a == b for a, b in values)
     assert rows["differing"] == sum(distance > 0 for distance in distances.values())
     shown = [(row["id"], row["distance"]) for row in found["most_different"]]
-    assert [distance for _, distance in shown] == pytest.approx(sorted(distances.values(), reverse=True)[:12])
+    assert [distance for _, distance in shown] == pytest.approx(sorted(distances.values(), reverse=True)[:150])
     assert all(distance == pytest.approx(distances[name]) for name, distance in shown)
     for place, side in enumerate("ab"):
         of = [pair[place] for pair in both]

@@ -37,6 +37,7 @@ def test_all_that_is_known() -> None:
         "batcher_input_jobs 10",
         "batcher_in_flight 2",
         "batcher_cost_total 13.0",
+        "batcher_unpriced_total 0",
         'batcher_tokens_total{kind="completion"} 5',
         'batcher_failures_total{code="b\\"\\\\d\\n"} 1',
         'batcher_latency_seconds{quantile="0.5"} 2.0',

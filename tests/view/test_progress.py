@@ -43,6 +43,17 @@ def test_state() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("cost", "unpriced", "words"), [(None, 0, ""), (0.5, 0, "cost 0.50"), (0.0, 3, "+ 3 unpriced")]
+)
+def test_the_line_tells_a_cost_that_is_not_all(cost: float | None, unpriced: int, words: str) -> None:
+    """Answers whose price is not known are said beside it."""
+    line = state(Snapshot(elapsed=1.0, cost=cost, unpriced=unpriced))
+    assert words in line
+    assert ("unpriced" in line) == bool(unpriced)
+    assert ("cost" in line) == (cost is not None)
+
+
 def test_line() -> None:
     """The line says how far, what failed, what is awaited, and how fast."""
     first = Snapshot(elapsed=0.0, skipped=1000, total=10_000)
