@@ -13,6 +13,7 @@ from batcher.commands.conclusion import end_quietly
 from batcher.commands.console import answer, print_json
 from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, notes_of, options_from
+from batcher.commands.placing import results_path
 from batcher.commands.values import Duration, Parsed
 from batcher.failures import Exit, UsageError
 from batcher.figures import count, duration, rate, seconds
@@ -163,7 +164,7 @@ def _results(inputs: str | tuple[str, ...], output: str | None, vectors: Path | 
     """Where the results go. Raises UsageError where a sweep cannot have them, or cannot read its input again."""
     if "-" in ([inputs] if isinstance(inputs, str) else inputs):
         raise UsageError("bench reads its input once a step, and stdin can be read once: name a file")
-    results = run.results_path(inputs, output, vectors)
+    results = results_path(inputs, output, vectors)
     if results is None:
         raise UsageError("bench keeps results in a file: name one with -o FILE")
     return results

@@ -62,26 +62,20 @@ def test_servers_that_tell_less(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "kind", "code", "words"),
+    ("said", "code", "words"),
     [
-        (200, b"<html>It works!", "text/html", 78, "answers 200 (a web page). Check host and port; a --base-url is"),
-        (200, b'{"models": []}', "application/json", 78, 'answers 200 ({"models": []}). Check host and port'),
-        (404, b"nope", "text/plain", 78, "answers 404 (nope). Check host and port"),
-        (500, b"oops", "text/plain", 69, "answers 500 (oops). Start the server, name another one"),
-        (
-            401,
-            b'{"error": "no"}',
-            "application/json",
-            77,
-            "wants a key and none was sent: it answers 401 (no). Set OPEN",
-        ),
-        (302, b"", "text/plain", 78, "Redirects are not followed; give the address it sends to as --base-url"),
+        ((200, b"<html>It works!", "text/html"), 78, "answers 200 (a web page). Check host and port; a --base-url is"),
+        ((200, b'{"models": []}', "application/json"), 78, 'answers 200 ({"models": []}). Check host and port'),
+        ((404, b"nope", "text/plain"), 78, "answers 404 (nope). Check host and port"),
+        ((500, b"oops", "text/plain"), 69, "answers 500 (oops). Start the server, name another one"),
+        ((401, b'{"error": "no"}', "application/json"), 77, "wants a key and none was sent: it answers 401 (no). Set"),
+        ((302, b"", "text/plain"), 78, "Redirects are not followed; give the address it sends to as --base-url"),
     ],
 )
-def test_what_gives_no_list(desk: Desk, status: int, body: bytes, kind: str, code: int, words: str) -> None:
+def test_what_gives_no_list(desk: Desk, said: tuple[int, bytes, str], code: int, words: str) -> None:
     """What it answered, and what to do about it; the code says which kind of trouble it is."""
-    headers = {"Content-Type": kind}
-    with echoing(status, body=body, **headers) as server:
+    status, body, kind = said
+    with echoing(status, body=body, **{"Content-Type": kind}) as server:
         ran = desk.call("models", "--base-url", f"{server.url}/v1", "--max-wait", "0s")
     assert (ran.code, ran.out) == (code, "")
     assert words in ran.err
