@@ -17,7 +17,7 @@ def command(ctx: click.Context, /, shell: str) -> None:
     Examples:
       eval "$(batcher completion bash)"      # in ~/.bashrc
       eval "$(batcher completion zsh)"       # in ~/.zshrc
-      batcher completion fish > ~/.config/fish/completions/batcher.fish
+      batcher completion fish | source      # in ~/.config/fish/config.fish
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     from click.shell_completion import get_completion_class
 

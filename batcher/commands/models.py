@@ -78,7 +78,7 @@ def table(models: tuple[ModelInfo, ...]) -> list[str]:
             f"{model.size / 1e9:.1f} GB" if model.size else "-",
             printable(" ".join(filter(None, (model.parameters, model.quantization))) or "-", LONGEST),
             _context(model),
-            printable(", ".join(model.capabilities) or "-", LONGEST) + (" (loaded)" if model.loaded else ""),
+            _abilities(model),
         )
         for model in models
     ]
@@ -91,3 +91,9 @@ def _context(model: ModelInfo) -> str:
     if model.loaded_context and model.context and model.loaded_context != model.context:
         return f"{model.loaded_context} of {model.context}"
     return str(model.loaded_context or model.context or "-")
+
+
+def _abilities(model: ModelInfo) -> str:
+    """What it can do, as far as the server says so, and whether it is loaded."""
+    can = printable(", ".join(model.capabilities), LONGEST)
+    return " ".join(filter(None, (can, "(loaded)" if model.loaded else ""))) or "-"

@@ -37,6 +37,9 @@ def print_config(ctx: click.Context) -> None:
     """Print all options of a command as a config file has them, with who said each: it can be kept as one."""
     places = {name: place for place, name in enumerate(name for names in GROUPS.values() for name in names)}
     params = [param for param in ctx.command.params if isinstance(param, click.Option) and param.name in ctx.params]
+    inputs = next((param for param in ctx.command.params if param.name == "input"), None)
+    if inputs is not None:
+        click.echo(printable(_line(ctx, inputs)))
     for param in sorted(params, key=lambda param: places.get(param.name or "", len(places))):
         if param.name not in NOT_SHOWN:
             click.echo(printable(_line(ctx, param)))
@@ -44,21 +47,21 @@ def print_config(ctx: click.Context) -> None:
         click.echo(printable(line))
 
 
-def _line(ctx: click.Context, param: click.Option) -> str:
+def _line(ctx: click.Context, param: click.Parameter) -> str:
     name = param.name or ""
     key = max(param.opts, key=len).removeprefix("--")
     value = ctx.params[name]
     words = f"{key} = {_toml(_shown(key, value))}"
     if value is None or value in ((), []):
-        words = f"# {key} ="
+        words = f"# {key} = {_toml(param.default)}" if isinstance(param.default, str) else f"# {key} ="
     return f"{words}  # {_origin(ctx, param)}"
 
 
-def _origin(ctx: click.Context, param: click.Option) -> str:
+def _origin(ctx: click.Context, param: click.Parameter) -> str:
     """Who said it."""
     source = ctx.get_parameter_source(param.name or "")
-    if source is ParameterSource.COMMANDLINE:
-        return "flag"
+    if source is ParameterSource.COMMANDLINE and ctx.params[param.name or ""] is not None:
+        return "flag" if isinstance(param, click.Option) else "argument"
     if source is ParameterSource.ENVIRONMENT:
         name = str(param.envvar)
         return name if os.environ.get(name) else f"{name} in the env file"

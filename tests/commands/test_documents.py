@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 PAGES: Final = (
     *("README.md", "docs/options.md", "docs/exit-codes.md", "docs/jobs.md", "docs/servers.md", "docs/outages.md"),
-    *("docs/rate-limits.md", "docs/going-wrong.md", "docs/outputs.md", "docs/statistics.md"),
+    *("docs/rate-limits.md", "docs/going-wrong.md", "docs/outputs.md", "docs/statistics.md", "docs/vectors.md"),
 )
 WAITING: Final = ("simulate",)
 """Commands that go on until they are ended, and have tests of their own."""
@@ -98,7 +98,7 @@ def ran(desk: Desk, words: list[str], url: str) -> Ran:
         return desk.call(*here(words, url), *SWEEP)
     if words[:2] == ["run", "-"]:
         return desk.run(*here(words, url), stdin=(PROJECT / "jobs" / "hello.jsonl").read_text())
-    return desk.call(*here(words, url), *(["--overwrite"] if words[0] == "run" and "--limit-new" not in words else []))
+    return desk.call(*here(words, url))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -177,7 +177,7 @@ def test_terminals_without_colours_or_cursors(desk: Desk, name: str, value: str)
 
 def test_a_terminal_that_is_resized(desk: Desk) -> None:
     """The next drawing fits the new width, and nothing of the display is left at the end."""
-    desk.write("jobs.jsonl", *prompts(names(30), "ttft=0.15"))
+    desk.write("jobs.jsonl", *prompts(names(60), "ttft=0.15"))
     with simulator_thread() as sim:
         shown = run(desk, sim.url, columns=100, resized_to=50)
     assert shown.code == 0

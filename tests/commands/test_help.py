@@ -77,10 +77,18 @@ def test_settings_and_who_said_them(desk: Desk) -> None:
         'base-url = ["http://(hidden)@localhost:1/v1"]  # flag',
         'param = { "api_key" = "(hidden)", "max_tokens" = 5 }  # flag',
         '# model = "llama3.2"  # MODEL',
+        '# pack = "auto"  # default',
         "# OPENAI_API_KEY is set: (hidden)",
     ):
         assert line in ran.out.splitlines()
     assert [secret for secret in secrets if secret in ran.out + ran.err] == []
+    assert ran.out.splitlines()[0] == "# input =  # default"
+    (desk.path / "c.toml").write_text('input = "jobs.jsonl"\n')
+    named = [
+        desk.call("run", *args, "--print-config", "--config", "c.toml").out.partition("\n")[0] for args in ((), ("a",))
+    ]
+    assert named[0].endswith('jobs.jsonl"  # config file')
+    assert named[1] == 'input = "a"  # argument'
 
 
 def test_settings_can_be_kept_as_a_config_file(desk: Desk) -> None:

@@ -33,6 +33,7 @@ PATIENCE: Final = 40.0
 NARROW: Final = 60
 ROWS: Final = 40
 ADDRESSES: Final = {"url": "127.0.0.1:11434", "other": "127.0.0.1:11435", "page": "127.0.0.1:18080"}
+HOME: Final = "/home/ada"
 NOBODY: Final = "http://127.0.0.1:11439"
 SETTLE: Final = 0.04
 """Seconds without output after which a screen is whole: a display is written in several pieces."""
@@ -45,8 +46,9 @@ class Seen(NamedTuple):
     code: int | None
 
     @classmethod
-    def of(cls, rows: list[str], code: int | None, names: dict[str, str]) -> Seen:
-        """With the addresses that the page has, which are as long as those that were."""
+    def of(cls, rows: list[str], code: int | None, names: dict[str, str], where: Path) -> Seen:
+        """With the addresses that the page has, which are as long as those that were, and its directory."""
+        rows = [row.replace(str(where), HOME) for row in rows]
         for name, url in names.items():
             rows = [row.replace(url.partition("//")[2], ADDRESSES[name]) for row in rows]
         return cls(rows, code)
@@ -102,7 +104,7 @@ def play(state: State, where: Path, package: Path | None = None) -> Seen:
             _await_first(where)
         args = tuple(word.format(**names) for word in (*state.args, *state.more))
         rows, code = _watch(state, args, where, environ, servers)
-        return Seen.of(rows, code, names)
+        return Seen.of(rows, code, names, where)
 
 
 def servers_of(state: State, stack: ExitStack) -> tuple[list[BackgroundSimulator], dict[str, str]]:

@@ -39,5 +39,5 @@ def test_it_still_says_so(name: str, desk: Desk) -> None:
         for args in state.before:
             desk.call(*args)
         ran = desk.call(*(word.format(**names) for word in (*state.args, *state.more)))
-    now = shown(state, Seen.of(f"{ran.err}{ran.out}".splitlines(), ran.code, names))
+    now = shown(state, Seen.of(f"{ran.err}{ran.out}".splitlines(), ran.code, names, desk.path))
     assert words(now) == words(PAGE[name])
