@@ -107,7 +107,8 @@ def verdict(points: Sequence[Point], auto: Point | None, slo: Slo) -> Iterator[s
 def _nothing(points: Sequence[Point]) -> str:
     """Why there is nothing to choose by."""
     if not any(point.requests for point in points):
-        return "nothing was answered, so there is nothing to choose by"
+        longer = "" if any(point.failed for point in points) else "; answers may take longer than a step (--seconds)"
+        return f"nothing was answered, so there is nothing to choose by{longer}"
     return "nothing was measured: the server was away in each step that it answered in; try again when it stays"
 
 

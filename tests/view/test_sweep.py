@@ -126,9 +126,10 @@ def test_what_is_shown() -> None:
     assert words[-1] == "concurrency = 4"
     assert "auto: 38.0 answers/s, 95% of the most" in "\n".join(words)
     assert list(curve([made(1, 0.0, requests=0)], None)) == []
-    assert list(verdict([made(1, 0.0, requests=0)], None, {})) == [
-        "nothing was answered, so there is nothing to choose by"
-    ]
+    none = "nothing was answered, so there is nothing to choose by"
+    assert list(verdict([made(1, 0.0, requests=0, failed=3)], None, {})) == [none]
+    slow = f"{none}; answers may take longer than a step (--seconds)"
+    assert list(verdict([made(1, 0.0, requests=0)], None, {})) == [slow]
 
 
 def test_what_is_told_of_a_sweep_that_did_not_see_the_end() -> None:
@@ -178,7 +179,7 @@ def test_where_some_always_fail_the_rest_is_measured() -> None:
 
 def test_packs_are_chosen_by_what_is_in_flight() -> None:
     """Of points that are as good the one with the fewest texts on the way, and both numbers are told."""
-    points = [made(4, 96.0, pack=64), made(4, 100.0, pack=256), made(8, 97.0, pack=64), made(4, 40.0, pack=16)]
+    points = [made(4, 100.0, pack=256), made(4, 96.0, pack=64), made(8, 97.0, pack=64), made(4, 40.0, pack=16)]
     assert best_pack(points) == 64
     assert (beside(64, [256, 16, 64]), beside(16, [16]), beside(None, [1, 2])) == ([16, 256], [], [])
     assert list(verdict(points, made(4, 90.0), {}))[-2:] == ["concurrency = 4", "pack = 64"]
