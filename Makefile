@@ -167,6 +167,10 @@ bench-atsize: $(VENV)/.ready  ## what a decision costs with 10 to 1,000 servers 
 bench-merge: $(VENV)/.ready  ## what it costs to merge parts: seconds, memory; ARGS="--jobs 1000000 --parts 64"
 	$(BIN)/python tests/bench/merging.py $(ARGS)
 
+.PHONY: bench-sweep
+bench-sweep: $(VENV)/.model  ## the knee of `batcher bench` beside every fixed number, three simulated servers and llama.cpp, 4 minutes
+	$(BIN)/python tests/bench/sweep.py $(ARGS)
+
 .PHONY: lock
 lock: $(VENV)/.ready  ## pin the development environment anew
 	$(BIN)/python $(PIP) install uv

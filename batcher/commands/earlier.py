@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.commands.console import say
 from batcher.failures import InputError, OutputError
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from batcher.ledger.state import State
     from batcher.model import Json
     from batcher.options import Options
+
+MODELS_NAMED: Final = 4
+"""Results of several models that a sentence names."""
 
 
 def chosen(options: Options, state: State | None) -> tuple[int | None, Selection | None]:
@@ -133,7 +136,20 @@ def open_to_read(path: Path, *, follow: bool = True) -> BinaryIO:
         return os.fdopen(open_regular(path, follow=follow), "rb")
     except FileNotFoundError:
         part = part_path(path)
-        hint = f"; {part} has what an --atomic run has so far" if part.exists() else ""
+        hint = f"; {part} has what an --atomic run has so far" if part.exists() else _of_models(path)
         raise OutputError(f"{path}: there is no such file{hint}") from None
     except OSError as error:
         raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _of_models(path: Path) -> str:
+    """Which results there are of several models whose run was told this name."""
+    from batcher.ledger.neighbours import holds_results
+
+    begin, end = f"{path.stem}.", path.suffix
+    try:
+        beside = sorted(one for one in path.parent.iterdir() if one.name.startswith(begin) and one.suffix == end)
+    except OSError:
+        return ""
+    found = [str(one) for one in beside if holds_results(one)]
+    return f"; there are {', '.join(found[:MODELS_NAMED])}" if found else ""

@@ -17,7 +17,6 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 from batcher.failures import BatcherError, Exit, Failure, FailureClass, InputError, ungrouped
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.ledger.writer import Writer
-from batcher.outputs.columns import fields_of
 from batcher.running.announcement import Share, announced
 from batcher.running.chosen import by_part
 from batcher.running.copies import Copies
@@ -35,7 +34,6 @@ from batcher.running.signals import Signals
 from batcher.running.standing import show, snapshot_of, take_stock
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import stop_when_gone, too_much
-from batcher.running.vectors import Vectors
 from batcher.running.wiring import (
     exchanges_for,
     fits_of,
@@ -162,6 +160,8 @@ class Run:
         """Make tables and arrays of what is there, however the run ended, before others may have the results."""
         if self.destination.table is None and self.options.vectors is None:
             return
+        from batcher.outputs.columns import fields_of
+
         try:
             taken = taken_of(self.options, source)
         except BatcherError as error:  # the run was told the same; the results alone make a table too
@@ -227,7 +227,7 @@ class Run:
             images=self.destination.images_directory,
             base64=self.options.embedding_format == "base64",
             finished=self._finished,
-            vectors=None if self.destination.store is None else Vectors(self.destination.store),
+            vectors=self.destination.vectors(),
             place=source.place,
         )
 

@@ -21,7 +21,6 @@ from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template
 from batcher.model import Api
 from batcher.outcome import Result
-from batcher.outputs.taken import Taken
 from batcher.policy.backlog import STRETCH, Backlog
 from batcher.policy.packs import packs_of
 from batcher.policy.quota import RetryQuota
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from batcher.exchange.seam import Exchanges
     from batcher.model import Call, Fits, Job, Json
     from batcher.options import Options
+    from batcher.outputs.taken import Taken
     from batcher.policy.lastlook import Reread
     from batcher.policy.packs import Packs
     from batcher.running.sharing import Pool
@@ -114,6 +114,8 @@ def taken_of(options: Options, source: Source) -> Taken | None:
     """What a run takes of its input, to be read once more; `None` if that cannot be. Raises InputError."""
     if not source.is_regular:
         return None
+    from batcher.outputs.taken import Taken
+
     whole = replace(options, estimate=None)
     return Taken(source=source, recipe=recipe_of(options), at_most=options.limit, selection=ready(whole, source))
 
