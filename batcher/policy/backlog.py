@@ -78,7 +78,8 @@ class Backlog:
     _only: str | None = None
     """The one group that was met so far, and its path."""
     _path: str = ""
-    _is_mixed: bool = False
+    is_mixed: bool = False
+    """Calls of several groups or paths were met."""
 
     @property
     def parked(self) -> int:
@@ -243,7 +244,7 @@ class Backlog:
 
     def _may_read(self) -> bool:
         """With one kind of calls there is nothing to look for behind one that has to wait."""
-        if not self._is_mixed:
+        if not self.is_mixed:
             return False
         waiting = (queue[0][0] for key, queue in self._aside.items() if key not in self.gated)
         oldest = min(waiting, default=self._read)
@@ -254,7 +255,7 @@ class Backlog:
         if self._only is None:
             self._only, self._path = call.group, call.path
         else:
-            self._is_mixed = True
+            self.is_mixed = True
 
 
 def _without(

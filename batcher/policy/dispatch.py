@@ -103,8 +103,8 @@ class Dispatch:
                 if self.openings.paced:
                     self.openings.chosen(call, now)
                 return self._other(lane, call, now) if call.sent else lane, call
-            if self.is_reading or (len(self.live) > 1 and self._is_idle(now)):
-                break  # what one of them is not sent now, none is
+            if self.is_reading or (len(self.live) > 1 and self._is_for_nobody(lane, now)):
+                break
         if self.is_reading or self.backlog.heaps or len(self.live) > 1:
             self.openings.later = self._later(now)
         return None
@@ -119,12 +119,23 @@ class Dispatch:
 
     def _in_order(self, now: float) -> Iterable[Lane]:
         """The servers, the least loaded first, without those of which it is known that nothing may be sent there."""
+        if self.backlog.is_mixed:
+            self.roster.note_kept_back()
         return sorted(self.live, key=_load) if self.is_shared else self.roster.in_order(now)
 
-    def _is_idle(self, now: float) -> bool:
-        """Whether nothing waits that any server may be sent now."""
-        look = self.look
-        return not (self.suspects.line or (look.is_on and not look.is_round_over) or self.backlog.has_due(now))
+    def _is_for_nobody(self, lane: Lane, now: float) -> bool:
+        """Whether nothing waits that any server may be sent now, as there is nothing for this one.
+
+        If all that waits is of one kind, a server that has used up its allowance for that is not asked before its time.
+        """
+        look, backlog = self.look, self.backlog
+        if self.suspects.line or (look.is_on and not look.is_round_over):
+            return False
+        if not backlog.has_due(now):
+            return True
+        if self.openings.paced_until > now and not backlog.is_mixed and not self.is_shared:
+            self.roster.keep_back(lane, self.openings.paced_until)
+        return False
 
     def doubted(self, now: float) -> Lane | None:
         """A server that is to be asked now whether anybody is there; as `choose` does, it says when one will be."""
@@ -141,6 +152,7 @@ class Dispatch:
     def _pick(self, lane: Lane, now: float) -> Call | None:
         """Take a call for a lane that is free."""
         self.is_reading = False
+        self.openings.paced_until = -math.inf
         if not self.backlog.is_waiting and not self.suspects.line:  # nearly always there is only the input
             call = self._read(lane, now)
             if call is not None or self.is_reading or not self.backlog.is_waiting:

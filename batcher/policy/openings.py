@@ -23,6 +23,8 @@ class Openings:
 
     backlog: Backlog
     later: float = math.inf
+    paced_until: float = -math.inf
+    """When the allowance opens of which a call was kept back last."""
     paced: dict[Call, float] = field(default_factory=dict)
     """Calls that wait for their server's allowance, and since when."""
 
@@ -60,7 +62,7 @@ class Openings:
         if opens <= now:
             return False
         self.later = min(self.later, opens)
-        lane.paced_until = opens
+        lane.paced_until = self.paced_until = opens
         self.paced.setdefault(call, now)
         return True
 

@@ -1,7 +1,7 @@
 """The servers that may be sent to, least loaded first: a decision looks at a few of them, however many there are. Pure.
 
     ready   those that may be sent to now, by their load
-    shut    those that may be at a known time, by that
+    shut    those that may be at a known time, by that: they are away, or have used up what they are allowed
     neither  full, or waiting for one that is in flight: something ends there before they are looked at again
 
 What changes a server is an event of it, and who takes that in notes it: servers are looked at again that were noted,
@@ -50,6 +50,8 @@ class Roster:
     _shut: list[tuple[float, int, int, Lane]] = field(default_factory=list)
     _passed: list[tuple[float, int, int, Lane]] = field(default_factory=list)
     """Those that are ready and are being gone through."""
+    _kept_back: dict[Lane, None] = field(default_factory=dict)
+    """Those that are shut for an allowance of one kind of calls."""
     _groups: Counter[str] = field(default_factory=Counter)
     """How many servers keep to each group."""
 
@@ -58,11 +60,24 @@ class Roster:
         self._places[lane] = _Place(lane, len(self._places))
         self.noted[lane] = None
 
+    def keep_back(self, lane: Lane, until: float) -> None:
+        """What waits may not go there before that, unless something else happens there."""
+        place = self._places[lane]
+        place.turn += 1
+        self._push(self._shut, (until, place.index, place.turn, lane))
+        self._kept_back[lane] = None
+
+    def note_kept_back(self) -> None:
+        """There are other calls now that may go there."""
+        self.noted.update(self._kept_back)
+        self._kept_back.clear()
+
     def remove(self, lane: Lane) -> None:
         """Nothing is sent there any more."""
         place = self._places.pop(lane, None)
         if place is not None:
             self.noted.pop(lane, None)
+            self._kept_back.pop(lane, None)
             self.allowed -= place.allowed
             self._keeps_to(place, None)
 
@@ -108,6 +123,8 @@ class Roster:
     def _look_at(self, place: _Place, now: float) -> None:
         lane = place.lane
         place.turn += 1
+        if self._kept_back:
+            self._kept_back.pop(lane, None)
         allowed = lane.allowed
         self.allowed += allowed - place.allowed
         place.allowed = allowed
@@ -120,7 +137,7 @@ class Roster:
             self._push(self._shut, (opens, place.index, place.turn, lane))
 
     def _restore(self) -> None:
-        for entry in self._passed:
+        for entry in filter(self._is_so, self._passed):
             heapq.heappush(self._ready, entry)
         self._passed.clear()
 

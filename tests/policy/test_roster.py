@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.manyservers import STORIES, Load, Story
-from support.virtualrun import HOSTED, REFUSED, Run, calls
+from support.virtualrun import HOSTED, OTHER, REFUSED, Run, call, calls
 
 from batcher.model import Api, Endpoint
 from batcher.policy.lane import Lane
@@ -72,6 +72,36 @@ def test_an_input_that_waits_does_not_grow_either() -> None:
         run.waits()  # when all of them are looked at for the first time
         found.append(lines_of(run.waits, 20))
     assert found[1] <= GROWTH * found[0]
+
+
+def test_servers_that_are_kept_to_a_rate_do_not_make_it_grow() -> None:
+    """All have used up what they are allowed in a minute: each is asked again when it has more, and not before."""
+    found = []
+    for servers in (10, 500):
+        run = Run.of(
+            map(call, range(10_000)),
+            *(Endpoint(root=f"http://s{one}:1", api=Api.OPENAI) for one in range(servers)),
+            limit=9,
+            rpm=60,
+        )
+        for _ in range(40):  # each has its first
+            run.fill()
+            run.now += 0.05
+        found.append(lines_of(run.waits, 20))
+    assert found[1] <= GROWTH * found[0]
+
+
+def test_a_call_of_another_kind_goes_where_the_first_is_kept_back() -> None:
+    """Allowances are those of a model: who is kept back for one is asked at once when there is another."""
+    work = [call(0), call(1), call(2), call(3, model="other"), call(4, model="other")]
+    run = Run.of(work, HOSTED, OTHER, limit=9, rpm=60)
+    run.send()
+    run.now = 0.5
+    run.send()
+    run.now = run.waits()
+    assert run.now < run.scheduler.lanes[1].pacing.opens(work[2], run.now)  # the second is kept back for longer
+    assert run.fill() == 3
+    assert work[4] in run.scheduler.lanes[1].in_flight
 
 
 def in_order(run: Run) -> list[Lane]:
