@@ -86,7 +86,7 @@ class Suspects:
         return is_out_of_attempts or self._together[call] >= TOGETHER
 
     def line_up(self, call: Call) -> None:
-        """A suspect waits for its turn. First who was alone once or twice: it may have met an outage that is over.
+        """A suspect waits for its turn. First who was alone once or twice: it may have met an outage that just ended.
 
         Then who was alone least often, as one that has not done it needs one turn; of those what needs no other model.
         """
