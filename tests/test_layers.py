@@ -54,7 +54,13 @@ ROOMS: dict[str, Room] = {
         may={TOP, "running", "exchange", "servers", "ledger", "view", "inputs"},
         doors={"client", "functions", "result", "stream"},
     ),
-    "exchange": Room(may={"policy", "wire"}, doors={"dialogue", "overflow", "packing", "seam", "timeouts", "workers"}),
+    "exchange": Room(
+        may={"policy", "wire", "servers"},
+        doors={
+            "cluster.cluster", "cluster.placement", "cluster.remote", "dialogue", "overflow", "packing", "seam",
+            "timeouts", "workers",
+        },
+    ),
     "policy": Room(
         may=set(),
         doors={
@@ -62,7 +68,7 @@ ROOMS: dict[str, Room] = {
             "pace.estimate", "pace.pacing", "packs", "quota", "retry", "scheduler",
         },
     ),
-    "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "described", "diagnosis", "urls"}),
+    "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "described", "diagnosis", "local", "urls"}),
     "ledger": Room(
         may={"inputs"},
         doors={
@@ -167,6 +173,14 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
         "answers": {"guard", "jsontext"},
         "budget": set(),
+        "cluster": set(),
+        "cluster.cluster": {"answers", "cluster.link", "cluster.member", "cluster.parcels", "cluster.remote", "seam"},
+        "cluster.foreman": {"cluster.remote"},
+        "cluster.link": set(),
+        "cluster.member": {"cluster.link", "cluster.parcels"},
+        "cluster.parcels": {"cluster.link"},
+        "cluster.placement": {"cluster.remote"},
+        "cluster.remote": {"cluster.link", "cluster.parcels", "timeouts", "workers"},
         "dialogue": {"answers"},
         "guard": {"timeouts"},
         "jsontext": set(),
@@ -605,6 +619,7 @@ OWNERS: dict[str, set[str]] = {
     "zstandard": {"inputs.compression"},
     "uvloop": {"commands", "cli"},
     "xllamacpp": {"servers.llamacpp"},
+    "ray": {"exchange.cluster.foreman"},
     "anyio": {"commands", "exchange", "ledger.writer", "api", "running", "servers"},
     "orjson": {
         "codec",
@@ -627,7 +642,7 @@ PURE = {
     *("codec", "failures", "figures", "media", "model", "outcome"),
     *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules", "wire.words"),
     *("exchange.answers", "exchange.budget", "exchange.dialogue", "exchange.guard", "exchange.jsontext"),
-    *("exchange.overflow", "exchange.packing", "exchange.timeouts"),
+    *("exchange.overflow", "exchange.packing", "exchange.timeouts", "exchange.cluster.parcels"),
 }
 """Rooms and modules that decide or understand, and do nothing."""
 

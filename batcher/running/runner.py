@@ -252,7 +252,7 @@ class Run:
         if source.is_regular:
             again = lambda wanted: intake.again(source.lines(), wanted)  # noqa: E731 - two lines else
             scheduler.look.reread = reread(self.options, server, scheduler.packs, again)
-        exchanges = exchanges_for(self.options, server)
+        exchanges = exchanges_for(self.options, server, self.observer.note)
         engine = Engine.of(self.options, scheduler, exchanges, server.renew)
         self._state.keep_sizes(ledger, engine.sizes.known)
         source.on_arrival = intake.rest = copies.wake = engine.waker()

@@ -284,9 +284,45 @@ def _in_ollamas_words(jobs: Iterable[Job | None], note: Callable[[str], None]) -
         yield ollama_v1.translated(job, path)
 
 
-def exchanges_for(options: Options, server: Contact) -> Exchanges:
-    """What makes the exchanges of a run."""
-    return Workers(server.transport, timeouts_for(options), options.fail_on)
+def exchanges_for(options: Options, server: Contact, note: Callable[[str], object] = bool) -> Exchanges:
+    """What makes the exchanges of a run: this process, or workers elsewhere, of whom is noted what befalls them."""
+    if options.engine is None:
+        return Workers(server.transport, timeouts_for(options), options.fail_on)
+    return _cluster_for(options, server, note)
+
+
+def _cluster_for(options: Options, server: Contact, note: Callable[[str], object]) -> Exchanges:
+    from batcher.exchange.cluster.cluster import Cluster
+    from batcher.exchange.cluster.placement import Foreman, Site
+    from batcher.exchange.cluster.remote import Setup
+
+    connect_timeout, ca_file, proxies = server.transport.settings
+    setup = Setup(
+        timeouts=timeouts_for(options),
+        connect_timeout=connect_timeout,
+        proxies=proxies,
+        raw=options.raw,
+        local=bool(options.local),
+        model=options.local.absolute() if isinstance(options.local, Path) else None,
+        slots=server.slots or 1,
+        threads=max(1, int(options.worker_cpus)),
+    )
+    site = Site(
+        address=options.ray_address,
+        cpus=options.worker_cpus,
+        resources=options.worker_resources,
+        size=options.places,
+    )
+    owned = tuple(endpoint.root for endpoint in server.endpoints) if options.local else ()
+    return Cluster(
+        Foreman(site),
+        setup,
+        options.places,
+        fail_on=options.fail_on,
+        ca_file=ca_file,
+        owned=owned,
+        note=note,
+    )
 
 
 def timeouts_for(options: Options) -> Timeouts:

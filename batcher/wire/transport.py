@@ -16,7 +16,7 @@ from functools import lru_cache
 from http.cookies import SimpleCookie
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import aiohttp
 from aiohttp import hdrs
@@ -66,6 +66,14 @@ class NoCookies(aiohttp.DummyCookieJar):
         return self._none
 
 
+class Settings(NamedTuple):
+    """How servers are reached, as `Transport` takes it."""
+
+    connect_timeout: float
+    ca_file: str | None
+    proxies: Mapping[str, str]
+
+
 class Transport:
     """Connections to the servers of one run. Use as an async context manager."""
 
@@ -73,8 +81,7 @@ class Transport:
         self, *, connect_timeout: float = 10.0, ca_file: str | None = None, proxies: Mapping[str, str] = NO_PROXIES
     ) -> None:
         """`proxies`: the root of a server → the URL of the proxy that it is spoken to by."""
-        self._connect_timeout = connect_timeout
-        self._ca_file = ca_file
+        self.settings = Settings(connect_timeout, ca_file, proxies)
         self._proxies = {root: URL(proxy) for root, proxy in proxies.items()}
         self._session: aiohttp.ClientSession
         self._ways: dict[tuple[str, str], tuple[URL, URL | None]] = {}
@@ -82,11 +89,11 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         context: ssl.SSLContext | bool = True
-        if self._ca_file:
-            context = _trusting(self._ca_file)
+        if self.settings.ca_file:
+            context = _trusting(self.settings.ca_file)
         self._session = aiohttp.ClientSession(
             connector=Connector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=30, ssl=context),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.settings.connect_timeout),
             cookie_jar=NoCookies(),
             headers=HEADERS,
             auto_decompress=False,
@@ -129,7 +136,7 @@ class Transport:
         `timeout` covers everything, in seconds.
         """
         proxy = next((proxy for root, proxy in self._proxies.items() if f"{url}/".startswith(f"{root}/")), None)
-        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(self._connect_timeout, timeout))
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(self.settings.connect_timeout, timeout))
         try:
             async with self._session.request(
                 method, url, data=body or None, headers=headers, timeout=limits, allow_redirects=False, proxy=proxy
