@@ -244,6 +244,11 @@ class Options:
             raise UsageError(f"engine is ray, or not given, not {self.engine!r}")
         if self.engine is None and (self.workers, self.ray_address, self.worker_resources) != (None, None, {}):
             raise UsageError("workers, ray_address and worker_resources are for an engine: say engine as well")
+        if self.ray_address is not None and "://" in self.ray_address:
+            raise UsageError(
+                f"ray_address is HOST:PORT, or auto, as machines of the cluster have it, not {self.ray_address!r}: the "
+                "run has to be on one of them, since workers connect to it"
+            )
         for name, value in self.worker_resources.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise UsageError(f"worker_resources: {name} must be a number, not {value!r}")

@@ -20,7 +20,7 @@ import batcher
 
 ROOT = Path(batcher.__file__).parent
 TOP = "top"
-WORDS = {"codec", "failures", "figures", "media", "model", "opening", "outcome", "redaction"}
+WORDS = {"codec", "failures", "figures", "model", "opening", "outcome", "redaction"}
 """Files beside the rooms that all may import; the others are the edges, and options."""
 
 
@@ -46,18 +46,18 @@ ROOMS: dict[str, Room] = {
     "running": Room(
         may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
         doors={
-            "apart", "bench", "destination", "engine", "loops", "openfiles", "runner", "sharing", "signals", "standing",
-            "stops", "wiring",
+            "apart", "bench", "destination", "engine", "exchanges", "loops", "openfiles", "runner", "sharing",
+            "signals", "standing", "stops", "wiring",
         },
     ),
     "api": Room(
         may={TOP, "running", "exchange", "servers", "ledger", "view", "inputs"},
-        doors={"client", "functions", "result", "stream"},
+        doors={"arguments", "client", "functions", "result", "stream"},
     ),
     "exchange": Room(
         may={"policy", "wire", "servers"},
         doors={
-            "cluster.cluster", "cluster.placement", "cluster.remote", "dialogue", "overflow", "packing", "seam",
+            "cluster.cluster", "cluster.errand", "cluster.placement", "dialogue", "overflow", "packing", "seam",
             "timeouts", "workers",
         },
     ),
@@ -111,7 +111,7 @@ ROOMS: dict[str, Room] = {
     "simulator": Room(may=set(), doors={"__init__", "settings"}),
     TOP: Room(
         may={"commands", "inputs", "api", "running", "view"},
-        doors={"__init__", "options", *WORDS},
+        doors={"__init__", "options", "ray", *WORDS},
     ),
 }
 INSIDE: dict[str, dict[str, set[str]]] = {
@@ -174,13 +174,14 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "answers": {"guard", "jsontext"},
         "budget": set(),
         "cluster": set(),
-        "cluster.cluster": {"answers", "cluster.link", "cluster.member", "cluster.parcels", "cluster.remote", "seam"},
-        "cluster.foreman": {"cluster.remote"},
+        "cluster.cluster": {"answers", "cluster.errand", "cluster.link", "cluster.member", "cluster.parcels", "seam"},
+        "cluster.errand": {"timeouts"},
+        "cluster.foreman": {"cluster.errand", "cluster.remote"},
         "cluster.link": set(),
         "cluster.member": {"cluster.link", "cluster.parcels"},
         "cluster.parcels": {"cluster.link"},
-        "cluster.placement": {"cluster.remote"},
-        "cluster.remote": {"cluster.link", "cluster.parcels", "timeouts", "workers"},
+        "cluster.placement": {"cluster.errand"},
+        "cluster.remote": {"cluster.errand", "cluster.link", "cluster.parcels", "workers"},
         "dialogue": {"answers"},
         "guard": {"timeouts"},
         "jsontext": set(),
@@ -384,6 +385,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "destination": {"apart", "vectors"},
         "engine": {"omissions"},
         "estimate": set(),
+        "exchanges": set(),
         "explanation": set(),
         "holds": set(),
         "journal": set(),
@@ -397,9 +399,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "requests": set(),
         "resumption": set(),
         "runner": {
-            "announcement", "copies", "destination", "engine", "estimate", "explanation", "holds", "journal",
-            "openfiles", "preparation", "recorder", "reports", "sharing", "signals", "standing", "statekeeper",
-            "stops", "vectors", "wiring",
+            "announcement", "copies", "destination", "engine", "estimate", "exchanges", "explanation", "holds",
+            "journal", "openfiles", "preparation", "recorder", "reports", "sharing", "signals", "standing",
+            "statekeeper", "stops", "vectors", "wiring",
         },
         "sharing": set(),
         "signals": set(),
@@ -462,11 +464,11 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "codec": {"model"},
         "failures": set(),
         "figures": set(),
-        "media": set(),
         "model": set(),
         "opening": set(),
         "options": {"failures", "figures", "model"},
         "outcome": {"failures", "model"},
+        "ray": {"codec", "failures"},
         "redaction": set(),
     },
     "view": {
@@ -612,7 +614,7 @@ OWNERS: dict[str, set[str]] = {
         "outputs.measurements",
         "outputs.types",
     },
-    "numpy": {"api.arrays"},
+    "numpy": {"api.arrays", "ray"},
     "pybase64": {"wire.dialects.vectors"},
     "typing_extensions": {"api.result"},
     "python_calamine": {"inputs.formats.sheet"},
@@ -639,7 +641,7 @@ OWNERS: dict[str, set[str]] = {
 """Libraries, and the only rooms or modules that may import them. Anything else comes with Python."""
 
 PURE = {
-    *("codec", "failures", "figures", "media", "model", "outcome"),
+    *("codec", "failures", "figures", "model", "outcome"),
     *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules", "wire.words"),
     *("exchange.answers", "exchange.budget", "exchange.dialogue", "exchange.guard", "exchange.jsontext"),
     *("exchange.overflow", "exchange.packing", "exchange.timeouts", "exchange.cluster.parcels"),

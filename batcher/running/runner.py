@@ -23,6 +23,7 @@ from batcher.running.copies import Copies
 from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
+from batcher.running.exchanges import exchanges_for
 from batcher.running.holds import Holds
 from batcher.running.journal import Journal
 from batcher.running.openfiles import open_files
@@ -36,7 +37,6 @@ from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import stop_when_gone, too_much
 from batcher.running.vectors import Vectors
 from batcher.running.wiring import (
-    exchanges_for,
     fits_of,
     recipe_of,
     reread,

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from batcher.exchange import packing
-from batcher.exchange.timeouts import Timeouts
-from batcher.exchange.workers import Workers
 from batcher.failures import Failure, FailureClass, LineError, UsageError
 from batcher.inputs.chunks import Chunking
 from batcher.inputs.formats.defaults import Defaults
@@ -36,7 +34,6 @@ from batcher.wire.dialects.parameters import left_out
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from batcher.exchange.seam import Exchanges
     from batcher.model import Call, Fits, Job, Json
     from batcher.options import Options
     from batcher.policy.lastlook import Reread
@@ -282,54 +279,3 @@ def _in_ollamas_words(jobs: Iterable[Job | None], note: Callable[[str], None]) -
                 mentioned.add((path, name))
                 note(f"Ollama does not read {name!r} at {path}: it has no effect (line {job.seq + 1}); try its own API")
         yield ollama_v1.translated(job, path)
-
-
-def exchanges_for(options: Options, server: Contact, note: Callable[[str], object] = bool) -> Exchanges:
-    """What makes the exchanges of a run: this process, or workers elsewhere, of whom is noted what befalls them."""
-    if options.engine is None:
-        return Workers(server.transport, timeouts_for(options), options.fail_on)
-    return _cluster_for(options, server, note)
-
-
-def _cluster_for(options: Options, server: Contact, note: Callable[[str], object]) -> Exchanges:
-    from batcher.exchange.cluster.cluster import Cluster
-    from batcher.exchange.cluster.placement import Foreman, Site
-    from batcher.exchange.cluster.remote import Setup
-
-    connect_timeout, ca_file, proxies = server.transport.settings
-    setup = Setup(
-        timeouts=timeouts_for(options),
-        connect_timeout=connect_timeout,
-        proxies=proxies,
-        raw=options.raw,
-        local=bool(options.local),
-        model=options.local.absolute() if isinstance(options.local, Path) else None,
-        slots=server.slots or 1,
-        threads=max(1, int(options.worker_cpus)),
-    )
-    site = Site(
-        address=options.ray_address,
-        cpus=options.worker_cpus,
-        resources=options.worker_resources,
-        size=options.places,
-    )
-    owned = tuple(endpoint.root for endpoint in server.endpoints) if options.local else ()
-    return Cluster(
-        Foreman(site),
-        setup,
-        options.places,
-        fail_on=options.fail_on,
-        ca_file=ca_file,
-        owned=owned,
-        note=note,
-    )
-
-
-def timeouts_for(options: Options) -> Timeouts:
-    return Timeouts(
-        first_token=options.first_token_timeout,
-        idle=options.idle_timeout,
-        total=options.timeout,
-        min_speed=options.min_speed,
-        runaway=options.runaway == "cut",
-    )

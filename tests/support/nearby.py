@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batcher.exchange.cluster.cluster import Cluster
-from batcher.exchange.cluster.remote import Setup, work
+from batcher.exchange.cluster.errand import Setup
+from batcher.exchange.cluster.remote import work
 from batcher.exchange.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from batcher.exchange.cluster.remote import Errand
+    from batcher.exchange.cluster.errand import Errand
 
 QUICK = Timeouts(first_token=20.0, idle=20.0, total=20.0)
 

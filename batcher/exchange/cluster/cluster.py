@@ -10,23 +10,23 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic as now
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from anyio import to_thread
 
 from batcher.exchange import answers
 from batcher.exchange.cluster import parcels
+from batcher.exchange.cluster.errand import Errand
 from batcher.exchange.cluster.link import Link, admits
 from batcher.exchange.cluster.member import Flying, Member
-from batcher.exchange.cluster.remote import Errand, Setup
 from batcher.exchange.seam import LOST, Flow
 from batcher.failures import ConfigError, Exit, Failure, FailureClass, UnavailableError
 from batcher.outcome import Attempt, Timing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Set as AbstractSet
-    from contextlib import AbstractAsyncContextManager
 
+    from batcher.exchange.cluster.errand import Placement, Setup
     from batcher.exchange.cluster.link import Message
     from batcher.exchange.seam import Reports
     from batcher.model import Call, Endpoint
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 FIRST_S: Final = 120.0
 """Seconds within which the first worker must be ready; a cluster may have to get a machine for it."""
-NOBODY_S: Final = 10.0
+LEAST_S: Final = 20.0
+"""The same for one who says that he waits for less: a process of Python has to start."""
+NOBODY_S: Final = 30.0
 """Seconds for which a call waits for a worker; then nobody is there, as if its server were away."""
 LOOK_S: Final = 5.0
 SILENT: Final = 6
@@ -43,21 +45,6 @@ LOSSES: Final = 3
 """Workers that may die under a call before it is looked into whether they die of it."""
 PAUSES: Final = (0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds before the next worker is started, after so many in one place that died before they served anything."""
-
-
-class Placement(Protocol):
-    """Starts workers somewhere."""
-
-    def open(self, gone: Callable[[int, str], None]) -> AbstractAsyncContextManager[str]:
-        """Be ready to place workers while the block runs, and end them behind it. Gives the address of this machine
-        as those machines know it; `gone` is told of workers that have died. Raises BatcherError.
-        """
-
-    def place(self, errand: Errand) -> None:
-        """Start a worker."""
-
-    def dismiss(self, number: int) -> None:
-        """End one, if it still is there."""
 
 
 @dataclass(slots=True)

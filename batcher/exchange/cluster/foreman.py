@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import orjson
 
-from batcher.exchange.cluster.remote import Errand, work
+from batcher.exchange.cluster.errand import Errand
+from batcher.exchange.cluster.remote import work
 from batcher.redaction import Secret
 
 CONNECT_S: Final = 5.0
@@ -74,8 +75,6 @@ def _reach(site: dict[str, Any]) -> str:
     """Start Ray here, or reach the one that is meant; returns the address of this machine as Ray has it."""
     os.environ |= _ENVIRON
     given = site["address"]
-    if given is not None and "://" in given:
-        raise ValueError("give HOST:PORT, and run on a machine of the cluster: workers connect to this one")
     if given is not None and given != "auto":
         host, _, port = given.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()

@@ -13,7 +13,6 @@ is followed by another; Ray ends the workers of one that is gone.
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import sys
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
@@ -30,10 +29,12 @@ from batcher.failures import ConfigError, UnavailableError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from batcher.exchange.cluster.remote import Errand
+    from batcher.exchange.cluster.errand import Errand
 
-READY_S: Final = 60.0
-"""Within which Ray must be there; on this machine it takes some seconds to start."""
+STARTS_S: Final = 60.0
+"""Within which a Ray must be there that is started on this machine; that takes some seconds."""
+ANSWERS_S: Final = 20.0
+"""Within which one must answer that runs already."""
 LEAVES_S: Final = 10.0
 """For ending all workers, and a Ray that was started for this run."""
 PAUSES: Final = (0.0, 1.0, 4.0, 15.0, 30.0)
@@ -63,7 +64,6 @@ class Foreman:
 
     site: Site
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    within: float = READY_S
     _gone: Callable[[int, str], None] = field(init=False)
     _child: Process | None = None
     _placed: dict[int, Errand] = field(default_factory=dict)
@@ -116,13 +116,14 @@ class Foreman:
                 "cpus": self.site.cpus,
                 "resources": dict(self.site.resources),
                 "size": self.site.size,
-                "within": None if self.within == math.inf else self.within,
             }
         )
+        within = STARTS_S if self.site.address is None else ANSWERS_S
         try:
-            told = await asyncio.wait_for(self._hear(self._child), self.within)
+            told = await asyncio.wait_for(self._hear(self._child), within)
         except TimeoutError:
-            raise UnavailableError(f"{self.site.name} did not answer within {self.within:g} s") from None
+            self._child.kill()  # nobody is placed yet
+            raise UnavailableError(f"{self.site.name} did not answer as Ray does within {within:g} s") from None
         if told is None:
             await self._reader
             words = "; ".join(self._log) or "it said nothing"

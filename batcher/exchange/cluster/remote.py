@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import resource
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from importlib.metadata import version
 from tempfile import NamedTemporaryFile
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final
@@ -17,19 +14,18 @@ from typing import TYPE_CHECKING, Final
 from anyio import CancelScope, to_thread
 
 from batcher.exchange.cluster import parcels
+from batcher.exchange.cluster.errand import VERSION
 from batcher.exchange.cluster.link import Link, asks_in
-from batcher.exchange.timeouts import Timeouts
 from batcher.exchange.workers import Workers
 from batcher.failures import BatcherError
 from batcher.model import Api, Call, Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
+    from batcher.exchange.cluster.errand import Errand, Setup
     from batcher.exchange.cluster.link import Message
     from batcher.outcome import Attempt
-    from batcher.redaction import Secret
     from batcher.servers.local import LocalServer
     from batcher.wire.transport import Transport
 
@@ -37,37 +33,6 @@ CONNECTED_S: Final = 15.0
 """Within which the run must be reached, and must say how it is to be worked for."""
 BEAT_S: Final = 1.0
 """Seconds from one word of what comes just now to the next, which shows as well that the worker lives."""
-VERSION: Final = f"batcher {version('batcher')} on Python {'.'.join(platform.python_version_tuple()[:2])}"
-"""What a run and its workers must have in common: they speak in pickles."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Errand:
-    """Where a worker is to report, as which number, and what it shows there. `secret` is good for this worker alone."""
-
-    host: str
-    port: int
-    number: int
-    secret: Secret
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """How a run's workers are to work. Proxies, whose URLs may hold passwords, and the model are as in `Options`."""
-
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    connect_timeout: float = 10.0
-    authority: bytes = b""
-    """The certificates of `--ca-file`; that may not be there on other machines."""
-    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
-    raw: bool = False
-    """The whole response is wanted."""
-    local: bool = False
-    """The worker has a server of its own, and asks no other."""
-    model: Path | None = None
-    slots: int = 1
-    threads: int | None = None
-    version: str = VERSION
 
 
 async def work(errand: Errand) -> str:
