@@ -58,18 +58,37 @@ def run(arguments: Sequence[str], directory: Path) -> Taken:
     return Taken(own, own + others, time.monotonic() - began)
 
 
+def named(root: int, words: str) -> list[int]:
+    """The descendants of a process whose command lines begin so, the oldest first."""
+    parents, _ = _processes()
+    return sorted(pid for pid in parents if _descends(pid, root, parents) and _command(pid).startswith(words.encode()))
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _processes() -> tuple[dict[int, int], dict[int, float]]:
+    """The parent of each process, and the CPU seconds that it has taken."""
+    parents: dict[int, int] = {}
+    taken: dict[int, float] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(fields[1])
+            taken[int(entry.name)] = (int(fields[11]) + int(fields[12])) / _TICKS
+    return parents, taken
+
+
 def _watch(root: int, seen: dict[int, float], over: Event) -> None:
     while not over.wait(EVERY):
-        parents: dict[int, int] = {}
-        taken: dict[int, float] = {}
-        for entry in os.scandir("/proc"):
-            if entry.name.isdigit():
-                try:
-                    fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
-                except OSError:
-                    continue
-                parents[int(entry.name)] = int(fields[1])
-                taken[int(entry.name)] = (int(fields[11]) + int(fields[12])) / _TICKS
+        parents, taken = _processes()
         for pid, used in taken.items():
             if pid in seen or _descends(pid, root, parents):
                 seen[pid] = used

@@ -53,7 +53,7 @@ def test_a_node_dies_and_the_run_is_killed(three: Any, desk: RayDesk, server: Ca
     until(lambda: len(desk.lines()) > before + 60 and len(desk.workers()) == 2, "answers by two workers again")
     run.kill()
     _, words = run.communicate()
-    assert words.count("what it had is sent again") == 1, words
+    assert words.count("sent again, and another one") == 1, words
     until(lambda: not desk.workers(), "the workers are gone")
     ran = desk.run(*command, patience=PATIENCE)
     assert ran.code == 0, ran.err

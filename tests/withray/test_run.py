@@ -54,7 +54,7 @@ def test_killed_workers_failures_and_a_key_that_nobody_says(desk: RayDesk, serve
     assert set(done) == {f"j{n}" for n in range(150)}
     assert [line for line in done.values() if line["attempts"] != 1] == []
     assert {line["id"] for line in desk.lines("results.errors.jsonl")} == {f"j{n}" for n in range(150, 160)}
-    assert ran.err.count("what it had is sent again") == 2
+    assert ran.err.count("sent again, and another one") == 2
     until(lambda: not desk.pids(), "all processes are gone", 10.0)
     said = [path for top in (desk.sessions, desk.path) for path in top.rglob("*") if holds(path, CANARY)]
     assert said == []

@@ -21,6 +21,7 @@ from batcher.exchange.cluster.link import Link, admits
 from batcher.exchange.cluster.member import Flying, Member
 from batcher.exchange.seam import LOST, Flow
 from batcher.failures import ConfigError, Exit, Failure, FailureClass, UnavailableError
+from batcher.figures import count
 from batcher.outcome import Attempt, Timing
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ PAUSES: Final = (0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds before the next worker is started, after so many in one place that died before they served anything."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Cluster:
     """The maker of exchanges by workers in other processes.
 
@@ -265,7 +266,8 @@ class Cluster:
         if is_final and not self._first.done():
             self._first.set_exception(ConfigError(f"{who} cannot begin: {words}"))
             return
-        self.note(f"{who} is gone ({words}): what it had is sent again, and another one takes its place")
+        had = count(len(member.flying), "calls")
+        self.note(f"{who} is gone ({words}): its {had} are sent again, and another one takes its place")
         pause = PAUSES[min(failures, len(PAUSES) - 1)]
         asyncio.get_running_loop().call_later(pause, self._hire, member.place)
         for flying in member.flying.values():

@@ -58,7 +58,7 @@ class Site:
         return f"Ray at {self.address}" if self.address else "Ray on this machine"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Foreman:
     """The `Placement` by Ray."""
 
