@@ -39,6 +39,8 @@ LEAST_S: Final = 20.0
 """The same for one who says that he waits for less: a process of Python has to start."""
 NOBODY_S: Final = 30.0
 """Seconds for which a call waits for a worker; then nobody is there, as if its server were away."""
+GREETS_S: Final = 15.0
+"""Seconds that whoever connects has to show that he is a worker."""
 LOOK_S: Final = 5.0
 SILENT: Final = 6
 """How often a worker is looked for in vain: each says something every second, unless its machine is gone."""
@@ -71,6 +73,8 @@ class Cluster:
     _host: str = ""
     _members: dict[int, Member] = field(default_factory=dict)
     """All that were placed and have not died, by number."""
+    _links: set[Link] = field(default_factory=set)
+    """Connections that are open, those of strangers among them."""
     _ready: deque[Member] = field(default_factory=deque)
     """Those that take calls, who comes next first."""
     _by_server: dict[str, Member] = field(default_factory=dict)
@@ -109,9 +113,8 @@ class Cluster:
                 self._is_open = False
                 watch.cancel()
                 server.close()
-                for member in self._members.values():
-                    if member.link is not None:
-                        member.link.close()
+                for link in self._links:
+                    link.close()
 
     def send(self, call: Call, endpoint: Endpoint) -> None:
         """Give the call to a worker, or keep it until there is one."""
@@ -172,7 +175,15 @@ class Cluster:
         self.placement.place(Errand(host=self._host, port=self._port, number=member.number, secret=member.secret))
 
     def _greet(self) -> Link:
-        return Link(admits(self._secret_of), self._admit, self._take, self._hung_up)
+        link = Link(admits(self._secret_of), self._admit, self._take, self._hung_up)
+        self._links.add(link)
+        asyncio.get_running_loop().call_later(GREETS_S, self._part_from_strangers, link)
+        return link
+
+    def _part_from_strangers(self, link: Link) -> None:
+        """Who has not shown by now that he is a worker is none."""
+        if link.owner is None:
+            link.close()
 
     def _secret_of(self, number: int) -> Secret | None:
         member = self._members.get(number)
@@ -240,6 +251,7 @@ class Cluster:
     # --- workers go
 
     def _hung_up(self, link: Link) -> None:
+        self._links.discard(link)
         if link.owner is not None:
             self._lose(link.owner, "it hung up")
 

@@ -99,6 +99,7 @@ class Worker:
             try:
                 await opened
             except asyncio.CancelledError:
+                self._link.close()
                 if not self.over.is_set():
                     raise
                 raise ConnectionError("the run hung up: this is not one of its workers") from None
