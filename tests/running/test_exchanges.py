@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batcher.exchange.cluster.cluster import Cluster
+from batcher.exchange.cluster.placement import inherited
 from batcher.exchange.workers import Workers
 from batcher.failures import UsageError
 from batcher.model import Api, Endpoint
@@ -82,6 +83,13 @@ def test_the_command_names_its_options(desk: Desk) -> None:
     ran = desk.call("run", "jobs.jsonl", "--worker-resource", "GPU=1", "--base-url", "http://127.0.0.1:9", "-m", "m")
     assert ran.code == 2
     assert "--worker-resource" in ran.err
+
+
+def test_ray_inherits_no_key() -> None:
+    """What it gets of the environment, its workers and their logs have too."""
+    kept = {"PATH": "/bin", "RAY_TMPDIR": "/t", "PYTHONPATH": "/p", "CUDA_VISIBLE_DEVICES": "0"}
+    keys = {"OPENAI_API_KEY": "k", "HTTPS_PROXY": "http://a:b@c", "AZURE_KEY": "k", "HF_TOKEN": "k", "MY_PATH": "k"}
+    assert inherited(kept | keys) == kept
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")

@@ -100,13 +100,12 @@ class Foreman:
 
     async def _start(self) -> str:
         """Start a foreman, and give the address of this machine once he has Ray."""
-        environ = {name: value for name, value in self.environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
         self._child = await create_subprocess_exec(
             *(sys.executable, "-P", "-m", "batcher.exchange.cluster.foreman"),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
-            env=environ,
+            env=inherited(self.environ),
             start_new_session=True,  # Ctrl-C is for the run, which drains through its workers
         )
         self._reader = asyncio.create_task(self._read_log(self._child))
@@ -183,6 +182,11 @@ class Foreman:
             await child.wait()
         if self._reader is not None:
             self._reader.cancel()
+
+
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """What Ray and all that it starts on this machine get of an environment."""
+    return {name: value for name, value in environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
 
 
 def _said(errand: Errand) -> Mapping[str, Any]:
