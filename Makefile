@@ -169,6 +169,10 @@ bench-pace: $(VENV)/.ready  ## the adaptive limit beside the best fixed one, on 
 bench-pace-real: $(VENV)/.model  ## -c auto beside fixed numbers on a real llama.cpp server, 15 minutes; ARGS="--seconds 20"
 	$(BIN)/python tests/bench/pace_real.py $(ARGS)
 
+.PHONY: bench-sweep
+bench-sweep: $(VENV)/.model  ## the knee of `batcher bench` beside every fixed number, three simulated servers and llama.cpp, 4 minutes
+	$(BIN)/python tests/bench/sweep.py $(ARGS)
+
 .PHONY: lock
 lock: $(VENV)/.ready  ## pin the development environment anew
 	$(BIN)/python $(PIP) install uv

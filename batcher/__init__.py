@@ -49,6 +49,7 @@ __all__ = [
 
 _FUNCTIONS = "batcher.api.functions"
 _HOMES = {
+    "__version__": ("batcher.model", "VERSION"),
     "BatcherError": ("batcher.failures", "BatcherError"),
     "Client": ("batcher.api.client", "Client"),
     "FailedRowError": ("batcher.api.result", "FailedRowError"),
@@ -63,10 +64,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("batcher")
     if name in _HOMES:
         from importlib import import_module
 

@@ -14,6 +14,7 @@ COMMANDS = {
     "run": "Run a file of jobs and write their results.",
     "check": "Say whether the server, its models and the jobs are fit to run.",
     "verify": "Hold a results file against its input: missing, failed, changed, repeated, unreadable lines.",
+    "merge": "Put the results of parts (--shard) together: one file, in the order of their input.",
     "export": "Make a table of results, beside their input's columns, or batch lines, or training chats.",
     "stats": "Say what results were like: times, tokens, cost, failures, and what held the run up.",
     "report": "Make a page of results: charts, and the slowest and odd answers to open.",

@@ -222,8 +222,6 @@ class Result:
     server: str | None = None
     pack: tuple[int, int] | None = None
     """(place in the pack, size of the pack) when many embedding inputs went in one call."""
-    pack_usage: Usage | None = None
-    """The tokens of the whole pack, on its first result only: servers do not tell them apart."""
     many: bool = False
     """The job has a list of embedding inputs, and so a list of vectors."""
     raw: dict[str, Json] | None = None

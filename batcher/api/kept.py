@@ -147,8 +147,10 @@ def _finished(record: Mapping[str, Any], seq: int) -> Finished:
         result.failure = Failure(
             FailureClass(error["class"]), error["code"], error["message"], status=error.get("status")
         )
-        if record.get("partial"):
-            result.completion = Completion(choices={0: Choice(texts=[record["partial"]])})
+        if record.get("partial") or record.get("usage"):
+            partial = {0: Choice(texts=[record["partial"]])} if record.get("partial") else {}
+            usage = Usage(**record["usage"]) if record.get("usage") else None
+            result.completion = Completion(choices=partial, usage=usage)
         return result
     completion = result.completion = Completion(
         parsed=record.get("parsed"), served_model=record.get("served_model"), flags=list(record.get("flags", ()))

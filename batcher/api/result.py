@@ -110,7 +110,7 @@ class Result(Generic[R, T]):
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens, as far as the server counted them for this row alone."""
+        """Tokens, as far as the server counted them; its part, by length, where a row shared a request."""
         return self._line.completion.usage if self._line.completion else None
 
     @property

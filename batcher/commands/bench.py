@@ -13,6 +13,7 @@ from batcher.commands.conclusion import end_quietly
 from batcher.commands.console import answer, print_json
 from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, notes_of, options_from
+from batcher.commands.single import placed, results_path
 from batcher.commands.values import Duration, Parsed
 from batcher.failures import Exit, UsageError
 from batcher.figures import count, duration, rate, seconds
@@ -28,7 +29,7 @@ LEFT_OUT: Final = frozenset(
         *("concurrency", "limit_new", "estimate", "max_duration", "skip_failed", "max_errors", "max_cost"),
         *("price_in", "price_cached", "price_out", "price_file"),
         *("dry_run", "print_config", "summary_json", "metrics_file", "stats", "log_format", "verbose", "json"),
-        *("keep", "table", "formula_guard", "ordered", "atomic", "if_locked"),
+        *("pack", "keep", "table", "formula_guard", "ordered", "atomic", "if_locked"),
     }
 )
 """Options of `batcher run` that a sweep sets itself, or that say how a whole run ends."""
@@ -41,6 +42,11 @@ def levels_of(text: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdecimal() and 0 < int(part) < 1_000_000 for part in parts):
         raise ValueError("must be numbers of at least 1 with commas between, such as 1,2,4,8")
     return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def packs_of(text: str) -> tuple[int, ...]:
+    """Read `auto`, `64` or `16,64,256`. Raises ValueError."""
+    return () if text == "auto" else levels_of(text)
 
 
 def slo_of(text: str) -> tuple[str, float]:
@@ -61,6 +67,15 @@ def slo_of(text: str) -> tuple[str, float]:
 )
 @click.option(
     "--up-to", type=click.IntRange(1), default=64, show_default=True, metavar="N", help="The most that is tried."
+)
+@click.option(
+    "--pack",
+    "packs",
+    type=Parsed("packs", packs_of),
+    default="auto",
+    show_default=True,
+    metavar="auto|N,N,…",
+    help="Embedding inputs in one request: each step finds its own, one number that holds, or several to try.",
 )
 @click.option(
     "--seconds",
@@ -97,8 +112,9 @@ def _bench(ctx: click.Context, /, input: str | tuple[str, ...], output: str | No
       batcher bench prompts.jsonl -m llama3.2
       batcher bench prompts.jsonl --base-url http://gpu:8000/v1 --up-to 256 --slo ttft=500ms --slo itl=50ms
       batcher bench prompts.jsonl -c 4,8,12 --seconds 60s --json
+      batcher bench texts.jsonl -m all-minilm --pack 8,32,128 --up-to 8
 
-    Exit codes: 0 there is a number, 2 usage, 3 nothing was answered, 65 the input, 69 no server, and as batcher run.
+    Exit codes: 0 there is a number, 2 usage, 3 nothing was measured, 65 the input, 69 no server, and as batcher run.
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     from batcher.commands.console import Console, occupy
     from batcher.running.bench import Bench
@@ -106,6 +122,8 @@ def _bench(ctx: click.Context, /, input: str | tuple[str, ...], output: str | No
 
     occupy()
     harden()
+    if not isinstance(values["model"], tuple):
+        output, values = placed(output, values, environ_of(ctx))
     results = _results(input, output, values["vectors"])
     if not values["seconds"]:
         raise UsageError("--seconds must be longer than 0 s")
@@ -124,6 +142,7 @@ def _bench(ctx: click.Context, /, input: str | tuple[str, ...], output: str | No
             rows=values["rows"],
             slo=dict(values["slos"]),
             levels=values["levels"] or (),
+            packs=values["packs"],
             most=values["up_to"],
         )
         for point in bench.sweep():
@@ -151,19 +170,20 @@ def _end(bench: Bench) -> None:
     """End the process: by the signal that ended the sweep, with what a server refused, or with what there is."""
     from batcher.running.signals import die_of
     from batcher.running.stops import error_of
+    from batcher.view.sweep import knee
 
     if bench.signal is not None:
         die_of(Signals(bench.signal))
     if bench.stop is not None:
         raise error_of(bench.stop)
-    sys.exit(Exit.OK if any(point.requests for point in bench.points) else Exit.SOME_FAILED)
+    sys.exit(Exit.OK if knee(bench.points) is not None else Exit.SOME_FAILED)
 
 
 def _results(inputs: str | tuple[str, ...], output: str | None, vectors: Path | None) -> Path:
     """Where the results go. Raises UsageError where a sweep cannot have them, or cannot read its input again."""
     if "-" in ([inputs] if isinstance(inputs, str) else inputs):
         raise UsageError("bench reads its input once a step, and stdin can be read once: name a file")
-    results = run.results_path(inputs, output, vectors)
+    results = results_path(inputs, output, vectors)
     if results is None:
         raise UsageError("bench keeps results in a file: name one with -o FILE")
     return results
@@ -171,6 +191,7 @@ def _results(inputs: str | tuple[str, ...], output: str | None, vectors: Path | 
 
 def _told(point: Point, *, is_auto: bool) -> str:
     name = f"auto, {point.concurrency} in the end" if is_auto else f"{point.concurrency} in flight"
+    name += f" of {count(point.pack, 'texts')}" if point.pack is not None else ""
     tokens = f", {rate(point.tokens_per_s)} tokens/s" if point.tokens_per_s is not None else ""
     marks = f" ({', '.join(point.marks())})" if point.marks() else ""
     failed = f", {count(point.failed)} failed" if point.failed else ""

@@ -68,18 +68,28 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, *, as_js
     \b
     Examples:
       batcher check jobs/chat.jsonl -m llama3.2
+      batcher check jobs/chat.jsonl -m llama3.2 -m qwen2.5:7b
       batcher check reviews.csv --prompt 'Classify: {{ text }}' --base-url http://127.0.0.1:8080/v1 -m qwen3
 
     Exit codes: 0 ready, 65 lines would be refused, 69 no server, 77 key refused, 78 a model is missing or cannot do
     what jobs ask of it.
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
-    findings = anyio.run(look, input, options_from(values), environ_of(ctx))
-    if as_json:
-        print_json(as_dict(findings))
-    else:
-        for line in screen(input, findings):
-            answer(line)
-    ctx.exit(findings.exit)
+    models: tuple[str | None, ...] = values["model"] if isinstance(values["model"], tuple) else (values["model"],)
+    found: dict[str | None, Findings] = {}
+    for model in dict.fromkeys(models):
+        found[model] = anyio.run(look, input, options_from({**values, "model": model}), environ_of(ctx))
+        if not as_json:
+            if len(models) > 1:
+                answer(f"model    {model}")
+            for line in screen(input, found[model]):
+                answer(line)
+    code = max(findings.exit for findings in found.values())
+    if as_json and len(models) == 1:
+        print_json(as_dict(found[models[0]]))
+    elif as_json:
+        each = [{"model": model, **as_dict(findings)} for model, findings in found.items()]
+        print_json({"ready": code is Exit.OK, "exit": int(code), "models": each})
+    ctx.exit(code)
 
 
 async def look(inputs: str | tuple[str, ...] | None, options: Options, environ: Mapping[str, str]) -> Findings:
@@ -87,7 +97,8 @@ async def look(inputs: str | tuple[str, ...] | None, options: Options, environ: 
     from batcher.commands.checkup import Checkup
     from batcher.commands.console import Console
     from batcher.inputs.formats import parse_job
-    from batcher.running.wiring import defaults_for, ready, source_for
+    from batcher.running.chosen import ready
+    from batcher.running.wiring import defaults_for, source_for
     from batcher.servers.contact import contact
     from batcher.servers.described import all_described, models_of
 

@@ -174,11 +174,11 @@ def _write(
     names: tuple[str, ...],
 ) -> None:
     from batcher.ledger import disk
-    from batcher.ledger.state import program
+    from batcher.model import VERSION
     from batcher.view.comparison.comparison import Comparison
     from batcher.view.comparison.page import Page
 
-    page = Page(name=" and ".join(names), version=program(), rows=shown)
+    page = Page(name=" and ".join(names), version=VERSION, rows=shown)
     text = page.of_two(found, (names[0], names[1])) if isinstance(found, Comparison) else page.of_one(found)
     with making(output) as fd:
         disk.write_all(fd, text.encode("utf-8", "replace"))

@@ -35,40 +35,41 @@ def _is_device(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def conclude(
-    summary: Summary,
-    results: Path | str | None,
-    errors: Path | None,
-    *,
-    is_made: bool,
-    quiet: bool,
-    summary_json: Path | None,
-) -> None:
-    """Show the sums and end the process with the code that they mean, or by the signal that ended the run.
-
-    `is_made`: there are results, where the run was to put them.
-    """
-    from batcher.commands.console import say, tell_sums
-    from batcher.running.signals import die_of
-
-    code = summary.exit_code()
+def conclude(summary: Summary, destination: Destination, *, quiet: bool, summary_json: Path | None) -> None:
+    """Show the sums and end the process with the code that they mean, or by the signal that ended the run."""
     if summary_json is not None:
         try:
-            _write_atomically(summary_json, summary.to_dict())
+            write_summary(summary_json, summary.to_dict())
         except OutputError as error:  # the results are safe: this must not hide what became of them
             summary.unwritten.append(str(error))
-            code = summary.exit_code()
+    tell_end(summary, destination, quiet=quiet)
+    end(summary.exit_code(), summary.signal)
+
+
+def tell_end(summary: Summary, destination: Destination, *, quiet: bool) -> None:
+    """Show the sums of a run."""
+    from batcher.commands.console import say, tell_sums
+
+    results, errors = destination.shown, destination.errors_path
     if not quiet:
-        shown = (results or "stdout") if is_made else f"{results} is not made: there is nothing to put into it"
+        shown = (
+            (results or "stdout") if destination.is_made else f"{results} is not made: there is nothing to put into it"
+        )
         tell_sums(summary.render(shown, errors), summary.to_dict)
-    elif code is not Exit.OK:
+    elif summary.exit_code() is not Exit.OK:
         say(f"{results or 'stdout'}: {summary.one_line(errors)}")
-    if summary.signal is not None:
-        die_of(Signals(summary.signal))
+
+
+def end(code: int, signal: int | None) -> None:
+    """End the process with a code, or by the signal that ended its work."""
+    from batcher.running.signals import die_of
+
+    if signal is not None:
+        die_of(Signals(signal))
     sys.exit(code)
 
 
-def _write_atomically(path: Path, value: Any) -> None:
+def write_summary(path: Path, value: Any) -> None:
     """Write JSON so that whoever polls for the file sees it whole, to a pipe as it is. Raises OutputError."""
     import orjson
 

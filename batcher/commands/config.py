@@ -143,7 +143,7 @@ def _shaped(param: click.Parameter, value: Any) -> tuple[str, Any]:
     if getattr(param, "multiple", False) or param.nargs == -1:
         entries = [value] if is_text else value
         fits = isinstance(entries, list) and all(isinstance(entry, str) for entry in entries)
-        return ("", entries) if fits else ("a list of texts", None)
+        return ("", entries) if fits else ("a text or a list of texts", None)
     if isinstance(kind, click.types.IntParamType | click.types.FloatParamType):
         is_whole = isinstance(kind, click.types.IntParamType)
         fits = is_number and not (is_whole and isinstance(value, float))

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.commands.console import say
-from batcher.failures import OutputError
+from batcher.failures import InputError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from batcher.inputs.chunks import Chunking
+    from batcher.inputs.formats import Line
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.formats.reading import Reading
     from batcher.inputs.selection import Selection
+    from batcher.inputs.source import Source
     from batcher.ledger.state import State
     from batcher.model import Json
     from batcher.options import Options
+
+MODELS_NAMED: Final = 4
+"""Results of several models that a sentence names."""
 
 
 def chosen(options: Options, state: State | None) -> tuple[int | None, Selection | None]:
     """After how many lines the input ends, and which rows of it are taken: as is said, else as the last run did."""
     from batcher.inputs.selection import Selection
-    from batcher.running.wiring import selection_of
+    from batcher.running.chosen import selection_of
 
     run = dict(state.selection) if state is not None else {}
     limit = run.pop("limit", None)
@@ -35,6 +41,41 @@ def chosen(options: Options, state: State | None) -> tuple[int | None, Selection
         say("which rows the last run took cannot be read in its state file: say it again if it did not take all")
         selection = None
     return options.limit or (limit if type(limit) is int else None), selection
+
+
+def asked(
+    inputs: str | tuple[str, ...], options: Options, environ: Mapping[str, str], state: State | None
+) -> tuple[Defaults, Source]:
+    """What the last run asked of which rows, as far as it is not said anew; the inputs are open and to be closed.
+
+    Raises as `defaults_for` and `source_for` do.
+    """
+    from batcher.running.wiring import columns_of, defaults_for, source_for
+
+    defaults = defaults_for(options, environ, None, inputs if isinstance(inputs, str) else inputs[0])
+    fallback = chunking = None
+    if state is not None:
+        defaults = as_the_run(defaults, state.run)
+        fallback = replace(reading_of(state.input), columns=columns_of(defaults.recipe))
+        chunking = chunking_of(state.input)
+    if chunking is not None:
+        defaults = replace(defaults, recipe=None)  # it is the one by which the texts were made that were cut
+    return defaults, source_for(inputs, options, fallback=fallback, chunking=chunking)
+
+
+def arrived(source: Source) -> Iterator[Line]:
+    """The lines of a file, or those of a pipe as they come. Raises InputError."""
+    arrival = threading.Event()
+    source.on_arrival = arrival.set
+    try:
+        for line in source.lines():
+            if line is not None:
+                yield line
+                continue
+            arrival.wait()
+            arrival.clear()
+    except OSError as error:
+        raise InputError(f"{source.path}: cannot be read: {error.strerror}") from error
 
 
 def reading_of(fingerprint: Mapping[str, Json]) -> Reading:
@@ -95,7 +136,20 @@ def open_to_read(path: Path, *, follow: bool = True) -> BinaryIO:
         return os.fdopen(open_regular(path, follow=follow), "rb")
     except FileNotFoundError:
         part = part_path(path)
-        hint = f"; {part} has what an --atomic run has so far" if part.exists() else ""
+        hint = f"; {part} has what an --atomic run has so far" if part.exists() else _of_models(path)
         raise OutputError(f"{path}: there is no such file{hint}") from None
     except OSError as error:
         raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _of_models(path: Path) -> str:
+    """Which results there are of several models whose run was told this name."""
+    from batcher.ledger.neighbours import holds_results
+
+    begin, end = f"{path.stem}.", path.suffix
+    try:
+        beside = sorted(one for one in path.parent.iterdir() if one.name.startswith(begin) and one.suffix == end)
+    except OSError:
+        return ""
+    found = [str(one) for one in beside if holds_results(one)]
+    return f"; there are {', '.join(found[:MODELS_NAMED])}" if found else ""

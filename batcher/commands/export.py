@@ -17,7 +17,8 @@ from batcher.commands.options import environ_of, notes_of, option, options_from,
 from batcher.failures import UsageError
 from batcher.figures import count
 from batcher.outputs.columns import fields_of
-from batcher.outputs.export import ARRAY, FORMATS, SQLITE, Export, export, table_of
+from batcher.outputs.export import Export, export
+from batcher.outputs.forms import ARRAY, FORMATS, SQLITE, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -39,7 +39,7 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
       batcher models
       batcher models --base-url https://api.openai.com/v1 --json
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
-    found = anyio.run(ask, options_from(values), environ_of(ctx))
+    found = anyio.run(ask, options_from({**values, "model": None}), environ_of(ctx))
     if as_json:
         models = [{"server": root, **asdict(model)} for root, about in found.items() for model in _listed(about)]
         print_json(models)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from batcher.commands.values import Duration, KeyValue, LocalModel, Parsed, Template
+from batcher.commands.values import Duration, KeyValue, LocalModel, Names, Parsed, Template
 from batcher.failures import ConfigError, UsageError
 from batcher.inputs.shard import Shard
 from batcher.model import Api
@@ -68,9 +68,7 @@ class Inputs(click.Argument):
         return super().process_value(ctx, value)
 
 
-def _one_or_all(
-    _ctx: click.Context, _argument: click.Parameter, value: tuple[str, ...]
-) -> str | tuple[str, ...] | None:
+def _one_or_all(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> str | tuple[str, ...] | None:
     return (value[0] if len(value) == 1 else value) if value else None
 
 
@@ -222,7 +220,15 @@ _SERVER = (
     option("--max-wait", type=Duration(), help="How long a server may be away (default: 15s at first, 1h in mid-run)."),
 )
 _REQUEST = (
-    option("-m", "--model", help="The model for lines that name none. Else the variable MODEL."),
+    option(
+        "-m",
+        "--model",
+        multiple=True,
+        type=Names(),
+        callback=_one_or_all,
+        help="The model for lines that name none; of several each is asked all rows, for a file of its own. Else the"
+        " variable MODEL.",
+    ),
     option(
         "--alias",
         "aliases",
@@ -288,6 +294,8 @@ def request_options(function: F) -> F:
 
 def options_from(values: Mapping[str, Any]) -> Options:
     """Make typed options of what click gives. Raises UsageError."""
+    if isinstance(values.get("model"), tuple):
+        raise UsageError("several models (-m) go with run and check, and here with one at a time")
     known = {f.name for f in fields(Options)}
     chosen = {name: value for name, value in values.items() if name in known and value is not None}
     for name in ("aliases", "header_env", "params", "option", "worker_resources"):

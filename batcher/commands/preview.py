@@ -17,7 +17,8 @@ from batcher.inputs.formats import parse_job
 from batcher.inputs.intake import Intake
 from batcher.model import Api
 from batcher.policy.packs import packs_of
-from batcher.running.wiring import defaults_for, fits_of, ready, recipe_of, source_for, wants_base64
+from batcher.running.chosen import ready
+from batcher.running.wiring import defaults_for, fits_of, recipe_of, source_for, wants_base64
 from batcher.servers.urls import find_servers, one_api
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ def command(results: Path, *, output: Path, errors: Path | None, quiet: bool, **
     something else, 74 it cannot be written.
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     from batcher.ledger import disk
-    from batcher.ledger.state import program
+    from batcher.model import VERSION
     from batcher.view.prices import prices_of
     from batcher.view.report.page import Report
     from batcher.view.report.picks import Picks
@@ -54,7 +54,7 @@ def command(results: Path, *, output: Path, errors: Path | None, quiet: bool, **
         state = past.state
         page = Report(
             name=past.results.name,
-            version=program(),
+            version=VERSION,
             statistics=found,
             picks=picks,
             at=past.at,

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.commands.conclusion import check_summary, conclude, end_quietly
+from batcher.commands.conclusion import conclude, end_quietly
 from batcher.commands.grouped import Grouped
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, server_options
+from batcher.commands.single import made, placed
 from batcher.commands.values import Duration, KeyValue, Parsed
-from batcher.failures import FLAGS, LockedError, UsageError
+from batcher.failures import FLAGS
 from batcher.figures import Concurrency, MaxErrors, amount, pack_size
 
 if TYPE_CHECKING:
-    from batcher.options import Options
+    from batcher.commands.single import Made
 
 _FILE = click.Path(path_type=Path)
-STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-"""Names of standard output, which is written to as it is."""
 
 
 @click.command("run", cls=Grouped)
@@ -31,7 +28,8 @@ STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
     "--output",
     type=click.Path(allow_dash=True),
     metavar="OUT",
-    help="The results file; - for stdout; a table if it is named .csv .tsv .json .parquet .arrow, or sqlite:FILE.",
+    help="The results file; - for stdout; a table if it is named .csv .tsv .json .parquet .arrow, or sqlite:FILE;"
+    " {model} in it is the model's name.",
 )
 @option("--keep", metavar="COLUMN,…", help="Columns of the input that a table has (default: all; '' for none).")
 @option("--table", default="answers", show_default=True, metavar="NAME", help="The table of -o sqlite:FILE.")
@@ -225,10 +223,12 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, output: 
       batcher run jobs/hello.jsonl -m llama3.2 -o answers.jsonl
       batcher run prompts.jsonl --base-url https://api.openai.com/v1 -m gpt-4o-mini -c 16
       batcher run texts.jsonl -m all-minilm --pack 64 -o vectors.jsonl
+      batcher run prompts.jsonl -m llama3.2 -m qwen2.5:7b -o answers.jsonl
       cat jobs/hello.jsonl | batcher run - --local -o - | jq -r .text
       batcher run --config jobs/nightly.toml
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
     from batcher.commands.console import occupy
+    from batcher.running.chosen import by_part
     from batcher.running.signals import harden
 
     occupy()
@@ -239,83 +239,27 @@ def command(ctx: click.Context, /, input: str | tuple[str, ...] | None, output: 
         print_config(ctx)
         return
     assert input is not None
+    values["summary_json"] = by_part(values["summary_json"], values["shard"])
+    if isinstance(values["model"], tuple):
+        from batcher.commands.several import several
+
+        several(ctx, input, output, values)
+        return
+    output, values = placed(output, values, environ_of(ctx))
     options = options_from(values)
     if values["dry_run"]:
         from batcher.commands.preview import preview
 
         preview(input, options, environ_of(ctx))
         return
-    _run(ctx, input, output, options, values)
+    _end(made(ctx, input, output, options, values, notes=notes_of(ctx)), values)
 
 
-def _run(
-    ctx: click.Context, inputs: str | tuple[str, ...], output: str | None, options: Options, values: dict[str, Any]
-) -> None:
-    """Make the run, and end the process as it ends.
-
-    Garbage is collected less often: that is 4 to 10 % of the CPU of a job, and 15 ms of the imports.
-    """
-    gc.set_threshold(20_000, 20, 20)
-    from batcher.commands.console import Console, Log
-    from batcher.running.loops import on_loop
-    from batcher.running.runner import Run
-
-    results = results_path(inputs, output, options.vectors)
-    progress = values["progress"]
-    if progress is None and results is None and sys.stdout.isatty():
-        progress = False  # the results are what the terminal shows
-    log = Log(as_json=values["log_format"] == "json", every=values["stats"])
-    with Console(quiet=values["quiet"], verbose=values["verbose"], progress=progress, log=log) as console:
-        for note in notes_of(ctx):
-            console.note(note)
-        if output is None:
-            console.note(f"results go to {results}")
-        typed = output is not None
-        run = Run(inputs, results, options, environ_of(ctx), console, handle_signals=True, typed=typed)
-        if values["summary_json"] is not None:
-            check_summary(values["summary_json"], inputs, run.destination)
-        try:
-            gc.freeze()  # what the imports made is never looked at again
-            summary = on_loop(run.run)
-        except BrokenPipeError:
-            summary = None
-        except LockedError as error:
-            if values["if_locked"] == "fail":
-                raise
-            console.note(f"{str(error).partition(';')[0]}: left to it, as --if-locked says")
-            return
-    if summary is None:
+def _end(run: Made | None, values: dict[str, Any]) -> None:
+    """End the process as the run ended."""
+    if run is None:  # it was left to another run
+        return
+    if run.summary is None:
         end_quietly()
         return
-    conclude(
-        summary,
-        run.destination.shown,
-        run.destination.errors_path,
-        is_made=run.destination.is_made,
-        quiet=values["quiet"],
-        summary_json=values["summary_json"],
-    )
-
-
-def results_path(inputs: str | tuple[str, ...], output: str | None, vectors: Path | None) -> Path | None:
-    """Where the results go; None is standard output."""
-    from batcher.inputs.compression import EXTENSIONS
-    from batcher.inputs.parts import is_pattern
-    from batcher.opening import is_directory
-
-    input_name = inputs if isinstance(inputs, str) else ""
-    if output in STDOUT:
-        return None
-    if output is not None:
-        return Path(output)
-    if vectors is not None:
-        from batcher.ledger.names import table_results_path
-
-        return table_results_path(vectors)
-    if input_name == "-":
-        raise UsageError("with input from stdin, say where the results go: -o FILE, or -o - for stdout")
-    path = Path(input_name)
-    if not path.name or ":" in input_name.partition("/")[0] or is_directory(path) or is_pattern(input_name):
-        what = input_name or "several inputs"
-        raise UsageError(f"with {what}, say where the results go: -o FILE, or -o - for stdout")
-    return (path.with_suffix("") if path.suffix.lower() in EXTENSIONS else path).with_suffix(".results.jsonl")
+    conclude(run.summary, run.destination, quiet=values["quiet"], summary_json=values["summary_json"])

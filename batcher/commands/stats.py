@@ -158,8 +158,8 @@ def _rows(past: Past, prices: Prices | None, fd: int, *, is_parquet: bool, for_t
     from batcher.view.statistics.statistics import cost_of
 
     with closing(Measurements(fd, is_parquet=is_parquet, clean=printable if for_terminal else None)) as rows:
-        for _, record, is_result in past.records():
-            cost = cost_of(prices, measures_of(record)) if prices is not None and is_result else None
+        for _, record, _ in past.records():
+            cost = cost_of(prices, measures_of(record)) if prices is not None else None
             rows.add(record, cost)
 
 

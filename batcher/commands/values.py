@@ -61,6 +61,19 @@ class KeyValue(click.ParamType[tuple[str, Any]]):
         return (key, value.partition("=")[2]) if self.plain else (key, parsed)
 
 
+class Names(click.ParamType[str]):
+    """A name; a variable may hold several with commas between, since names of models may have spaces."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        del param, ctx
+        return str(value)
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return [name for part in rv.split(",") if (name := part.strip())] or [rv]
+
+
 class Template(click.ParamType[str]):
     """A text, or the file behind an `@` that holds it; the file is read where the template is made."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
@@ -13,16 +12,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import click
 
 from batcher.commands.console import answer, print_json, say
-from batcher.commands.earlier import as_the_run, chosen, chunking_of, open_to_read, reading_of
+from batcher.commands.earlier import arrived, asked, chosen, open_to_read
 from batcher.commands.grouped import Grouped
 from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, request_options
 from batcher.commands.values import KeyValue
 from batcher.failures import Exit, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-    from batcher.inputs.formats import Line
     from batcher.inputs.formats.defaults import Defaults
     from batcher.inputs.selection import Selection
     from batcher.inputs.source import Source
@@ -101,21 +99,12 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
     from batcher.ledger.neighbours import former_errors
     from batcher.ledger.state import Status, read
     from batcher.ledger.verification import Verification, first_model
-    from batcher.running.wiring import columns_of, defaults_for, source_for
 
     with ExitStack() as stack:
         state, note = read(state_path(results)) if results.name else (None, None)  # a directory is refused below
         if note:
             say(note)
-        defaults = defaults_for(options, environ, None, inputs if isinstance(inputs, str) else inputs[0])
-        fallback = chunking = None
-        if state is not None:
-            defaults = as_the_run(defaults, state.run)
-            fallback = replace(reading_of(state.input), columns=columns_of(defaults.recipe))
-            chunking = chunking_of(state.input)
-        if chunking is not None:
-            defaults = replace(defaults, recipe=None)  # it is the one by which the texts were made that were cut
-        source = source_for(inputs, options, fallback=fallback, chunking=chunking)
+        defaults, source = asked(inputs, options, environ, state)
         stack.callback(source.close)
         file = stack.enter_context(open_to_read(results))
         guessed = first_model(file) if defaults.model is None else None
@@ -131,7 +120,7 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
             source.repeat = selection.repeat
             selection.prepare(source, at_most)
         check.read_input(
-            _arrived(source),
+            arrived(source),
             parse=parse_job,
             defaults=replace(defaults, model=defaults.model or guessed),
             at_most=at_most,
@@ -183,21 +172,6 @@ def _check_vectors(verdict: Verdict, file: BinaryIO, results: Path, options: Opt
                 verdict.misplaced.add(place + 1, ident)
 
 
-def _arrived(source: Source) -> Iterator[Line]:
-    """The lines of a file, or those of a pipe as they come."""
-    arrival = threading.Event()
-    source.on_arrival = arrival.set
-    try:
-        for line in source.lines():
-            if line is not None:
-                yield line
-                continue
-            arrival.wait()
-            arrival.clear()
-    except OSError as error:
-        raise InputError(f"{source.path}: cannot be read: {error.strerror}") from error
-
-
 def screen(verdict: Verdict, path: str, results: Path) -> list[str]:
     """The verdict for people: counts, and where to look."""
     lines = [f"{path}: {verdict.jobs} jobs; {verdict.ok} have their result", f"{results}: {verdict.results} results"]
@@ -205,8 +179,8 @@ def screen(verdict: Verdict, path: str, results: Path) -> list[str]:
         finding: Finding = getattr(verdict, name)
         if finding.count:
             lines.append(f"{name:<10} {finding.count}: {meaning}")
-            where = verdict.where if name in OF_THE_INPUT else _line
-            lines.append(f"{'':<10} {_where(finding, where)}")
+            place = verdict.where if name in OF_THE_INPUT else _line
+            lines.append(f"{'':<10} {where(finding, place)}")
     if verdict.writing:
         lines.append("A run is writing to this file now; this is what it held a moment ago.")
     code = _exit(verdict)
@@ -218,9 +192,10 @@ def _line(seq: int) -> str:
     return f"line {seq + 1}"
 
 
-def _where(finding: Finding, where: Callable[[int], object]) -> str:
+def where(finding: Finding, place_of: Callable[[int], object]) -> str:
+    """Where something was found first, and how many more there are."""
     places = [
-        f"{where(place.line - 1)}" + (f" ({place.id})" if place.id is not None else "") for place in finding.first
+        f"{place_of(place.line - 1)}" + (f" ({place.id})" if place.id is not None else "") for place in finding.first
     ]
     more = finding.count - len(places)
     return ", ".join(places) + (f" and {more} more" if more else "")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate, repeat
+from operator import sub
 from typing import TYPE_CHECKING
 
 import orjson
@@ -13,14 +15,14 @@ from batcher.exchange import answers
 from batcher.exchange.dialogue import conclude
 from batcher.failures import LineError
 from batcher.model import Call, Job, Kind
-from batcher.outcome import Completion, Result
+from batcher.outcome import Completion, Result, Usage
 from batcher.policy.packs import ALONE, PER_TEXT
 from batcher.wire.dialects import DIALECTS, call_for, path_for
 from batcher.wire.dialects.embeddings import BASE64
 from batcher.wire.dialects.vectors import inputs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from batcher.model import Api, Endpoint, Json
     from batcher.outcome import Attempt
@@ -137,16 +139,17 @@ def halves(call: Call, api: Api) -> tuple[Call, Call]:
 
 
 def shares(call: Call, completion: Completion) -> Iterator[tuple[Job, Completion]]:
-    """Give each job of a pack a completion with its own vectors, in the order in which they were sent."""
+    """Give each job of a pack a completion with its own vectors and its part of the tokens, as they were sent."""
     if len(call.jobs) == 1:
         yield call.jobs[0], completion
         return
     assert completion.vectors is not None
     start = 0
-    for job in call.jobs:
+    for job, usage in zip(call.jobs, divided(completion.usage, call.jobs), strict=False):
         end = start + (1 if type(job.content) is str else len(inputs_of(job)))
         share = Completion(
             {},
+            usage,
             server=completion.server,
             served_model=completion.served_model,
             vectors=completion.vectors[start:end],
@@ -158,10 +161,27 @@ def shares(call: Call, completion: Completion) -> Iterator[tuple[Job, Completion
         start = end
 
 
+def divided(usage: Usage | None, jobs: Sequence[Job]) -> Iterable[Usage | None]:
+    """The tokens of a request by the lengths of its texts, since servers tell them of all together.
+
+    What a job has is the whole up to its end less the whole up to the end of the one before it, each rounded down: the
+    parts add up to what the server said. It may go on for ever: take one for each job.
+    """
+    if usage is None:
+        return repeat(None)
+    ends = [*accumulate(map(_length, jobs))]
+    counts = (usage.prompt_tokens, usage.completion_tokens, usage.reasoning_tokens, usage.cached_tokens)
+    return map(Usage, *(_parts(count, ends) for count in counts))
+
+
 def results_of(call: Call, endpoint: Endpoint, attempt: Attempt, *, raw: bool) -> list[Result]:
     """The results of a call's jobs, in their order; `raw` adds the API's whole response object."""
     completion = attempt.completion
     if completion is None or attempt.failure is not None:
+        if completion is not None and len(call.jobs) > 1:
+            completion = replace(completion, usage=None)  # of all together: no job's
+        elif completion is not None and call.dialogue is not None:
+            completion.spent = call.dialogue.spent
         return [_result(call, endpoint, attempt, job, completion) for job in call.jobs]
     if len(call.jobs) == 1:
         turns = conclude(call, completion)
@@ -173,7 +193,6 @@ def results_of(call: Call, endpoint: Endpoint, attempt: Attempt, *, raw: bool) -
     results = [_result(call, endpoint, attempt, job, share) for job, share in shares(call, completion)]
     for place, result in enumerate(results):
         result.pack = (place, len(results))
-    results[0].pack_usage = completion.usage
     return results
 
 
@@ -207,6 +226,20 @@ def _weight(job: Job) -> tuple[int, float]:
         return 1, PER_TEXT + (len(content) if content.isascii() else len(content.encode("utf-8", "surrogatepass")))
     inputs = inputs_of(job)
     return len(inputs), sum(PER_TEXT + _bytes(one) for one in inputs)
+
+
+def _length(job: Job) -> int:
+    """Characters of a job's text, or of its texts; 1 at least."""
+    content = job.content
+    return (len(content) if type(content) is str else sum(map(len, inputs_of(job)))) or 1
+
+
+def _parts(count: int | None, ends: Sequence[int]) -> Iterable[int | None]:
+    """A count divided by how far each part reaches."""
+    if count is None:
+        return repeat(None)
+    reached = [count * end // ends[-1] for end in ends]
+    return map(sub, reached, [0, *reached])
 
 
 def _bytes(value: Json) -> int:

@@ -32,6 +32,9 @@ class Array(NamedTuple):
     last: str | None = None
 
 
+MARK: Final = "{shard}"
+"""What stands for the part in the name of a file: `out-{shard}.jsonl` is out-3-of-8.jsonl."""
+
 ARRAYS: Final = (
     # https://slurm.schedmd.com/job_array.html
     Array(
@@ -76,6 +79,11 @@ class Shard:
         """Whether a job is of this part. Rows without ids that are equal are of the same one."""
         repeat = _DERIVED.fullmatch(ident)
         return id_hash(repeat[1] if repeat else ident) % self.of == self.number - 1
+
+    @property
+    def label(self) -> str:
+        """What stands for it in the names of files, and sorts as the parts do: 03-of-16."""
+        return f"{self.number:0{len(str(self.of))}}-of-{self.of}"
 
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"

@@ -11,7 +11,7 @@ import orjson
 
 from batcher import codec
 from batcher.ledger.fallback import dump_anything
-from batcher.ledger.measures import iso, summed_fields, timing_fields, usage_fields
+from batcher.ledger.measures import iso, spent_fields, timing_fields, usage_fields
 from batcher.ledger.vectors import to_base64, to_floats
 from batcher.redaction import Redactor
 
@@ -74,10 +74,7 @@ def result_line(result: Result, *, base64: bool = False, redactor: Redactor = KE
         record.update({"images": result.image} if len(result.image) > 1 else {"image": result.image[0]})
     if completion is not None:
         _put(record, "flags", completion.flags)
-        if completion.spent is not None:
-            _put(record, "usage", summed_fields(completion.spent, completion.usage))
-        elif completion.usage is not None:
-            _put(record, "usage", usage_fields(completion.usage))
+        _put(record, "usage", spent_fields(completion))
     if result.timing is not None:
         record["timing"] = timing_fields(result.timing, completion)
     _put_origin(record, result)
@@ -112,6 +109,8 @@ def error_line(
     _put_target(record, result)
     _put_origin(record, result)
     _put(record, "partial", _clip(redactor.clipped(result.text), PARTIAL_LIMIT))  # a key is not to be cut in two
+    if result.completion is not None:
+        _put(record, "usage", spent_fields(result.completion))
     if at is None and result.timing is not None:
         at = result.timing.started_at + result.timing.total
     if at is not None:
@@ -120,27 +119,43 @@ def error_line(
 
 
 def _alike(results: Sequence[Result], redactor: Redactor) -> list[bytes] | None:
-    """The lines of results that differ by id, number, hash, vector and place alone; `None` if they may not.
+    """The lines of results that differ by id, number, hash, vector, tokens and place alone; `None` if they may not.
 
     What a server said, which may hold a key, is the same in all, and was looked at in the first.
     """
-    first = results[0]
+    first, vectors, packs, usages = results[0], [], [], []
     for result in results:
         if result.vector is None or result.pack is None or result.meta is not None or result.columns is not None:
             return None
+        vectors.append(result.vector)
+        packs.append(result.pack)
+        usages.append(None if result.completion is None else result.completion.usage)
+    names = () if usages[0] is None else tuple(usage_fields(usages[0]))
+    counts = [[getattr(usage, name, None) for usage in usages] for name in names]
+    if any(None in column for column in counts) or (not names and any(usages)):
+        return None
     line = result_line(first, redactor=redactor)
     try:
-        own = [
-            (orjson.dumps(result.id), result.seq, result.hash.encode(), *(result.vector or ()), *(result.pack or ()))
-            for result in results
-        ]
+        idents = [orjson.dumps(result.id) for result in results]
     except TypeError:  # a lone surrogate
         return None
+    hashes = [result.hash.encode() for result in results]
+    columns = (
+        idents,
+        [result.seq for result in results],
+        hashes,
+        *zip(*vectors, strict=True),
+        *counts,
+        *zip(*packs, strict=True),
+    )
+    own = [*zip(*columns, strict=True)]
+    own_usage = b',"usage":{%b}' % b",".join(b'"%b":%%d' % name.encode() for name in names) if names else b""
     rest = line.removeprefix(_OWN_FIRST % own[0][:3])
     head, _, tail = rest.partition(_OWN_VECTOR % own[0][3:5])
-    tail = tail.removesuffix(_OWN_PLACE % own[0][5:])
-    fields = (_OWN_FIRST, head.replace(b"%", b"%%"), _OWN_VECTOR, tail.replace(b"%", b"%%"), _OWN_PLACE)
-    template = b"".join(fields)
+    tail = tail.removesuffix(_OWN_PLACE % own[0][-2:])
+    middle, _, tail = tail.partition(own_usage % own[0][5:-2]) if names else (b"", b"", tail)
+    fixed = [part.replace(b"%", b"%%") for part in (head, middle, tail)]
+    template = b"".join((_OWN_FIRST, fixed[0], _OWN_VECTOR, fixed[1], own_usage, fixed[2], _OWN_PLACE))
     lines = [template % each for each in own]
     return lines if lines[0] == line else None
 

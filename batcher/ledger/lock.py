@@ -64,6 +64,21 @@ def lock(fd: int, path: Path, instead: str) -> None:
             return
 
 
+def share(fd: int, path: Path) -> None:
+    """Keep runs from an open file as long as it is open; others may read it too. Raises `LockedError` (75)."""
+    for left in reversed(range(GLANCES)):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if not left:
+                raise LockedError(f"{path}: a run is writing this file; wait for it to end, or stop it") from error
+            time.sleep(GLANCE)
+        except OSError:
+            return  # a file system without locks; no run would have started
+        else:
+            return
+
+
 def is_locked(file: BinaryIO) -> bool:
     """Whether a run has the file. Asked by trying, since flock has no other question; the lock is gone at once."""
     try:

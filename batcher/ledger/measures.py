@@ -25,9 +25,12 @@ def usage_fields(usage: Usage) -> dict[str, int]:
     return counts
 
 
-def summed_fields(spent: Usage, usage: Usage | None) -> dict[str, int]:
+def spent_fields(completion: Completion) -> dict[str, int]:
     """The tokens of all exchanges for a job."""
-    counts, last = usage_fields(spent), {} if usage is None else usage_fields(usage)
+    last = {} if completion.usage is None else usage_fields(completion.usage)
+    if completion.spent is None:
+        return last
+    counts = usage_fields(completion.spent)
     return {name: counts.get(name, 0) + last.get(name, 0) for name in counts | last}
 
 

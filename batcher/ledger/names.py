@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
+
+from batcher.failures import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +22,10 @@ LINES: Final = ".jsonl"
 TABLE_ENDS: Final = (".csv", ".tsv", ".tab", ".json", ".parquet", ".pq", ".arrow", ".feather", ".db", ".sqlite", ".npy")
 """How the names of tables end that are made of results beside them."""
 _RESULTS: Final = ".results"
+MODEL: Final = "{model}"
+"""What stands in a name for that of the model."""
+_NO_NAME: Final = re.compile(r"[^\w.-]+")
+"""What names of models have and names of files had better not: separators, colons, spaces, what terminals obey."""
 
 
 def stem(results: Path) -> str:
@@ -33,6 +41,27 @@ def stem(results: Path) -> str:
 def table_results_path(table: Path) -> Path:
     """Name the results of which a table is made: out.csv → out.csv.results.jsonl."""
     return table.with_name(f"{table.name}{_RESULTS}{LINES}")
+
+
+def for_model(name: str, model: str) -> str:
+    """Name the file of one of several models: answers.jsonl → answers.qwen2.5-7b.jsonl, {model}.csv → qwen2.5-7b.csv.
+
+    Which name a model has hangs on no other model. Raises UsageError for a model whose name has no letter in it.
+    """
+    word = model_word(model)
+    if MODEL in name:
+        return name.replace(MODEL, word)
+    directory, slash, last = name.rpartition("/")
+    end = f"{_RESULTS}{LINES}" if last.endswith(f"{_RESULTS}{LINES}") else PurePath(last).suffix
+    return f"{directory}{slash}{last.removesuffix(end)}.{word}{end}"
+
+
+def model_word(model: str) -> str:
+    """The name of a model as names of files have it: library/qwen2.5:7b → library-qwen2.5-7b. Raises UsageError."""
+    word = _NO_NAME.sub("-", model).strip(".-")
+    if not word:
+        raise UsageError(f"-m {model!r}: no file can be named for it")
+    return word
 
 
 def errors_path(results: Path) -> Path:
@@ -58,6 +87,11 @@ def superseded_path(results: Path) -> Path:
 def vectors_path(results: Path) -> Path:
     """Name the store of vectors: results.jsonl → results.vectors."""
     return results.with_name(f"{stem(results)}.vectors")
+
+
+def ids_path(array: Path) -> Path:
+    """Name the file with the ids of the rows of an array: notes.npy → notes.npy.ids.json."""
+    return array.with_name(f"{array.name}.ids.json")
 
 
 def images_path(results: Path) -> Path:

@@ -21,7 +21,7 @@ from batcher.ledger import disk
 from batcher.ledger.recovery import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from batcher.ledger.ledger import Ledger
@@ -48,8 +48,8 @@ class InputOrder:
             self._keys.frombytes(bytes(8 * (seq + 1 - len(self._keys))))
         self._keys[seq] = _key(ident) if ident else _NOBODY
 
-    def arrange(self, file: BinaryIO) -> array[int]:
-        """Give the offsets of a results file's lines in the order in which they should stand.
+    def arrange(self, lines: Iterable[tuple[int, str | bytes, int]]) -> array[int]:
+        """Give the offsets of lines of results (`places`) in the order in which they should stand.
 
         A line stands at its `seq`, unless the input has another job there by now. Then its job is looked for; lines
         whose job is not in the input come last, in the order they had.
@@ -57,7 +57,7 @@ class InputOrder:
         offsets = array("Q", [0]) * len(self._keys)  # each plus 1: 0 is a place without a result
         moved: dict[int, int] = {}
         last: list[int] = []
-        for offset, ident, seq in places(file):
+        for offset, ident, seq in lines:
             key = _key(ident)
             if 0 <= seq < len(offsets) and self._keys[seq] in (key, _UNSEEN) and not offsets[seq]:
                 offsets[seq] = offset + 1
@@ -74,13 +74,13 @@ class InputOrder:
         return offsets
 
 
-def put_in_order(ledger: Ledger, places: InputOrder) -> bool:
+def put_in_order(ledger: Ledger, input_order: InputOrder) -> bool:
     """Rewrite an open results file in the order of the input; false, and nothing happens, if it is in order.
 
     Raises OutputIOError if it cannot be rewritten; then it is as it was, with all its results.
     """
     with ledger.reading(_BUFFER) as file:
-        order = places.arrange(file)
+        order = input_order.arrange(places(file))
         if all(earlier < later for earlier, later in pairwise(order)):
             return False
 
@@ -132,13 +132,17 @@ def places(file: BinaryIO) -> Iterator[tuple[int, str | bytes, int]]:
     """The offset, the id and the `seq` of each line of a mended results file; `_NOWHERE` for lines without one."""
     offset = 0
     for line in file:
-        match = _PLACE.match(line)
-        if match:
-            yield offset, match[1], int(match[2])
-        else:
-            ident, _ = parse(line) or ("", "")
-            yield offset, ident, _NOWHERE
+        yield offset, *place_on(line)
         offset += len(line)
+
+
+def place_on(line: bytes) -> tuple[str | bytes, int]:
+    """The id and the `seq` on a line of results; `_NOWHERE` if that is not said as ours say it."""
+    match = _PLACE.match(line)
+    if match:
+        return match[1], int(match[2])
+    ident, _ = parse(line) or ("", "")
+    return ident, _NOWHERE
 
 
 def _key(ident: str | bytes) -> int:

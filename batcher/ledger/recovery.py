@@ -111,6 +111,18 @@ def scan(
     return found
 
 
+def survey(file: BinaryIO, size: int, checkpoint: Callable[[], object] = bool, done: DoneIds | None = None) -> Findings:
+    """Scan a file of `size` bytes, and read lines wholly where any is damaged; what was in `done` goes."""
+    done = DoneIds() if done is None else done
+    file.seek(0)  # the place is that of the descriptor, which may have been read before
+    found = scan(file, size, done, checkpoint)
+    if found.damage:
+        done.clear()
+        file.seek(0)
+        found = scan(file, size, done, checkpoint, wholly=True)
+    return found
+
+
 def _take_unhurt(piece: bytes, count: int, done: DoneIds) -> list[int] | None:
     """Remember lines that all begin as ours and look unhurt, and return which are repeated; `None` if one does not.
 
@@ -266,13 +278,7 @@ class Readback:
     def _recover(self, aside: Path, checkpoint: Callable[[], object]) -> bool:
         """Whether there was something to mend."""
         with self._opened() as file:
-            file.seek(0)  # the place is that of the descriptor, which may have been read before
-            size = os.fstat(self.fd).st_size
-            found = scan(file, size, self.done, checkpoint)
-            if found.damage:
-                self.done.clear()
-                file.seek(0)
-                found = scan(file, size, self.done, checkpoint, wholly=True)
+            found = survey(file, os.fstat(self.fd).st_size, checkpoint, self.done)
         if found.foreign and not found.results:
             raise none_of_ours(self.path, found.unreadable)
         self.fd = mend(self.fd, self.path, aside, found)

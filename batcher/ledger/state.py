@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -20,6 +18,7 @@ from batcher.ledger import disk
 from batcher.ledger.neighbours import unfit
 from batcher.ledger.recovery import unmarked
 from batcher.ledger.seal import Seal
+from batcher.model import VERSION
 from batcher.opening import UnfitError, read_small
 
 if TYPE_CHECKING:
@@ -30,18 +29,9 @@ if TYPE_CHECKING:
     from batcher.inputs.selection import Selection
     from batcher.model import Json
 
-VERSION: Final = 1
+FORMAT: Final = 1
 EVERY: Final = 10.0
 """Seconds between two writings."""
-
-
-@cache
-def program() -> str:
-    """Give the version of this program; "" where it runs without being installed."""
-    try:
-        return version("batcher")
-    except PackageNotFoundError:
-        return ""
 
 
 class Status(StrEnum):
@@ -72,13 +62,13 @@ class State:
     """By which unchanged rows are known again in an input that has changed (`inputs.blocks`)."""
     sizes: dict[str, int] = field(default_factory=dict)
     """How long vectors are, by model and by what was asked for."""
-    batcher: str = field(default_factory=program)
+    batcher: str = VERSION
     """The version that wrote this; another one may make other requests of the same lines."""
     report: dict[str, Json] = field(default_factory=dict)
     """Who runs it, since when, how far it is and what it waits for; what happened on the way (`running.journal`)."""
     sync_failed: bool = False
     """The disk refused what follows on `synced`: it may be read back today and be gone tomorrow."""
-    version: int = VERSION
+    version: int = FORMAT
 
     @property
     def untrusted(self) -> int | None:
@@ -91,7 +81,7 @@ class State:
         It is for the input of that fingerprint, or for what that was before it changed.
         """
         known = self.input == fingerprint or (self.blocks and _kind(self.input) == _kind(fingerprint))
-        return self.seal if known and self.batcher == program() and self.untrusted is None else None
+        return self.seal if known and self.batcher == VERSION and self.untrusted is None else None
 
 
 def read(path: Path) -> tuple[State | None, str | None]:
@@ -146,8 +136,8 @@ def _kind(fingerprint: Mapping[str, Json]) -> list[tuple[Json, ...]]:
 
 def _state(record: Mapping[str, Json]) -> State:
     """Raises KeyError, TypeError or ValueError on what is none, or of a version to come."""
-    if record["version"] != VERSION:
-        raise ValueError(f"its version is {record['version']}, and {VERSION} is known")
+    if record["version"] != FORMAT:
+        raise ValueError(f"its version is {record['version']}, and {FORMAT} is known")
     for name, kind in (("run", dict), ("input", dict), ("counts", dict), ("synced", int), ("sync_failed", bool)):
         if not isinstance(record[name], kind):
             raise TypeError(f"{name} is not what it should be")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
+    from batcher.ledger.ordering import InputOrder
     from batcher.model import Job
 
 SHOWN: Final = 5
@@ -100,7 +101,10 @@ class Verification:
     """
 
     verdict: Verdict = field(default_factory=Verdict)
-    _results: DoneIds = field(default_factory=DoneIds)
+    results: DoneIds = field(default_factory=DoneIds)
+    """What each result is of; they may have been read elsewhere."""
+    order: InputOrder | None = None
+    """Notes which job stands where in the input."""
     _failed: DoneIds = field(default_factory=DoneIds)
     _size: int = 0
     _matched: int = 0
@@ -121,12 +125,12 @@ class Verification:
                     foreign = foreign or not could_be_ours(line)
                 continue
             verdict.results += 1
-            if not self._results.add(*identity):
+            if not self.results.add(*identity):
                 verdict.duplicate.add(number, identity[0])
         if foreign and not verdict.results:
             raise none_of_ours(path, verdict.unreadable.count)
 
-    def read_errors(self, file: BinaryIO) -> None:
+    def read_errors(self, file: Iterable[bytes]) -> None:
         """Read the failures, of which those without a result still stand."""
         for line in file:
             ident = failed_id(line)
@@ -148,37 +152,45 @@ class Verification:
         Of the first `at_most` lines `selection` takes those that the run took.
         """
         chosen = selection or Selection()
-        turns, verdict = Turns(self._results.seen, chosen.repeat), self.verdict
+        turns, verdict = Turns(self.results.seen, chosen.repeat), self.verdict
         without = verdict.pending if unfinished or verdict.writing else verdict.missing
         for line in chosen.lines(islice(lines, at_most)):
             if line is None:
                 continue
             try:
-                ident = self._judge(line, turns.job(parse, line, defaults), chosen)
+                job = turns.job(parse, line, defaults)
+                if self.order is not None:
+                    self.order.note(line.seq, job.id)
+                ident = self._judge(line, job, chosen)
             except LineError as error:
                 verdict.jobs += 1
                 ident = refused(error, line).id
             if ident is not None:
                 (verdict.failed if ident in self._failed else without).add(line.seq + 1, ident)
 
+    @property
+    def extra(self) -> int:
+        """How many results no job of the input asked for."""
+        return len(self.results) - self._matched
+
     def find_extra(self, file: BinaryIO) -> None:
         """Read the results once more, if there are any that no job of the input asked for."""
-        if len(self._results) == self._matched:
+        if not self.extra:
             return
         file.seek(0)
         seen = DoneIds()
         for number, line in _lines(file, self._size):
             identity = parse(line)
-            if identity is not None and not self._results.seen(identity[0]) and seen.add(*identity):
+            if identity is not None and not self.results.seen(identity[0]) and seen.add(*identity):
                 self.verdict.extra.add(number, identity[0])
 
     def _judge(self, line: Line, job: Job, chosen: Selection) -> str | None:
         """Count a job that has a result; give the id of one that has none. Raises LineError where a run does."""
         verdict = self.verdict
         if not chosen.takes(job.id):
-            self._matched += job.id in self._results
+            self._matched += job.id in self.results
             return None
-        sight = self._results.see(job.id, job.hash)
+        sight = self.results.see(job.id, job.hash)
         if sight is Sight.REPEATED:
             return None
         if sight is Sight.CLASH:

@@ -16,6 +16,7 @@ from zlib import crc32
 from batcher import codec
 from batcher.failures import OutputError, OutputIOError
 from batcher.ledger import disk
+from batcher.ledger.names import ids_path
 from batcher.ledger.recovery import read_record
 from batcher.opening import open_regular, real
 from batcher.outputs.joining import joined
@@ -39,11 +40,6 @@ _MOST: Final = 1 << 48
 """Rows that a store may have: a number beyond comes from somebody else."""
 _KINDS: Final = {"float32": "<f4", "float16": "<f2"}
 _SHAPE: Final = re.compile(rb"'descr': '(<f[24])', 'fortran_order': False, 'shape': \((\d+), (\d+)\)")
-
-
-def ids_path(array: Path) -> Path:
-    """Name the file with the ids of the rows: notes.npy → notes.npy.ids.json."""
-    return array.with_name(f"{array.name}.ids.json")
 
 
 def check_array(path: Path) -> None:

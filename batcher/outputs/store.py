@@ -252,6 +252,11 @@ def row_named(line: bytes) -> Row | None:
     return Row(int(match[1]), int(match[2])) if match is not None else None
 
 
+def renamed(line: bytes, number: int) -> bytes:
+    """The line with another number for the row that it names."""
+    return _NAMES_ROW.sub(lambda named: b'"vector":{"row":%d,"crc32":%b}' % (number, named[2]), line, count=1)
+
+
 def _pread(fd: int, size: int, offset: int) -> bytes:
     pieces = []
     while size > 0 and (piece := os.pread(fd, size, offset)):

@@ -99,12 +99,15 @@ class Evidence:
         self.refused >>= votes
         self.votes -= votes
 
-    def fault(self) -> Fault:
-        """Whose fault it is when a call fails now."""
+    def fault(self, unheard: int = 0) -> Fault:
+        """Whose fault it is when a call fails now.
+
+        So many who are `unheard` yet may speak for the server.
+        """
         if self.votes < LEAST:
             return Fault.OPEN
         failed = self.failed.bit_count()
-        if failed >= NEARLY_ALL * self.votes:
+        if failed >= NEARLY_ALL * (self.votes + unheard):
             return Fault.SERVER
         return Fault.CALL if failed <= (1 - HALF) * self.votes else Fault.OPEN
 
@@ -116,6 +119,11 @@ class Evidence:
     @property
     def is_little(self) -> bool:
         return self.votes < LEAST
+
+    @property
+    def is_young(self) -> bool:
+        """Whether more may still be remembered than are."""
+        return self.votes < WINDOW
 
     def is_refusal_of_all(self, unheard: int = 0) -> bool:
         """Whether all but one or two of them were refused for good, and several: that ends the run.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from batcher.policy.breakdown import Breakdown
     from batcher.policy.limit.fixed import Limit
     from batcher.policy.retry import RetryPolicy
+    from batcher.policy.service import Service
     from batcher.policy.setback import Setback
 
 SLOW_START: Final = 4
@@ -228,6 +229,8 @@ class Lane:
         if self.is_sticky and not self.loading.is_loaded:
             self.loading.answers(call)
         self.trouble = None
+        if self.served_until == -math.inf:
+            self.offer.begins()
         self.served_until = now
         if self._ramp is not None:
             self._climb(self._ramp)
@@ -241,7 +244,9 @@ class Lane:
             self.tells_nothing(call)
             setback.fault = Fault.CALL
             return
-        setback.fault = service.failed(setback, retry, rng)
+        first, is_young = min(service.since, setback.sent), service.evidence.is_young
+        unheard = self.unheard(service, first) if is_young else 0  # failures are quick, and were the first to vote
+        setback.fault = service.failed(setback, retry, rng, unheard)
         self.offer.is_troubled = True
         if setback.is_left or (failure.code == "disconnected" and self._is_gone(setback)):
             setback.failure = replace(failure, kind=FailureClass.CONNECTION)
@@ -257,6 +262,13 @@ class Lane:
             self.loading.forgets()  # it may have to start anew
         if setback.fault is Fault.SERVER or self.breaker.is_down:
             self.trouble = setback.failure
+
+    def unheard(self, service: Service, until: float = math.inf) -> int:
+        """How many ask for this that may vote yet, and were sent by then."""
+        return sum(
+            not call.sent and sent <= until and self.offer.service(call) is service
+            for call, sent in self.in_flight.items()
+        )
 
     def _is_gone(self, setback: Setback) -> bool:
         """Who hangs up on nearly all is not there; on one that it failed before, it may be as well as ever."""

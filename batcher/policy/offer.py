@@ -82,6 +82,14 @@ class Offer:
         for service in self.services.values():
             service.goes_down(now)
 
+    def begins(self) -> None:
+        """It has served something for the first time: how often it broke down before tells nothing of what else it has.
+
+        How long that may fail is counted anew, unless it is held.
+        """
+        for service in self.services.values():
+            service.begins()
+
     def acquits(self) -> None:
         """Whatever was held may go."""
         for service in self.services.values():

@@ -102,8 +102,11 @@ class Service:
         if not self.is_calm:
             self._went_well(sent, is_first=is_first)
 
-    def failed(self, setback: Setback, retry: RetryPolicy, rng: random.Random) -> Fault:
-        """A call failed; say whose fault that is. It votes if it was its first attempt."""
+    def failed(self, setback: Setback, retry: RetryPolicy, rng: random.Random, unheard: int = 0) -> Fault:
+        """A call failed; say whose fault that is. It votes if it was its first attempt.
+
+        `unheard`: so many are on their way for the first time that were sent no later than the first that failed.
+        """
         call, failure, now = setback.call, setback.failure, setback.now
         ending = ending_of(failure)
         was_probe = self.ends(call)
@@ -118,14 +121,15 @@ class Service:
         if not call.sent:
             self.evidence.fails(ending)
             self._breaks(setback)
-            if not self.is_held and self.evidence.fault() is Fault.SERVER:
-                self.is_held, self._held_since = True, now
+        fault = self.evidence.fault(unheard)
+        if not self.is_held and fault is Fault.SERVER:
+            self.is_held, self._held_since = True, now
         if failure.kind is FailureClass.THROTTLE:
             self._told_until = max(self._told_until, now + (failure.retry_after or 0.0))
         if self.is_held:
             self._close(setback, retry, rng, is_news=was_probe or now >= self._held_until)
             return Fault.SERVER
-        return self.evidence.fault()
+        return fault
 
     def ends(self, call: Call) -> bool:
         """The call is no longer in flight; true if it was the probe."""
@@ -152,6 +156,10 @@ class Service:
             if self.is_held and self.evidence.fault() is not Fault.SERVER:
                 self.reopen()
         self._broken = 0
+        self.begins()
+
+    def begins(self) -> None:
+        """How long it may fail is counted anew, unless it is held."""
         if not self.is_held:
             self.since, self.trouble = math.inf, None
 
@@ -199,9 +207,9 @@ class Service:
         elif is_news and failure.kind is FailureClass.THROTTLE:
             self._held_until = now + retry.throttle_delay(self.gates, rng)
         elif is_news:
-            is_proven = self.ever_served or self._is_mute
-            wait = (retry.failing_delay if is_proven else retry.unproven_delay)(self.gates, rng)
-            until = now + (wait if is_proven else min(wait, self.first_patience / SEVERAL))  # so many are to be asked
+            wait = (retry.failing_delay if self.ever_served else retry.unproven_delay)(self.gates, rng)
+            wait = wait if self.ever_served else min(wait, self.first_patience / SEVERAL)  # so many are to be asked
+            until = now + wait
             self._held_until = min(until, self._gives_up_at) if now < self._gives_up_at else until
 
     def _breaks(self, setback: Setback) -> None:

@@ -86,12 +86,15 @@ class Suspects:
         return is_out_of_attempts or self._together[call] >= TOGETHER
 
     def line_up(self, call: Call) -> None:
-        """A suspect waits for its turn; first one that was alone before, lest it meets the next outage for its wait."""
-        if call in self._alone:
-            self.line.appendleft(call)
-        else:
-            behind = [place for place, one in enumerate(self.line, 1) if one.group == call.group]
-            self.line.insert(behind[-1] if behind else len(self.line), call)  # what needs no other model comes next
+        """A suspect waits for its turn: who was alone least often comes first, and of those what needs no other model.
+
+        One that has not done it needs one turn, and one that has needs several.
+        """
+        times = self._alone.get(call, 0)
+        alike = [place for place, one in enumerate(self.line, 1) if self._alone.get(one, 0) == times]
+        behind = [place for place in alike if self.line[place - 1].group == call.group]
+        before = sum(self._alone.get(one, 0) <= times for one in self.line)
+        self.line.insert(behind[-1] if behind else before, call)
 
     def acquit(self, absent: Callable[[Call], bool], *, is_once: bool = False) -> list[Call]:
         """The server broke down without these, who leave the line and are returned: they have not done it.

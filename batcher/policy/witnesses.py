@@ -120,8 +120,7 @@ class Witnesses:
     def is_meant_for_all(self, lane: Lane, call: Call) -> bool:
         """Whether a refusal for good holds for others than the call: nearly all get it, or there is nobody else."""
         service = lane.offer.service(call)
-        unheard = sum(not one.sent and lane.offer.service(one) is service for one in lane.in_flight)
-        if service.evidence.is_refusal_of_all(unheard):
+        if service.evidence.is_refusal_of_all(lane.unheard(service)):
             return True
         is_served = any(one.offer.service(call).ever_served for one in self.dispatch.live)
         return not is_served and not self._is_anybody_else(call)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batcher.failures import OutputError, UsageError
+from batcher.failures import UsageError
 from batcher.inputs.parts import identity_of
-from batcher.ledger.neighbours import holds_results
 from batcher.ledger.vectors import form_of
 from batcher.opening import real
-from batcher.outputs.export import SQLITE, check_database, check_format, table_of
+from batcher.outputs.forms import SQLITE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,26 +29,6 @@ def keep_apart(files: Mapping[Path, str], errors: Path | None, table: str | None
             raise UsageError(f"{path} is the input, or a file of it; name another file for what is written")
     if errors is not None and (is_what := same_as(errors, files)):
         raise UsageError(f"{errors} is {is_what}; errors need a file of their own")
-
-
-def check_table(table: str, results: Path, *, overwrite: bool) -> None:
-    """Raise OutputError for a file that no run of ours made, ConfigError if its format cannot be written."""
-    form = table_of(table)
-    assert form is not None
-    check_format(form)
-    path = Path(table.removeprefix(SQLITE))
-    if form == "sqlite":
-        check_database(path)
-    if not os.path.lexists(path):
-        return
-    if not path.is_file():
-        raise OutputError(f"{path}: is no regular file; name another -o")
-    if form == "sqlite":
-        return
-    if holds_results(path):
-        raise OutputError(f"{path}: holds results of batcher, and a table would take its place; name another -o")
-    if not overwrite and not results.exists():
-        raise OutputError(f"{path}: is there, and no results beside it: name another -o, or say --overwrite")
 
 
 def check_vectors(ledger: Ledger, wanted: str) -> None:

@@ -17,7 +17,7 @@ from batcher.figures import AUTO, Concurrency
 from batcher.running.loops import on_loop
 from batcher.running.runner import Run
 from batcher.view.steps import Held, Point, Sample, Slo, capped, point_of, quantile
-from batcher.view.sweep import doubled, knee, middles
+from batcher.view.sweep import beside, best_pack, doubled, knee, middles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +35,8 @@ LEAST: Final = 16
 """Rows of a step, at least."""
 SHARE: Final = 20
 """A step takes a twentieth of the rows that are left, if that is more."""
+PACKS_AT: Final = 4
+"""Requests in flight with which packs are tried first: one alone would have the server wait for the next."""
 LONGER: Final = 2
 """How many times as long as the others the step of `auto` may take, which has to find its concurrency first."""
 
@@ -110,6 +112,8 @@ class Bench:
     slo: Slo = field(default_factory=dict)
     levels: Sequence[int] = ()
     """What to try; () for what the rules say."""
+    packs: Sequence[int] = ()
+    """How many embedding inputs go in one request: one number that holds, or several that are tried; () finds out."""
     most: int = 64
     points: list[Point] = field(default_factory=list)
     auto: Point | None = None
@@ -118,6 +122,8 @@ class Bench:
     signal: int | None = None
     left: int | None = None
     """Rows that have no result yet, as far as that is known."""
+    _is_packed: bool = False
+    """Requests with several inputs were made."""
     _share: int = 0
     """Rows of the input."""
     _said: set[str] = field(default_factory=set)
@@ -125,52 +131,93 @@ class Bench:
     def sweep(self) -> Iterator[Point]:
         """Make the steps, and yield a point after each, `auto` last. Raises BatcherError as a run does."""
         self._run(self._kept(1), Concurrency(1, 1), 1)  # a model is loaded, and rows are counted
-        for level in self._levels():
-            if (point := self._step(level)) is None:
+        for level, pack in self._pairs():
+            if (point := self._step(level, pack)) is None:
                 return
             self.points = _alike([*self.points, point])
             yield self.points[-1]
-        if (point := self._step(None)) is not None:
+        held = self.packs[0] if len(self.packs) == 1 else None
+        if (point := self._step(None, held)) is not None:
             *self.points, self.auto = _alike([*self.points, point])
             yield self.auto
 
-    def _levels(self) -> Iterator[int]:
-        if self.levels:
-            yield from self.levels
-            return
-        while (level := doubled(self.points, self.most)) is not None:
-            yield level
-        yield from middles(self.points)
+    def _pairs(self) -> Iterator[tuple[int, int | None]]:
+        """What to try: a concurrency, and how many inputs a request has, None for as many as are found to be best."""
+        packs = sorted(set(self.packs))
+        pack = packs[0] if packs else None
+        if len(packs) > 1:
+            at = self.levels[0] if self.levels else min(PACKS_AT, self.most)
+            for each in reversed(packs):  # one that makes no packs of the largest has no use for the others
+                yield at, each
+                if not self._is_packed:
+                    self.observer.note("no request had several inputs: packs are for embeddings, and are not tried")
+                    self.points, packs = [], []
+                    break
+            pack = best_pack(self.points)
+        yield from ((level, pack) for level in self._levels(pack))
+        found = knee(self.points)
+        if found is not None and len(packs) > 1:
+            yield from (
+                (found.concurrency, one)
+                for one in beside(found.pack, packs)
+                if self._at(found.concurrency, one) is None
+            )
 
-    def _step(self, level: int | None) -> Point | None:
+    def _levels(self, pack: int | None) -> Iterator[int]:
+        """The concurrencies to try with a pack; what was tried counts, and is not tried again."""
+        done: list[int] = []
+
+        def wanted() -> Iterator[int]:
+            if self.levels:
+                yield from self.levels
+                return
+            while (level := doubled(self._of(done, pack), self.most)) is not None:
+                yield level
+            yield from middles(self._of(done, pack))
+
+        for level in wanted():
+            done.append(level)
+            if self._at(level, pack) is None:
+                yield level
+
+    def _at(self, level: int, pack: int | None) -> Point | None:
+        return next((point for point in self.points if (point.concurrency, point.pack) == (level, pack)), None)
+
+    def _of(self, levels: Sequence[int], pack: int | None) -> list[Point]:
+        return [point for level in levels if (point := self._at(level, pack)) is not None]
+
+    def _step(self, level: int | None, pack: int | None) -> Point | None:
         """Make one step; None if the sweep is over, since somebody or something ended it."""
         if self.stop is not None or self.signal is not None:
             return None
         found = knee(self.points) if level is None else None
         width = level or (found.concurrency if found is not None else 1)
-        wanted = self._rows(width) * (LONGER if level is None else 1)
-        is_new = self.left is None or self.left >= max(width * A_SLOT // 2, LEAST // 2)
+        each = pack or (found.pack if found is not None else None) or 1
+        wanted = self._rows(width, each) * (LONGER if level is None else 1)
+        is_new = self.left is None or self.left >= max(width * A_SLOT // 2, LEAST // 2) * each
         concurrency = AUTO if level is None else Concurrency(level, level)
         longer = LONGER if level is None else 1
         if is_new:
-            run, watch = self._run(self._kept(wanted), concurrency, longer)
+            run, watch = self._run(replace(self._kept(wanted), pack=pack), concurrency, longer)
         else:
             self._note_again(level)
             with tempfile.TemporaryDirectory(prefix="batcher-bench-") as directory:
-                run, watch = self._run(self._again(wanted), concurrency, longer, Path(directory) / "again.jsonl")
+                again = replace(self._again(wanted), pack=pack)
+                run, watch = self._run(again, concurrency, longer, Path(directory) / "again.jsonl")
         if self.signal is not None:
             return None
+        self._is_packed |= any(sample.answers > 1 for sample in watch.samples)
         allowed = [server.in_flight for server in run.summary.servers.values()]
         settled = level or max(allowed, default=1)
         held = _held(run.summary, kept=is_new)
         in_all = settled * max(1, len(allowed))
         point = point_of(watch.samples, in_all, held, self.slo, settles=level is None)
-        return replace(point, concurrency=settled)
+        return replace(point, concurrency=settled, pack=pack)
 
-    def _rows(self, width: int) -> int:
+    def _rows(self, width: int, each: int) -> int:
         if self.rows is not None:
             return self.rows
-        least = max(LEAST, width * A_SLOT)
+        least = max(LEAST, width * A_SLOT) * each
         if self.left is None:
             return 1 << 40  # a large input: its time ends a step
         return max(least, self.left // SHARE)

@@ -14,14 +14,16 @@ import anyio
 from anyio import to_thread
 from anyio.from_thread import check_cancelled
 
-from batcher.failures import BatcherError, Exit, LockedError, OutputError, UsageError
+from batcher.failures import Exit, LockedError, OutputError, UsageError
 from batcher.figures import span
+from batcher.inputs.shard import MARK
 from batcher.ledger import neighbours
 from batcher.ledger.errors import ErrorsFile
 from batcher.ledger.holder import holder
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.names import (
     errors_path,
+    ids_path,
     images_path,
     part_path,
     quarantine_path,
@@ -33,11 +35,8 @@ from batcher.ledger.names import (
 from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
-from batcher.opening import open_regular
-from batcher.outputs.arrays import ids_path
-from batcher.outputs.export import SQLITE, Export, export, table_of
-from batcher.running.apart import check_table, check_vectors, keep_apart
-from batcher.running.vectors import check_wish, open_store, write_vectors
+from batcher.outputs.forms import SQLITE, table_of
+from batcher.running.apart import check_vectors, keep_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from batcher.options import Options
     from batcher.outputs.store import Store
     from batcher.outputs.taken import Taken
+    from batcher.running.vectors import Vectors
     from batcher.view.summary import Summary
 
 
@@ -141,6 +141,8 @@ class Destination:
             self._check_stream()
             return StreamLedger()
         if self.table is not None:
+            from batcher.running.tables import check_table
+
             check_table(self.table, self.output, overwrite=self.options.overwrite)
         opener = partial(
             Ledger.open,
@@ -151,6 +153,8 @@ class Destination:
             checkpoint=check_cancelled,
         )
         if self.options.vectors is not None:
+            from batcher.running.vectors import check_wish
+
             check_wish(self.options.vectors, self.options)
         neighbours.check(self.output)
         stack.callback(self._close_store)  # after the results, which it is synced before
@@ -179,6 +183,8 @@ class Destination:
         """The refusal, with who has the file."""
         who = holder(self.path) if self.path is not None else ""
         words, mark, rest = str(error).partition(";")
+        if self.options.shard is not None:
+            rest += f"; parts have a file each, such as -o 'answers-{MARK}.jsonl'"
         return LockedError(f"{words} ({who}){mark}{rest}") if who else error
 
     def _check_stream(self) -> None:
@@ -226,52 +232,38 @@ class Destination:
                 )
 
     def write_table(self, taken: Taken | None, fields: Sequence[str], summary: Summary) -> None:
-        """Make the table of what is there, if one was asked for; what goes wrong is noted in the sums.
-
-        The results have to be open: no other run makes a table of them meanwhile.
-        """
+        """Make the table of what is there, if one was asked for; what goes wrong is noted in the sums."""
         ledger, options = self._ledger, self.options
-        if (
-            self.table is None
-            or ledger is None
-            or ledger.stale
-            or self.is_void
-            or (options.atomic and self.path != self.output)
-        ):
+        if self.table is None or ledger is None or ledger.stale or self.is_void:
             return
-        form = table_of(self.table)
-        assert form is not None
-        what = Export(
-            form=form,
-            output=self.table,
-            keep=options.keep,
-            guard=options.formula_guard,
-            table=options.table,
-            fields=fields,
-            store=self.store,
+        if options.atomic and self.path != self.output:
+            return
+        from batcher.running.tables import write_table
+
+        summary.unwritten += write_table(
+            self.table, ledger, self.errors_path, options, store=self.store, taken=taken, fields=fields
         )
-        errors = self.errors_path
-        try:
-            with ExitStack() as stack:
-                file = stack.enter_context(ledger.reading())
-                failures = None
-                if errors is not None and errors.is_file():
-                    follow = options.errors is not None
-                    failures = stack.enter_context(os.fdopen(open_regular(errors, follow=follow), "rb"))
-                export(what, file, failures, taken)
-        except (BatcherError, OSError) as error:
-            summary.unwritten.append(
-                f"{error}; the results are safe in {self.path}: batcher export makes a table of them"
-            )
 
     def write_vectors(self, taken: Taken | None, summary: Summary) -> None:
         """Make the array of what is there, if one was asked for; what goes wrong is noted in the sums."""
         if self.options.vectors is None or self.is_void:
             return
         if self.store is not None and self._ledger is not None:
+            from batcher.running.vectors import write_vectors
+
             summary.unwritten += write_vectors(self.options.vectors, self.store, self._ledger, taken)
 
+    def vectors(self) -> Vectors | None:
+        """What puts vectors where they belong; None where they are on the lines."""
+        if self.store is None:
+            return None
+        from batcher.running.vectors import Vectors
+
+        return Vectors(self.store)
+
     def _open_store(self, ledger: Ledger) -> None:
+        from batcher.running.vectors import open_store
+
         self.store = open_store(ledger, self.options, self.note)
 
     def _leave_nothing(self, ledger: Ledger) -> None:

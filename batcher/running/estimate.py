@@ -66,17 +66,12 @@ class Estimate:
             return
         self.latency.add(result.timing.total)
         usage = result.completion.usage if result.completion is not None else None
-        if usage is None and result.pack_usage is not None:
-            usage = result.pack_usage
         self.prompt.add((usage and usage.prompt_tokens) or 0)
         self.completion.add((usage and usage.completion_tokens) or 0)
         if self.prices is None:
             return
         name = result.model or "a model without a name"
-        if usage is None and result.pack is not None and result.pack[0]:  # the tokens of a pack stand on its first row
-            cost = None if name in self.unpriced else 0.0
-        else:
-            cost = None if usage is None else self.prices.of(result.model, usage)
+        cost = None if usage is None else self.prices.of(result.model, usage)
         if cost is not None:
             self.cost.add(cost)
         else:

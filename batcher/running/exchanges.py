@@ -28,10 +28,11 @@ def _cluster_for(options: Options, server: Contact, note: Callable[[str], object
     from batcher.exchange.cluster.errand import Setup
     from batcher.exchange.cluster.placement import Foreman, Site
 
-    connect_timeout, ca_file, proxies = server.transport.settings
+    connect_timeout, secure, ca_file, proxies = server.transport.settings
     setup = Setup(
         timeouts=timeouts_for(options),
         connect_timeout=connect_timeout,
+        secure=secure,
         proxies=proxies,
         raw=options.raw,
         local=bool(options.local),

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from anyio import to_thread
 from anyio.from_thread import check_cancelled
 
-from batcher.failures import InputError, UsageError
+from batcher.failures import InputError, OutputError
 from batcher.inputs.formats import parse_job
 from batcher.inputs.intake import Intake
+from batcher.inputs.shard import MARK
 from batcher.ledger.ledger import Ledger
 from batcher.ledger.state import parameters
 from batcher.model import END
+from batcher.running.chosen import said_selection, selection_of
 from batcher.running.resumption import compare, keep_blocks, seal_of
-from batcher.running.wiring import defaults_for, said_selection, selection_of
+from batcher.running.wiring import defaults_for
 from batcher.servers.described import only_model
 
 if TYPE_CHECKING:
@@ -110,6 +112,7 @@ async def prepare(
     before = state.before(ledger)
     if options.shard is not None and options.shard.told_by:
         observer.note(f"--shard auto: part {options.shard}, as {options.shard.told_by} says")
+    if options.shard is not None:
         _same_part(options.shard, ledger)
     comparison = partial(compare, intake, source, ledger, observer.note, before=before, parameters=asked)
     await to_thread.run_sync(partial(comparison, checkpoint=check_cancelled))
@@ -151,15 +154,17 @@ async def begun(server: Contact, jobs: Iterator[Job | None], intake: Intake, sou
 
 
 def _same_part(shard: Shard, ledger: AnyLedger) -> None:
-    """Raise UsageError if the results are of another part: an array that was started for a few of its tasks again
-    numbers these anew.
+    """Raise OutputError (73) if the results are of another part: two of them in one file are none that can be merged,
+    and an array that is started for a few of its tasks again numbers these anew.
     """
-    state = ledger.before if isinstance(ledger, Ledger) else None
-    before = state.selection.get("shard", str(shard)) if state is not None and state.selection else str(shard)
+    if not isinstance(ledger, Ledger) or ledger.before is None or ledger.stale or not len(ledger):
+        return
+    before = ledger.before.selection.get("shard", str(shard))
     if before != str(shard):
-        raise UsageError(
-            f"--shard auto is part {shard} ({shard.told_by}), and the results are of part {before}; say --shard "
-            f"{before} to go on with it, or write to another file"
+        told = f" ({shard.told_by})" if shard.told_by else ""
+        raise OutputError(
+            f"{ledger.path}: holds part {before}, and this run is part {shard}{told}: each part has a file of its own, "
+            f"such as -o 'answers-{MARK}.jsonl'; --shard {before} goes on with this one"
         )
 
 

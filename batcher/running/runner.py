@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic as now
 from typing import TYPE_CHECKING
@@ -17,8 +17,8 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 from batcher.failures import BatcherError, Exit, Failure, FailureClass, InputError, ungrouped
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.ledger.writer import Writer
-from batcher.outputs.columns import fields_of
 from batcher.running.announcement import Share, announced
+from batcher.running.chosen import by_part
 from batcher.running.copies import Copies
 from batcher.running.destination import Destination
 from batcher.running.engine import Engine
@@ -35,7 +35,6 @@ from batcher.running.signals import Signals
 from batcher.running.standing import show, snapshot_of, take_stock
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import stop_when_gone, too_much
-from batcher.running.vectors import Vectors
 from batcher.running.wiring import (
     fits_of,
     recipe_of,
@@ -106,6 +105,14 @@ class Run:
     """An answer did not fit, and that was said."""
 
     def __post_init__(self) -> None:
+        named = partial(by_part, shard=self.options.shard)
+        self.output = named(self.output)
+        self.options = replace(
+            self.options,
+            errors=named(self.options.errors),
+            vectors=named(self.options.vectors),
+            metrics_file=named(self.options.metrics_file),
+        )
         self.destination = Destination(self.output, self.options, self.observer.note, self.typed)
 
     async def run(self) -> Summary:
@@ -153,6 +160,8 @@ class Run:
         """Make tables and arrays of what is there, however the run ended, before others may have the results."""
         if self.destination.table is None and self.options.vectors is None:
             return
+        from batcher.outputs.columns import fields_of
+
         try:
             taken = taken_of(self.options, source)
         except BatcherError as error:  # the run was told the same; the results alone make a table too
@@ -218,7 +227,7 @@ class Run:
             images=self.destination.images_directory,
             base64=self.options.embedding_format == "base64",
             finished=self._finished,
-            vectors=None if self.destination.store is None else Vectors(self.destination.store),
+            vectors=self.destination.vectors(),
             place=source.place,
         )
 

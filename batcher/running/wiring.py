@@ -15,17 +15,16 @@ from batcher.inputs.formats.parameters import split_parameters
 from batcher.inputs.formats.reading import Reading
 from batcher.inputs.recipe import TEXTS, Recipe, text_or_file
 from batcher.inputs.schemas import ANY_OBJECT, schema_of
-from batcher.inputs.selection import Selection
 from batcher.inputs.source import Source
 from batcher.inputs.templates import is_template
 from batcher.model import Api
 from batcher.outcome import Result
-from batcher.outputs.taken import Taken
 from batcher.policy.backlog import STRETCH, Backlog
 from batcher.policy.packs import packs_of
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
+from batcher.running.chosen import ready
 from batcher.running.lanes import concurrency_for, lane_for
 from batcher.wire.dialects import ollama_v1, path_for
 from batcher.wire.dialects.loading import Contexts
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from batcher.model import Call, Fits, Job, Json
     from batcher.options import Options
+    from batcher.outputs.taken import Taken
     from batcher.policy.lastlook import Reread
     from batcher.policy.packs import Packs
     from batcher.running.sharing import Pool
@@ -99,33 +99,6 @@ def fits_of(options: Options) -> tuple[Fits | None, dict[str, Json]]:
     return schema, {"format": schema.document}
 
 
-def selection_of(options: Options) -> Selection | None:
-    """Which rows a run takes, if not all; `chosen` makes it ready."""
-    found = Selection(
-        sample=options.sample or options.estimate,
-        seed=options.seed,
-        shard=options.shard,
-        done_from=tuple(map(str, options.done_from)),
-        repeat=options.repeat,
-    )
-    return found if found.said() else None
-
-
-def ready(options: Options, source: Source) -> Selection | None:
-    """As `selection_of`, ready to be asked about this input. Raises InputError."""
-    selection = selection_of(options)
-    if selection is not None:
-        selection.prepare(source, options.limit)
-    return selection
-
-
-def said_selection(options: Options) -> dict[str, Json]:
-    """Which rows are the whole job, for the state file: a sample that was drawn to estimate is not."""
-    chosen = selection_of(replace(options, estimate=None))
-    said = chosen.said() if chosen is not None else {}
-    return said if options.limit is None else {**said, "limit": options.limit}
-
-
 def columns_of(recipe: Recipe | None) -> tuple[str, ...] | None:
     """The columns that are used of a row; `None` for all."""
     if recipe is None or not recipe.asks or recipe.columns is None:
@@ -138,6 +111,8 @@ def taken_of(options: Options, source: Source) -> Taken | None:
     """What a run takes of its input, to be read once more; `None` if that cannot be. Raises InputError."""
     if not source.is_regular:
         return None
+    from batcher.outputs.taken import Taken
+
     whole = replace(options, estimate=None)
     return Taken(source=source, recipe=recipe_of(options), at_most=options.limit, selection=ready(whole, source))
 

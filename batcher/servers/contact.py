@@ -23,7 +23,7 @@ from batcher.servers.surroundings import login_for, proxy_for
 from batcher.servers.urls import find_server, find_servers, one_api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 
     from batcher.model import Endpoint
     from batcher.options import Options
@@ -82,10 +82,20 @@ class Contact:
         return ", ".join(endpoint.root for endpoint in self.endpoints)
 
 
-def load() -> type[Transport]:
-    """Import what talks to servers, which takes a while: whoever would not do that in the midst of a loop calls it."""
-    from batcher.wire.transport import Transport
+def load() -> None:
+    """Import what talks to servers, which takes a while: whoever would not do that in the midst of a loop calls it.
 
+    So does a library, in whose process others may have TLS made by aiohttp.
+    """
+    import batcher.wire.transport  # noqa: F401 - see above
+
+
+def _transport() -> type[Transport]:
+    """What talks to servers, in a process of our own unless `load` was called or aiohttp was there."""
+    from batcher.wire.trust import unread
+
+    with unread():
+        from batcher.wire.transport import Transport
     return Transport
 
 
@@ -110,8 +120,9 @@ async def contact(
             told.note(note)
         proxies = _proxies(servers, options, environ) if options.trust_env else {}
         transport = await stack.enter_async_context(
-            load()(
+            _transport()(
                 connect_timeout=_within(options.connect_timeout, options.max_wait),
+                secure=any(url.lower().startswith("https:") for url in _spoken_to(servers, proxies)),
                 ca_file=str(options.ca_file) if options.ca_file else None,
                 proxies={root: url for root, (url, _) in proxies.items() if url},
             )
@@ -145,6 +156,12 @@ async def contact(
                 if at_once:
                     await found.begin()
         yield found
+
+
+def _spoken_to(servers: list[Server], proxies: dict[str, tuple[str, tuple[Secret, ...]]]) -> Iterator[str]:
+    """The URLs that connections go to: those of servers, and of the proxies before them."""
+    yield from (server.root for server in servers)
+    yield from (proxy for proxy, _ in proxies.values())
 
 
 def _proxies(

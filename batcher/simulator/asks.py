@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -161,3 +162,19 @@ def tool_names(ask: Ask) -> list[str]:
         return []
     names = [str((tool.get("function") or tool).get("name", "")) for tool in tools if isinstance(tool, dict)]
     return [names[i % len(names)] for i in range(ask.calls)] if names else []
+
+
+class Whole(ABC):
+    """An answer that comes in one piece, also where a stream was asked for."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def records(self) -> list[Event]:
+        return []
+
+    def ending(self, took: Durations) -> list[Event]:
+        return [("", self.whole(took))]
+
+    @abstractmethod
+    def whole(self, took: Durations) -> bytes: ...

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from batcher.simulator.asks import Ask, Durations, Event, tool_arguments, tool_names
+from batcher.simulator.asks import Ask, Durations, Event, Whole, tool_arguments, tool_names
 from batcher.simulator.texts import vector
 
 
@@ -85,17 +85,8 @@ class NativeAnswer:
         return b',"logprobs":' + orjson.dumps([logprob(word, top) for word in words])
 
 
-class EmbedAnswer:
-    """An answer of /api/embed; always whole."""
-
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
-
-    def records(self) -> list[Event]:
-        return []
-
-    def ending(self, took: Durations) -> list[Event]:
-        return [("", self.whole(took))]
+class EmbedAnswer(Whole):
+    """An answer of /api/embed."""
 
     def whole(self, took: Durations) -> bytes:
         ask = self._ask

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from batcher.simulator.asks import Ask, Durations, Event, tool_arguments, tool_names
+from batcher.simulator.asks import Ask, Durations, Event, Whole, tool_arguments, tool_names
 from batcher.simulator.native import logprob, numbers, vectors
 from batcher.simulator.texts import picture
 
@@ -158,17 +158,8 @@ def _whole(ask: Ask, id: str, kind: str, choices: list[dict[str, Any]]) -> bytes
     return orjson.dumps(found) + b"\n"
 
 
-class EmbeddingsAnswer:
-    """An answer of /v1/embeddings; always whole."""
-
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
-
-    def records(self) -> list[Event]:
-        return []
-
-    def ending(self, took: Durations) -> list[Event]:
-        return [("", self.whole(took))]
+class EmbeddingsAnswer(Whole):
+    """An answer of /v1/embeddings."""
 
     def whole(self, took: Durations) -> bytes:  # noqa: ARG002 - /v1 tells no durations
         ask = self._ask
@@ -191,17 +182,8 @@ class EmbeddingsAnswer:
         ]
 
 
-class PictureAnswer:
-    """An answer of /v1/images/generations; always whole."""
-
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
-
-    def records(self) -> list[Event]:
-        return []
-
-    def ending(self, took: Durations) -> list[Event]:
-        return [("", self.whole(took))]
+class PictureAnswer(Whole):
+    """An answer of /v1/images/generations."""
 
     def whole(self, took: Durations) -> bytes:  # noqa: ARG002 - /v1 tells no durations
         ask = self._ask

@@ -51,7 +51,7 @@ WORTH_TELLING = 1.0
 def render(summary: Sums, results: Path | str | None, errors: Path | str | None) -> str:
     """Write the block: at most 12 lines and those of the servers; the last says what to do if something is."""
     rows = [
-        ("jobs", _jobs_row(summary)),
+        ("jobs", jobs_row(summary)),
         ("speed", _speed_row(summary)),
         ("times", _times_row(summary)),
         ("cost", _cost_row(summary)),
@@ -74,9 +74,9 @@ def one_line(summary: Sums, errors: Path | str | None) -> str:
     name = "" if summary.signal is None else f"ended by {Signals(summary.signal).name}"
     failures = [text for _, text in _failure_rows(summary)]
     return printable(
-        _joined(
+        joined(
             [
-                _jobs_row(summary),
+                jobs_row(summary),
                 name,
                 _stop_row(summary),
                 *summary.unwritten,
@@ -87,7 +87,8 @@ def one_line(summary: Sums, errors: Path | str | None) -> str:
     )
 
 
-def _jobs_row(summary: Sums) -> str:
+def jobs_row(summary: Sums) -> str:
+    """What became of the jobs, and how long that took."""
     all_jobs = summary.total if summary.unread else summary.jobs
     of_all = "" if all_jobs is None else f" of {count(all_jobs, 'jobs')}"
     if summary.unread and summary.undone is not None:
@@ -105,7 +106,7 @@ def _jobs_row(summary: Sums) -> str:
         "nothing left to do" if _is_idle(summary) else "",
         span(summary.elapsed) if summary.elapsed else "",
     ]
-    return _joined(parts)
+    return joined(parts)
 
 
 def _is_idle(summary: Sums) -> bool:
@@ -125,13 +126,13 @@ def _speed_row(summary: Sums) -> str:
         parts.append(f"{count(summary.prompt_tokens)} tokens in, {count(summary.completion_tokens)} out")
     if summary.retries:
         parts.append(f"{count(summary.retries)} of {count(summary.attempts, 'attempts')} were retries")
-    return _joined(parts)
+    return joined(parts)
 
 
 def _times_row(summary: Sums) -> str:
     times = (("TTFT", summary.ttft), ("latency", summary.latency), ("ITL", summary.itl))
     parts = [f"{name} p50 {seconds(h.quantile(0.5))}, p95 {seconds(h.quantile(0.95))}" for name, h in times if h.count]
-    return _joined(parts)
+    return joined(parts)
 
 
 def _cost_row(summary: Sums) -> str:
@@ -145,7 +146,7 @@ def _server_rows(servers: list[ServerSums]) -> list[tuple[str, str]]:
     """How each of several servers did; of one alone where the limit settled and how long it was waited for."""
     if len(servers) == 1:
         [server] = servers
-        return [("limit", _limit(server)), ("waited", _joined(_waits(server)))]
+        return [("limit", _limit(server)), ("waited", joined(_waits(server)))]
     rows = []
     for server in servers[:SERVERS]:
         parts = [
@@ -155,7 +156,7 @@ def _server_rows(servers: list[ServerSums]) -> list[tuple[str, str]]:
             *_waits(server),
             _limit(server),
         ]
-        rows.append(("server", _joined(parts)))
+        rows.append(("server", joined(parts)))
     if rest := len(servers) - len(rows):
         rows.append(("server", f"and {count(rest)} more"))
     return rows
@@ -236,5 +237,6 @@ def _remedy(summary: Sums) -> str:
     return REMEDIES.get(why.code) or BY_EXIT.get(why.exit, "")
 
 
-def _joined(parts: list[str]) -> str:
+def joined(parts: list[str]) -> str:
+    """Those parts that there are, with dots between."""
     return " · ".join(part for part in parts if part)

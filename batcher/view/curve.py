@@ -21,11 +21,18 @@ _COLUMNS: Final = ("in flight", "answers/s", "tokens/s", "TTFT p50", "p95", "lat
 
 def table(points: Sequence[Point], auto: Point | None, slo: Slo) -> Iterator[str]:
     """A line for each point, by concurrency, `auto` below."""
-    heads = (*_COLUMNS[:3], *(["in time/s"] if slo else []), *_COLUMNS[3:])
+    has_packs = any(point.pack is not None for point in points)
+    heads = (
+        _COLUMNS[0],
+        *(["pack"] if has_packs else []),
+        *_COLUMNS[1:3],
+        *(["in time/s"] if slo else []),
+        *_COLUMNS[3:],
+    )
     rows = [(str(point.concurrency), point) for point in _sorted(points)]
     if auto is not None:
         rows.append((f"auto ({auto.concurrency})", auto))
-    cells = [[name, *_cells(point, slo)] for name, point in rows]
+    cells = [[name, *([str(point.pack or "auto")] if has_packs else []), *_cells(point, slo)] for name, point in rows]
     widths = [max(len(row[at]) for row in [list(heads), *cells]) for at in range(len(heads))]
     yield "  ".join(head.rjust(width) for head, width in zip(heads, widths, strict=True))
     for row, (_, point) in zip(cells, rows, strict=True):
@@ -50,7 +57,7 @@ def curve(points: Sequence[Point], auto: Point | None) -> Iterator[str]:
     if not best:
         return
     found = knee(points)
-    rows = [(str(point.concurrency), point) for point in _sorted(points)]
+    rows = [(_name(point), point) for point in _sorted(points)]
     if auto is not None:
         rows.append(("auto", auto))
     width = max(len(name) for name, _ in rows)
@@ -59,18 +66,30 @@ def curve(points: Sequence[Point], auto: Point | None) -> Iterator[str]:
         yield f"{name.rjust(width)} {bar} {rate(of(point))} {unit}{'  ← the knee' if point is found else ''}"
 
 
+def _name(point: Point) -> str:
+    return str(point.concurrency) if point.pack is None else f"{point.concurrency} × {point.pack}"  # noqa: RUF001 - times
+
+
+def _words(point: Point) -> str:
+    of = f" of {count(point.pack, 'texts')}" if point.pack is not None else ""
+    return f"{point.concurrency} in flight{of}"
+
+
 def verdict(points: Sequence[Point], auto: Point | None, slo: Slo) -> Iterator[str]:
     """What to do, in sentences; the last line is one for a config file, where there is something to say."""
     of, unit = rate_of(points)
     found = knee(points)
     if found is None:
-        yield "nothing was answered, so there is nothing to choose by"
+        yield _nothing(points)
         return
-    best = max(map(of, points))
+    fair = [point for point in points if not point.is_away]
+    best = max(map(of, fair))
     yield (
-        f"the knee: {found.concurrency} in flight bring {rate(of(found))} {unit}, "
+        f"the knee: {_words(found)} bring {rate(of(found))} {unit}, "
         f"{of(found) / best:.0%} of the most that was seen ({rate(best)})"
     )
+    if not any(point.is_fair for point in points):
+        yield "in each step more than one request in twenty failed: the numbers are of those that did not"
     if is_rising(points):
         yield "it was still rising where the sweep ended: more may bring more (--up-to)"
     if auto is not None and of(found):
@@ -81,23 +100,32 @@ def verdict(points: Sequence[Point], auto: Point | None, slo: Slo) -> Iterator[s
         if good is None:
             yield f"in time ({words}): none of the answers"
         else:
-            yield f"in time ({words}): {rate(good.good_per_s or 0.0)} requests a second at {good.concurrency} in flight"
-    yield f"concurrency = {choice(points, auto, slo)}"
+            yield f"in time ({words}): {rate(good.good_per_s or 0.0)} requests a second at {_words(good)}"
+    yield from choice(points, auto, slo)
 
 
-def choice(points: Sequence[Point], auto: Point | None, slo: Slo) -> str | None:
-    """What to set, as TOML has it: what keeps best to what was asked, else `auto` if it is better, else the knee."""
+def _nothing(points: Sequence[Point]) -> str:
+    """Why there is nothing to choose by."""
+    if not any(point.requests for point in points):
+        return "nothing was answered, so there is nothing to choose by"
+    return "nothing was measured: the server was away in each step that it answered in; try again when it stays"
+
+
+def choice(points: Sequence[Point], auto: Point | None, slo: Slo) -> list[str]:
+    """What to set, as lines of TOML: what keeps best to what was asked, else `auto` if it is better, else the knee."""
     good, found = best_under_slo(points) if slo else None, knee(points)
-    if found is None or good is not None:
-        return None if good is None else str(good.concurrency)
-    return '"auto"' if auto is not None and is_better(auto, points) else str(found.concurrency)
+    if found is None:
+        return []
+    if good is None and auto is not None and is_better(auto, points):
+        return ['concurrency = "auto"', *(['pack = "auto"'] if auto.pack is None and found.pack is not None else [])]
+    chosen = good or found
+    return [f"concurrency = {chosen.concurrency}", *([f"pack = {chosen.pack}"] if chosen.pack is not None else [])]
 
 
 def as_dict(points: Sequence[Point], auto: Point | None, slo: Slo, results: str) -> dict[str, Json]:
     """All of it for programs."""
     _, unit = rate_of(points)
     found, good = knee(points), best_under_slo(points) if slo else None
-    chosen = choice(points, auto, slo)
     return {
         "results": results,
         "unit": unit,
@@ -106,7 +134,8 @@ def as_dict(points: Sequence[Point], auto: Point | None, slo: Slo, results: str)
         "knee": None if found is None else found.concurrency,
         "slo": dict(slo) or None,
         "best_under_slo": None if good is None else good.concurrency,
-        "config": None if chosen is None else f"concurrency = {chosen}",
+        "knee_pack": None if found is None else found.pack,
+        "config": "\n".join(choice(points, auto, slo)) or None,
     }
 
 
@@ -115,6 +144,7 @@ def _point(point: Point) -> dict[str, Json]:
     times = ("ttft_p50", "ttft_p95", "itl_p95", "latency_p50", "latency_p95")
     return {
         "concurrency": point.concurrency,
+        "pack": point.pack,
         "seconds": round(point.seconds, 3),
         "requests": point.requests,
         "failed": point.failed,
@@ -138,4 +168,4 @@ def _micro(value: float | None) -> float | None:
 
 
 def _sorted(points: Sequence[Point]) -> list[Point]:
-    return sorted(points, key=lambda point: point.concurrency)
+    return sorted(points, key=lambda point: (point.pack or 0, point.concurrency))

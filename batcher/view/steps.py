@@ -105,7 +105,14 @@ class Point:
     latency_p95: float | None = None
     is_rough: bool = False
     """There was no window."""
+    pack: int | None = None
+    """How many embedding inputs went in one request, where that was told."""
     held: Held = Held()
+
+    @property
+    def load(self) -> int:
+        """How much might be in flight: requests, of packs the texts in them."""
+        return self.concurrency * (self.pack or 1)
 
     @property
     def is_away(self) -> bool:

@@ -75,9 +75,9 @@ class Sums:
     causes: Causes = field(default_factory=Causes)
     prices: Prices | None = None
     cost: float | None = None
-    """Of the answers whose price is known; None: of none."""
+    """Of the answers whose price is known, those that `--fail-on` refused among them; None: of none."""
     unpriced: int = 0
-    """Answers whose price is not known, where prices were said."""
+    """Those whose price is not known, where prices were said."""
     work: Work = field(default_factory=Work)
     failures: Counter[str] = field(default_factory=Counter)
     samples: dict[str, str] = field(default_factory=dict)
@@ -131,20 +131,18 @@ class Sums:
             server = self.server(result.server)
             server.ok += result.ok
             server.failed += not result.ok
+        completion, timing = result.completion, result.timing
+        if completion is not None:
+            self._add_usage(completion.usage, completion.spent)
+        if self.prices is not None:
+            self._add_cost(self.prices, result)
         if result.failure is not None:
             self._add_failure(result.failure, result.id, sent=result.attempts > 0)
             return
         self.ok += 1
         self.work.add(result)
-        if self.prices is not None:
-            self._add_cost(self.prices, result)
-        completion, timing = result.completion, result.timing
-        if completion is not None:
-            if completion.flags:
-                self.flags.update(completion.flags)
-            self._add_usage(completion.usage, completion.spent)
-        if result.pack_usage is not None:
-            self._add_usage(result.pack_usage)
+        if completion is not None and completion.flags:
+            self.flags.update(completion.flags)
         if timing is not None:
             self.waited += timing.waited
             self.latency.add(timing.finished - timing.started)
@@ -153,7 +151,7 @@ class Sums:
                 self._add_gaps(timing.arrivals)
 
     def add_pack(self, results: Sequence[Result]) -> None:
-        """Count the results of one call that all have their answers: what is said of one of them is said of all."""
+        """Count the results of one call that all have answers: but for tokens, what is said of one is said of all."""
         first, others = results[0], len(results) - 1
         self.add(first)
         self.ok += others
@@ -165,6 +163,10 @@ class Sums:
         if first.timing is not None:
             self.waited += others * first.timing.waited
             self.latency.add(first.timing.total, others)
+        self._add_usage(*[result.completion.usage for result in results[1:] if result.completion is not None])
+        if self.prices is not None:
+            for result in results[1:]:
+                self._add_cost(self.prices, result)
 
     def server(self, root: str) -> ServerSums:
         """The sums of one server."""
@@ -238,12 +240,13 @@ class Sums:
         return Exit.SOME_FAILED if self.failures or self.left else Exit.OK
 
     def _add_cost(self, prices: Prices, result: Result) -> None:
-        """Add what an answer costs; the tokens of a pack stand on its first row."""
+        """Add what an answer costs, be it refused; a copy of another has no completion, and costs nothing."""
         completion = result.completion
-        told = (completion.usage, completion.spent) if completion is not None else ()
-        usages = [usage for usage in (*told, result.pack_usage) if usage is not None]
-        if not usages and result.pack is not None and result.pack[0]:
+        if completion is None:
             return
+        usages = [usage for usage in (completion.usage, completion.spent) if usage is not None]
+        if not usages and result.failure is not None:
+            return  # it is not known to have brought any
         costs = [prices.of(result.model, usage) for usage in usages]
         if not costs or None in costs:
             self.unpriced += 1

@@ -1,7 +1,9 @@
 """Which concurrency is tried next, and which of those that were is enough: the rules of `batcher bench`. Pure.
 
 It doubles from 1 as long as that brings anything, then tries the middles beside the knee. The knee is the least
-concurrency with 95 % of the best throughput: tokens a second where servers count them, else answers.
+concurrency with 95 % of the best throughput: tokens a second where servers count them, else answers. Of packs of
+embeddings each is tried at one concurrency, then each concurrency with the best of them, then the packs beside it at
+the knee: a cross, not a grid.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def middles(points: Sequence[Point]) -> list[int]:
 
 
 def knee(points: Sequence[Point]) -> Point | None:
-    """The least concurrency with 95 % of the best throughput; None if nothing was answered."""
+    """The point with the least in flight that has 95 % of the best throughput; None if nothing was measured."""
     rate, _ = rate_of(points)
     return _least(points, rate)
 
@@ -80,9 +82,23 @@ def is_better(auto: Point, points: Sequence[Point]) -> bool:
 
 
 def _least(points: Sequence[Point], rate: Callable[[Point], float]) -> Point | None:
-    """Of points that are fair, if any is."""
-    fair = [point for point in points if point.is_fair] or list(points)
+    """Of points that are fair, if any is; else of those in which the server was there at least."""
+    there = [point for point in points if not point.is_away]
+    fair = [point for point in there if point.is_fair] or there
     best = max(map(rate, fair), default=0.0)
     if not best:
         return None
-    return min((point for point in fair if rate(point) >= ENOUGH * best), key=lambda point: point.concurrency)
+    return min((point for point in fair if rate(point) >= ENOUGH * best), key=lambda point: point.load)
+
+
+def best_pack(points: Sequence[Point]) -> int | None:
+    """The pack with which to go on, of points that differ in it alone."""
+    found = knee(points)
+    return None if found is None else found.pack
+
+
+def beside(pack: int | None, packs: Sequence[int]) -> list[int]:
+    """The packs next to one, among those that are to be tried."""
+    lower = [one for one in sorted(packs) if pack is not None and one < pack][-1:]
+    upper = [one for one in sorted(packs) if pack is not None and one > pack][:1]
+    return lower + upper

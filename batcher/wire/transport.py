@@ -14,7 +14,6 @@ import ssl
 from dataclasses import dataclass
 from functools import lru_cache
 from http.cookies import SimpleCookie
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -23,9 +22,10 @@ from aiohttp import hdrs
 from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError
 from yarl import URL
 
-from batcher.failures import AttemptError, ConfigError, Exit, Failure, FailureClass
+from batcher.failures import AttemptError, Exit, Failure, FailureClass
 from batcher.wire.connections import SEND_TIMEOUT, Body, Connector
 from batcher.wire.inflate import inflater
+from batcher.wire.trust import trusting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +70,7 @@ class Settings(NamedTuple):
     """How servers are reached, as `Transport` takes it."""
 
     connect_timeout: float
+    secure: bool
     ca_file: str | None
     proxies: Mapping[str, str]
 
@@ -78,19 +79,25 @@ class Transport:
     """Connections to the servers of one run. Use as an async context manager."""
 
     def __init__(
-        self, *, connect_timeout: float = 10.0, ca_file: str | None = None, proxies: Mapping[str, str] = NO_PROXIES
+        self,
+        *,
+        connect_timeout: float = 10.0,
+        secure: bool = True,
+        ca_file: str | None = None,
+        proxies: Mapping[str, str] = NO_PROXIES,
     ) -> None:
-        """`proxies`: the root of a server → the URL of the proxy that it is spoken to by."""
-        self.settings = Settings(connect_timeout, ca_file, proxies)
+        """`secure`: some of it goes over TLS, which trusts the certificates of `ca_file`, or whom the system trusts.
+
+        `proxies`: the root of a server → the URL of the proxy that it is spoken to by.
+        """
+        self.settings = Settings(connect_timeout, secure, ca_file, proxies)
         self._proxies = {root: URL(proxy) for root, proxy in proxies.items()}
         self._session: aiohttp.ClientSession
         self._ways: dict[tuple[str, str], tuple[URL, URL | None]] = {}
         """To which URL, and by which proxy, a path of a server is spoken to."""
 
     async def __aenter__(self) -> Self:
-        context: ssl.SSLContext | bool = True
-        if self.settings.ca_file:
-            context = _trusting(self.settings.ca_file)
+        context = trusting(self.settings.ca_file) if self.settings.secure else True
         self._session = aiohttp.ClientSession(
             connector=Connector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=30, ssl=context),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.settings.connect_timeout),
@@ -272,14 +279,3 @@ def _in_answer(error: Exception) -> Failure:
 
 def _unreachable(code: str, words: str) -> Failure:
     return Failure(FailureClass.CONNECTION, code, words, exit=Exit.UNAVAILABLE)
-
-
-def _trusting(ca_file: str) -> ssl.SSLContext:
-    """TLS that trusts the certificates of a file. Raises ConfigError if it holds none."""
-    path = Path(ca_file)
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"--ca-file {ca_file} is not a regular file")  # OpenSSL would wait for who writes to a FIFO
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"--ca-file {ca_file} holds no certificates: {error}") from None

@@ -18,9 +18,9 @@ from bench.table import Row, Target
 if TYPE_CHECKING:
     from bench.process import LoadServer
 
-HELP = Target(2.0)
+HELP = Target(1.4)
 """Wall time over that of an interpreter that imports click."""
-FIRST_REQUEST = Target(0.35)
+FIRST_REQUEST = Target(0.30)
 """Seconds."""
 CASE = Case("one job", V1, jobs=1)
 

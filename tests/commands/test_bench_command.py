@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.commandline import names, prompts
 
-from batcher.commands.bench import levels_of, slo_of
+from batcher.commands.bench import levels_of, packs_of, slo_of
 from batcher.failures import Exit
 from batcher.simulator import simulator_thread
 
@@ -97,4 +97,34 @@ def test_a_config_file_of_a_run(desk: Desk) -> None:
 def test_values_are_read() -> None:
     """In their order, each once."""
     assert levels_of("1, 4,2,4") == (1, 4, 2)
+    assert (packs_of("auto"), packs_of("8,32")) == ((), (8, 32))
     assert slo_of("ttft=500ms") == ("ttft", 0.5)
+
+
+def test_a_sweep_of_packs(desk: Desk) -> None:
+    """Each pack at one concurrency, each concurrency with the best of them, those beside it at the knee: a cross."""
+    desk.write("texts.jsonl", *({"id": name, "input": f"text {name}"} for name in names(40)))
+    tried = ("--pack", "2,4,8", "-c", "1,2", "--rows", "16", "--seconds", "10m", "--json")
+    with simulator_thread() as sim, simulator_thread() as other:
+        servers = ("--base-url", sim.url, "--base-url", other.url)
+        ran = desk.call("bench", "texts.jsonl", "-o", "r.jsonl", "-m", "simulator", *servers, *tried)
+    assert ran.code == Exit.OK, ran.err
+    found = json.loads(ran.out)
+    pairs = [(step["concurrency"], step["pack"]) for step in found["steps"]]
+    assert {(1, 2), (1, 4), (1, 8)} <= set(pairs)  # the first concurrency, with each
+    assert (2, found["knee_pack"]) in pairs or (1, found["knee_pack"]) in pairs
+    assert len(set(pairs)) == len(pairs) <= 6
+    assert {step["requests"] * step["pack"] for step in found["steps"]} == {16}
+    assert found["unit"] == "answers/s"
+    assert desk.ids("r.jsonl") == names(33)  # the first, two steps of 16; the rest is too few for one
+    assert (found["auto"]["pack"], "pack = " in found["config"]) == (None, True)
+
+
+def test_packs_of_what_makes_none(desk: Desk) -> None:
+    """Prompts go one by one, which is said, and their concurrency is found as without packs."""
+    desk.write("jobs.jsonl", *prompts(names(8)))
+    with simulator_thread(tokens=2) as sim:
+        args = ("--base-url", sim.url, "--pack", "2,4", "-c", "1", "--rows", "4", "--json")
+        ran = desk.call("bench", "jobs.jsonl", "-m", "simulator", *args)
+    assert (ran.code, "packs are for embeddings" in ran.err) == (Exit.OK, True), ran.err
+    assert [step["pack"] for step in json.loads(ran.out)["steps"]] == [None]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import json
+import shutil
 from array import array
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.commandline import Desk
 
 from batcher.simulator import simulator_thread, vector
 
 if TYPE_CHECKING:
-    from support.commandline import Desk, Ran
+    from support.commandline import Ran
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +51,36 @@ def test_packed_vectors_find_their_jobs(desk: Desk, look: Any) -> None:
     assert lines["pair"]["embeddings"] == [pytest.approx(vector(text)) for text in pair["input"]]
     assert lines["small"]["embedding"] == pytest.approx(vector("a small one", 4))
     assert lines["t000"]["pack"] == {"place": 1, "size": 15}  # jobs; one has two inputs
+
+
+@pytest.mark.parametrize("way", [(), ("--vectors", "out.npy")])
+def test_the_tokens_of_a_pack_stand_on_its_lines(desk: Desk, way: tuple[str, ...]) -> None:
+    """Lines, sums, `stats`, `compare` and --max-cost tell the same: what the server said of its requests, added up."""
+    if way:
+        pytest.importorskip("numpy")
+    jobs = {f"t{n}": "word " * (3 + n) for n in range(40)}
+    said = sum(len(text) // 4 + 1 for text in jobs.values())  # as the simulator counts
+    jobs["copy"] = jobs["t9"]  # not asked again, and costs nothing
+    write(desk, jobs)
+    prices = ("--price-in", "1e6")
+    with simulator_thread(look="openai") as sim:
+        assert embed(desk, sim.url, "--pack", "16", *way, *prices, "--summary-json", "sums.json").code == 0
+        shutil.copytree(desk.path, desk.path / "again")
+        write(desk, jobs | {f"u{n}": f"{n:03d} {'word ' * 60}" for n in range(40)})
+        spent = embed(desk, sim.url, "--pack", "16", "-c", "1", *way, *prices, "--max-cost", "1")
+    assert (spent.code, "cost     1,232" in spent.err) == (4, True)  # the first 16 of the new texts
+    desk = Desk(desk.path / "again")
+    lines = [line for line in desk.lines() if "copy_of" not in line]
+    assert (len(lines), {line["pack"]["size"] for line in lines}) == (40, {16, 8})
+    assert sum(line["usage"]["prompt_tokens"] for line in lines) == said
+    assert all(abs(line["usage"]["prompt_tokens"] - len(jobs[line["id"]]) / 4) < 2 for line in lines)
+    sums = json.loads((desk.path / "sums.json").read_text())
+    assert (sums["tokens"]["prompt"], sums["cost"], sums["unpriced"]) == (said, said, 0)
+    told = json.loads(desk.call("stats", "results.jsonl", "--json", *prices).out)
+    assert (told["tokens"]["prompt"], told["cost"], told["unpriced"]) == (said, said, 0)
+    assert told["tokens"]["uncounted_answers"] == 0
+    figures = json.loads(desk.call("compare", "results.jsonl", "results.jsonl", "--json", *prices).out)["figures"]
+    assert (figures["prompt_tokens"]["a"], figures["cost"]["b"]) == (said, said)
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -169,18 +170,33 @@ def test_doubtful_answers_fail_on_request(desk: Desk, sim: BackgroundSimulator) 
     desk.write(
         "jobs.jsonl", *prompts(["cut"], "do=length"), *prompts(["none"], "do=empty"), *prompts(["good"], "tokens=3")
     )
-    run = ("run", "jobs.jsonl", "-m", "simulator", "--base-url", sim.url, "-o")
+    prices = ("--price-in", "1e6", "--price-out", "2e6")
+    run = ("run", "jobs.jsonl", "-m", "simulator", "--base-url", sim.url, *prices, "-o")
     flagged = desk.call(*run, "flagged.results.jsonl")
     assert flagged.code == 0
     assert "flags" in flagged.err
     flags = {line["id"]: line.get("flags") for line in desk.lines("flagged.results.jsonl")}
     assert flags == {"cut": ["length"], "none": ["empty"], "good": None}
-    failed = desk.call(*run, "failed.results.jsonl", "--fail-on", "length,empty")
+    failed = desk.call(*run, "failed.results.jsonl", "--fail-on", "length,empty", "--summary-json", "sums.json")
     assert failed.code == 3
     assert desk.errors("failed.results.errors.jsonl") == {"cut": "length", "none": "empty"}
     partial = {line["id"]: line.get("partial") for line in desk.lines("failed.results.errors.jsonl")}
     assert partial == {"cut": text("cut"), "none": None}
     assert sim.counts["cut"] == 2
+    usages = {line["id"]: line["usage"] for line in desk.lines("flagged.results.jsonl")}
+    assert {line["id"]: line["usage"] for line in desk.lines("failed.results.errors.jsonl")} | {
+        line["id"]: line["usage"] for line in desk.lines("failed.results.jsonl")
+    } == usages
+    told = {name: sum(usage.get(f"{name}_tokens", 0) for usage in usages.values()) for name in ("prompt", "completion")}
+    for sums in (
+        json.loads((desk.path / "sums.json").read_text()),
+        json.loads(desk.call("stats", "failed.results.jsonl", "--json", *prices).out),
+    ):
+        assert {name: sums["tokens"][name] for name in told} == told
+        assert (sums["cost"], sums["unpriced"]) == (told["prompt"] + 2 * told["completion"], 0)
+    assert desk.call("stats", "failed.results.jsonl", "-o", "rows.csv", *prices).code == 0
+    rows = (desk.path / "rows.csv").read_text().splitlines()
+    assert sum(float(row["cost"]) for row in csv.DictReader(rows)) == pytest.approx(sums["cost"])
 
 
 def test_the_reader_may_be_slow(desk: Desk, sim: BackgroundSimulator) -> None:

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from support.commandline import PROJECT
+from support.commandline import PROJECT, prompts
 
 from batcher.simulator import simulator_thread
 
@@ -25,9 +25,15 @@ PAGES: Final = (
     *("README.md", "docs/options.md", "docs/exit-codes.md", "docs/jobs.md", "docs/servers.md", "docs/outages.md"),
     *("docs/rate-limits.md", "docs/going-wrong.md", "docs/outputs.md"),
 )
-WAITING: Final = ("simulate", "bench")
-"""Commands that go on until they are ended, or for minutes, and have tests of their own."""
+WAITING: Final = ("simulate",)
+"""Commands that go on until they are ended, and have tests of their own."""
+SWEEP: Final = ("-c", "1,2", "--rows", "4", "--seconds", "1m")
+"""What makes a sweep short; of its numbers no test can say anything."""
+CHOOSING: Final = "docs/choosing.md"
+MODELS: Final = ("llama3.2", "qwen2.5:7b")
+"""Those between which that page chooses."""
 SERVERS: Final = ("--base-url", "--local", "-m", "--model", "--api-key-file", "--dialect")
+ASKING: Final = ("run", "check", "models", "bench")
 NIGHTLY: Final = "jobs/nightly.toml"
 
 
@@ -46,7 +52,7 @@ def commands(page: str) -> Iterator[list[str]]:
 def here(words: list[str], url: str) -> list[str]:
     """A command on the simulator, whatever server and model it names."""
     name, *rest = words
-    if name not in ("run", "check", "models"):
+    if name not in ASKING:
         return words
     kept: list[str] = []
     while rest:
@@ -79,9 +85,16 @@ def furnish(desk: Desk) -> None:
     database.close()
 
 
+def of_two(words: list[str], url: str) -> list[str]:
+    """A command of the page on two models: they are there, on a server of the test's."""
+    return [*words, "--base-url", url, *(SWEEP if words[0] == "bench" else ())] if words[0] in ASKING else words
+
+
 def ran(desk: Desk, words: list[str], url: str) -> Ran:
     if NIGHTLY in words:  # its server is its own
         words = [*words, "--print-config"]
+    if words[0] == "bench":
+        return desk.call(*here(words, url), *SWEEP)
     if words[:2] == ["run", "-"]:
         return desk.run(*here(words, url), stdin=(PROJECT / "jobs" / "hello.jsonl").read_text())
     return desk.call(*here(words, url), *(["--overwrite"] if words[0] == "run" and "--limit-new" not in words else []))
@@ -101,3 +114,21 @@ def test_each_command_runs(page: str, desk: Desk) -> None:
             done = ran(desk, words, sim.url)
             assert done.code in (0, 4), f"{' '.join(words)}: {done.err}"
             assert done.code == 0 or "--limit-new" in words or "--max-errors" in words
+
+
+def test_the_walk_of_who_chooses_between_two_models(desk: Desk) -> None:
+    """Each command of the page goes on from the files of those before it: no row is asked of a model twice."""
+    rows = [f"r{number:02d}" for number in range(40)]
+    desk.write("reviews.jsonl", *prompts(rows))
+    said: dict[str, str] = {}
+    with simulator_thread(models=MODELS) as sim:
+        for words in commands(CHOOSING):
+            done = desk.call(*of_two(words, sim.url))
+            assert done.code == 0, f"{' '.join(words)}: {done.err}"
+            said[words[0]] = done.out + done.err
+        assert sim.counts == dict.fromkeys(rows, len(MODELS))
+    assert "concurrency = " in said["bench"]
+    assert "batcher compare answers.llama3.2.jsonl answers.qwen2.5-7b.jsonl" in said["run"]
+    assert "40 answered in both" in said["compare"]
+    assert "answers   40" in said["stats"]
+    assert (desk.path / "report.html").stat().st_size > 0

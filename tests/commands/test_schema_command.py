@@ -106,6 +106,7 @@ def test_what_does_not_fit_is_told_and_kept(desk: Desk, answer: str, reason: str
     (error,) = desk.lines("results.errors.jsonl")
     assert reason in error["error"]["message"]
     assert (error["partial"], error["attempts"], error["asked_again"]) == (answer, 2, 1)
+    assert error["usage"] == {name: 2 * n // 3 for name, n in line["usage"].items()}  # of two exchanges and of three
 
 
 @pytest.mark.parametrize(

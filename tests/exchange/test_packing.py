@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from batcher.exchange import packing
 from batcher.model import Api, Call, Job, Kind
-from batcher.outcome import Completion
+from batcher.outcome import Completion, Usage
 from batcher.policy.packs import FixedPacks, FoundPacks
 
 if TYPE_CHECKING:
@@ -132,6 +132,33 @@ def test_each_job_gets_its_own_vectors(api: Api) -> None:
         ("e2", [[2.0]]),
     ]
     assert all((share.served_model, share.proof, share.flags) == ("m", "p", ["f"]) for _, share in shares)
+
+
+counts = st.none() | st.integers(0, 1 << 40)
+
+
+@given(st.lists(st.text(max_size=30), min_size=2, max_size=9), counts, counts)
+def test_the_tokens_of_a_pack_are_divided(texts: list[str], prompt: int | None, cached: int | None) -> None:
+    """The parts add up to what the server said, each by its length to within a token; what it did not say stays so."""
+    jobs = [embed(n, text) for n, text in enumerate(texts)]
+    completion = Completion(vectors=[[0.0]] * len(jobs), usage=Usage(prompt, None, None, cached))
+    usages = [share.usage for _, share in packing.shares(pack(*jobs), completion) if share.usage is not None]
+    assert len(usages) == len(jobs)
+    for whole, parts in ((prompt, [u.prompt_tokens for u in usages]), (cached, [u.cached_tokens for u in usages])):
+        known = [part for part in parts if part is not None]
+        assert known == parts if whole is not None else not known
+        assert sum(known) == (whole or 0)
+        for part, text in zip(known, texts, strict=False):
+            assert abs(part - (whole or 0) * max(len(text), 1) / sum(max(len(each), 1) for each in texts)) < 1
+    assert {usage.completion_tokens for usage in usages} == {None}
+
+
+@pytest.mark.parametrize("usage", [None, Usage()])
+def test_tokens_that_no_server_told_are_not_divided(usage: Usage | None) -> None:
+    """They are unknown of each job as well, and not 0."""
+    jobs = [embed(0), embed(1, ["a", "b"])]
+    completion = Completion(vectors=[[0.0]] * 3, usage=usage)
+    assert [share.usage for _, share in packing.shares(pack(*jobs), completion)] == [usage, usage]
 
 
 def test_token_lists_are_one_input_each() -> None:

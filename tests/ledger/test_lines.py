@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 from jsonschema import Draft202012Validator
 
 from batcher import codec
@@ -405,9 +405,16 @@ def test_schema_is_strict() -> None:
     idents=st.lists(st.text(st.characters(exclude_categories=()), max_size=12), min_size=1, max_size=5),
     model=st.text(max_size=8),
     flags=st.sampled_from([(), ["input_truncated"]]),
-    odd=st.sampled_from(["nothing", "meta", "columns", "vector", "key", "half a character", "first"]),
+    told=st.sampled_from([(), ("prompt_tokens",), ("prompt_tokens", "completion_tokens", "cached_tokens")]),
+    odd=st.sampled_from(
+        ["nothing", "meta", "columns", "vector", "key", "half a character", "first", "last told", "first told"]
+    ),
 )
-def test_lines_of_a_pack_are_those_of_its_jobs(idents: list[str], model: str, flags: list[str], odd: str) -> None:
+@example(idents=["a", "b"], model="m", flags=[], told=("prompt_tokens",), odd="first told")
+@example(idents=["a", "b"], model="m", flags=[], told=("prompt_tokens",), odd="last told")
+def test_lines_of_a_pack_are_those_of_its_jobs(
+    idents: list[str], model: str, flags: list[str], told: tuple[str, ...], odd: str
+) -> None:
     """Made in one go or one by one, they are the same bytes, whatever is a job's own in them."""
     timing = Timing(started_at=1e9, started=1.0, finished=1.25, waited=0.5)
     served = "100% \ud800" if odd == "half a character" else "100% canary0123456789"
@@ -418,7 +425,12 @@ def test_lines_of_a_pack_are_those_of_its_jobs(idents: list[str], model: str, fl
             hash=f"{seq:016x}",
             model=model,
             path="/v1/embeddings",
-            completion=Completion(vectors=[[0.5, 1.0]], served_model=served, flags=flags),
+            completion=Completion(
+                vectors=[[0.5, 1.0]],
+                usage=Usage(**dict.fromkeys(told, seq * 3)) if told else None,
+                served_model=served,
+                flags=flags,
+            ),
             timing=timing,
             attempts=1,
             server="http://127.0.0.1:1",
@@ -436,6 +448,10 @@ def test_lines_of_a_pack_are_those_of_its_jobs(idents: list[str], model: str, fl
         last.vector = None
     elif odd == "first":
         results[0].completion = None
+    elif odd in ("last told", "first told"):
+        untold = (results[0] if odd == "last told" else last).completion
+        assert untold is not None
+        untold.usage = None
     redactor = Redactor([Secret("canary0123456789")] if odd == "key" else [])
     lines = pack_lines(results, redactor=redactor)
     assert lines == [result_line(one, redactor=redactor) for one in results]

@@ -17,7 +17,7 @@ from support.stepkill import killed
 from batcher.failures import Exit, LockedError, OutputIOError
 from batcher.ledger import disk
 from batcher.ledger.ledger import Ledger
-from batcher.ledger.ordering import InputOrder, put_in_order
+from batcher.ledger.ordering import InputOrder, places as each_place, put_in_order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def places(*names: str) -> InputOrder:
 
 def arranged(made: InputOrder, lines: list[bytes]) -> list[bytes]:
     data = b"".join(lines)
-    return [data[start : data.index(b"\n", start) + 1] for start in made.arrange(io.BytesIO(data))]
+    return [data[start : data.index(b"\n", start) + 1] for start in made.arrange(each_place(io.BytesIO(data)))]
 
 
 def order(made: InputOrder, *results: tuple[str, int]) -> str:
@@ -100,7 +100,7 @@ def test_memory() -> None:
     file = io.BytesIO(b"".join(entry(str(seq), seq, "x" * 50)[2] for seq in reversed(range(count))))
     tracemalloc.start()
     try:
-        assert len(made.arrange(file)) == count
+        assert len(made.arrange(each_place(file))) == count
         assert tracemalloc.get_traced_memory()[1] < 9 * count + 10_000
     finally:
         tracemalloc.stop()
@@ -163,7 +163,7 @@ def test_no_room_for_a_second_file(path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 ORDER = """
 from batcher.ledger.ledger import Ledger
-from batcher.ledger.ordering import InputOrder, put_in_order
+from batcher.ledger.ordering import InputOrder, places as each_place, put_in_order
 places = InputOrder()
 for seq, name in enumerate("abcd"):
     places.note(seq, name)

@@ -13,7 +13,7 @@ from support.result_lines import entry
 
 from batcher.failures import InputError, OutputError
 from batcher.inputs.formats.database import query
-from batcher.outputs.export import check_database
+from batcher.outputs.forms import check_database
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from support.virtualrun import BAD, NO_KEY, ODD, REFUSED, SICK, Run, call, calls, throttle
+from support.virtualrun import BAD, LATE, NO_KEY, NO_SOCKETS, ODD, REFUSED, SICK, Run, call, calls, throttle
 
 from batcher.failures import Failure, FailureClass
 from batcher.policy.evidence import SEVERAL, WINDOW, Ending, Evidence, Fault, ending_of
@@ -49,6 +49,78 @@ def test_whose_fault_it_is(failed: int, served: int, fault: Fault) -> None:
     evidence = votes(failed, served)
     assert evidence.fault() is fault
     assert evidence.votes == min(WINDOW, failed + served)
+
+
+@pytest.mark.parametrize(
+    ("failed", "served", "unheard", "fault"),
+    [
+        (3, 0, 0, Fault.SERVER),
+        (4, 0, 1, Fault.SERVER),
+        (3, 0, 1, Fault.OPEN),
+        (8, 0, 2, Fault.SERVER),
+        (8, 0, 3, Fault.OPEN),
+        (1, 2, 8, Fault.CALL),
+        (12, 3, 1, Fault.OPEN),
+    ],
+)
+def test_as_long_as_few_have_voted_who_has_no_answer_yet_may_speak_for_the_server(
+    failed: int, served: int, unheard: int, fault: Fault
+) -> None:
+    """What fails does so in milliseconds, and answers take seconds: the first votes are those of what fails."""
+    assert votes(failed, served).fault(unheard) is fault
+
+
+@pytest.mark.parametrize("failure", [SICK, throttle(0.5), NO_KEY], ids=lambda one: one.code)
+@pytest.mark.parametrize(("before", "is_held"), [(0.0, False), (-0.01, False), (0.01, True)])
+def test_what_was_sent_with_the_first_that_failed_is_waited_for(failure: Failure, before: float, is_held: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Three that fail at once close no gate while others are on their way; who was sent later has no say."""
+    run = Run.of(calls(20), limit=8)
+    bad = [run.send() for _ in range(3)]
+    run.now += before
+    assert run.fill() == 5
+    run.now = 0.02
+    for one in bad:
+        run.end(one, failure)
+    assert run.lane.offer.service(bad[0]).is_held is is_held
+
+
+def test_who_cannot_vote_is_not_waited_for() -> None:
+    """Neither what asks for something else, nor what was sent before."""
+    again, *others = [call(number, model="x" if number > 3 else "m") for number in range(8)]
+    run = Run.of([again, *others], limit=8)
+    again.sent = 1
+    run.fill()
+    for one in others[:3]:
+        run.end(one, SICK)
+    assert run.lane.offer.service(again).is_held
+
+
+def test_where_as_many_have_voted_as_are_remembered_nobody_is_waited_for() -> None:
+    run = Run.of(calls(80), limit=32)
+    for _ in range(WINDOW):
+        run.end(run.send())
+    run.now = 1.0
+    run.fill()
+    flying = list(run.lane.in_flight)
+    for one in flying[:13]:
+        run.end(one, SICK)
+    assert run.lane.offer.service(flying[0]).is_held
+
+
+def test_those_who_are_waited_for_may_end_without_a_vote() -> None:
+    """Then the gate closes with the next that fails, also if that is a retry."""
+    run = Run.of(calls(4), limit=4, retries=20)
+    *bad, other = [run.send() for _ in range(4)]
+    for one in bad:
+        run.end(one, throttle(0.5))
+    run.end(other, NO_SOCKETS)
+    service = run.lane.offer.service(other)
+    assert not service.is_held
+    run.now += 2.0
+    one = run.send()
+    assert one in bad
+    run.end(one, throttle(0.5))
+    assert service.is_held
 
 
 @pytest.mark.parametrize(
@@ -145,17 +217,22 @@ def test_a_failing_server_must_do_better_than_begin_to_answer() -> None:
     assert not service.is_held
 
 
+@pytest.mark.parametrize("failure", [SICK, LATE], ids=lambda one: one.code)
 @pytest.mark.parametrize(("served_before", "gates"), [(True, [1.6, 3.2, 6.4, 12.8]), (False, [0.2, 0.4, 0.8, 0.8])])
-def test_gates_of_a_failing_server_grow_once_it_has_served(served_before: bool, gates: list[float]) -> None:  # noqa: FBT001 - a column of the table
+def test_gates_of_a_failing_server_grow_once_it_has_served(
+    served_before: bool,  # noqa: FBT001 - a column of the table
+    gates: list[float],
+    failure: Failure,
+) -> None:
     """Before that it is asked often: whether it ever serves is to be known soon."""
-    service, now, seen = failing(SICK, served_before=served_before), 0.0, []
+    service, now, seen = failing(failure, served_before=served_before), 0.0, []
     for _ in gates:
         seen.append(service.opens() - now)
         now = service.opens()
         probe = call(9)
         probe.sent = 1
         service.sends(probe, now)
-        service.failed(Setback(probe, SICK, now, now), RetryPolicy(), Still())
+        service.failed(Setback(probe, failure, now, now), RetryPolicy(), Still())
     assert seen == pytest.approx(gates)
 
 

@@ -216,12 +216,12 @@ def test_what_was_on_its_way_at_a_mark_and_refused_later_was_not_granted() -> No
     assert granted.grants.since_mark(granted.grants.marks[-1], 60.0, 410, 65.1, 65.1)[0] == pytest.approx(300 / 60)
 
 
-def played(fates: str, rate: float = math.inf) -> list[float]:
-    """What is known of the rate after each of ten calls a second: granted (.), refused (x), so sent again (o, X)."""
+def played(fates: str, rate: float = math.inf, every: float = 0.1) -> list[float]:
+    """What is known of the rate after each call, one in so many s: granted (.), refused (x), so sent again (o, X)."""
     granted, rates = Granted(0.0), []
     granted.rate = rate
     for number, fate in enumerate(fates, 1):
-        sent = number / 10
+        sent = number * every
         if fate in ".o":
             granted.granted(sent, number, sent + 0.05, is_again=fate == "o")
         else:
@@ -256,8 +256,14 @@ def test_those_that_are_sent_again_one_after_the_other_are_no_dead_time() -> Non
 
 
 def test_a_rate_is_dropped_when_only_what_was_refused_is_refused_again() -> None:
-    """Also where no other call is refused any more."""
+    """Also where no other call is refused any more, and where they made us so slow that few are asked."""
     assert played(".......X" * 30, rate=10.0)[-1] == math.inf
+    assert played(".X" * 6, rate=0.2, every=10.0)[-1] == math.inf
+
+
+def test_half_a_minute_in_which_only_these_were_asked_is_no_dead_one() -> None:
+    """What a model was asked for first is refused each time, and then others are asked, and granted."""
+    assert min(played("xxx" + "X" * 27 + ".X.X.x.X.X.X.x.X" * 3, every=1.0)) == math.inf
 
 
 @pytest.mark.parametrize(("share", "is_learnt"), [(0.5, False), (0.75, True)])

@@ -6,19 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 import pytest
-from support.virtualrun import CUT, HOSTED, HUNG_UP, NATIVE, OTHER, SICK, Run, calls, throttle
+from support.virtualrun import CUT, GATEWAY, HOSTED, HUNG_UP, NATIVE, OTHER, SICK, Run, calls, throttle
 from support.virtualworld import Box, World
 
-from batcher.failures import Failure, FailureClass
 from batcher.policy.breaker import LAST_S
 from batcher.policy.judge import Verdict
 
 if TYPE_CHECKING:
     import random
 
+    from batcher.failures import Failure
     from batcher.model import Call, Endpoint
 
-GATEWAY = Failure(FailureClass.TRANSIENT, "http_502", "bad gateway", 502)
 JOBS, LIMIT, TAKES = 40, 8, 0.3
 BEGIN = (JOBS // LIMIT - 1) * TAKES - 0.01
 """Just before the last of them are sent."""

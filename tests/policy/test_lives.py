@@ -52,6 +52,11 @@ def test_jobs_that_are_always_refused_are_no_rate(seed: int) -> None:
         81019305,  # what was sent while those were heard that died together spoke against the last of them
         85009240,  # suspects that only fail were asked alone each time, before those that would be served
         82002259,  # eight were refused for good before anybody else could have an answer
+        85014147,  # the first five of an input, and a server that is silent to them
+        *(85014735, 85021426),  # three that failed within milliseconds were all the votes, and stayed so
+        85021344,  # what broke down before a server had served anything was held against another model later
+        86020434,  # those that break off had all their turns alone before others had their first
+        604845374149,  # whom each flew beside that kills the server is asked alone
     ],
 )
 def test_lives_that_went_wrong_once(seed: int) -> None:
@@ -64,6 +69,7 @@ def test_lives_that_went_wrong_once(seed: int) -> None:
     [
         9611858,  # one that broke off long after others was taken for one of them
         9622283,  # those that break off were asked among each other for ten minutes
+        85003634,  # the first that a model is asked for are told to wait each time: half a minute of that is no rate
     ],
 )
 def test_lives_that_went_wrong_where_nothing_takes_as_long_as_the_last(seed: int) -> None:

@@ -5,7 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.virtualrun import CRASH, CUT, HUNG_UP, NATIVE, ODD, REFUSED, SICK, Run, call, calls
+from support.virtualrun import (
+    CRASH,
+    CUT,
+    GATEWAY,
+    HUNG_UP,
+    NATIVE,
+    NO_KEY,
+    NO_SOCKETS,
+    ODD,
+    REFUSED,
+    SICK,
+    Run,
+    call,
+    calls,
+    throttle,
+)
 
 from batcher.policy.breakdown import AT_ONCE, Breakdown
 from batcher.policy.suspects import Suspects
@@ -177,13 +192,44 @@ def test_what_is_sent_while_those_are_heard_that_died_together_tells_nothing() -
     assert not any(one.counted for one in flying[1:])
 
 
-@pytest.mark.parametrize(("failure", "is_cleared"), [(SICK, True), (CRASH, False), (CUT, False), (HUNG_UP, False)])
-def test_who_fails_alone_at_a_server_that_lives_is_a_suspect_no_longer(failure: Failure, is_cleared: bool) -> None:  # noqa: FBT001 - a column of the table
+def test_who_was_alone_least_often_comes_first_and_of_those_what_needs_no_other_model() -> None:
+    """One that has not done it needs one turn; one that has would else have all of his before."""
+    suspects = Suspects()
+    a, b, c, d, e = (call(number, model=model) for number, model in enumerate("mnmnm"))
+    for one, times in ((a, 1), (b, 2)):
+        for _ in range(times):
+            suspects.broke_down_alone(one)
+    for one in (a, b, c, d, e):
+        suspects.line_up(one)
+    assert list(suspects.line) == [c, e, d, a, b]
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_alone", "is_cleared"),
+    [
+        (SICK, True, True),
+        (throttle(), True, True),
+        (NO_KEY, True, True),
+        (SICK, False, False),
+        (CRASH, True, False),
+        (CUT, True, False),
+        (HUNG_UP, True, False),
+        (GATEWAY, True, False),
+        (REFUSED, True, False),
+        (NO_SOCKETS, True, False),
+    ],
+)
+def test_who_fails_alone_at_a_server_that_lives_is_a_suspect_no_longer(
+    failure: Failure,
+    is_alone: bool,  # noqa: FBT001 - a column of the table
+    is_cleared: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    """Not who fails among others, and not who meets nobody, or a server that breaks off."""
     run = Run.of(calls(1))
     one = run.send()
     suspects = run.scheduler.suspects
     suspects.broke_down(one, [], None, 0.0)
     suspects.broke_down(one, [], None, 0.0)
-    run.lane.solitary = one
+    run.lane.solitary = one if is_alone else None
     run.end(one, failure)
     assert suspects.suspects(one, is_out_of_attempts=True) is not is_cleared

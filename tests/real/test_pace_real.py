@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[1] / "bench" / "pace_real.py"
 
 def test_benchmark(tmp_path: Path) -> None:
     """What it says of so few jobs means nothing; how it counts them does."""
-    command = [sys.executable, str(SCRIPT), "--jobs", "4", "--rounds", "1", "--json", str(tmp_path / "figures.json")]
+    command = [sys.executable, str(SCRIPT), "--jobs", "2", "--rounds", "1", "--json", str(tmp_path / "figures.json")]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert ran.returncode == (0 if figures["ratio"] >= figures["target"] else 1), ran.stderr

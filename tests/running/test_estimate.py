@@ -82,12 +82,12 @@ def test_money_is_told_by_prices(priced: int, unpriced: int, words: str) -> None
 
 
 def test_money_of_packs_and_of_what_tells_no_tokens() -> None:
-    """The tokens of a pack stand on its first row and are those of all; without any there is no price."""
+    """Each row of a pack has its part of the tokens; without any there is no price."""
     estimate = Estimate(prices=Prices(rest=Price(prompt=1000.0)))
     for place in range(4):
-        packed = Result(id="a", seq=0, completion=Completion(), timing=Timing(started=0.0, finished=1.0))
-        packed.pack, packed.pack_usage = (place, 4), Usage(prompt_tokens=8) if not place else None
-        estimate.add(packed)
+        packed = Completion(usage=Usage(prompt_tokens=1 + place % 2 * 2))
+        timing = Timing(started=0.0, finished=1.0)
+        estimate.add(Result(id="a", seq=0, completion=packed, timing=timing, pack=(place, 4)))
     assert estimate.cost.mean == pytest.approx(0.002)
     silent = Estimate(prices=Prices(rest=Price(prompt=1.0)))
     silent.add(Result(id="a", seq=0, completion=Completion(), timing=Timing(started=0.0, finished=1.0)))

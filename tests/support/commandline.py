@@ -68,7 +68,7 @@ class Desk:
         with (
             mock.patch.dict(os.environ, self.env | (env or {}), clear=True),
             mock.patch.object(sys, "argv", ["batcher", *map(str, args)]),
-            mock.patch("batcher.commands.run.gc"),
+            mock.patch("batcher.commands.single.gc"),
             chdir(self.path),
             redirect_stdout(out),
             redirect_stderr(err),

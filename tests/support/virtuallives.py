@@ -152,6 +152,8 @@ class Played:
     """The most bytes that were kept of calls that waited."""
     deaths: int = 0
     """How often a server was killed by what it was asked."""
+    alone: set[Call] = field(default_factory=set)
+    """Healthy ones that were asked alone."""
     _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _order: count[int] = field(default_factory=count)
     _free_at: dict[str, float] = field(default_factory=dict)
@@ -222,6 +224,8 @@ class Played:
             begins = now + LOAD_S
         way = self.life.ways[one.jobs[0].seq]
         if not way:
+            if lane.solitary is one:
+                self.alone.add(one)
             self._after(begins, self.life.takes / 10, lambda: self._answer(lane.endpoint, one, now))
             self._after(begins, self.life.takes, lambda: self._end(lane.endpoint, one, now, None))
             return
@@ -315,13 +319,16 @@ def check(seed: int, *, wobbles: bool = False) -> Played:
     deaths = played.deaths * (
         life.takes + LOAD_S * is_native * (1 + (life.models > 1))
     )  # that of the next, and its own
+    most = max(life.limit, *(to for _, to in life.cuts)) if life.cuts else life.limit
+    beside = life.ways.count(KILLS) * (most - 1)  # what flew beside one that kills the server is asked alone in the end
+    alone = min(len(played.alone), beside) * life.takes
     least = LEAST_S[says_wait or bool(life.away) or KILLS in life.ways]
     slow = WOBBLE[1] if wobbles else 1.0
     done = played.healthy_at()
     met = sum(
         FOUND * (end - begin) + life.takes * slow for _, begin, end in life.away if end > without and begin < done
     )
-    at_most = (max(TIMES * without, least) + loads + deaths) * slow + met
+    at_most = (max(TIMES * without, least) + loads + deaths + alone) * slow + met
     assert done <= at_most, (done, at_most, without)
     assert played.kept <= ROOM
     if not says_wait and Verdict.PENDING not in {played.verdicts.get(one, Verdict.PENDING) for one in played.work}:

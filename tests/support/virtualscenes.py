@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from support.virtualload import Work
@@ -98,77 +98,39 @@ TARGETS = (
 )
 """What the limit has to reach."""
 
+SHORT_SLOT = Scene(
+    name="1 slot, answers of 0.1 s",
+    serve=lambda clock: Batching(clock, 1, 0.005, 0.0, prompt_rate=20_000),
+    work=Work(prompt=40, tokens=18, sigma=0.3, exact=True, trip_s=0.004),
+    best=2,
+    upto=9,
+    seconds=10.0,
+    goodput=0.95,
+)
+SHORT_BATCH = Scene(
+    name="32 batching, 10 s",
+    serve=lambda clock: Batching(clock, 32, 0.010, 0.0002, prompt_rate=20_000),
+    work=Work(prompt=100, tokens=60, sigma=0.5, trip_s=0.004),
+    best=32,
+    upto=65,
+    seconds=10.0,
+    goodput=0.95,
+)
 SHORT = (
-    Scene(
-        name="1 slot, answers of 0.1 s",
-        serve=lambda clock: Batching(clock, 1, 0.005, 0.0, prompt_rate=20_000),
-        work=Work(prompt=40, tokens=18, sigma=0.3, exact=True, trip_s=0.004),
-        best=2,
-        upto=9,
-        seconds=10.0,
-        seeds=8,
-        goodput=0.95,
-    ),
-    Scene(
-        name="1 slot, 0.1 s, nothing told",
-        serve=lambda clock: Batching(clock, 1, 0.005, 0.0, prompt_rate=20_000),
-        work=Work(prompt=40, tokens=18, sigma=0.3, trip_s=0.004),
-        best=2,
-        upto=9,
-        seconds=10.0,
-        seeds=8,
-        goodput=0.95,
-    ),
-    Scene(
-        name="1 slot, 0.1 s, gap of 20 ms",
-        serve=lambda clock: Batching(clock, 1, 0.005, 0.0, prompt_rate=20_000),
-        work=Work(prompt=40, tokens=18, sigma=0.3, exact=True, trip_s=0.02),
-        best=2,
-        upto=9,
-        seconds=10.0,
-        seeds=8,
-        goodput=0.95,
-    ),
-    Scene(
+    SHORT_SLOT,
+    replace(SHORT_SLOT, name="1 slot, 0.1 s, nothing told", work=replace(SHORT_SLOT.work, exact=False)),
+    replace(SHORT_SLOT, name="1 slot, 0.1 s, gap of 20 ms", work=replace(SHORT_SLOT.work, trip_s=0.02)),
+    replace(
+        SHORT_BATCH,
         name="8 batching, 10 s",
         serve=lambda clock: Batching(clock, 8, 0.010, 0.0002, prompt_rate=10_000),
-        work=Work(prompt=100, tokens=60, sigma=0.5, trip_s=0.004),
         best=8,
         upto=33,
-        seconds=10.0,
-        seeds=8,
-        goodput=0.95,
     ),
-    Scene(
-        name="32 batching, 10 s",
-        serve=lambda clock: Batching(clock, 32, 0.010, 0.0002, prompt_rate=20_000),
-        work=Work(prompt=100, tokens=60, sigma=0.5, trip_s=0.004),
-        best=32,
-        upto=65,
-        seconds=10.0,
-        seeds=8,
-        goodput=0.95,
-    ),
-    Scene(
-        name="32 batching, 10 s, told",
-        serve=lambda clock: Batching(clock, 32, 0.010, 0.0002, prompt_rate=20_000),
-        work=Work(prompt=100, tokens=60, sigma=0.5, exact=True, trip_s=0.004),
-        best=32,
-        upto=65,
-        seconds=10.0,
-        seeds=8,
-        goodput=0.95,
-    ),
-    Scene(
-        name="32 batching, 10 s, whole",
-        serve=lambda clock: Batching(clock, 32, 0.010, 0.0002, prompt_rate=20_000),
-        work=Work(prompt=100, tokens=60, sigma=0.5, whole=True, trip_s=0.004),
-        best=32,
-        upto=65,
-        seconds=10.0,
-        seeds=8,
-        goodput=0.65,  # five doublings of 0.7 s each are no less
-    ),
+    SHORT_BATCH,
+    replace(SHORT_BATCH, name="32 batching, 10 s, told", work=replace(SHORT_BATCH.work, exact=True)),
+    # five doublings of 0.7 s each are no less
+    replace(SHORT_BATCH, name="32 batching, 10 s, whole", work=replace(SHORT_BATCH.work, whole=True), goodput=0.65),
 )
 """Runs of ten seconds from a cold start, with short answers: what counts is how soon a limit is found."""
 

@@ -9,7 +9,7 @@ from view.test_steps import made
 
 from batcher.view.curve import as_dict, curve, table, verdict
 from batcher.view.steps import Held, Point
-from batcher.view.sweep import best_under_slo, doubled, knee, middles, rate_of
+from batcher.view.sweep import beside, best_pack, best_under_slo, doubled, knee, middles, rate_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,3 +152,39 @@ def test_an_slo_chooses_the_line_for_the_config_file() -> None:
     assert (found["knee"], found["best_under_slo"], found["config"]) == (2, 1, "concurrency = 1")
     none = [made(1, 10.0, good_per_s=0.0)]
     assert list(verdict(none, None, slo))[-2:] == ["in time (ttft ≤ 500 ms): none of the answers", "concurrency = 1"]
+
+
+def test_a_sweep_that_an_outage_has_spoilt_says_nothing() -> None:
+    """Where the server was away in each step there is no knee, no number and no line for the config file."""
+    away = Held(elapsed=10.0, away=5.0)
+    points = [made(1, 10.0, held=away), made(2, 20.0, held=away), made(4, 0.0, requests=0)]
+    assert (knee(points), best_under_slo(points)) == (None, None)
+    words = list(verdict(points, made(4, 30.0), {}))
+    assert len(words) == 1
+    assert words[0].startswith("nothing was measured")
+    assert as_dict(points, None, {}, "r.jsonl")["config"] is None
+    assert knee([*points, made(8, 5.0)]) is not None  # one step in which it stayed tells something
+
+
+def test_where_some_always_fail_the_rest_is_measured() -> None:
+    """Rows that a server refuses each time are in all steps alike, and that is said."""
+    points = [made(1, 10.0, failed=20), made(2, 20.0, failed=20)]
+    assert (found := knee(points)) is not None
+    assert found.concurrency == 2
+    words = list(verdict(points, None, {}))
+    assert "failed" in words[1]
+    assert words[-1] == "concurrency = 2"
+
+
+def test_packs_are_chosen_by_what_is_in_flight() -> None:
+    """Of points that are as good the one with the fewest texts on the way, and both numbers are told."""
+    points = [made(4, 96.0, pack=64), made(4, 100.0, pack=256), made(8, 97.0, pack=64), made(4, 40.0, pack=16)]
+    assert best_pack(points) == 64
+    assert (beside(64, [256, 16, 64]), beside(16, [16]), beside(None, [1, 2])) == ([16, 256], [], [])
+    assert list(verdict(points, made(4, 90.0), {}))[-2:] == ["concurrency = 4", "pack = 64"]
+    assert list(verdict(points, made(4, 120.0), {}))[-2:] == ['concurrency = "auto"', 'pack = "auto"']
+    shown = list(table(points, made(4, 90.0), {}))
+    assert shown[0].split()[2] == "pack"
+    assert [row.split()[1] for row in shown[1:-1]] == ["16", "64", "64", "256"]
+    found = as_dict(points, None, {}, "r.jsonl")
+    assert (found["knee"], found["knee_pack"], found["config"]) == (4, 64, "concurrency = 4\npack = 64")

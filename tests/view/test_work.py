@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batcher.outcome import Completion, Result, ServerTimes, Timing, Usage, by_call
+from batcher.view.prices import prices_of
 from batcher.view.record import record
 from batcher.view.sums import Sums
 from batcher.view.work import FIRST, FIRST_LOOKS, Work
@@ -49,28 +50,31 @@ def test_what_the_server_tells() -> None:
     work.add(Result(id="a", seq=0))
 
 
-def test_a_pack_is_counted_as_its_jobs_are() -> None:
-    """The sums of results that came together are those of one after the other."""
+@pytest.mark.parametrize("with_prices", [False, True])
+def test_a_pack_is_counted_as_its_jobs_are(*, with_prices: bool) -> None:
+    """The sums of results that came together are those of one after the other; what no server told is unpriced."""
+    usages = [Usage(prompt_tokens=10), Usage(prompt_tokens=30), Usage(prompt_tokens=0), None]
     timing = Timing(started=1.0, finished=1.5, waited=0.25)
     results = [
         Result(
             id=f"t{place}",
             seq=place,
-            completion=Completion(vectors=[b""], flags=["input_truncated"]),
+            completion=Completion(vectors=[b""], usage=usages[place], flags=["input_truncated"]),
             timing=timing,
             attempts=3,
             server="http://127.0.0.1:1",
             pack=(place, 4),
-            pack_usage=None if place else Usage(prompt_tokens=40),
         )
         for place in range(4)
     ]
-    together, apart = Sums(started=0.0, finished=2.0), Sums(started=0.0, finished=2.0)
+    prices = prices_of(1e6, None, None) if with_prices else None
+    together, apart = (Sums(started=0.0, finished=2.0, prices=prices) for _ in range(2))
     together.add_pack(results)
     for result in results:
         apart.add(result)
     assert record(together) == record(apart)
     assert (together.ok, together.attempts, together.prompt_tokens, together.waited) == (4, 3, 40, 1.0)
+    assert (together.cost, together.unpriced) == ((40.0, 1) if with_prices else (None, 0))
 
 
 def test_results_by_their_calls() -> None:

@@ -36,6 +36,8 @@ class Setup:
 
     timeouts: Timeouts = field(default_factory=Timeouts)
     connect_timeout: float = 10.0
+    secure: bool = False
+    """Some of it goes over TLS."""
     authority: bytes = b""
     """The certificates of `--ca-file`; that may not be there on other machines."""
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)

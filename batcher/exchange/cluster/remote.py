@@ -198,7 +198,7 @@ async def _transport(setup: Setup) -> AsyncIterator[Transport]:
     ca_file = await to_thread.run_sync(_written, setup.authority) if setup.authority else None
     try:
         async with Transport(
-            connect_timeout=setup.connect_timeout, ca_file=ca_file, proxies=setup.proxies
+            connect_timeout=setup.connect_timeout, secure=setup.secure, ca_file=ca_file, proxies=setup.proxies
         ) as transport:
             yield transport
     finally:

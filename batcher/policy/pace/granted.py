@@ -174,12 +174,13 @@ class Granted:
         granted, lasts = self._granted(taken), until - self._start.at
         least, enough, long = CYCLE
         is_over = lasts >= least and (granted >= enough or (lasts >= long and granted >= enough / 4))
+        is_seen = is_over or self._is_dead(now)  # what is said to come is not seen yet
         if now < self._relief_until:
             self._begin(taken, now)
-        elif (is_over or lasts >= SPAN) and self._are_theirs(granted):  # they may have made us so slow
+        elif (is_seen or lasts >= SPAN) and self._are_theirs(granted):  # they may have made us so slow
             self.rate = math.inf
             self._begin(taken, now)
-        elif self._votes >= VOTES and (is_over or self._is_dead(now)):  # what is said to come is not seen yet
+        elif self._votes >= VOTES and is_seen:
             if self.rate < math.inf:
                 self._judge(granted, now)
             elif self._is_dead(until) or self._may_be_rate(granted):

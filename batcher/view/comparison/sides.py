@@ -56,8 +56,7 @@ class Side:
         for told in block:
             model = told.model or UNTOLD
             self.models[model if model in self.models or len(self.models) < NAMES else _REST] += 1
-            is_untold = told.prompt_tokens is None and told.completion_tokens is None
-            if self.prices is not None and (told.is_request or not is_untold):
+            if self.prices is not None and not told.is_copy:
                 self.group.pay(cost_of(self.prices, told))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from batcher.view.bottleneck import Bottleneck
     from batcher.view.prices import Prices
+    from batcher.view.statistics.groups import Group
     from batcher.view.statistics.measures import Measures
     from batcher.view.statistics.timeline import Stretch
 
@@ -170,6 +171,8 @@ class Statistics:
             self.attempts += attempts
             self.retries += attempts - 1 - min(count_of(record.get("asked_again")) or 0, attempts - 1)
         hour, moment = moment_of(record.get("at"))
+        if record.get("usage"):
+            self._add_spent(measures_of(record), hour)
         if attempts:
             self.models.of(name_of(record.get("model"))).failed += 1
             self.servers.of(name_of(record.get("server"))).failed += 1
@@ -233,7 +236,7 @@ class Statistics:
         prompts = [told.prompt_tokens for told in block if told.prompt_tokens is not None]
         completions = [told.completion_tokens for told in block if told.completion_tokens is not None]
         self.uncounted += sum(
-            told.prompt_tokens is None and told.completion_tokens is None and told.is_request for told in block
+            told.prompt_tokens is None and told.completion_tokens is None and not told.is_copy for told in block
         )
         self.prompt_tokens += sum(prompts)
         self.completion_tokens += sum(completions)
@@ -275,17 +278,32 @@ class Statistics:
         elif (place := int(self._random.random() * self.sampled_of)) < SAMPLE:
             self.sample[place] = (tokens, total)
 
+    def _add_spent(self, told: Measures, hour: str | None) -> None:
+        """Add the tokens and the cost of an answer that was refused."""
+        told = told._replace(hour=hour)
+        self.prompt_tokens += told.prompt_tokens or 0
+        self.completion_tokens += told.completion_tokens or 0
+        self.cached_tokens += told.cached_tokens or 0
+        self.reasoning_tokens += told.reasoning_tokens or 0
+        for group in self._groups(told):
+            group.prompt_tokens += told.prompt_tokens or 0
+            group.completion_tokens += told.completion_tokens or 0
+        if self.prices is not None:
+            self._add_cost(self.prices, told)
+
+    def _groups(self, told: Measures) -> tuple[Group, ...]:
+        return self.models.of(told.model), self.servers.of(told.server), self.hours.of(told.hour)
+
     def _add_cost(self, prices: Prices, told: Measures) -> None:
-        """Add what an answer costs. The tokens of a shared call stand on no line, those of a copy on another."""
-        is_untold = told.prompt_tokens is None and told.completion_tokens is None
-        if is_untold and not told.is_request:
+        """Add what an answer costs; the tokens of a copy stand on another line."""
+        if told.is_copy:
             return
         cost = cost_of(prices, told)
         if cost is None:
             self.unpriced += 1
         else:
             self.cost = (self.cost or 0.0) + cost
-        for group in (self.models.of(told.model), self.servers.of(told.server), self.hours.of(told.hour)):
+        for group in self._groups(told):
             group.pay(cost)
 
 

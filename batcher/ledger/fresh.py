@@ -1,0 +1,95 @@
+"""A results file that is made at once: it has its name when all of it is on the disk, and takes nobody's place."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from batcher.failures import OutputError
+from batcher.ledger import disk, neighbours
+from batcher.ledger.lock import open_locked
+from batcher.ledger.names import (
+    errors_path,
+    images_path,
+    part_path,
+    quarantine_path,
+    state_path,
+    superseded_path,
+    vectors_path,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
+"""A file system without second names."""
+
+
+def check_free(out: Path) -> None:
+    """Raise `OutputError` (73) if OUT is there, or something beside it that no merge of ours has left."""
+    if os.path.lexists(out):
+        raise OutputError(f"{out}: is there already; name another file with -o, or move it away with those beside it")
+    neighbours.check(out)
+    if os.path.lexists(_working(out)):
+        return  # what a merge that was killed has left goes with this one
+    for name in (state_path, errors_path, quarantine_path, superseded_path, part_path, vectors_path, images_path):
+        if os.path.lexists(name(out)):
+            raise OutputError(f"{name(out)}: is there, of other results than those to be made; name another -o")
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[int]:
+    """Give a file that takes the name OUT when the block ends well; one at a time for a name.
+
+    Raises `OutputError` (73) if it cannot be made, or if OUT is there by then; `LockedError` (75); `OSError`.
+    """
+    working = _working(out)
+    fd = open_locked(working)
+    try:
+        while os.fstat(fd).st_nlink > 1:  # it became OUT, and only its other name was left behind
+            working.unlink()
+            os.close(fd)
+            fd = open_locked(working)
+        os.ftruncate(fd, 0)
+        _drop_left(out)
+        yield fd
+        _put_in_place(working, out)
+    except BaseException:
+        with suppress(OSError):
+            _drop_left(out)
+            working.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _drop_left(out: Path) -> None:
+    """Take away what a merge has left beside OUT that made none."""
+    if os.path.lexists(out):
+        return
+    for name in (state_path, errors_path, vectors_path):
+        name(out).unlink(missing_ok=True)
+
+
+def _put_in_place(working: Path, out: Path) -> None:
+    """Give a file its name, and never in the place of another."""
+    try:
+        os.link(working, out, follow_symlinks=False)
+    except FileExistsError:
+        raise OutputError(f"{out}: something else has put a file here meanwhile; name another with -o") from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(out):
+            raise OutputError(f"{out}: something else has put a file here meanwhile; name another with -o") from None
+        working.rename(out)
+    else:
+        working.unlink()
+    disk.sync_directory(out.parent)
+
+
+def _working(out: Path) -> Path:
+    return out.with_name(f".{out.name}.merge")
