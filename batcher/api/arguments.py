@@ -32,6 +32,11 @@ class ServerOptions(TypedDict, total=False):
     dialect: Literal["native", "openai"] | Api | None
     local: bool | PathLike
     slots: int | None
+    engine: Literal["ray"] | None
+    workers: int | None
+    ray_address: str | None
+    worker_cpus: float
+    worker_resources: Mapping[str, float]
     api_key_env: str | None
     api_key_file: PathLike | None
     header_env: Mapping[str, str]

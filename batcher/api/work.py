@@ -27,11 +27,12 @@ from batcher.inputs.done import DoneIds
 from batcher.inputs.intake import Intake
 from batcher.running.chosen import selection_of
 from batcher.running.engine import Engine
+from batcher.running.exchanges import exchanges_for
 from batcher.running.openfiles import open_files
 from batcher.running.sharing import leave
 from batcher.running.standing import error_of_stop, show, snapshot_of, take_stock
 from batcher.running.stops import stop_when_gone, too_much
-from batcher.running.wiring import defaults_for, exchanges_for, scheduler_for
+from batcher.running.wiring import defaults_for, scheduler_for
 from batcher.view.observer import Silent
 from batcher.view.prices import prices_of
 from batcher.view.summary import Summary

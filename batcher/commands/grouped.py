@@ -24,7 +24,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "Which server": (
         *("base_url", "dialect", "local", "slots", "api_key_env", "api_key_file", "header_env", "allow_insecure"),
-        *("ca_file", "trust_env"),
+        *("ca_file", "trust_env", "engine", "workers", "ray_address", "worker_cpus", "worker_resources"),
     ),
     "How fast, how long": (
         *("concurrency", "rpm", "tpm", "retries", "connect_timeout", "first_token_timeout", "idle_timeout", "timeout"),

@@ -179,6 +179,25 @@ _SERVER = (
     option(
         "--slots", type=click.IntRange(1), help="Slots of the embedded server (default: as many as -c; 4 with auto)."
     ),
+    option("--engine", type=click.Choice(["ray"]), help="Have workers make the requests: processes that Ray starts."),
+    option("--workers", type=click.IntRange(1), metavar="N", help="How many (default: as many as there are cores)."),
+    option("--ray-address", metavar="HOST:PORT|auto", help="The cluster that has them (default: this machine alone)."),
+    option(
+        "--worker-cpus",
+        type=click.FloatRange(0),
+        default=1.0,
+        show_default=True,
+        metavar="N",
+        help="What each gets of it.",
+    ),
+    option(
+        "--worker-resource",
+        "worker_resources",
+        multiple=True,
+        type=KeyValue(),
+        metavar="NAME=N",
+        help="What else each gets: GPU=1, or a resource of the cluster's own. Repeatable.",
+    ),
     option("--api-key-env", metavar="NAME", help="The variable that holds the key."),
     option(
         "--api-key-file", type=click.Path(dir_okay=False, path_type=Path), help="The file that holds the key, alone."
@@ -279,7 +298,7 @@ def options_from(values: Mapping[str, Any]) -> Options:
         raise UsageError("several models (-m) go with run and check, and here with one at a time")
     known = {f.name for f in fields(Options)}
     chosen = {name: value for name, value in values.items() if name in known and value is not None}
-    for name in ("aliases", "header_env", "params", "option"):
+    for name in ("aliases", "header_env", "params", "option", "worker_resources"):
         if name in chosen:
             chosen[name] = dict(chosen[name])
     if "dialect" in chosen:
@@ -301,7 +320,8 @@ def _as_typed(words: str, known: Collection[str]) -> str:
 
 def _flag(match: re.Match[str]) -> str:
     name = match[0]
-    return {"aliases": "--alias", "params": "--param"}.get(name, f"--{name.replace('_', '-')}")
+    singular = {"aliases": "--alias", "params": "--param", "worker_resources": "--worker-resource"}
+    return singular.get(name, f"--{name.replace('_', '-')}")
 
 
 def _with_texts(options: Options) -> Options:

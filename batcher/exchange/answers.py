@@ -15,8 +15,8 @@ from batcher.wire.dialects.toolpieces import is_cut
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set as AbstractSet
 
-    from batcher.model import Job, Json
-    from batcher.outcome import Choice, Completion
+    from batcher.model import Call, Job, Json
+    from batcher.outcome import Attempt, Choice, Completion
 
 MISMATCH: Final = "schema_mismatch"
 SLACK: Final = 8
@@ -26,6 +26,16 @@ _LIMITS: Final = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 SMALLEST: Final = 256
 """The smallest context that a prompt is thought to have been cut to, in tokens, where none was asked for."""
+
+
+def judged(call: Call, attempt: Attempt, fail_on: AbstractSet[str]) -> Attempt:
+    """Look at the answer of an attempt: what is doubtful about it is flagged, or a failure if `fail_on` names it."""
+    completion = attempt.completion
+    if completion is not None and attempt.failure is None and len(call.jobs) == 1:
+        completion.parsed = judge(call.jobs[0], completion)
+        if fail_on and completion.flags:
+            attempt.failure = suspicion(completion, fail_on)
+    return attempt
 
 
 def judge(job: Job, completion: Completion) -> Json:

@@ -6,13 +6,17 @@ and decoding, which could as well be on other machines: nothing but these calls 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from batcher.model import Call, Endpoint
     from batcher.outcome import Attempt
+
+
+LOST: Final = "worker_lost"
+"""Code of the failure of an exchange whose maker is gone: nobody knows how it ended, and no server has failed."""
 
 
 class Flow(NamedTuple):

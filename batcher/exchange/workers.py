@@ -49,6 +49,8 @@ class Workers:
     transport: Transport
     timeouts: Timeouts = field(default_factory=Timeouts)
     fail_on: AbstractSet[str] = frozenset()
+    judges: bool = True
+    """Answers are looked at for what is doubtful; else whoever takes them does it, who has their jobs."""
     _given: deque[tuple[Call, Endpoint]] = field(default_factory=deque)
     _idle: deque[asyncio.Future[None]] = field(default_factory=deque)
     _flight: Flight = field(default_factory=Flight)
@@ -180,7 +182,7 @@ class Workers:
                 self._heard = timing.finished
         if attempt.failure is not None and attempt.failure.code != TOO_LARGE and reading is not None:
             _salvage(reading, attempt, broke=broke)
-        return self._judged(call, attempt)
+        return answers.judged(call, attempt, self.fail_on) if self.judges else attempt
 
     async def _read(self, exchange: Exchange, reading: Reading, call: Call, timing: Timing, watch: Watch) -> Completion:
         """Read to the end, moving the deadline with each arrival of content; pings move nothing."""
@@ -217,14 +219,6 @@ class Workers:
             timing.finished = now()
             await _Turn()  # answers in one piece are all read first, and then decoded one after the other
         return reading.close()
-
-    def _judged(self, call: Call, attempt: Attempt) -> Attempt:
-        completion = attempt.completion
-        if completion is not None and attempt.failure is None and len(call.jobs) == 1:
-            completion.parsed = answers.judge(call.jobs[0], completion)
-            if self.fail_on and completion.flags:
-                attempt.failure = answers.suspicion(completion, self.fail_on)
-        return attempt
 
 
 class _Turn:

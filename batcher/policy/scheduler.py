@@ -242,7 +242,7 @@ class Scheduler:
                 lane.endpoint = endpoint
 
     def again(self, call: Call, attempt: Attempt, now: float) -> Verdict:
-        """An attempt failed for a key that is sent no more: that was no attempt, and says nothing."""
+        """An attempt failed for a key that is sent no more, or nobody knows how: that was none, and says nothing."""
         lane = self._in_flight.pop(call)
         self._noted[lane] = None
         sent = lane.lands(call, attempt, now)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from batcher.exchange import dialogue, packing
 from batcher.exchange.overflow import Overflow
+from batcher.exchange.seam import LOST
 from batcher.outputs.numbers import normalized
 from batcher.policy.judge import Verdict
 from batcher.policy.scheduler import Ask, Done, Send
@@ -194,7 +195,7 @@ class Engine:
             return
         if attempt.failure is None and attempt.completion is not None and attempt.completion.vectors:
             attempt.failure = self.sizes.differs(call, attempt.completion.vectors)
-        if attempt.failure is not None and attempt.failure.status == UNAUTHORIZED and self._has_changed_key(endpoint):
+        if attempt.failure is not None and self._says_nothing(attempt.failure, endpoint):
             self.scheduler.again(call, attempt, now())
             self._fill()
             return
@@ -241,6 +242,12 @@ class Engine:
         endpoint = self.scheduler.goes_on(call, attempt, now())
         self._omissions.heed(call, endpoint)
         self.exchanges.send(call, endpoint)
+
+    def _says_nothing(self, failure: Failure, endpoint: Endpoint) -> bool:
+        """Whether a failure is neither the call's nor the server's: its maker died, or the key was changed."""
+        if failure.code == LOST:
+            return True
+        return failure.status == UNAUTHORIZED and self._has_changed_key(endpoint)
 
     def _has_changed_key(self, endpoint: Endpoint) -> bool:
         """Whether an answer was to a key that is not used any more: keys in files are replaced while a run goes on."""

@@ -51,6 +51,8 @@ def concurrency_for(options: Options, server: Contact) -> Concurrency:
     wanted = options.concurrency
     if wanted == AUTO and server.slots is not None:  # it says itself how many it works on
         wanted = Concurrency(server.slots, server.slots)
+    if options.engine is not None:
+        return wanted  # the connections are those of its workers
     return _affordable(wanted, len(server.endpoints))
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from batcher.codec import media_type
 from batcher.failures import OutputError, OutputIOError, malformed
 from batcher.inputs.done import id_hash
 from batcher.ledger import disk
 from batcher.ledger.lines import error_line, pack_lines, result_line
 from batcher.ledger.writer import Executor
-from batcher.media import media_type
 from batcher.outcome import by_call
 
 if TYPE_CHECKING:

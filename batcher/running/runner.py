@@ -23,6 +23,7 @@ from batcher.running.copies import Copies
 from batcher.running.destination import Destination
 from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
+from batcher.running.exchanges import exchanges_for
 from batcher.running.holds import Holds
 from batcher.running.journal import Journal
 from batcher.running.openfiles import open_files
@@ -35,7 +36,6 @@ from batcher.running.standing import beginning, show, show_beginning, snapshot_o
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import stop_when_gone, too_much
 from batcher.running.wiring import (
-    exchanges_for,
     fits_of,
     recipe_of,
     reread,
@@ -264,7 +264,7 @@ class Run:
         if source.is_regular:
             again = lambda wanted: intake.again(source.lines(), wanted)  # noqa: E731 - two lines else
             scheduler.look.reread = reread(self.options, server, scheduler.packs, again)
-        exchanges = exchanges_for(self.options, server)
+        exchanges = exchanges_for(self.options, server, self.observer.note)
         engine = Engine.of(self.options, scheduler, exchanges, server.renew)
         self._state.keep_sizes(ledger, engine.sizes.known)
         source.on_arrival = intake.rest = copies.wake = engine.waker()

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from batcher.exchange import packing
-from batcher.exchange.timeouts import Timeouts
-from batcher.exchange.workers import Workers
 from batcher.failures import Failure, FailureClass, LineError, UsageError
 from batcher.inputs.chunks import Chunking
 from batcher.inputs.formats.defaults import Defaults
@@ -35,7 +33,6 @@ from batcher.wire.dialects.parameters import left_out
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from batcher.exchange.seam import Exchanges
     from batcher.model import Call, Fits, Job, Json
     from batcher.options import Options
     from batcher.outputs.taken import Taken
@@ -257,18 +254,3 @@ def _in_ollamas_words(jobs: Iterable[Job | None], note: Callable[[str], None]) -
                 mentioned.add((path, name))
                 note(f"Ollama does not read {name!r} at {path}: it has no effect (line {job.seq + 1}); try its own API")
         yield ollama_v1.translated(job, path)
-
-
-def exchanges_for(options: Options, server: Contact) -> Exchanges:
-    """What makes the exchanges of a run."""
-    return Workers(server.transport, timeouts_for(options), options.fail_on)
-
-
-def timeouts_for(options: Options) -> Timeouts:
-    return Timeouts(
-        first_token=options.first_token_timeout,
-        idle=options.idle_timeout,
-        total=options.timeout,
-        min_speed=options.min_speed,
-        runaway=options.runaway == "cut",
-    )

@@ -113,7 +113,7 @@ async def contact(
         if options.local:
             local = _local(options)
             await local.locate()
-            servers = [_server_of(local)]
+            servers = [_server_of(local)] if options.engine is None else _servers_of_workers(local, options)
         else:
             servers = find_servers(base_urls=options.base_url, dialect=options.dialect, environ=environ)
         for note in dict.fromkeys(note for server in servers for note in server.notes):
@@ -128,7 +128,10 @@ async def contact(
             )
         )
         servers = await _settled(transport, servers, options, told)
-        keys = [_key_of(local)] if local is not None else await _all_keys(servers, options, environ)
+        if local is not None:
+            keys = [_key_of(local)] * len(servers)
+        else:
+            keys = await _all_keys(servers, options, environ)
         for note in dict.fromkeys(note for credentials in keys for note in credentials.notes):
             told.note(note)
         found = Contact(
@@ -148,9 +151,10 @@ async def contact(
             found.renew = lambda endpoint: _renewed(endpoint, by_root[endpoint.root], options, environ, found.redactor)
         if local is not None:
             found.model, found.slots = local.model_name, local.slots
-            found.begin = partial(_begin, found, local, stack, told)
-            if at_once:
-                await found.begin()
+            if options.engine is None:
+                found.begin = partial(_begin, found, local, stack, told)
+                if at_once:
+                    await found.begin()
         yield found
 
 
@@ -228,6 +232,11 @@ def _local(options: Options) -> LocalServer:
 def _server_of(local: LocalServer) -> Server:
     """The local server as others are; before it runs its address leads nowhere."""
     return replace(find_server(base_url=local.url or UNKNOWN, dialect=Api.OPENAI, environ={}), source="--local")
+
+
+def _servers_of_workers(local: LocalServer, options: Options) -> list[Server]:
+    """One for each worker, who starts it where he is: they are known by names, and to nobody else by an address."""
+    return [replace(_server_of(local), root=f"http://worker-{place + 1}") for place in range(options.places)]
 
 
 async def _begin(found: Contact, local: LocalServer, stack: AsyncExitStack, told: Told) -> None:

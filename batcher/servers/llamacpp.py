@@ -19,10 +19,10 @@ _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _METADATA_HEAD: Final = 1 << 20
 
 
-def parameters(model: Path, slots: int, context: int, key: Secret | None) -> Any:
+def parameters(model: Path, slots: int, context: int, key: Secret | None, threads: int = 0) -> Any:
     """Build the `xllamacpp.CommonParams` of a server on a port of its own choosing, which answers who has the key.
 
-    Without one it answers everybody. Imports llama.cpp.
+    With 0 `threads` llama.cpp says how many. Without a key it answers everybody. Imports llama.cpp.
     """
     import xllamacpp
 
@@ -38,6 +38,8 @@ def parameters(model: Path, slots: int, context: int, key: Secret | None) -> Any
     settings.use_jinja = True  # tools and response formats need the model's own template
     settings.verbosity = 1  # errors
     settings.n_parallel = slots
+    if threads:
+        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
     settings.n_ctx = slots * context
     # With a cache a slot, llama.cpp cuts inputs of unequal length into several batches and pools the last piece alone:
     # a wrong vector wherever two inputs meet. One cache for all slots, each with its own limit, does not.
@@ -91,7 +93,7 @@ def _leave_with_stdin() -> None:
     os._exit(0)
 
 
-def _serve(model: str, slots: str, context: str) -> None:
+def _serve(model: str, slots: str, context: str, threads: str) -> None:
     """Live the child's life: load, say where, and answer until the parent ends."""
     announce = os.dup(1)
     os.dup2(2, 1)  # what llama.cpp prints belongs to the log and must not pass for the address
@@ -99,7 +101,7 @@ def _serve(model: str, slots: str, context: str) -> None:
     import xllamacpp
 
     try:
-        server = xllamacpp.Server(parameters(Path(model), int(slots), int(context), key))
+        server = xllamacpp.Server(parameters(Path(model), int(slots), int(context), key, int(threads)))
     except RuntimeError as error:
         sys.exit(str(error))
     os.write(announce, server.listening_address.encode())

@@ -1,6 +1,6 @@
 """Runs llama.cpp in a child process that cannot outlive this one, serving the OpenAI API on a free loopback port.
 
-    parent: LocalServer                 child: python -P -m batcher.servers.llamacpp MODEL SLOTS CONTEXT
+    parent: LocalServer                 child: python -P -m batcher.servers.llamacpp MODEL SLOTS CONTEXT THREADS
         stdin, one line       ───────→  the key that every request has to bring
         stdin, never again    ───────→  its end is the parent's end: leave at once
         one line              ←───────  stdout: the address, once the model is loaded
@@ -56,7 +56,8 @@ _ENV_PREFIXES: Final = ("LC_", "PYTHON", "OMP_", "GGML_", "CUDA_", "HIP_", "ROCR
 class LocalServer:
     """A llama.cpp server that lives as long as its `async with` block; `model` is a GGUF file, `None` the demo's.
 
-    It answers chat, completions, responses and embeddings, `slots` at once, each with `context` tokens.
+    It answers chat, completions, responses and embeddings, `slots` at once, each with `context` tokens, with as many
+    `threads` as it finds good if that is None.
 
     Enter it on a thread that lives as long as the block: on Linux the kernel ends the child together with that thread.
 
@@ -65,11 +66,18 @@ class LocalServer:
     """
 
     def __init__(
-        self, model: Path | None = None, *, slots: int = 4, context: int = CONTEXT, ready_within: float = 600.0
+        self,
+        model: Path | None = None,
+        *,
+        slots: int = 4,
+        context: int = CONTEXT,
+        threads: int | None = None,
+        ready_within: float = 600.0,
     ) -> None:
         self.model = model
         self.slots = slots
         self.context = context
+        self.threads = threads
         self.ready_within = ready_within
         self.url = ""
         """`http://127.0.0.1:PORT/v1`, once entered."""
@@ -142,6 +150,7 @@ class LocalServer:
                         str(model),
                         str(self.slots),
                         str(self.context),
+                        str(self.threads or 0),
                     ],
                     stdin=PIPE,
                     stdout=PIPE,

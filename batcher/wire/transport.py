@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from http.cookies import SimpleCookie
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import aiohttp
 from aiohttp import hdrs
@@ -66,6 +66,15 @@ class NoCookies(aiohttp.DummyCookieJar):
         return self._none
 
 
+class Settings(NamedTuple):
+    """How servers are reached, as `Transport` takes it."""
+
+    connect_timeout: float
+    secure: bool
+    ca_file: str | None
+    proxies: Mapping[str, str]
+
+
 class Transport:
     """Connections to the servers of one run. Use as an async context manager."""
 
@@ -81,19 +90,17 @@ class Transport:
 
         `proxies`: the root of a server → the URL of the proxy that it is spoken to by.
         """
-        self._connect_timeout = connect_timeout
-        self._secure = secure
-        self._ca_file = ca_file
+        self.settings = Settings(connect_timeout, secure, ca_file, proxies)
         self._proxies = {root: URL(proxy) for root, proxy in proxies.items()}
         self._session: aiohttp.ClientSession
         self._ways: dict[tuple[str, str], tuple[URL, URL | None]] = {}
         """To which URL, and by which proxy, a path of a server is spoken to."""
 
     async def __aenter__(self) -> Self:
-        context = trusting(self._ca_file) if self._secure else True
+        context = trusting(self.settings.ca_file) if self.settings.secure else True
         self._session = aiohttp.ClientSession(
             connector=Connector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=30, ssl=context),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.settings.connect_timeout),
             cookie_jar=NoCookies(),
             headers=HEADERS,
             auto_decompress=False,
@@ -136,7 +143,7 @@ class Transport:
         `timeout` covers everything, in seconds.
         """
         proxy = next((proxy for root, proxy in self._proxies.items() if f"{url}/".startswith(f"{root}/")), None)
-        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(self._connect_timeout, timeout))
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(self.settings.connect_timeout, timeout))
         try:
             async with self._session.request(
                 method, url, data=body or None, headers=headers, timeout=limits, allow_redirects=False, proxy=proxy

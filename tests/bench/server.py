@@ -68,8 +68,10 @@ class Pulse:
         soon = asyncio.get_running_loop().time() + self._grain
         while self._due and self._due[0][0] <= soon:
             due, number, place, transport, writes = self._due[0]
-            transport.write(writes[place])
-            if place + 1 < len(writes) and not transport.is_closing():
+            is_gone = transport.is_closing()  # its client was killed
+            if not is_gone:
+                transport.write(writes[place])
+            if place + 1 < len(writes) and not is_gone:
                 heapreplace(self._due, (due + self._step, number, place + 1, transport, writes))
             else:
                 heappop(self._due)

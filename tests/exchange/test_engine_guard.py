@@ -11,7 +11,7 @@ from batcher.exchange.timeouts import Timeouts
 from batcher.failures import FailureClass
 from batcher.model import Api, Kind
 from batcher.options import Options
-from batcher.running.wiring import timeouts_for
+from batcher.running.exchanges import timeouts_for
 
 if TYPE_CHECKING:
     from batcher.simulator import Simulator

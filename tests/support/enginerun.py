@@ -28,6 +28,7 @@ from batcher.wire.transport import Transport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
+    from batcher.exchange.seam import Exchanges
     from batcher.model import Json
     from batcher.outcome import Result
 
@@ -69,6 +70,7 @@ async def engine_for(
     stream: bool = True,
     patience: float = 5.0,
     fail_on: frozenset[str] = frozenset(),
+    exchanges: Exchanges | None = None,
 ) -> AsyncIterator[Engine]:
     """A running engine; backoff is short, and a server that stays away ends the run after `patience` seconds."""
 
@@ -85,7 +87,7 @@ async def engine_for(
     )
     async with (
         Transport(connect_timeout=2.0) as transport,
-        Engine(scheduler, Workers(transport, timeouts, fail_on)) as engine,
+        Engine(scheduler, exchanges or Workers(transport, timeouts, fail_on)) as engine,
     ):
         yield engine
 

@@ -15,12 +15,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from batcher.codec import HEAD, media_type
 from batcher.failures import InputError, LineError
 from batcher.inputs.compression import EXTENSIONS, unpacked
 from batcher.inputs.formats.encodings import Recoded, decoded
 from batcher.inputs.formats.images import IMAGE_LIMIT
 from batcher.inputs.formats.lines import FOREIGN_MARKS, LINE_LIMIT, Line
-from batcher.media import HEAD, media_type
 from batcher.opening import UnfitError, is_directory, open_below, real
 
 if TYPE_CHECKING:

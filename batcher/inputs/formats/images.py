@@ -11,8 +11,8 @@ from base64 import b64encode
 from binascii import Error, a2b_base64
 from typing import TYPE_CHECKING
 
+from batcher.codec import HEAD, media_type
 from batcher.failures import LineError
-from batcher.media import HEAD, media_type
 from batcher.opening import UnfitError, open_below
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Final
 
-from batcher.media import HEAD, media_type
+from batcher.codec import HEAD, media_type
 
 if TYPE_CHECKING:
     from batcher.model import Json

@@ -1,0 +1,319 @@
+"""Has exchanges made by workers elsewhere: which of them makes which, and what becomes of those of one that dies."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic as now
+from typing import TYPE_CHECKING, Final
+
+from anyio import to_thread
+
+from batcher.exchange import answers
+from batcher.exchange.cluster import parcels
+from batcher.exchange.cluster.errand import Errand
+from batcher.exchange.cluster.link import Link, admits
+from batcher.exchange.cluster.member import Flying, Member
+from batcher.exchange.seam import LOST, Flow
+from batcher.failures import ConfigError, Exit, Failure, FailureClass, UnavailableError
+from batcher.figures import count
+from batcher.outcome import Attempt, Timing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Set as AbstractSet
+
+    from batcher.exchange.cluster.errand import Placement, Setup
+    from batcher.exchange.cluster.link import Message
+    from batcher.exchange.seam import Reports
+    from batcher.model import Call, Endpoint
+    from batcher.redaction import Secret
+
+FIRST_S: Final = 120.0
+"""Seconds within which the first worker must be ready; a cluster may have to get a machine for it."""
+LEAST_S: Final = 20.0
+"""The same for one who says that he waits for less: a process of Python has to start."""
+NOBODY_S: Final = 30.0
+"""Seconds for which a call waits for a worker; then nobody is there, as if its server were away."""
+GREETS_S: Final = 15.0
+"""Seconds that whoever connects has to show that he is a worker."""
+LOOK_S: Final = 5.0
+SILENT: Final = 6
+"""How often a worker is looked for in vain: each says something every second, unless its machine is gone."""
+LOSSES: Final = 3
+"""Workers that may die under a call before it is looked into whether they die of it."""
+PAUSES: Final = (0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds before the next worker is started, after so many in one place that died before they served anything."""
+
+
+@dataclass(slots=True, repr=False)
+class Cluster:
+    """The maker of exchanges by workers in other processes.
+
+    With `owned` each worker has a server of its own: the first endpoint is that of the first worker, and so on.
+    """
+
+    placement: Placement
+    setup: Setup
+    size: int
+    fail_on: AbstractSet[str] = frozenset()
+    ca_file: str | None = None
+    """Where the certificates are that workers trust; they are sent what stands in it."""
+    owned: tuple[str, ...] = ()
+    """The names of their servers, one a worker."""
+    note: Callable[[str], object] = bool
+    first_within: float = FIRST_S
+    nobody_within: float = NOBODY_S
+    _reports: Reports = field(init=False)
+    _port: int = 0
+    _host: str = ""
+    _members: dict[int, Member] = field(default_factory=dict)
+    """All that were placed and have not died, by number."""
+    _links: set[Link] = field(default_factory=set)
+    """Connections that are open, those of strangers among them."""
+    _ready: deque[Member] = field(default_factory=deque)
+    """Those that take calls, who comes next first."""
+    _by_server: dict[str, Member] = field(default_factory=dict)
+    """The same by the name of their server, if each has one of its own."""
+    _waiting: dict[str, deque[tuple[float, Call, Endpoint]]] = field(default_factory=dict)
+    """Calls for which there is no worker, and since when; by their server, where workers have servers of their own."""
+    _numbers: int = 0
+    _failures: dict[int, int] = field(default_factory=dict)
+    """How many have died in a place, one after the other, that served nothing."""
+    _losses: dict[Call, int] = field(default_factory=dict)
+    """Under how many workers that died a call was."""
+    _why: str = "none is ready"
+    """Why the last worker died."""
+    _first: asyncio.Future[None] = field(init=False)
+    _is_open: bool = False
+
+    @asynccontextmanager
+    async def open(self, reports: Reports) -> AsyncIterator[None]:
+        """As in `Exchanges`, with one worker that is ready at least. Raises BatcherError without any."""
+        self._reports = reports
+        loop = asyncio.get_running_loop()
+        self._first = loop.create_future()
+        if self.ca_file is not None:
+            self.setup = replace(self.setup, authority=await to_thread.run_sync(Path(self.ca_file).read_bytes))
+        async with self.placement.open(self._gone) as self._host:
+            server = await loop.create_server(self._greet, self._host, 0)
+            self._port = server.sockets[0].getsockname()[1]
+            self._is_open = True
+            watch = asyncio.create_task(self._watch())
+            try:
+                for place in range(self.size):
+                    self._hire(place)
+                await self._until_ready()
+                yield
+            finally:
+                self._is_open = False
+                watch.cancel()
+                server.close()
+                for link in self._links:
+                    link.close()
+
+    def send(self, call: Call, endpoint: Endpoint) -> None:
+        """Give the call to a worker, or keep it until there is one."""
+        member = self._next(endpoint)
+        if member is None:
+            self._waiting.setdefault(self._owner(endpoint), deque()).append((now(), call, endpoint))
+        else:
+            self._give(member, call, endpoint)
+
+    def ask(self, endpoint: Endpoint) -> None:
+        """Have a worker ask. Without one nobody is there."""
+        member = self._next(endpoint)
+        if member is None:
+            asyncio.get_running_loop().call_soon(self._tell, endpoint, False)  # noqa: FBT003 - by position, as it is called
+        else:
+            self._numbers += 1
+            member.ask(self._numbers, endpoint)
+
+    def flow(self) -> Flow:
+        """What comes just now, as the workers said it last."""
+        pieces, heard, first = 0, -math.inf, math.inf
+        for member in self._ready:
+            first = min(first, member.first())
+            if member.flying:
+                pieces += member.pieces
+                heard = max(heard, member.heard or -math.inf)
+        return Flow(pieces, max(heard, first) if first < math.inf else None)
+
+    def _owner(self, endpoint: Endpoint) -> str:
+        return endpoint.root if self.owned else ""
+
+    def _next(self, endpoint: Endpoint) -> Member | None:
+        """Who is to make an exchange: of the next two in turn the one with less to do, or whose server it is."""
+        ready = self._ready
+        if self.owned:
+            return self._by_server.get(endpoint.root)
+        if len(ready) > 1:
+            ready.rotate(-1)
+            first, second = ready[0], ready[1]
+            return first if len(first.flying) <= len(second.flying) else second
+        return ready[0] if ready else None
+
+    def _give(self, member: Member, call: Call, endpoint: Endpoint) -> None:
+        self._numbers += 1
+        member.give(self._numbers, Flying(call, endpoint, time.time(), now()))
+
+    def _tell(self, endpoint: Endpoint, is_there: bool) -> None:  # noqa: FBT001 - by position, as the loop calls it
+        if self._is_open:
+            self._reports.told(endpoint, is_there=is_there)
+
+    # --- workers come
+
+    def _hire(self, place: int) -> None:
+        if not self._is_open:
+            return
+        self._numbers += 1
+        member = self._members[self._numbers] = Member(place, self._numbers)
+        self.placement.place(Errand(host=self._host, port=self._port, number=member.number, secret=member.secret))
+
+    def _greet(self) -> Link:
+        link = Link(admits(self._secret_of), self._admit, self._take, self._hung_up)
+        self._links.add(link)
+        asyncio.get_running_loop().call_later(GREETS_S, self._part_from_strangers, link)
+        return link
+
+    def _part_from_strangers(self, link: Link) -> None:
+        """Who has not shown by now that he is a worker is none."""
+        if link.owner is None:
+            link.close()
+
+    def _secret_of(self, number: int) -> Secret | None:
+        member = self._members.get(number)
+        return None if member is None or member.link is not None else member.secret
+
+    def _admit(self, link: Link, number: int) -> None:
+        member = self._members.get(number)
+        if member is None or member.link is not None:
+            link.close()
+            return
+        member.link, link.owner = link, member
+        link.send((parcels.SETUP, self.setup))
+
+    async def _until_ready(self) -> None:
+        try:
+            await asyncio.wait_for(asyncio.shield(self._first), self.first_within)
+        except TimeoutError:
+            words = f"no worker was ready within {self.first_within:g} s"
+            raise UnavailableError(
+                f"{words}: {self._why}. Ask for fewer resources a worker, or give the cluster more"
+            ) from None
+
+    def _take(self, link: Link, messages: list[Message]) -> None:
+        """Take what a worker says."""
+        member: Member = link.owner
+        member.silent = 0
+        if not self._is_open or member.number not in self._members:
+            return
+        for message in messages:
+            kind = message[0]
+            if kind == parcels.ENDED:
+                self._ended(member, *message[1:])
+            elif kind == parcels.BEGUN:
+                flying = member.flying.get(message[1])
+                if flying is not None:
+                    self._reports.begun(flying.call)
+            elif kind == parcels.FLOW:
+                member.pieces, ago = message[1:]
+                member.heard = None if ago is None else now() - ago
+            elif kind == parcels.TOLD:
+                self._reports.told(member.asked.pop(message[1]), is_there=message[2])
+            elif kind == parcels.READY:
+                self._begin(member, *message[1:])
+            else:
+                self._lose(member, message[1], is_final=True)
+
+    def _begin(self, member: Member, pid: int, host: str) -> None:
+        member.is_ready, member.pid, member.host = True, pid, host
+        self._ready.append(member)
+        if self.owned:
+            self._by_server[self.owned[member.place]] = member
+        if not self._first.done():
+            self._first.set_result(None)
+        for _, call, endpoint in self._waiting.pop(self.owned[member.place] if self.owned else "", ()):
+            self.send(call, endpoint)
+
+    def _ended(self, member: Member, number: int, parcel: Message) -> None:
+        call, endpoint, started_at, started = member.flying.pop(number)
+        member.has_served = True
+        if self._losses:
+            self._losses.pop(call, None)
+        attempt = parcels.heard_attempt(parcel, call, started_at, started)
+        self._reports.ended(call, endpoint, answers.judged(call, attempt, self.fail_on))
+
+    # --- workers go
+
+    def _hung_up(self, link: Link) -> None:
+        self._links.discard(link)
+        if link.owner is not None:
+            self._lose(link.owner, "it hung up")
+
+    def _gone(self, number: int, words: str) -> None:
+        """Who places them says that one has died."""
+        member = self._members.get(number)
+        if member is not None:
+            self._lose(member, words)
+
+    def _lose(self, member: Member, words: str, *, is_final: bool = False) -> None:
+        """A worker is no more: what it had is sent again, and another one takes its place."""
+        if not self._is_open or self._members.pop(member.number, None) is None:
+            return
+        who = f"worker {member.place + 1}" + (f" on {member.host}" if member.host else "")
+        self._why = f"{who}: {words}"
+        if member.is_ready:
+            self._ready.remove(member)
+            if self.owned:
+                del self._by_server[self.owned[member.place]]
+        if member.link is not None:
+            member.link.close()
+        self.placement.dismiss(member.number)
+        failures = self._failures[member.place] = 0 if member.has_served else self._failures.get(member.place, 0) + 1
+        if is_final and not self._first.done():
+            self._first.set_exception(ConfigError(f"{who} cannot begin: {words}"))
+            return
+        had = count(len(member.flying), "calls")
+        self.note(f"{who} is gone ({words}): its {had} are sent again, and another one takes its place")
+        pause = PAUSES[min(failures, len(PAUSES) - 1)]
+        asyncio.get_running_loop().call_later(pause, self._hire, member.place)
+        for flying in member.flying.values():
+            self._report_lost(flying, words)
+        for endpoint in member.asked.values():
+            self.ask(endpoint)
+
+    def _report_lost(self, flying: Flying, words: str) -> None:
+        call, endpoint, started_at, started = flying
+        losses = self._losses[call] = self._losses.get(call, 0) + 1
+        failure = Failure(FailureClass.CONNECTION, LOST, f"its worker is gone: {words}", exit=Exit.UNAVAILABLE)
+        if losses > LOSSES:  # from here on as if a server had died of it: alone, it shows whose fault that is
+            failure = Failure(FailureClass.TRANSIENT, "server_crash", f"its worker is gone each time: {words}")
+        timing = Timing(started_at, started, now(), call.waited)
+        self._reports.ended(call, endpoint, Attempt(timing, failure=failure))
+
+    async def _watch(self) -> None:
+        """Look for workers that say nothing, and give up calls for which there is none."""
+        looked = now()
+        while True:
+            await asyncio.sleep(min(1.0, self.nobody_within / 2))
+            self._give_up(now() - self.nobody_within)
+            if now() - looked < LOOK_S:
+                continue
+            looked = now()
+            for member in list(self._ready):
+                member.silent += 1
+                if member.silent > SILENT:
+                    self._lose(member, f"it has said nothing for {SILENT * LOOK_S:g} s")
+
+    def _give_up(self, since: float) -> None:
+        for waiting in list(self._waiting.values()):
+            while waiting and waiting[0][0] <= since:
+                asked, call, endpoint = waiting.popleft()
+                failure = Failure(FailureClass.CONNECTION, "no_worker", self._why, exit=Exit.UNAVAILABLE)
+                timing = Timing(time.time(), asked, now(), call.waited)
+                self._reports.ended(call, endpoint, Attempt(timing, failure=failure))

@@ -1,0 +1,233 @@
+"""Holds a run whose exchanges are made by workers elsewhere to the promises of one that makes its own."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from support.enginerun import PATHS, engine_for, job, results_of, until
+from support.nearby import Nearby, cluster
+
+from batcher.failures import ConfigError, UnavailableError
+from batcher.model import Api, Endpoint, Kind
+from batcher.simulator import text, vector
+
+if TYPE_CHECKING:
+    from batcher.exchange.cluster.cluster import Cluster
+    from batcher.exchange.cluster.member import Member
+    from batcher.simulator import Simulator
+
+pytestmark = pytest.mark.anyio
+
+
+def members(of: Cluster) -> list[Member]:
+    return list(of._ready)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("api", "kind"), PATHS)
+async def test_answers_arrive_whole(simulator: Simulator, api: Api, kind: Kind, *, stream: bool) -> None:
+    """Each job gets the answer to its own prompt, sent once, with its times, tokens and proof."""
+    jobs = [job(n, kind=kind) for n in range(20)]
+    async with engine_for(jobs, simulator.url, api=api, stream=stream, exchanges=cluster(Nearby())) as engine:
+        results = await results_of(engine)
+    assert {name: result.text for name, result in results.items()} == {f"j{n}": text(f"j{n}") for n in range(20)}
+    for result in results.values():
+        assert (result.ok, result.attempts, simulator.counts[result.id]) == (True, 1, 1)
+        assert result.completion is not None
+        assert result.completion.proof
+        assert result.completion.usage is not None
+        timing = result.timing
+        assert timing is not None
+        assert (timing.ttft is not None) is stream
+        assert timing.started <= (timing.arrivals or [timing.finished])[0] <= timing.finished
+
+
+async def test_packs_and_doubts_are_those_of_one_process(simulator: Simulator) -> None:
+    """Packed vectors go to their own jobs; answers are looked at for what is doubtful, with the jobs in sight."""
+    jobs = [job(n, kind=Kind.EMBED) for n in range(9)]
+    async with engine_for(jobs, simulator.url, pack=4, exchanges=cluster(Nearby())) as engine:
+        results = await results_of(engine)
+    for one in jobs:
+        completion = results[one.id].completion
+        assert completion is not None
+        assert completion.vectors == [pytest.approx(vector(one.content))]
+
+    jobs = [job(1, "say=none", params={"format": "json"}), job(2)]
+    async with engine_for(jobs, simulator.url, exchanges=cluster(Nearby())) as engine:
+        results = await results_of(engine)
+    first, second = results["j1"].completion, results["j2"].completion
+    assert first is not None
+    assert second is not None
+    assert ("invalid_json" in first.flags, "invalid_json" in second.flags) == (True, False)
+
+
+async def test_the_work_is_shared(simulator: Simulator) -> None:
+    """As many are in flight as one process would have, on all workers together, and each has some of them."""
+    made = cluster(Nearby(), 3)
+    jobs = [job(n, "tokens=5 delay=0.02") for n in range(60)]
+    async with engine_for(jobs, simulator.url, limit=9, exchanges=made) as engine:
+        assert len(members(made)) >= 1
+        results = await results_of(engine)
+        assert all(member.has_served for member in members(made))
+    assert len(results) == 60
+    assert simulator.peak_in_flight <= 9
+
+
+async def test_a_worker_that_dies_costs_no_attempt(simulator: Simulator) -> None:
+    """What it had is sent again, and nothing else; each job has one result, no attempt is used, another one comes."""
+    placement, notes = Nearby(), list[str]()
+    made = cluster(placement, 2, notes=notes)
+    jobs = [job(n, "tokens=4 delay=0.05") for n in range(24)]
+    async with engine_for(jobs, simulator.url, limit=8, retries=0, exchanges=made) as engine:
+        results = asyncio.create_task(results_of(engine))
+        await until(lambda: any(len(member.flying) >= 3 for member in members(made)))
+        dead = max(members(made), key=lambda member: len(member.flying))
+        lost = {flying.call.jobs[0].id for flying in dead.flying.values()}
+        placement.kill(dead.number)
+        done = await results
+    assert len(done) == 24
+    assert all(result.ok and result.attempts == 1 for result in done.values())
+    twice = {name for name, count in simulator.counts.items() if count > 1}
+    assert twice <= lost
+    assert len(placement.errands) == 3
+    assert len(notes) == 1
+    assert notes[0].startswith(f"worker {dead.place + 1} on ")
+
+
+async def test_all_workers_die_and_others_come(simulator: Simulator) -> None:
+    """Calls wait for a worker meanwhile, and no breaker hears of it."""
+    placement = Nearby()
+    made = cluster(placement, 2)
+    jobs = [job(n, "tokens=4 delay=0.05") for n in range(12)]
+    async with engine_for(jobs, simulator.url, limit=4, retries=0, exchanges=made) as engine:
+        results = asyncio.create_task(results_of(engine))
+        await until(lambda: len(members(made)) == 2 and all(member.has_served for member in members(made)))
+        for member in members(made):
+            placement.kill(member.number)
+        done = await results
+        assert engine.scheduler.lanes[0].trouble is None
+    assert all(result.ok and result.attempts == 1 for result in done.values())
+    assert len(placement.errands) == 4
+
+
+async def test_no_worker_ever_ends_as_a_server_that_is_away(simulator: Simulator) -> None:
+    """Where no new one can be had, patience decides as with servers: 69, and the jobs stay pending."""
+    placement = Nearby()
+    made = cluster(placement, 1)
+    made.nobody_within = 0.1
+    jobs = [job(n, "tokens=40 delay=0.05") for n in range(3)]
+    async with engine_for(jobs, simulator.url, patience=0.5, exchanges=made) as engine:
+        results = asyncio.create_task(results_of(engine))
+        await until(lambda: bool(members(made)) and bool(members(made)[0].flying))
+        placement.places = False
+        placement.kill(members(made)[0].number)
+        assert await results == {}
+        failure = engine.scheduler.stop_failure
+    assert failure is not None
+    assert (failure.code, int(failure.exit)) == ("no_worker", 69)
+    assert "killed" in failure.message or "hung up" in failure.message
+
+
+async def test_what_kills_each_worker_is_found_out(simulator: Simulator) -> None:
+    """A job under which workers die again and again fails alone; what flew beside it does not."""
+    placement = Nearby()
+    made = cluster(placement, 2)
+    jobs = [job(n, "tokens=2" if n else "tokens=1000 delay=0.05") for n in range(12)]
+
+    async def murder() -> None:
+        while True:
+            await asyncio.sleep(0.01)
+            for member in members(made):
+                if any(flying.call.jobs[0].id == "j0" for flying in member.flying.values()):
+                    placement.kill(member.number)
+
+    async with engine_for(jobs, simulator.url, limit=4, retries=1, exchanges=made) as engine:
+        murderer = asyncio.create_task(murder())
+        done = await results_of(engine)
+        murderer.cancel()
+    assert {name for name, result in done.items() if not result.ok} == {"j0"}
+    assert done["j0"].failure is not None
+    assert done["j0"].failure.code in ("crashes_server", "server_crash")
+    assert len(done) == 12
+
+
+async def test_a_worker_that_is_silent_is_given_up(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is cut off closes no connection: it is gone when it has said nothing for a while."""
+    monkeypatch.setattr("batcher.exchange.cluster.cluster.LOOK_S", 0.05)
+    monkeypatch.setattr("batcher.exchange.cluster.cluster.SILENT", 2)
+    monkeypatch.setattr("batcher.exchange.cluster.remote.BEAT_S", 3600.0)
+    notes: list[str] = []
+    made = cluster(Nearby(), 1, notes=notes)
+    made.nobody_within = 0.1
+    async with engine_for([job(1, "tokens=30 delay=0.1")], simulator.url, exchanges=made) as engine:
+        results = asyncio.create_task(results_of(engine))
+        await until(lambda: bool(notes), 20.0)
+        results.cancel()
+        await asyncio.wait((results,))
+    assert "said nothing" in notes[0]
+
+
+async def test_one_that_cannot_begin_says_why(simulator: Simulator) -> None:
+    """Another version there would misread what is said: the run does not begin, and tells what is wrong."""
+    placement = Nearby()
+    made = cluster(placement, 1)
+    made.setup = replace(made.setup, version="batcher 0.0 on Python 2.7")
+    with pytest.raises(ConfigError, match=r"worker 1 cannot begin: the run has batcher 0\.0 on Python 2\.7, and"):
+        async with engine_for([job(1)], simulator.url, exchanges=made):
+            pass
+    assert simulator.counts == {}
+
+
+async def test_nobody_is_ready(simulator: Simulator) -> None:
+    """A cluster that has no room for workers is given so long, and then it is 69."""
+    made = cluster(Nearby(places=False), 2)
+    made.first_within = 0.05
+    with pytest.raises(UnavailableError, match="no worker was ready within"):
+        async with engine_for([job(1)], simulator.url, exchanges=made):
+            pass
+
+
+async def test_another_key_is_passed_on(simulator: Simulator) -> None:
+    """A server that is known under another key is told anew, and only then."""
+    made = cluster(Nearby(), 1)
+    async with engine_for([job(1)], simulator.url, exchanges=made) as engine:
+        await results_of(engine)
+        (member,) = members(made)
+        first = Endpoint(root=simulator.url, api=Api.NATIVE, headers={"Authorization": "Bearer one"})
+        places = [member._place_of(endpoint) for endpoint in (first, first, replace(first, headers={"a": "b"}))]
+    assert places[0] == places[1] != places[2]
+
+
+async def test_questions_are_asked_by_workers(simulator: Simulator) -> None:
+    """Whether anybody is there is asked from where the calls go out."""
+
+    class Told:
+        def __init__(self) -> None:
+            self.told_of: list[tuple[str, bool]] = []
+
+        def begun(self, call: object) -> None: ...
+        def ended(self, call: object, endpoint: object, attempt: object) -> None: ...
+        def told(self, endpoint: Endpoint, *, is_there: bool) -> None:
+            self.told_of.append((endpoint.root, is_there))
+
+    told, made = Told(), cluster(Nearby(), 1)
+    here, nowhere = (Endpoint(root=root, api=Api.NATIVE) for root in (simulator.url, "http://127.0.0.1:9"))
+    async with made.open(told):
+        made.ask(here)
+        made.ask(nowhere)
+        await until(lambda: len(told.told_of) == 2)
+    assert dict(told.told_of) == {here.root: True, nowhere.root: False}
+
+
+async def test_what_comes_is_told_while_it_comes(simulator: Simulator) -> None:
+    """Pieces of answers in the making are counted by the workers, and shown here."""
+    made = cluster(Nearby(), 1)
+    async with engine_for([job(1, "tokens=400 delay=0.01")], simulator.url, exchanges=made) as engine:
+        results = asyncio.create_task(results_of(engine))
+        await until(lambda: made.flow().pieces > 0, 10.0)
+        assert made.flow().heard is not None
+        results.cancel()
+        await asyncio.wait((results,))
