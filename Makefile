@@ -107,6 +107,10 @@ test-browser: $(VENV)/.ready $(BROWSER)/.ready  ## reports in a real Chromium: l
 report-pictures: $(VENV)/.ready $(BROWSER)/.ready  ## the pictures in docs, of a run against the simulator
 	$(BIN)/python tests/browser/run.py --python $(BROWSER)/bin/python --pictures docs $(ARGS)
 
+.PHONY: screens
+screens: $(VENV)/.ready  ## docs/screens.md: every state of a run on a terminal, against the simulator; ARGS="--only outage"
+	$(BIN)/python tests/screens/run.py $(ARGS)
+
 .PHONY: torture
 torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, take the server away, exchange names, meet every fault; with numbers
 	$(BIN)/python tests/torture/run.py $(ARGS)
@@ -162,6 +166,14 @@ bench-pace-real: $(VENV)/.model  ## -c auto beside fixed numbers on a real llama
 .PHONY: bench-sweep
 bench-sweep: $(VENV)/.model  ## the knee of `batcher bench` beside every fixed number, three simulated servers and llama.cpp, 4 minutes
 	$(BIN)/python tests/bench/sweep.py $(ARGS)
+
+.PHONY: bench-atsize
+bench-atsize: $(VENV)/.ready  ## what a decision costs with 10 to 1,000 servers and 1,000 to 100,000 in flight, on a virtual clock
+	$(BIN)/python tests/bench/atsize.py $(ARGS)
+
+.PHONY: bench-merge
+bench-merge: $(VENV)/.ready  ## what it costs to merge parts: seconds, memory; ARGS="--jobs 1000000 --parts 64"
+	$(BIN)/python tests/bench/merging.py $(ARGS)
 
 .PHONY: lock
 lock: $(VENV)/.ready  ## pin the development environment anew

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import select
-import shutil
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from textwrap import TextWrapper
 from time import monotonic as now
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
     from batcher.view.progress import Progress
     from batcher.view.snapshot import Snapshot
 
+STDOUT: Final = 1
 STDERR: Final = 2
+WIDTH: Final = 100
+"""Cells of a row where no terminal says how many it has."""
+INDENT: Final = 9
+"""Cells before the text of a row: of `batcher: ` as of the names in the sums."""
 _OBEYED: Final = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """What JSON lets stand, and terminals obey or turn around."""
 
@@ -40,6 +46,8 @@ class _Stderr:
         self.as_json = False
 
     def write(self, text: str) -> None:
+        if not self.as_json and sys.stderr.isatty():
+            text = _folded(text, _width())
         try:
             if self.line is None or not self.line.above(text):
                 click.echo(text, err=True)
@@ -51,6 +59,25 @@ class _Stderr:
 
 
 _STDERR: Final = _Stderr()
+
+
+def _width(descriptor: int = STDERR) -> int:
+    """Cells of a row of the terminal there; the other one may go elsewhere."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(descriptor).columns or WIDTH
+    except OSError:
+        return WIDTH
+
+
+def _folded(text: str, width: int) -> str:
+    """Rows that are too long for a terminal, broken between words: it would break them anywhere."""
+    if width <= 3 * INDENT or all(len(row) <= width for row in text.splitlines()):
+        return text
+    fold = TextWrapper(width, subsequent_indent=" " * INDENT, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(fold.fill(row) for row in text.splitlines())
 
 
 class Log(NamedTuple):
@@ -72,7 +99,8 @@ def say(message: str, event: str = "note", **fields: Any) -> None:
 
 def answer(line: str) -> None:
     """Write a line of what was asked for to stdout."""
-    click.echo(sentence(line))
+    line = sentence(line)
+    click.echo(_folded(line, _width(STDOUT)) if sys.stdout.isatty() else line)
 
 
 def tell_sums(text: str, sums: Callable[[], dict[str, Any]]) -> None:
@@ -132,12 +160,13 @@ class Console:
         _STDERR.as_json = log.as_json
         wanted = sys.stderr.isatty() and not quiet if progress is None else progress
         self._wants_progress = wanted and not log.as_json
-        self._every = 0.0 if quiet or self._wants_progress else log.every
-        self._due = now() + self._every
+        self._log = log
+        self._every = 0.0
+        self._due = math.inf
         self._progress: Progress | None = None
         self._pace: Pace | None = None
         self._unsaid = 0
-        self.wants_total = self._wants_progress or self._every > 0
+        self.wants_total = self._wants_progress or (log.every > 0 and not quiet)
         self.redact: Callable[[str], str] = str
 
     def __enter__(self) -> Self:
@@ -146,6 +175,10 @@ class Console:
 
             self._progress = _STDERR.line = Progress(sys.stderr, shown=True)
             self._progress.__enter__()
+            if not self._progress.is_shown:  # the cursor cannot be moved there: it is told as a log is
+                self._progress = _STDERR.line = None
+        self._every = 0.0 if self._quiet or self._progress is not None else self._log.every
+        self._due = now() + self._every
         return self
 
     def __exit__(
@@ -209,7 +242,6 @@ def _numbers(snapshot: Snapshot) -> dict[str, Any]:
 
 def _one_line(result: Result, redact: Callable[[str], str]) -> str:
     """A finished job for people: its id, how long it took, and the start of what it brought."""
-    width = shutil.get_terminal_size((100, 24)).columns
     took = f"{result.timing.total:.2f}s" if result.timing else "-"
     if result.failure is not None:
         words = f"FAILED {result.failure.code}: {result.failure.message}"
@@ -217,4 +249,4 @@ def _one_line(result: Result, redact: Callable[[str], str]) -> str:
         words = count(len(result.completion.vectors), "vectors")
     else:
         words = " ".join(result.text.split()) or "(no text)"
-    return printable(f"{redact(result.id)}  {took}  {redact(words)}", max(40, width - 10))
+    return printable(f"{redact(result.id)}  {took}  {redact(words)}", max(40, _width() - 10))

@@ -100,6 +100,9 @@ def screen(standing: Standing) -> list[str]:
             lines.append(f"         {count(standing.since, 'results')} more since then")
     elif standing.counts:
         lines.append(f"jobs     {_told(standing)}")
+    if not standing.is_running:
+        names = (("stopped", "stopped"), ("bottleneck", "bound by"))
+        lines += [f"{name:<8} {report[key]}" for key, name in names if isinstance(report.get(key), str)]
     events = [event for event in report.get("events") or () if isinstance(event, dict)]
     lines += [f"event    {_event(event, is_running=standing.is_running)}" for event in events[-EVENTS_SHOWN:]]
     return lines
@@ -148,6 +151,8 @@ def _told(standing: Standing) -> str:
 
 def _event(event: dict[str, Json], *, is_running: bool) -> str:
     """Of an earlier run with when that began; one without an end goes on as long as its run does."""
+    from batcher.view.statistics.events import KINDS
+
     start, end, run = event.get("start"), event.get("end"), _moment(event.get("run"))
     at = f"at {span(float(start))}" if isinstance(start, int | float) else ""
     if run is not None:
@@ -160,7 +165,8 @@ def _event(event: dict[str, Json], *, is_running: bool) -> str:
             else ("goes on" if is_running else "until its end")
         )
     times = f"{event['count']} times" if isinstance(event.get("count"), int) and event["count"] > 1 else ""
-    parts = (at, event.get("kind"), event.get("server"), times, lasted, event.get("words"))
+    what = KINDS.get(kind, kind) if isinstance(kind := event.get("kind"), str) else None
+    parts = (at, what, event.get("server"), times, lasted, event.get("words"))
     return "  ".join(str(part) for part in parts if part)
 
 

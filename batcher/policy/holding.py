@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batcher.failures import FailureClass
 
@@ -19,9 +19,13 @@ class Cause(StrEnum):
     AWAY = "away"  # nobody is there, or it broke down
     TOLD = "told"  # it says wait
     FAILING = "failing"  # it fails whatever it is asked
+    REFUSING = "refusing"  # it refuses, and it is not known yet whether that is meant for all
     REQUESTS = "requests"  # the requests of this minute have been sent
     TOKENS = "tokens"  # and the tokens
     OUT = "out"  # nothing will be sent there any more
+
+
+_OF_KIND: Final = {FailureClass.THROTTLE: Cause.TOLD, FailureClass.FATAL: Cause.REFUSING}
 
 
 class Hold(NamedTuple):
@@ -43,11 +47,10 @@ def hold_of(lane: Lane, now: float) -> Hold | None:
     if lane.is_waiting:
         held = [service for service in lane.offer.services.values() if service.is_held]
         trouble = min(held, key=lambda service: service.opens()).trouble or lane.trouble
-        is_told = trouble is not None and trouble.kind is FailureClass.THROTTLE
-        return Hold(Cause.TOLD if is_told else Cause.FAILING, lane.held_until(now), trouble)
+        kind = trouble.kind if trouble is not None else FailureClass.TRANSIENT
+        return Hold(_OF_KIND.get(kind, Cause.FAILING), lane.held_until(now), trouble)
     if lane.paced_until > now and len(lane.in_flight) < lane.allowed:
-        kept = lane.pacing.keeps(now)
-        is_tokens = kept is not None and kept.is_tokens
-        limit = kept.a_minute if kept is not None else math.inf
-        return Hold(Cause.TOKENS if is_tokens else Cause.REQUESTS, lane.paced_until, None, limit)
+        kept = lane.pacing.keeps(now)  # nothing, where an answer has just given back what was reserved for it
+        if kept is not None:
+            return Hold(Cause.TOKENS if kept.is_tokens else Cause.REQUESTS, kept.until, None, kept.a_minute)
     return None

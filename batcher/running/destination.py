@@ -182,7 +182,7 @@ class Destination:
     def _locked(self, error: LockedError) -> LockedError:
         """The refusal, with who has the file."""
         who = holder(self.path) if self.path is not None else ""
-        words, mark, rest = str(error).partition(";")
+        words, mark, rest = str(error).replace(os.path.realpath(self.path or ""), str(self.path)).partition(";")
         if self.options.shard is not None:
             rest += f"; parts have a file each, such as -o 'answers-{MARK}.jsonl'"
         return LockedError(f"{words} ({who}){mark}{rest}") if who else error

@@ -35,7 +35,8 @@ async def explain(summary: Summary, scheduler: Scheduler, server: Contact) -> No
     stop = summary.stop
     if stop is not None:
         summary.stop = replace(stop, message=_of_stop(stop, server))
-    if not summary.refused or summary.signal is not None:
+    is_elsewhere = stop is not None and stop.code in OTHER_API
+    if not (summary.refused or is_elsewhere) or summary.signal is not None:
         return
     about: About | BatcherError | None = None
     with anyio.move_on_after(WITHIN):
@@ -44,6 +45,8 @@ async def explain(summary: Summary, scheduler: Scheduler, server: Contact) -> No
             about = await described(server, server.endpoint, names[:MOST])
         except BatcherError as error:
             about = error
+    if stop is not None and is_elsewhere:
+        summary.stop = replace(stop, message=_of_address(stop, about) or stop.message)
     refused = zip(scheduler.refused.items(), summary.refused, strict=True)
     summary.refused = [
         replace(told, message=_of_refusal(scope, name, why, about) or told.message)
@@ -62,10 +65,15 @@ def _of_stop(stop: Failure, server: Contact) -> str:
 
 def _of_refusal(scope: Scope, name: str, why: Failure, about: About | BatcherError | None) -> str | None:
     if isinstance(about, BatcherError):
-        is_elsewhere = why.code in OTHER_API and not isinstance(about, UnavailableError)
-        return str(about) if is_elsewhere else None
+        return _of_address(why, about)
     if about is None or scope is not Scope.MODEL or why.code != "model_not_found":
         return None
     for wanted, near in missing([name], about):
         return model_missing(wanted, near, about)
     return None
+
+
+def _of_address(why: Failure, about: About | BatcherError | None) -> str | None:
+    """What the address should look like, where it is that of something else."""
+    is_elsewhere = isinstance(about, BatcherError) and not isinstance(about, UnavailableError)
+    return str(about) if is_elsewhere and why.code in OTHER_API else None

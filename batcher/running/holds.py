@@ -16,8 +16,17 @@ if TYPE_CHECKING:
     from batcher.view.summary import Summary
 
 
+LIMITED: Final = "rate_limited"
+"""The code of who was told that too much was asked; any other that says wait has too many at once."""
 WORTH_TELLING: Final = 5.0
 """Seconds in which nothing goes for a limit's sake that are told, and again only what is twice as long."""
+WAITS: Final = {
+    Cause.AWAY: "waiting for {}",
+    Cause.TOLD: "waiting, as {} asks",
+    Cause.FAILING: "waiting, as {} fails",
+    Cause.REFUSING: "looking whether {} refuses all jobs",
+    Cause.OUT: "going on without {}",
+}
 
 
 class Holds:
@@ -43,26 +52,31 @@ class Holds:
         self._looked = now
         live = [lane for lane in scheduler.lanes if lane.out is None]
         held = [lane for lane in live if lane.is_waiting]
-        self._add_up(held, passed)
+        self._add_up(held, passed, now)
         self._measure(scheduler, live, now, passed)
         is_waiting = bool(held) and len(held) == len(live)
         if is_waiting and self._since is None:
             self._since = now
-            self._note(scheduler.waits_for())
+            self._note("; ".join(_told(lane, now) for lane in scheduler.lanes))
         elif self._since is not None and not is_waiting:
-            self._note(f"going on after {span(now - self._since)}")
+            if scheduler.in_flight or (live and not scheduler.refused):  # else that was it
+                self._note(f"going on after {span(now - self._since)}")
             self._since = None
         self._tell_of_limits(live, now)
         if len(scheduler.lanes) > 1:
             self._tell_of_some(scheduler.lanes, now, is_told=is_waiting)
 
-    def _add_up(self, held: list[Lane], passed: float) -> None:
+    def _add_up(self, held: list[Lane], passed: float, now: float) -> None:
         for lane in held:
-            sums = self._summary.server(lane.endpoint.root)
-            if lane.breaker.is_down:
-                sums.away_s += passed
-            else:
+            sums, hold = self._summary.server(lane.endpoint.root), hold_of(lane, now)
+            if hold is not None and hold.cause is Cause.TOLD:
                 sums.held_s += passed
+                if hold.trouble is not None and hold.trouble.code != LIMITED:
+                    self._summary.work.crowded += passed
+            elif hold is not None and hold.cause in (Cause.FAILING, Cause.REFUSING):
+                sums.failing_s += passed
+            else:
+                sums.away_s += passed
 
     def _measure(self, scheduler: Scheduler, live: list[Lane], now: float, passed: float) -> None:
         """Add up what keeps calls back that could be in flight, and the time in which no more could be."""
@@ -86,9 +100,10 @@ class Holds:
         """Nothing is in flight, as a limit has been used up: that is no outage, and over within a minute or so."""
         for lane in lanes:
             root, wait = lane.endpoint.root, lane.paced_until - now
+            whose = f" of {root}" if len(lanes) > 1 else ""
             if wait >= WORTH_TELLING and not lane.in_flight and wait > 2 * self._paced.get(root, 0.0):
                 self._paced[root] = wait
-                self._note(f"keeping to the rate limit of {root}: the next request goes in {span(wait)}")
+                self._note(f"keeping to the rate limit{whose}: the next request goes in {span(wait)}")
 
     def _tell_of_some(self, lanes: list[Lane], now: float, *, is_told: bool) -> None:
         """Of several servers, say which one goes and when it is back, and which asks for a wait that is longer by far.
@@ -113,3 +128,12 @@ class Holds:
                 if wait > 2 * self._asked.get(root, 0.0) and not is_told:
                     self._asked[root] = wait
                     self._note(f"{root} asks to wait {span(wait)}{words}; the others go on")
+
+
+def _told(lane: Lane, now: float) -> str:
+    """What holds a server, where all are held that there are."""
+    hold = hold_of(lane, now)
+    words = WAITS.get(hold.cause if hold is not None else Cause.AWAY, WAITS[Cause.AWAY])
+    said = words.format(lane.endpoint.root)
+    why = hold.trouble if hold is not None else None
+    return f"{said}: {why.message}" if why is not None and why.message else said

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from batcher.ledger.ledger import AnyLedger
     from batcher.model import Json
     from batcher.running.journal import Journal
-    from batcher.view.bottleneck import Bottleneck
     from batcher.view.snapshot import Snapshot
     from batcher.view.summary import Summary
 
@@ -34,11 +33,11 @@ METRICS_EVERY: Final = 5.0
 
 @dataclass(slots=True)
 class Reports:
-    """Of one run. `snapshot` gives its state at any time, `bottleneck` what held it up once it is over."""
+    """Of one run. `snapshot` gives its state at any time, `summary` what ended it, and held it up, once it is over."""
 
     snapshot: Callable[[], Snapshot]
     journal: Journal
-    bottleneck: Callable[[], Bottleneck | None]
+    summary: Summary
     earlier: list[Json] = field(default_factory=list)
     """Events of the runs before this one, each with the start of its own."""
     started_at: str = field(init=False)
@@ -48,7 +47,8 @@ class Reports:
 
     def for_state(self, end: int) -> dict[str, Json]:
         """Who runs it, how far it is and what it waits for, and what happened; `end` is that of the results file."""
-        shown, bound, events = self.snapshot(), self.bottleneck(), self.journal.to_json()
+        shown, bound, events = self.snapshot(), self.summary.bottleneck, self.journal.to_json()
+        why = self.summary.why
         return {
             "pid": os.getpid(),
             "host": gethostname(),
@@ -59,6 +59,7 @@ class Reports:
             "results_end": end,
             "line": state(shown),
             "bottleneck": bound.words if bound is not None else None,
+            "stopped": f"{why.code}: {why.message}" if why is not None else None,
             "events": [*self.earlier[max(0, len(self.earlier) + len(events) - MOST) :], *events],
         }
 

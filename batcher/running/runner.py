@@ -31,7 +31,7 @@ from batcher.running.recorder import Recorder
 from batcher.running.reports import Reports, told_before
 from batcher.running.sharing import leave
 from batcher.running.signals import Signals
-from batcher.running.standing import show, snapshot_of, take_stock
+from batcher.running.standing import beginning, show, show_beginning, snapshot_of, take_stock
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import stop_when_gone, too_much
 from batcher.running.wiring import (
@@ -126,7 +126,7 @@ class Run:
         self.summary.prices = prices_of(prices.price_in, prices.price_cached, prices.price_out, prices.price_file)
         if self.options.estimate is not None:
             self._estimate = Estimate(prices=self.summary.prices)
-        self._reports = Reports(self.snapshot, Journal(), lambda: self.summary.bottleneck)
+        self._reports = Reports(self.snapshot, Journal(), self.summary)
         recipe_of(self.options)  # a template that is wrong is told before there is a file, and so is a schema
         fits_of(self.options)
         with ungrouped(), open_files(), ExitStack() as stack:
@@ -177,6 +177,8 @@ class Run:
         if self.intake is not None:
             self.summary.skipped = self.intake.skipped
         total = None if self.jobs is None else self.jobs.most(self.options.limit_new, self.summary.skipped)
+        if self.scheduler is None:
+            return beginning(self.summary, total, is_reached=self.intake is not None)
         return snapshot_of(self.summary, self.scheduler, total, self.observer.redact, self._flow)
 
     @asynccontextmanager
@@ -189,6 +191,7 @@ class Run:
                 group.start_soon(signals.listen)
             if self.options.max_duration is not None:
                 group.start_soon(signals.expire, self.options.max_duration)
+            group.start_soon(show_beginning, observer, self.snapshot, lambda: self.scheduler is None)
             await cancel_shielded_checkpoint()  # the listener listens before anything can take long
             try:
                 yield signals

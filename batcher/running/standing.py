@@ -13,6 +13,7 @@ from batcher.failures import Exit, Failure, FailureClass
 from batcher.figures import span
 from batcher.policy.holding import Cause, hold_of
 from batcher.policy.limit.fixed import FixedLimit
+from batcher.running.holds import LIMITED
 from batcher.running.stops import EARLY, error_of, stops
 from batcher.view.bottleneck import Bound
 from batcher.view.snapshot import ServerNow, Snapshot
@@ -29,9 +30,14 @@ if TYPE_CHECKING:
     from batcher.view.observer import Observer
     from batcher.view.summary import Summary
 
-LIMITED: Final = "rate_limited"
 TICK: Final = 0.2
 """Seconds between two looks of an observer."""
+
+
+def beginning(summary: Summary, total: int | None, *, is_reached: bool) -> Snapshot:
+    """The state before anything can be sent: a server is looked for, and then what is done is found out."""
+    note = "what is done already is looked for" if is_reached else "no server has answered yet"
+    return Snapshot(elapsed=now() - summary.started, skipped=summary.skipped, total=total, note=note)
 
 
 def snapshot_of(
@@ -41,12 +47,12 @@ def snapshot_of(
     redact: Callable[[str], str],
     flow: Callable[[], Flow] | None = None,
 ) -> Snapshot:
-    """The state now, for whoever shows it; `scheduler` is None before the servers are found."""
+    """The state now, for whoever shows it."""
+    if scheduler is None:
+        return beginning(summary, total, is_reached=False)
     moment = now()
     elapsed = moment - summary.started
     newest = redact(f"{summary.newest.code}: {summary.newest.message}") if summary.newest is not None else ""
-    if scheduler is None:
-        return Snapshot(elapsed=elapsed, total=total, note="no server has answered yet", newest=newest)
     lanes = scheduler.lanes
     holds = [hold_of(lane, moment) for lane in lanes]
     live = [hold for hold in holds if hold is None or hold.cause is not Cause.OUT]
@@ -104,16 +110,17 @@ def _words(hold: Hold, moment: float) -> str:
     match hold.cause:
         case Cause.REQUESTS | Cause.TOKENS:
             unit = "tokens" if hold.cause is Cause.TOKENS else "requests"
-            of = f" of {hold.a_minute:,.0f} {unit} a minute" if hold.a_minute < math.inf else ""
-            return f"rate limit{of}: {span(wait)}"
+            of = f" ({hold.a_minute:,.0f} {unit} a minute)" if hold.a_minute < math.inf else ""
+            return f"rate limit: {span(wait)}{of}"
         case Cause.TOLD:
             name = "rate limit" if trouble is not None and trouble.code == LIMITED else "told to wait"
             when = span(wait) if wait > 0 else "being tried"
             return f"{name}: {when}" + (f" ({why})" if why else "")
         case Cause.AWAY:
             return f"the server is away{soon}" + (f" ({why})" if why else "")
-        case Cause.FAILING:
-            return f"the server fails{soon}" + (f" ({why})" if why else "")
+        case Cause.FAILING | Cause.REFUSING:
+            does = "fails" if hold.cause is Cause.FAILING else "refuses"
+            return f"the server {does}{soon}" + (f" ({why})" if why else "")
         case Cause.OUT:
             return f"not used any more: {why}" if why else "not used any more"
 
@@ -126,6 +133,14 @@ def _most(lanes: list[Lane], summary: Summary) -> float:
     if tokens < math.inf and summary.ok and used:
         return min(requests, tokens * summary.ok / used)
     return requests
+
+
+async def show_beginning(observer: Observer, state: Callable[[], Snapshot], goes_on: Callable[[], bool]) -> None:
+    """Have the observer look now and then until the work begins; most begin before it is looked at first."""
+    await anyio.sleep(TICK)
+    while goes_on():
+        observer.tick(state)
+        await anyio.sleep(TICK)
 
 
 async def show(observer: Observer, state: Callable[[], Snapshot], look: Callable[[], object] = bool) -> None:
@@ -141,7 +156,7 @@ async def show(observer: Observer, state: Callable[[], Snapshot], look: Callable
 
 def error_of_stop(summary: Summary) -> BatcherError | None:
     """What a run that ended early raises in a program; what the program asked for itself is no error."""
-    why = summary.stop or next(iter(summary.refused), None)
+    why = summary.why
     return None if why is None or why.code == "limit_new" else error_of(why)
 
 

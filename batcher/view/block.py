@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from batcher.view.causes import Cause
     from batcher.view.sums import ServerSums, Sums
 
-WIDTH = 100
-"""Cells of the longest line of the block, which quotes a server."""
+WIDTH = 91
+"""Cells of a text of the block, with the word before it 100; what quotes a server may have two rows."""
 STOP_WIDTH = 4 * WIDTH
 """Cells of the reason why a run stopped, which may be the last words of a server that died, and of lines with paths."""
 LONG = ("stopped", "results", "unsaved", "errors", "next")
@@ -34,6 +34,7 @@ REMEDIES = {
     "payment_required": "see to the account's credit",
     "model_not_found": "name a model that is there",
     "local_server_died": "see what it died of",
+    "not_an_llm": "name a server of models",
 }
 """What to do where a code says more than the exit code."""
 BY_EXIT = {
@@ -65,7 +66,8 @@ def render(summary: Sums, results: Path | str | None, errors: Path | str | None)
         ("errors", str(errors or "") if summary.failures else ""),
         ("next", _advice(summary, errors)),
     ]
-    widths = {**dict.fromkeys(LONG, STOP_WIDTH), "limit": 2 * WIDTH, "server": 2 * WIDTH, "bound by": 3 * WIDTH}
+    twice = ("speed", "times", "limit", "server", "failed")
+    widths = {**dict.fromkeys(LONG, STOP_WIDTH), **dict.fromkeys(twice, 2 * WIDTH), "bound by": 3 * WIDTH}
     return "\n".join(f"{name:<8} {printable(text, widths.get(name, WIDTH))}" for name, text in rows if text)
 
 
@@ -171,6 +173,7 @@ def _waits(server: ServerSums) -> list[str]:
     times = f" ({count(server.throttled, 'times')} told to)" if server.throttled else ""
     return [
         f"away {span(server.away_s)}" if server.away_s >= WORTH_TELLING else "",
+        f"failing {span(server.failing_s)}" if server.failing_s >= WORTH_TELLING else "",
         f"held {span(server.held_s)} by rate limits{times}" if server.held_s >= WORTH_TELLING else "",
     ]
 
@@ -190,12 +193,11 @@ def _failure_rows(summary: Sums) -> list[tuple[str, str]]:
 
 def _example(cause: Cause) -> str:
     name = printable(cause.id, ID_WIDTH)
-    return f"{printable(cause.message, WIDTH - len(cause.code) - len(name) - SIGNS)} ({name})"
+    return f"{printable(cause.message, 2 * WIDTH - len(cause.code) - len(name) - SIGNS)} ({name})"
 
 
 def _stop_row(summary: Sums) -> str:
-    failure = summary.stop or (summary.refused[0] if summary.refused else None)
-    return "" if failure is None else f"{failure.code}: {failure.message}"
+    return "" if (why := summary.why) is None else f"{why.code}: {why.message}"
 
 
 def _advice(summary: Sums, errors: Path | str | None) -> str:
@@ -231,7 +233,7 @@ def _unsent(summary: Sums) -> Iterator[str]:
 
 def _remedy(summary: Sums) -> str:
     """What is to be mended before a run that ended early can go on."""
-    why = summary.stop or (summary.refused[0] if summary.refused else None)
+    why = summary.why
     if why is None or summary.signal is not None:
         return ""
     return REMEDIES.get(why.code) or BY_EXIT.get(why.exit, "")

@@ -84,6 +84,10 @@ class Measured:
     kept_by_requests: float = 0.0
     """Slots were free and the allowance of requests used up, or the server had said wait."""
     kept_by_tokens: float = 0.0
+    crowded: float = 0.0
+    """The server had said wait, as it had too many at once."""
+    turned_away: int = 0
+    """How often it said so, where that was what it mostly said."""
     a_minute: float = 0.0
     """The limit that kept them back, if it is known."""
     disk: float = 0.0
@@ -121,11 +125,11 @@ def _outside(of: Measured) -> Bottleneck | None:
     if of.away >= HELD * of.elapsed:
         return Bottleneck(
             Kind.OUTAGES,
-            f"outages: the server was away for {_part(of.away, of)}; it has to be kept up, or a second one named "
-            "with --base-url",
+            f"outages: the server was away, or failed, for {_part(of.away, of)}; it has to be kept up, or a second one "
+            "named with --base-url",
         )
     if max(of.kept_by_requests, of.kept_by_tokens) < HELD * of.elapsed:
-        return None
+        return _turned_away(of)
     by_tokens = of.kept_by_tokens > of.kept_by_requests
     kept, unit = (of.kept_by_tokens, "tokens") if by_tokens else (of.kept_by_requests, "requests")
     limit = f" of {of.a_minute:,.0f} {unit} a minute" if of.a_minute else ""
@@ -134,6 +138,18 @@ def _outside(of: Measured) -> Bottleneck | None:
         Kind.TOKEN_RATE if by_tokens else Kind.RATE,
         f"the rate limit{limit}: {unit} were kept back for {_part(kept, of)}; {spare} a higher limit "
         f"({'--tpm' if by_tokens else '--rpm'}, or the account's) would help",
+    )
+
+
+def _turned_away(of: Measured) -> Bottleneck | None:
+    """It took no more at once, and said so: for most of the time, or to as many requests as it answered."""
+    if of.crowded < HELD * of.elapsed and (not of.turned_away or of.turned_away < of.answers):
+        return None
+    return Bottleneck(
+        Kind.SLOTS,
+        f"the server's slots: it was full and said wait {count(of.turned_away, 'times')}, to {count(of.answers)} that "
+        "it answered; more slots there (OLLAMA_NUM_PARALLEL, --max-num-seqs of vLLM) would help, fewer in flight (-c) "
+        "would save it the refusals",
     )
 
 

@@ -27,8 +27,14 @@ class Pace:
         self._first: Snapshot | None = None
 
     def add(self, snapshot: Snapshot) -> None:
-        """Look at a snapshot; they come in the order of time, at most one an `APART` is kept."""
+        """Look at a snapshot; they come in the order of time, at most one an `APART` is kept.
+
+        When the work begins, so does its time, and what was shown before tells nothing of it.
+        """
         seen = self._seen
+        if seen and snapshot.elapsed < seen[-1].elapsed:
+            seen.clear()
+            self._first = None
         self._first = self._first or snapshot
         if len(seen) > 1 and snapshot.elapsed - seen[-2].elapsed < APART:
             seen.pop()

@@ -54,6 +54,11 @@ class Progress:
             ):  # the terminal was closed: nobody to clean up for; rich may have begun to
                 live.stop()
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a display: not where none is wanted, the cursor cannot be moved, or the terminal is gone."""
+        return self._live is not None
+
     def update(self, snapshot: Snapshot) -> None:
         """Draw the state; call it as often as you like."""
         live = self._live
@@ -62,7 +67,7 @@ class Progress:
         if snapshot.total is None and self.total is not None:
             snapshot = replace(snapshot, total=self.total)
         self._pace.add(snapshot)
-        if snapshot.elapsed - self._drawn < REDRAW:
+        if 0 <= snapshot.elapsed - self._drawn < REDRAW:
             return
         self._drawn = snapshot.elapsed
         try:

@@ -39,7 +39,9 @@ class ServerSums:
     away_s: float = 0.0
     """Seconds in which it did not answer."""
     held_s: float = 0.0
-    """Seconds in which it, or the allowance of requests and tokens, said wait."""
+    """Seconds in which it said wait."""
+    failing_s: float = 0.0
+    """Seconds in which it failed or refused whatever it was asked."""
     in_flight: int = 0
     """How many requests it was given at once in the end."""
     limit: str = ""
@@ -196,15 +198,23 @@ class Sums:
         return max(self.pending, self.total - self.ok - self.skipped - self.failed - self.left - self.duplicates)
 
     @property
+    def why(self) -> Failure | None:
+        """What ended the run before its end, if something did; a signal is none."""
+        return self.stop or next(iter(self.refused), None)
+
+    @property
     def bottleneck(self) -> Bottleneck | None:
         """What held the run up for most of its time, if something did."""
-        work, several = self.work, max(1, len(self.servers))
+        work, servers, several = self.work, self.servers.values(), max(1, len(self.servers))
+        held = sum(server.held_s for server in servers)
         return bottleneck(
             Measured(
                 elapsed=self.elapsed,
                 answers=self.ok,
-                away=sum(server.away_s for server in self.servers.values()) / several,
-                kept_by_requests=work.requests + sum(server.held_s for server in self.servers.values()) / several,
+                away=sum(server.away_s + server.failing_s for server in servers) / several,
+                kept_by_requests=work.requests + max(0.0, held - work.crowded) / several,
+                crowded=work.crowded / several,
+                turned_away=sum(server.throttled for server in servers) if work.crowded > held / 2 else 0,
                 kept_by_tokens=work.tokens,
                 a_minute=work.a_minute,
                 disk=work.disk,

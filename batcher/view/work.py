@@ -27,6 +27,8 @@ class Work:
     tokens: float = 0.0
     a_minute: float = 0.0
     full: float = 0.0
+    crowded: float = 0.0
+    """Seconds in which servers had said wait as they had too many at once; of several added up."""
     disk: float = 0.0
     cpu: float = 0.0
     bound: Bound = Bound.FOUND

@@ -50,7 +50,7 @@ def test_json_lines(desk: Desk, sim: BackgroundSimulator) -> None:
     assert {event["event"] for event in events} == {"note", "result", "stats", "summary"}
     assert all(event["at"].endswith("+00:00") and event["message"] for event in events)
     assert events[-1]["summary"]["jobs"]["ok"] == 7
-    assert next(event for event in events if event["event"] == "stats")["total"] == 7
+    assert [event for event in events if event["event"] == "stats"][-1]["total"] == 7
     assert sorted(event["id"] for event in events if event["event"] == "result") == sorted(["k", *names(6)])
     assert "\x1b" not in ran.err
     away = desk.run(*RUN, "--base-url", "http://127.0.0.1:9", "--max-wait", "0.2s", "--log-format", "json", "-q")

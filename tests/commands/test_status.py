@@ -57,8 +57,8 @@ def test_what_a_run_met_is_told(desk: Desk) -> None:
         assert desk.run(*args, "--dialect", "native", "--max-wait", "1.5s").code == 69
     assert "the last run was stopped" in shown
     assert re.search(r"^jobs     [1-9]\d? of 40 done · [1-9]\d? left$", shown, re.MULTILINE)
-    assert re.search(r"^event    at .* away  http://127.0.0.1.*connection refused", shown, re.MULTILINE)
-    events = [row for row in desk.call("status", "out.csv").out.splitlines() if "  away  " in row]
+    assert re.search(r"^event    at .* the server was away  http://127.0.0.1.*connection refused", shown, re.MULTILINE)
+    events = [row for row in desk.call("status", "out.csv").out.splitlines() if "  the server was away  " in row]
     assert len(events) == 2
     assert re.match(r"event    20\d\d-\d\d-\d\d \d\d:\d\d at ", events[0])
     assert re.match(r"event    at ", events[1])

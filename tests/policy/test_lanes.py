@@ -152,17 +152,6 @@ def test_want_of_sockets_lowers_what_is_sent_and_ends_the_run_in_the_end() -> No
     assert run.scheduler.stop_failure.exit is Exit.STOPPED
 
 
-def test_what_the_run_goes_on_without_is_said() -> None:
-    """A server that is missing is named, and the run is only said to wait when all of them are."""
-    run = Run.of(calls(9), HOSTED, OTHER)
-    assert run.scheduler.waits_for() == ""
-    first, second = run.send(), run.send()
-    run.end(first, REFUSED)
-    assert run.scheduler.waits_for() == f"going on without {first.server}: connect call failed"
-    run.end(second, REFUSED)
-    assert run.scheduler.waits_for().count("waiting for") == 2
-
-
 def test_retries_take_no_more_than_half_of_the_slots_while_there_is_anything_new() -> None:
     """What comes again does not crowd out what comes first; with nothing new it has them all."""
     run = Run.of(calls(12), limit=8)

@@ -24,6 +24,7 @@ from batcher.view.summary import Summary
 A, B = "http://a:1", "http://b:1"
 REFUSED = Failure(FailureClass.CONNECTION, "refused", "connection refused")
 WAIT = Failure(FailureClass.THROTTLE, "rate_limited", "slow down", 429, 30.0)
+BROKEN = Failure(FailureClass.TRANSIENT, "server_error", "oops", 500)
 FORBIDDEN = Failure(FailureClass.FATAL, "unauthorized", "no such key", 401)
 
 
@@ -54,8 +55,11 @@ class Watch:
         self._fail(place, REFUSED, now)
 
     def throttle(self, place: int, seconds: float, now: float) -> None:
+        self.fail(place, replace(WAIT, retry_after=seconds), now)
+
+    def fail(self, place: int, failure: Failure, now: float) -> None:
         for _ in range(LEAST):
-            self._fail(place, replace(WAIT, retry_after=seconds), now)
+            self._fail(place, failure, now)
 
     def _fail(self, place: int, failure: Failure, now: float) -> None:
         setback = Setback(_call(), failure, now, now)
@@ -91,6 +95,30 @@ def test_being_told_to_wait_is_told_apart() -> None:
     watch.look(10.0)
     sums = watch.summary.servers[A]
     assert (sums.away_s, sums.held_s) == (0.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [(BROKEN, f"waiting, as {A} fails: oops"), (FORBIDDEN, f"looking whether {A} refuses all jobs: no such key")],
+)
+def test_failing_and_refusing_are_no_rate_limit(failure: Failure, words: str) -> None:
+    """Who fails or refuses whatever it is asked did not say wait: it is told and added up as what it is."""
+    watch = Watch(A)
+    watch.look(0.0)
+    watch.fail(0, failure, 0.0)
+    assert watch.look(0.0) == [words]
+    watch.look(10.0)
+    sums = watch.summary.servers[A]
+    assert (sums.away_s, sums.failing_s, sums.held_s) == (0.0, 10.0, 0.0)
+
+
+def test_what_ended_in_a_refusal_does_not_go_on() -> None:
+    """The wait is over, and so is the run."""
+    watch = Watch(A)
+    watch.fail(0, FORBIDDEN, 0.0)
+    watch.look(0.0)
+    watch.lanes[0].refuses(_call(), FORBIDDEN)
+    assert watch.look(3.0) == []
 
 
 def test_of_several_servers_one_is_told() -> None:
@@ -145,7 +173,7 @@ def test_a_wait_for_an_allowance_is_told_once() -> None:
     lane.in_flight[one] = 1.0
     assert watch.look(2.0) == []
     del lane.in_flight[one]
-    assert watch.look(3.0) == [f"keeping to the rate limit of {A}: the next request goes in 27 s"]
+    assert watch.look(3.0) == ["keeping to the rate limit: the next request goes in 27 s"]
     assert watch.look(4.0) == []
     lane.paced_until = 90.0
-    assert watch.look(35.0) == [f"keeping to the rate limit of {A}: the next request goes in 55 s"]
+    assert watch.look(35.0) == ["keeping to the rate limit: the next request goes in 55 s"]

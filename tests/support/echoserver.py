@@ -51,9 +51,8 @@ class Handler(BaseHTTPRequestHandler):
         refusal = {"error": {"message": words}}
         body = self.server.body or orjson.dumps(answer if self.server.status == 200 else refusal)
         self.send_response(self.server.status)
-        for name, value in self.server.headers.items():
+        for name, value in ({"Content-Type": "application/json"} | self.server.headers).items():
             self.send_header(name, value)
-        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from support.commandline import names, prompts
@@ -13,6 +16,8 @@ from batcher.simulator import simulator_thread
 from batcher.view.bottleneck import Bound, Kind, Level, Measured, bottleneck
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.commandline import Desk
 
 WORK = Measured(elapsed=100.0, answers=500, full=99.0, in_flight=8, latency=780.0, tokens=50_000, prompt_tokens=20_000)
@@ -25,6 +30,12 @@ CASES = {
     "outages": (replace(WORK, away=40.0), Kind.OUTAGES, "--base-url"),
     "a rate": (replace(WORK, full=5.0, kept_by_requests=80.0, a_minute=300.0), Kind.RATE, "of 300 requests a minute"),
     "told to wait": (replace(WORK, full=5.0, kept_by_requests=60.0), Kind.RATE, "--rpm"),
+    "full, for most of the time": (replace(WORK, full=5.0, crowded=40.0, turned_away=90), Kind.SLOTS, "90 times"),
+    "full, to as many as it answered": (
+        replace(WORK, full=5.0, crowded=4.0, turned_away=500),
+        Kind.SLOTS,
+        "to 500 that it answered",
+    ),
     "tokens a minute": (
         replace(WORK, full=5.0, kept_by_requests=5.0, kept_by_tokens=80.0, a_minute=60_000.0),
         Kind.TOKEN_RATE,
@@ -69,6 +80,7 @@ def test_what_held_the_run_up(name: str) -> None:
         replace(WORK, elapsed=2.0, full=2.0, bound=Bound.TOLD),
         replace(WORK, full=50.0, away=20.0, kept_by_requests=20.0, cpu=60.0, disk=20.0, bound=Bound.TOLD),
         Measured(elapsed=0.0),
+        replace(WORK, full=5.0, crowded=4.0, turned_away=499),
         replace(WORK, full=20.0, busy=99.0, bound=Bound.QUEUED),  # at work, but not with all that it may be given
     ],
 )
@@ -101,13 +113,12 @@ def test_what_lies_outside_is_told_first() -> None:
         ({"prompt_speed": 40.0}, ("-c", "2"), 24, "prompts"),
         ({"speed": 20.0}, ("-c", "2"), 8, "slots"),
         ({}, ("--tpm", "1200", "-c", "4"), 5, "token_rate"),
-        ({}, (), 20, None),
     ],
 )
 def test_said_by_a_run(
     desk: Desk, settings: dict[str, Any], more: tuple[str, ...], jobs: int, kind: str | None
 ) -> None:
-    """On simulated servers made for it, in the block and for programs; of a run that nothing held up nothing."""
+    """On simulated servers made for it, in the block and for programs."""
     desk.write("jobs.jsonl", *prompts(names(jobs), "tokens=20"))
     with simulator_thread(**settings) as sim:
         args = ("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", "--base-url", sim.url)
@@ -115,3 +126,66 @@ def test_said_by_a_run(
     told = json.loads((desk.path / "s.json").read_text())["bottleneck"]
     assert (told and told["kind"]) == kind, ran.err
     assert (f"\nbound by {told['words']}\n" in ran.err) if told else ("\nbound by " not in ran.err)
+
+
+@pytest.fixture
+def at_once() -> Iterator[None]:
+    """Half a second of work is a measurement already: what is said of it is not waited for."""
+    with mock.patch("batcher.view.bottleneck.LEAST_S", 0.5):
+        yield
+
+
+def said(desk: Desk, jobs: list[dict[str, Any]], *more: str, **settings: Any) -> dict[str, Any] | None:
+    """What a run within this process says that it was held up by."""
+    desk.write("jobs.jsonl", *jobs)
+    with simulator_thread(**settings) as sim:
+        args = ("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", "--base-url", sim.url)
+        ran = desk.call(*args, *more, "--summary-json", "s.json")
+    assert ran.code == 0, ran.err
+    found: dict[str, Any] | None = json.loads((desk.path / "s.json").read_text())["bottleneck"]
+    assert (f"\nbound by {found['words']}\n" in ran.err) if found else ("\nbound by " not in ran.err)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("at_once")
+def test_a_slow_disk(desk: Desk) -> None:
+    """A disk on which each sync takes 20 ms, and --durability each: what is to be changed is said."""
+    sync = os.fdatasync
+
+    def slowly(descriptor: int) -> None:
+        time.sleep(0.02)
+        sync(descriptor)
+
+    with mock.patch("os.fdatasync", slowly):
+        found = said(desk, prompts(names(40), "tokens=2"), "--durability", "each", "-c", "2")
+    assert found is not None
+    assert found["kind"] == "disk"
+    assert "--durability batch" in found["words"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("at_once")
+def test_a_busy_processor(desk: Desk) -> None:
+    """By the clock of this process; here that goes as fast as the one on the wall."""
+    with mock.patch("batcher.running.runner.time.process_time", time.monotonic):
+        found = said(desk, prompts(names(12), "tokens=10 delay=0.01"), "-c", "2")
+    assert found is not None
+    assert found["kind"] == "cpu"
+    assert "--no-stream" in found["words"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("at_once")
+def test_slots_that_are_refused(desk: Desk) -> None:
+    """A server that says wait above three at once (503): that is no rate limit, and the sentence says so."""
+    found = said(desk, prompts(names(30), "tokens=10"), slots=2, max_queue=1, speed=100.0)
+    assert found is not None
+    assert (found["kind"], "it was full and said wait" in found["words"]) == ("slots", True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("at_once")
+def test_nothing_is_said_of_a_server_that_had_room(desk: Desk) -> None:
+    """The ninth: as many go as come, and the limit was still being found."""
+    assert said(desk, prompts(names(24), "tokens=20 delay=0.01")) is None

@@ -221,7 +221,7 @@ def test_the_limit_and_what_held_it_up() -> None:
     shown = as_dict(found)
     assert (shown["in_flight"]["most"], shown["in_flight"]["most_is_told"]) == (4.0, True)
     assert shown["in_flight"]["full"] == pytest.approx(0.25, rel=0.01)
-    assert shown["bottleneck"].startswith("outages: the server was away for 1m 10s of 1m 40s")
+    assert shown["bottleneck"].startswith("outages: the server was away, or failed, for 1m 10s of 1m 40s")
     assert not shown["bottleneck_is_told"]
     assert [event["kind"] for event in shown["events"]] == ["limit", "away"]
 

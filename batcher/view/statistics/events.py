@@ -18,6 +18,7 @@ KINDS: Final = {
     "away": "the server was away",
     "told": "the server said wait",
     "failing": "the server failed",
+    "refusing": "the server refused",
     "requests": "requests a minute used up",
     "tokens": "tokens a minute used up",
     "out": "the server was given up",
@@ -25,7 +26,7 @@ KINDS: Final = {
     "retries": "requests were sent again",
 }
 """Kind → what it says (`policy.holding.Cause`, and those of `running.journal`)."""
-OUTAGES: Final = frozenset({"away", "failing", "out"})
+OUTAGES: Final = frozenset({"away", "failing", "refusing", "out"})
 HOLDS: Final = frozenset({"told", "requests", "tokens"})
 
 
