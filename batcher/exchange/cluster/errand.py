@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Protocol
 
 from batcher.exchange.timeouts import Timeouts
+from batcher.model import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from batcher.redaction import Secret
 
-VERSION: Final = f"batcher {version('batcher')} on Python {'.'.join(platform.python_version_tuple()[:2])}"
+SPOKEN: Final = f"batcher {VERSION} on Python {'.'.join(platform.python_version_tuple()[:2])}"
 """What a run and its workers must have in common: they speak in pickles."""
 
 
@@ -48,7 +48,7 @@ class Setup:
     model: Path | None = None
     slots: int = 1
     threads: int | None = None
-    version: str = VERSION
+    version: str = SPOKEN
 
 
 class Placement(Protocol):

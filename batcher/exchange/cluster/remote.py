@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from anyio import CancelScope, to_thread
 
 from batcher.exchange.cluster import parcels
-from batcher.exchange.cluster.errand import VERSION
+from batcher.exchange.cluster.errand import SPOKEN
 from batcher.exchange.cluster.link import Link, asks_in
 from batcher.exchange.workers import Workers
 from batcher.failures import BatcherError
@@ -41,8 +41,8 @@ async def work(errand: Errand) -> str:
     link = await worker.connect(errand)
     try:
         setup = await asyncio.wait_for(worker.setup, CONNECTED_S)
-        if setup.version != VERSION:
-            words = f"the run has {setup.version}, and this machine {VERSION}: install the same on both"
+        if setup.version != SPOKEN:
+            words = f"the run has {setup.version}, and this machine {SPOKEN}: install the same on both"
             link.send((parcels.FAILED, words))
             await _heard(worker)
             return words
