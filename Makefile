@@ -167,6 +167,14 @@ bench-pace-real: $(VENV)/.model  ## -c auto beside fixed numbers on a real llama
 bench-sweep: $(VENV)/.model  ## the knee of `batcher bench` beside every fixed number, three simulated servers and llama.cpp, 4 minutes
 	$(BIN)/python tests/bench/sweep.py $(ARGS)
 
+.PHONY: bench-atsize
+bench-atsize: $(VENV)/.ready  ## what a decision costs with 10 to 1,000 servers and 1,000 to 100,000 in flight, on a virtual clock
+	$(BIN)/python tests/bench/atsize.py $(ARGS)
+
+.PHONY: bench-merge
+bench-merge: $(VENV)/.ready  ## what it costs to merge parts: seconds, memory; ARGS="--jobs 1000000 --parts 64"
+	$(BIN)/python tests/bench/merging.py $(ARGS)
+
 .PHONY: lock
 lock: $(VENV)/.ready  ## pin the development environment anew
 	$(BIN)/python $(PIP) install uv

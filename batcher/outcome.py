@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from batcher.failures import Failure
     from batcher.model import Json
 
+MOST: Final = 10**12
+"""The largest count that is believed: of a million such lines the sum still has 64 bits."""
+LONGEST_S: Final = 1e9
+"""The longest time that is believed, and the highest rate: 30 years."""
+
+
+def count_of(value: Any) -> int | None:
+    """A count as a line of JSON has it, which may be damaged or made up: anything else is none."""
+    return value if type(value) is int and 0 <= value <= MOST else None
+
+
+def number_of(value: Any) -> float | None:
+    """A time in seconds, or a rate: what is negative, no number or beyond all reason is none."""
+    return float(value) if (type(value) is float or type(value) is int) and 0 <= value <= LONGEST_S else None
+
 
 @dataclass(slots=True)
 class Usage:

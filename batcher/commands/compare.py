@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,7 +74,6 @@ def command(
         raise UsageError("--errors-b without B")
     prices = prices_of(said["price_in"], said["price_cached"], said["price_out"], said["price_file"])
     with ExitStack() as stack:
-        stack.enter_context(_uncollected())
         pasts = [Past(path, errors) for path, errors in ((a, errors_a), (b, errors_b)) if path is not None]
         for past in pasts:
             past.open(stack)
@@ -85,18 +83,6 @@ def command(
             _two(pasts[0], pasts[1], prices, rows, output, as_json=as_json)
         else:
             _one(pasts[0], rows, output, as_json=as_json)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Look for no garbage meanwhile, an eighth of the time: a line that was read goes when the next one comes."""
-    is_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_on:
-            gc.enable()
 
 
 def _two(a: Past, b: Past, prices: Prices | None, rows: int, output: Path | None, *, as_json: bool) -> None:

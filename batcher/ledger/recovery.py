@@ -31,7 +31,7 @@ from batcher.ledger.repair import Findings, Repair, mend
 from batcher.ledger.seal import Prefixes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from batcher.ledger.seal import Seal
@@ -176,8 +176,11 @@ def parse(line: bytes) -> Identity | None:
     Lines of jobs, of failures and in the OpenAI batch format have ids as well, and are no answers.
     """
     record = read_record(line)
-    if record is None:
-        return None
+    return None if record is None else identity_of(record)
+
+
+def identity_of(record: Mapping[str, Json]) -> Identity | None:
+    """The same of a line that was read."""
     ident, seq, digest = record.get("id"), record.get("seq"), record.get("hash")
     if not isinstance(ident, str) or type(seq) is not int or seq < 0:
         return None

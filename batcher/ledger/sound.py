@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from math import isfinite
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+from batcher.outcome import count_of, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -12,9 +13,6 @@ if TYPE_CHECKING:
     from batcher.model import Json
 
     Reading: TypeAlias = Callable[[Json], Json]
-
-_MOST: Final = 1 << 53
-"""Counts beyond it are nonsense: no program that reads JSON has to keep them (RFC 8259 §6)."""
 
 
 def sound(record: Mapping[str, Json]) -> dict[str, Json]:
@@ -37,14 +35,6 @@ def _fields(record: Mapping[str, Json], known: Mapping[str, Reading]) -> dict[st
 
 def _text(value: Json) -> Json:
     return value if type(value) is str else None
-
-
-def _count(value: Json) -> Json:
-    return value if type(value) is int and 0 <= value <= _MOST else None
-
-
-def _seconds(value: Json) -> Json:
-    return value if type(value) in (int, float) and 0 <= value <= _MOST and isfinite(value) else None
 
 
 def _moment(value: Json) -> Json:
@@ -80,26 +70,26 @@ def _texts(value: Json) -> Json:
 
 
 _FUNCTION: Final = {"name": _text}
-_CALL: Final = {"id": _text, "type": _text, "index": _count, "function": _nested(_FUNCTION)}
+_CALL: Final = {"id": _text, "type": _text, "index": count_of, "function": _nested(_FUNCTION)}
 _SAID: Final[Mapping[str, Reading]] = {
     **dict.fromkeys(("text", "thinking", "refusal", "finish_reason"), _text),
     "tool_calls": _objects(_CALL),
     "logprobs": _list,
-    "index": _count,
+    "index": count_of,
 }
 """What a choice, a turn and a line have in common."""
 _LINE: Final[Mapping[str, Reading]] = {
     **_SAID,
     **dict.fromkeys(("id", "hash", "model", "served_model", "endpoint", "server", "copy_of", "mismatch"), _text),
-    "seq": _count,
-    "attempts": _count,
+    "seq": count_of,
+    "attempts": count_of,
     "flags": _texts,
-    "usage": _nested({}, _count),
-    "timing": _nested({"started_at": _moment, "server": _nested({}, _seconds)}, _seconds),
+    "usage": _nested({}, count_of),
+    "timing": _nested({"started_at": _moment, "server": _nested({}, number_of)}, number_of),
     "choices": _objects(_SAID),
     "turns": _objects(_SAID),
     "embeddings": _list,
     "columns": _object,
-    "error": _nested({**dict.fromkeys(("code", "message", "class"), _text), "status": _count}),
+    "error": _nested({**dict.fromkeys(("code", "message", "class"), _text), "status": count_of}),
 }
 """The fields of a line that are taken apart, and what each has to be (docs/results.md)."""

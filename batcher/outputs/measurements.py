@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from batcher.failures import ConfigError
+from batcher.outcome import count_of, number_of
 from batcher.outputs.delimited import Delimited
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ COLUMNS: Final[Mapping[str, str]] = {
 """Column → its type, as Parquet has it; CSV has empty cells where there is nothing."""
 BLOCK: Final = 16384
 """Rows that are written at once."""
-_LONGEST: Final = 1 << 63
 _NOTHING: Final[Mapping[str, Json]] = {}
 
 
@@ -100,15 +100,15 @@ def _row(record: Mapping[str, Json], cost: float | None) -> list[Json]:
     timing, usage, pack, error = (_mapping(record.get(name)) for name in ("timing", "usage", "pack", "error"))
     server, flags, text = _mapping(timing.get("server")), record.get("flags"), record.get("text")
     return [
-        _text(record.get("id")), _whole(record.get("seq")), "error" not in record, _text(record.get("model")),
+        _text(record.get("id")), count_of(record.get("seq")), "error" not in record, _text(record.get("model")),
         _text(record.get("endpoint")), _text(record.get("server")), _text(record.get("served_model")),
-        _text(timing.get("started_at")), *[_real(timing.get(name)) for name in _TIMES],
-        *[_real(server.get(name)) for name in _SERVER], *[_whole(usage.get(name)) for name in _TOKENS],
-        cost, _whole(record.get("attempts")), _whole(record.get("asked_again")), _text(record.get("finish_reason")),
+        _text(timing.get("started_at")), *[number_of(timing.get(name)) for name in _TIMES],
+        *[number_of(server.get(name)) for name in _SERVER], *[count_of(usage.get(name)) for name in _TOKENS],
+        cost, count_of(record.get("attempts")), count_of(record.get("asked_again")), _text(record.get("finish_reason")),
         " ".join(flag for flag in flags if type(flag) is str) if type(flags) is list else None,
         len(text) if type(text) is str else None,
-        _whole(pack.get("place")), _whole(pack.get("size")), _text(record.get("copy_of")), _text(error.get("class")),
-        _text(error.get("code")), _whole(error.get("status")), _text(record.get("at")),
+        count_of(pack.get("place")), count_of(pack.get("size")), _text(record.get("copy_of")),
+        _text(error.get("class")), _text(error.get("code")), count_of(error.get("status")), _text(record.get("at")),
     ]  # fmt: skip
 
 
@@ -118,13 +118,3 @@ def _mapping(value: Json) -> Mapping[str, Json]:
 
 def _text(value: Json) -> str | None:
     return value if type(value) is str else None
-
-
-def _whole(value: Json) -> int | None:
-    return value if type(value) is int and -_LONGEST <= value < _LONGEST else None
-
-
-def _real(value: Json) -> float | None:
-    if type(value) is float:
-        return value
-    return float(value) if type(value) is int and -_LONGEST <= value < _LONGEST else None

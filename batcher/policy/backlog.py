@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from batcher.policy import history
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from batcher.model import Call
 
@@ -109,6 +109,10 @@ class Backlog:
         """Whether anything waits that was never sent, as far as the input was read."""
         return bool(self.made or self._aside)
 
+    def has_due(self, now: float) -> bool:
+        """Whether anything waits that was read and is not held back by a time."""
+        return bool(self.made or self._aside or self._returned) or (bool(self.heaps) and self.due <= now)
+
     @property
     def due(self) -> float:
         """When the next parked call is due; infinity if none is parked."""
@@ -159,7 +163,7 @@ class Backlog:
         fits: Callable[[Call], bool],
         *,
         group: str | None = None,
-        avoid: Collection[str] = (),
+        avoid: Container[str] = (),
         is_again_first: bool = False,
     ) -> Call | None:
         """Take the call that has been set aside longest and fits: of this group alone, or those of some groups last.

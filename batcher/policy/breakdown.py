@@ -6,6 +6,8 @@ it, it is the server's; where neither is clear, nothing is held against the call
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -45,9 +47,10 @@ class Breakdown:
     """Members that have paid for nothing yet: what fails always does not tell that the server breaks down."""
     unblamed: int
     """Those of them that were never hung up on either."""
-    failed: list[Call] = field(default_factory=list)
+    failed: dict[Call, None] = field(default_factory=dict)
+    """In the order in which they met it."""
     met_at: list[float] = field(default_factory=list)
-    """When each of those met it."""
+    """When each of those met it, ascending."""
     failed_unblamed: int = 0
     is_certain: bool = False
     """One failed at least for which there is no harmless reason."""
@@ -74,6 +77,11 @@ class Breakdown:
         """Whether enough of those beside who failed were answered for it to be his own fault."""
         return self.survived > 0 and self.survived > HALF * (self.guiltless - 1)
 
+    def first_since(self, since: float) -> float:
+        """When the first met it after that; infinity if none did."""
+        place = bisect_right(self.met_at, since)
+        return self.met_at[place] if place < len(self.met_at) else math.inf
+
     def takes(self, call: Call, now: float) -> bool:
         """Whether what the call met is this breakdown, and no other: one that most have survived is over."""
         is_on = now <= self.until and not self.is_witnessed
@@ -81,7 +89,7 @@ class Breakdown:
 
     def fails(self, call: Call, now: float, *, is_free: bool) -> None:
         """A member met it. Hung up on for the first time it is sent again for nothing, and could be so by chance."""
-        self.failed.append(call)
+        self.failed[call] = None
         self.met_at.append(now)
         self.failed_unblamed += _is_unblamed(call)
         self.is_certain |= not is_free

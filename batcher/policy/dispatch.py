@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 from batcher.policy.inquest import Inquest
 from batcher.policy.lastlook import ROOM
 from batcher.policy.openings import Openings
+from batcher.policy.roster import Roster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container, Iterable
 
     from batcher.model import Call
     from batcher.policy.backlog import Backlog, Key
@@ -42,15 +43,21 @@ class Dispatch:
     put_off: Callable[[Call], object]
     live: list[Lane] = field(init=False)
     """The servers that may be sent to, now or later."""
+    roster: Roster = field(default_factory=Roster)
+    """The same in the order of their loads, where there are several."""
     openings: Openings = field(init=False)
     inquest: Inquest = field(init=False)
     doubts: set[Lane] = field(default_factory=set)
     """Servers of which it is to be asked whether anybody is there; some may have been heard since."""
+    _by_root: dict[str, Lane] = field(default_factory=dict)
     is_reading: bool = False
     """Reading was left off to give others a turn: it can go on at once."""
 
     def __post_init__(self) -> None:
         self.live = list(self.lanes)
+        for lane in self.live:
+            self.roster.add(lane)
+            self._by_root.setdefault(lane.endpoint.root, lane)
         self.openings = Openings(self.backlog)
         self.inquest = Inquest(self.backlog, self.live, self.retry, self.suspects)
 
@@ -58,7 +65,17 @@ class Dispatch:
     def allowed(self) -> int:
         """How many calls may be in flight now, on all servers together."""
         live = self.live
-        return live[0].allowed if len(live) == 1 else sum(lane.allowed for lane in live)
+        if len(live) == 1:
+            return live[0].allowed
+        if self.is_shared:
+            return sum(lane.allowed for lane in live)
+        self.roster.look(-math.inf)
+        return self.roster.allowed
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other runs have a part in the servers' limits: these change without an event of this run."""
+        return self.lanes[0].is_shared
 
     @property
     def parked(self) -> int:
@@ -75,7 +92,8 @@ class Dispatch:
     def choose(self, now: float) -> tuple[Lane, Call] | None:
         """Choose a call and the server it goes to; None if there is nothing to send before `later`."""
         self.openings.later = math.inf
-        for lane in sorted(self.live, key=_load) if len(self.live) > 1 else self.live:
+        self.is_reading = False
+        for lane in self.live if len(self.live) == 1 else self._in_order(now):
             opens = lane.opens()
             if opens > now:
                 self.openings.later = min(self.openings.later, opens)
@@ -85,14 +103,28 @@ class Dispatch:
                 if self.openings.paced:
                     self.openings.chosen(call, now)
                 return self._other(lane, call, now) if call.sent else lane, call
-            if self.is_reading:
-                self.openings.later = now
-                return None
-        if self.backlog.heaps:
-            for heap in self.backlog.heaps.values():  # what is due was looked at, and waits for something else
-                if heap[0].due > now:
-                    self.openings.later = min(self.openings.later, heap[0].due)
+            if self.is_reading or (len(self.live) > 1 and self._is_idle(now)):
+                break  # what one of them is not sent now, none is
+        if self.is_reading or self.backlog.heaps or len(self.live) > 1:
+            self.openings.later = self._later(now)
         return None
+
+    def _later(self, now: float) -> float:
+        """When there may be something to send, of what was not looked at for its time has not come."""
+        if self.is_reading:
+            return now
+        dues = (heap[0].due for heap in self.backlog.heaps.values())  # what is due waits for something else
+        opens = self.roster.later() if len(self.live) > 1 else math.inf
+        return min(self.openings.later, opens, min((due for due in dues if due > now), default=math.inf))
+
+    def _in_order(self, now: float) -> Iterable[Lane]:
+        """The servers, the least loaded first, without those of which it is known that nothing may be sent there."""
+        return sorted(self.live, key=_load) if self.is_shared else self.roster.in_order(now)
+
+    def _is_idle(self, now: float) -> bool:
+        """Whether nothing waits that any server may be sent now."""
+        look = self.look
+        return not (self.suspects.line or (look.is_on and not look.is_round_over) or self.backlog.has_due(now))
 
     def doubted(self, now: float) -> Lane | None:
         """A server that is to be asked now whether anybody is there; as `choose` does, it says when one will be."""
@@ -144,8 +176,10 @@ class Dispatch:
         line = self.suspects.line
         if not line or not self._can_take(lane, line[0]):
             return False
-        able = (one for one in self.live if self._can_take(one, line[0]))
-        return lane is min(able, key=lambda one: one.endpoint.root != line[0].server)
+        home = self._by_root.get(line[0].server or "")
+        if home is not None and home.out is None and self._can_take(home, line[0]):
+            return lane is home
+        return lane is next(one for one in self.live if self._can_take(one, line[0]))
 
     def _can_take(self, lane: Lane, call: Call) -> bool:
         return not self._is_held(lane, call) and not lane.offer.lacks(call)
@@ -247,11 +281,12 @@ class Dispatch:
         self.is_reading = True
         return None
 
-    def _served_elsewhere(self, lane: Lane) -> set[str]:
+    def _served_elsewhere(self, lane: Lane) -> Container[str]:
         """The groups that other lanes keep to."""
         if not lane.is_sticky or len(self.lanes) == 1:
-            return set()
-        return {other.loading.group for other in self.live if other is not lane and other.loading.group is not None}
+            return ()
+        self.roster.look(-math.inf)
+        return self.roster.kept_elsewhere(lane)
 
     def _other(self, lane: Lane, call: Call, now: float) -> Lane:
         """A retry prefers a server on which it has not just failed, if one is free; it does not wait for one."""
@@ -259,15 +294,16 @@ class Dispatch:
             return lane
         free = (
             other
-            for other in self.live
-            if other.opens() <= now
+            for other in self._in_order(now)
+            if other is not lane
+            and other.opens() <= now
             and other.suits(call)
             and not self._is_reserved(other)
             and not other.offer.lacks(call)
             and other.offer.service(call).opens() <= now
             and other.pacing.opens(call, now) <= now
         )
-        return min(free, key=lambda other: (other is lane, other.load), default=lane)
+        return next(free, lane)
 
 
 def _load(lane: Lane) -> float:

@@ -10,7 +10,7 @@ from batcher.policy import history
 from batcher.policy.breakdown import AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from batcher.model import Call
     from batcher.policy.backlog import Backlog
@@ -81,11 +81,12 @@ class Inquest:
             self.backlog.set_aside(call)
 
 
-def _beside(lane: Lane, since: float) -> list[Call]:
+def _beside(lane: Lane, since: float) -> Iterator[Call]:
     """Who is in flight, and was when a server died under what was, at some time since then.
 
     Those who break off are heard one after the other. What was sent meanwhile meets the next server: it tells nothing.
+    Found as they are asked for: what is in flight is gone through once a breakdown, and not for each who meets it.
     """
     known = lane.breakdowns if lane.breakdown in lane.breakdowns else [*lane.breakdowns, lane.breakdown]
-    first = min((met for one in known if one is not None for met in one.met_at if met > since), default=math.inf)
-    return [call for call, sent in lane.in_flight.items() if sent < first]
+    first = min((one.first_since(since) for one in known if one is not None), default=math.inf)
+    yield from (call for call, sent in lane.in_flight.items() if sent < first)

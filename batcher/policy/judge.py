@@ -280,6 +280,7 @@ class Judge:
         lane.refuses(call, failure)
         if lane.out is not None and lane in self.dispatch.live:
             self.dispatch.live.remove(lane)
+            self.dispatch.roster.remove(lane)
         if not self.dispatch.live:
             self.stop(failure)
         self.clear()

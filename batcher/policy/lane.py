@@ -87,6 +87,8 @@ class Lane:
     requests: int = 0
     throttles: int = 0
     """How many of them it answered with: wait."""
+    is_shared: bool = False
+    """Other runs have a part in its limit."""
     _ramp: int | None = None
 
     def __post_init__(self) -> None:
@@ -225,12 +227,12 @@ class Lane:
         self.breaker.answered()
         self.offer.service(call).served(sent, is_first=not call.sent)
         if self.offer.is_troubled:
+            if self.served_until == -math.inf:
+                self.offer.begins()
             self.offer.recovers()
         if self.is_sticky and not self.loading.is_loaded:
             self.loading.answers(call)
         self.trouble = None
-        if self.served_until == -math.inf:
-            self.offer.begins()
         self.served_until = now
         if self._ramp is not None:
             self._climb(self._ramp)

@@ -87,12 +87,15 @@ class Scheduler:
     _in_flight: dict[Call, Lane] = field(default_factory=dict)
     _dispatch: Dispatch = field(init=False)
     _judge: Judge = field(init=False)
+    _noted: dict[Lane, None] = field(init=False)
+    """Where servers are noted that an event has changed, before anybody looks at them again."""
 
     def __post_init__(self) -> None:
         self.look.retries = self.retry.retries
         self._dispatch = Dispatch(
             self.backlog, self.lanes, self.retry, self.quota, self.suspects, self.look, self._drop, self._put_off
         )
+        self._noted = self._dispatch.roster.noted
         self._judge = Judge(self._dispatch, self.rng, self._in_flight.keys(), self.stop, self._clear_refused)
 
     @property
@@ -130,6 +133,7 @@ class Scheduler:
         if chosen is not None:
             lane, call = chosen
             lane.sends(call, now)
+            self._noted[lane] = None
             self._in_flight[call] = lane
             return Send(call, lane.endpoint)
         if self._in_flight or self.look.waiting or self.suspects.line or not self.backlog.is_empty:
@@ -159,15 +163,20 @@ class Scheduler:
 
     def answering(self, call: Call, now: float) -> None:
         """The first content of a streamed answer has arrived."""
-        self._in_flight[call].heard(call, now)
+        lane = self._in_flight[call]
+        lane.heard(call, now)
+        self._noted[lane] = None
 
     def repeats(self, call: Call, attempt: Attempt, now: float) -> None:
         """A call goes once more in its slot, said otherwise: a request more, and no attempt."""
-        self._in_flight[call].repeats(call, attempt, now)
+        lane = self._in_flight[call]
+        lane.repeats(call, attempt, now)
+        self._noted[lane] = None
 
     def goes_on(self, call: Call, attempt: Attempt, now: float) -> Endpoint:
         """An answer was taken, and its job asks for more: the call is sent on in its slot, to the same server."""
         lane = self._in_flight[call]
+        self._noted[lane] = None
         sent = lane.lands(call, attempt, now)
         self._has_served(lane, call, sent, now)
         if lane.solitary is call:
@@ -178,6 +187,7 @@ class Scheduler:
     def leaves(self, call: Call, attempt: Attempt, now: float) -> None:
         """An answer was taken whose job asks for more, and nothing more is sent: the job stays without a line."""
         lane = self._in_flight.pop(call)
+        self._noted[lane] = None
         sent = lane.lands(call, attempt, now)
         self._has_served(lane, call, sent, now)
         if lane.solitary is call:
@@ -187,6 +197,7 @@ class Scheduler:
     def finished(self, call: Call, attempt: Attempt, now: float) -> Verdict:
         """Take in how an attempt ended and say what becomes of the call."""
         lane = self._in_flight.pop(call)
+        self._noted[lane] = None
         is_pack, flying = call.jobs[0].kind is Kind.EMBED, len(lane.in_flight)
         sent = lane.lands(call, attempt, now, tells=not (is_pack and self.packs.is_growing(call)))
         if attempt.failure is None:
@@ -222,6 +233,7 @@ class Scheduler:
         for lane in self.lanes:
             if lane.endpoint.root == endpoint.root and not self.stopped:
                 self._judge.told(lane, now, is_there=is_there)
+                self._noted[lane] = None
 
     def renewed(self, endpoint: Endpoint) -> None:
         """A server is sent another key from now on."""
@@ -232,6 +244,7 @@ class Scheduler:
     def again(self, call: Call, attempt: Attempt, now: float) -> Verdict:
         """An attempt failed for a key that is sent no more: that was no attempt, and says nothing."""
         lane = self._in_flight.pop(call)
+        self._noted[lane] = None
         sent = lane.lands(call, attempt, now)
         history.came_back(call)
         history.sent_for_nothing(call)

@@ -86,15 +86,19 @@ class Suspects:
         return is_out_of_attempts or self._together[call] >= TOGETHER
 
     def line_up(self, call: Call) -> None:
-        """A suspect waits for its turn: who was alone least often comes first, and of those what needs no other model.
+        """A suspect waits for its turn. First who was alone once or twice: it may have met an outage that is over.
 
-        One that has not done it needs one turn, and one that has needs several.
+        Then who was alone least often, as one that has not done it needs one turn; of those what needs no other model.
         """
-        times = self._alone.get(call, 0)
-        alike = [place for place, one in enumerate(self.line, 1) if self._alone.get(one, 0) == times]
+        turn = self._turn(call)
+        alike = [place for place, one in enumerate(self.line, 1) if self._turn(one) == turn]
         behind = [place for place in alike if self.line[place - 1].group == call.group]
-        before = sum(self._alone.get(one, 0) <= times for one in self.line)
+        before = sum(self._turn(one) <= turn for one in self.line)
         self.line.insert(behind[-1] if behind else before, call)
+
+    def _turn(self, call: Call) -> int:
+        times = self._alone.get(call, 0)
+        return -1 if 0 < times < ALONE[0] else times
 
     def acquit(self, absent: Callable[[Call], bool], *, is_once: bool = False) -> list[Call]:
         """The server broke down without these, who leave the line and are returned: they have not done it.

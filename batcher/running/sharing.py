@@ -110,7 +110,7 @@ class Pool:
         if endpoint.root not in self._limits:
             self._limits[endpoint.root] = limit(), pacing(), {}, {}
         share = Share(*self._limits[endpoint.root], wake)
-        share.lane = Lane(endpoint, share, breaker, share.pacing)
+        share.lane = Lane(endpoint, share, breaker, share.pacing, is_shared=True)
         share.others[share] = None
         return share.lane
 

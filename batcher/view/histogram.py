@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import ceil, inf, log
+from operator import add
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Histogram:
 
     def merge(self, other: Histogram) -> None:
         """Add all that another one counted."""
-        self._buckets = [mine + theirs for mine, theirs in zip(self._buckets, other._buckets, strict=True)]
+        self._buckets = [*map(add, self._buckets, other._buckets)]
         self.count += other.count
         self.sum += other.sum
         self.min = min(self.min, other.min)

@@ -115,7 +115,7 @@ def _looked(browser: Any, path: Path) -> Iterator[str]:
 
 
 def _by_keyboard(browser: Any, path: Path) -> Iterator[str]:
-    """Tab reaches everything that opens or scrolls, in its order, and Enter opens it."""
+    """Tab reaches everything that opens or scrolls, in its order; Enter opens it, and closes what is open."""
     view = browser.new_page(viewport={"width": 1440, "height": 900})
     view.goto(path.resolve().as_uri())
     last = -1.0
@@ -134,9 +134,15 @@ def _by_keyboard(browser: Any, path: Path) -> Iterator[str]:
             yield f"keyboard: nothing shows that {told['name']} has the focus"
         last = told["place"]
         if told["is_summary"]:
+            is_open = "document.activeElement.parentElement.open"
+            was_open = view.evaluate(is_open)
             view.keyboard.press("Enter")
-            if not view.evaluate("document.activeElement.parentElement.open"):
-                yield f"keyboard: {told['name']} does not open"
+            if view.evaluate(is_open) == was_open:
+                yield f"keyboard: {told['name']} does not {'close' if was_open else 'open'}"
+            elif was_open:
+                view.keyboard.press("Enter")
+                if not view.evaluate(is_open):
+                    yield f"keyboard: {told['name']} does not open again"
     yield from (f"keyboard: {name} is not reached" for name in view.evaluate(MISSED))
     view.close()
 

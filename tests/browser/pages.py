@@ -74,6 +74,44 @@ def write(results: Path, number: int, **settings: Any) -> None:
             out.write(orjson.dumps({**head, **record}, option=orjson.OPT_APPEND_NEWLINE))
 
 
+def compared(folder: Path, number: int, *, hostile: bool = False, repeats: int = 1) -> None:
+    """Results of two models over one input, `a.jsonl` and `b.jsonl`: most answers differ, and rows of each are missing.
+
+    With `repeats` rows are asked so often, and ids are as `--repeat` makes them.
+    """
+    words = ["Bees", "live", "in", "the", "city", "and", "find", "flowers", "on", "roofs", ".", "café", "漢"]
+    for place, side in enumerate("ab"):
+        rng = random.Random(place)
+        with (folder / f"{side}.jsonl").open("wb") as file, (folder / f"{side}.errors.jsonl").open("wb") as failures:
+            for record, is_result in made_up(number, hostile=hostile):
+                if rng.random() < 0.03:
+                    continue
+                row, turn = divmod(record["seq"], repeats)
+                own = {**record, "model": ["llama3.2", "qwen2.5:7b"][place]}
+                if repeats > 1:
+                    own["id"] = f"q{row}~{turn + 1}"
+                if not is_result or rng.random() < 0.02:
+                    error = {"class": "transient", "code": "timeout_idle", "message": "no content came for 120 s"}
+                    kept = {name: own[name] for name in ("id", "seq", "model", "server")}
+                    failures.write(orjson.dumps({**kept, "error": error, "attempts": 4}) + b"\n")
+                    continue
+                usage = own["usage"]
+                own["usage"] = {**usage, "completion_tokens": usage["completion_tokens"] * (1 + place)}
+                own["hash"] = f"{record['seq'] + place * 10**9:016x}"
+                if not hostile:
+                    answers = random.Random(row if rng.random() < 0.7 else rng.random())
+                    own["text"] = " ".join(answers.choices(words, k=answers.randint(1, 90)))
+                if rng.random() < 0.5:
+                    told = {
+                        "label": rng.choice("ab"),
+                        "n": rng.choice([1, 1.0, 2]),
+                        "where": {"city": rng.choice("xy")},
+                    }
+                    own["parsed"] = {**told, HOSTILE[1]: HOSTILE[row % 3]} if hostile else told
+                head = {name: own[name] for name in ("id", "seq", "hash")}
+                file.write(orjson.dumps({**head, **own}, option=orjson.OPT_APPEND_NEWLINE))
+
+
 def run(results: Path, jobs: int = 1500) -> None:
     """A run of batcher's against the simulator, which is away for a while in its midst."""
     rng = random.Random(SEED)
@@ -92,6 +130,14 @@ def run(results: Path, jobs: int = 1500) -> None:
             time.sleep(4.0)
             simulator.revive()
             process.wait(180)
+
+
+def comparison(made: Path, *results: str, rows: int = 50) -> Path:
+    """The page of a comparison, of results that stand beside it. Raises CalledProcessError."""
+    prices = ("--price-in", "0.15", "--price-cached", "0.07", "--price-out", "0.6")
+    command = [*BATCHER, "compare", *results, "-o", made.name, "-n", str(rows), *prices]
+    subprocess.run(command, cwd=made.parent, check=True, stderr=subprocess.DEVNULL)
+    return made
 
 
 def page(results: Path, *settings: str) -> Path:

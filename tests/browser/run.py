@@ -13,11 +13,14 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a script, as `make test-browser` does
 
-from browser.pages import page, run, write
+from browser.pages import compared, comparison, page, run, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NAMES: Final = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_S: Final = 120
@@ -57,7 +60,24 @@ def _pages(where: Path, rows: int) -> list[Path]:
     write(where / "hostile.jsonl", 2000, hostile=True)
     (where / "none.jsonl").touch()
     prices = ("--price-in", "0.15", "--price-cached", "0.07", "--price-out", "0.6")
-    return [page(where / f"{name}.jsonl", *prices) for name in (*sizes, "nights", "hostile", "none")]
+    made = [page(where / f"{name}.jsonl", *prices) for name in (*sizes, "nights", "hostile", "none")]
+    return [*made, *_comparisons(where)]
+
+
+def _comparisons(where: Path) -> Iterator[Path]:
+    """Of two runs, of one that asked each row several times, and of hostile ones of both kinds."""
+    kinds: dict[str, dict[str, Any]] = {
+        "two": {},
+        "repeated": {"repeats": 5},
+        "two-hostile": {"hostile": True},
+        "repeated-hostile": {"hostile": True, "repeats": 5},
+    }
+    for name, settings in kinds.items():
+        folder = where / name
+        folder.mkdir()
+        compared(folder, 300, **settings)
+        results = ("a.jsonl",) if "repeats" in settings else ("a.jsonl", "b.jsonl")
+        yield comparison(folder / f"compare-{name}.html", *results)
 
 
 def _browser(python: Path) -> tuple[str | None, str]:

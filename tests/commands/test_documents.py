@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 PAGES: Final = (
     *("README.md", "docs/options.md", "docs/exit-codes.md", "docs/jobs.md", "docs/servers.md", "docs/outages.md"),
-    *("docs/rate-limits.md", "docs/going-wrong.md", "docs/outputs.md", "docs/vectors.md"),
+    *("docs/rate-limits.md", "docs/going-wrong.md", "docs/outputs.md", "docs/vectors.md", "docs/statistics.md"),
 )
 WAITING: Final = ("simulate",)
 """Commands that go on until they are ended, and have tests of their own."""
@@ -75,6 +75,7 @@ def furnish(desk: Desk) -> None:
         (desk.path / folder).mkdir()
         (desk.path / folder / "bees.md").write_text("# Bees\n\nThey live together.\n")
     (desk.path / "reviews.csv").write_text("id,text,stars\n1,Great!,5\n2,Never again.,1\n")
+    desk.write("reviews.jsonl", {"id": "1", "prompt": "Good or bad? Great!"})
     (desk.path / "verdict.json").write_text('{"type": "object"}')
     desk.write("prompts.jsonl", {"id": "a", "prompt": "Hi"}, {"id": "b", "prompt": "Ho"})
     for name in (".env.development", ".env.production"):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BIG = "library/big:7b"
 RUN = ("run", "jobs.jsonl", "-o", "out.jsonl", "-m", "small", "-m", BIG)
+PATIENCE = 120.0
 FILES = ("out.small.jsonl", "out.library-big-7b.jsonl")
 
 
@@ -198,9 +199,9 @@ def test_a_signal_ends_them_all(desk: Desk) -> None:
     with simulator_thread(models=("small", BIG)) as sim:
         args = ("-c", "3", "--grace", "0s", "--base-url", sim.url, "--summary-json", "sums.json")
         with running(desk.start(*RUN, *args)) as process:
-            until(lambda: len(desk.lines(FILES[0])) >= 4 and sim.tally.in_flight == 3)
+            until(lambda: len(desk.lines(FILES[0])) >= 4 and sim.tally.in_flight == 3, PATIENCE)
             process.send_signal(signal.SIGINT)
-            ran = ended(process)
+            ran = ended(process, patience=PATIENCE)
         assert ran.code == -signal.SIGINT
         assert (desk.ids(FILES[0]), desk.lines(FILES[1])) == (done, [])
         assert "not begun" in ran.err

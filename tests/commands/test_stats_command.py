@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from view.test_statistics import failure, line
 from batcher.failures import Exit
 from batcher.outputs.measurements import COLUMNS
 from batcher.simulator import simulator_thread
+from batcher.view.bottleneck import Bottleneck, Kind
 
 if TYPE_CHECKING:
     from support.commandline import Desk
@@ -61,6 +63,44 @@ def test_words_for_a_terminal(desk: Desk) -> None:
         ran = desk.call("stats", "answers.jsonl", *FAILED, *form)
         assert not {"\x1b", "\u202e", "\x07"} & set(ran.out + ran.err)
     assert "answers   10 · 1 failed" in (desk.path / "out.txt").read_text()
+
+
+def test_the_sentence_of_the_run_itself_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a finished run said held it up is kept, and `stats` and `report` say that, and not what lines would tell."""
+    words = "the disk: results waited for it for 9 s of 10 s; another disk would help"
+    monkeypatch.setattr("batcher.view.sums.bottleneck", lambda _: Bottleneck(Kind.DISK, words))
+    desk.write("jobs.jsonl", *prompts(names(3)))
+    with simulator_thread() as sim:
+        run = ("run", "jobs.jsonl", "-o", "answers.jsonl", "--base-url", sim.url, "-m", "simulator")
+        assert words in desk.call(*run).err
+    found = told(desk, "answers.jsonl")
+    assert (found["bottleneck"], found["bottleneck_is_told"]) == (words, True)
+    assert words in desk.call("stats", "answers.jsonl").out
+    assert desk.call("report", "answers.jsonl", "-o", "page.html").code == 0
+    assert words in (desk.path / "page.html").read_text()
+    (desk.path / "answers.state.json").unlink()
+    assert told(desk, "answers.jsonl")["bottleneck"] is None
+
+
+def test_parquet_goes_to_whoever_reads_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a pipe or a file behind > as it is; a terminal is told to name a file, and -o - that it is left out."""
+    desk.write("answers.jsonl", line(0, 2), line(1, 3, seq=1))
+    asked = ("stats", "answers.jsonl", "--format", "parquet")
+    out = os.dup(1)
+    with (desk.path / "taken").open("wb") as taken:
+        os.dup2(taken.fileno(), 1)
+        try:
+            ran = desk.call(*asked)
+        finally:
+            os.dup2(out, 1)
+            os.close(out)
+    assert (ran.code, ran.err) == (0, "")
+    assert parquet.read_table(desk.path / "taken").column("id").to_pylist() == ["q0", "q1"]
+    ran = desk.call(*asked, "-o", "-")
+    assert (ran.code, "leave -o out for standard output" in ran.err) == (2, True)
+    monkeypatch.setattr("os.isatty", lambda fd: fd == 1)
+    ran = desk.call(*asked)
+    assert (ran.code, "name a file with -o" in ran.err) == (2, True)
 
 
 def test_a_row_a_request(desk: Desk) -> None:

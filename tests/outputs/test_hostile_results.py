@@ -12,10 +12,37 @@ from support.resultfiles import Files, result
 
 from batcher.inputs.formats.defaults import Defaults
 from batcher.ledger.sound import sound
+from batcher.outcome import LONGEST_S, MOST
 from batcher.outputs.arrays import _named
+from batcher.outputs.measurements import COLUMNS, _row
+from batcher.view.statistics.measures import measures_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+@pytest.mark.parametrize("value", [0, MOST, MOST + 1, -1, True, 1.0, "1", None, 1 << 80])
+def test_one_rule_of_counts(value: Any) -> None:
+    """What is taken for a count of tokens is so in tables, in statistics, and in a row a request."""
+    expected = value if type(value) is int and 0 <= value <= 10**12 else None
+    record = {"usage": {"prompt_tokens": value}, "attempts": value}
+    assert sound(record)["usage"].get("prompt_tokens") == expected
+    assert measures_of(record).prompt_tokens == expected
+    row = dict(zip(COLUMNS, _row(record, None), strict=True))
+    assert (row["prompt_tokens"], row["attempts"]) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    "value", [0, 0.5, LONGEST_S, 2 * LONGEST_S, -0.1, float("inf"), float("nan"), True, "1", 1 << 80]
+)
+def test_one_rule_of_times(value: Any) -> None:
+    """The same for seconds and rates."""
+    expected = value if type(value) in (int, float) and 0 <= value <= 1e9 else None
+    record = {"timing": {"total_s": value}}
+    assert sound(record)["timing"].get("total_s") == expected
+    assert measures_of(record).total == expected
+    assert dict(zip(COLUMNS, _row(record, None), strict=True))["total_s"] == expected
+
 
 FULL: Mapping[str, Any] = {
     "hash": "0123456789abcdef",

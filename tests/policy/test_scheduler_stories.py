@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
-from support.virtualrun import CRASH, CUT, HOSTED, HUNG_UP, OTHER, SICK, Run, calls, throttle
+from support.virtualrun import CRASH, CUT, HOSTED, HUNG_UP, NATIVE, NO_VECTORS, OTHER, SICK, Run, call, calls, throttle
 from support.virtualworld import Box, World
 
-from batcher.failures import Exit
+from batcher.failures import Exit, Scope
 from batcher.policy.judge import Verdict
 from batcher.policy.limit.concurrency import AdaptiveLimit
 
 if TYPE_CHECKING:
-    import random
-
     from batcher.failures import Failure
     from batcher.model import Call
 
@@ -148,3 +147,27 @@ def test_a_server_that_crashes_under_any_load_gets_its_jobs_one_by_one() -> None
 
     world = World(run, Box(fate=fate)).play()
     assert world.ended == 20
+
+
+class Fixed(random.Random):
+    """Dice that always fall on so many seconds, where they may."""
+
+    seconds = 0.0
+
+    def uniform(self, a: float, b: float) -> float:
+        return min(max(a, self.seconds), b)
+
+
+@pytest.mark.parametrize(("backoff", "second"), [(0.0, "/api/embed"), (0.5, "/api/chat")])
+def test_an_embedding_for_a_chat_model_costs_the_chat_nothing_whichever_goes_second(
+    backoff: float, second: str
+) -> None:
+    """One at a time, and no answer before: whether it is asked again first is a matter of its backoff."""
+    work = [call(0, path="/api/embed"), call(1, path="/api/chat")]
+    run = Run.of(work, NATIVE)
+    run.scheduler._judge.rng = dice = Fixed()
+    dice.seconds = backoff
+    run.drain(lambda one: NO_VECTORS if one.path == "/api/embed" else None)
+    assert run.sent[1].path == second
+    assert (run.sent.count(work[1]), run.scheduler.pending) == (1, 1)
+    assert set(run.scheduler.refused) == {(Scope.MODEL_ON_PATH, "m at /api/embed")}

@@ -147,9 +147,9 @@ def next_words(stream: IO[str]) -> str:
     return line
 
 
-def until(condition: Callable[[], object]) -> None:
+def until(condition: Callable[[], object], patience: float = WAIT) -> None:
     """Wait for what another process is about to do."""
-    deadline = time.monotonic() + WAIT
+    deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.005)

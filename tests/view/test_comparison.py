@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import combinations
 from statistics import fmean
 from typing import Any
@@ -286,6 +287,19 @@ def test_texts_stand_beside_each_other_where_there_is_room(width: int) -> None:
     assert max(map(cell_len, beside)) <= width
     assert len(beside) <= 2 * (LINES + 1) + 3
     assert any("word" in each and "unbroken" in each for each in beside) == (width >= 60)
+
+
+def test_fields_that_differ_are_shown_of_several_answers() -> None:
+    """What makes a row differ stands there, though its texts are all the same: the values of each such field."""
+    told_so = [{"label": "a", "n": 1, "same": "x"}, {"label": "b", "n": 1.0, "same": "x"}, {"same": "x"}]
+    row = [line(0, 1, id=f"q~{n}", parsed=value) for n, value in enumerate(told_so)]
+    found = Repeats(3)
+    found.add(row, 0)
+    found.settle()
+    page = Page(name="n", version="1", rows=[Row(1.0, "q", row)]).of_one(found)
+    [table] = re.findall(r'aria-label="Fields that differ".*?</table>', page, re.DOTALL)
+    cells = re.findall(r"<t[hd](?: [^>]*)?>(?:<bdi>)?(.*?)(?:</bdi>)?</t[hd]>", table)
+    assert cells == ["field", "q~0", "q~1", "q~2", "label", "a", "b", "-", "n", "1", "1.0", "-"]
 
 
 def test_a_page_is_no_larger_than_it_may_be() -> None:

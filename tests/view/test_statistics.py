@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from math import ceil
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from batcher.view.histogram import ERROR, Histogram
 from batcher.view.prices import prices_of
@@ -83,6 +83,31 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.integers(0, 5)) == 0:
         record |= {"copy_of": "p", "attempts": None, "usage": None, "timing": None}
     return {name: value for name, value in record.items() if value is not None}
+
+
+@settings(max_examples=40)
+@given(moments.map(lambda x: x * 7e7), st.sampled_from([UTC, timezone(timedelta(hours=-3, minutes=-30))]))
+def test_moments_are_those_of_iso_8601(seconds: float, zone: timezone) -> None:
+    """As Python reads them, whatever their form; the hour is that of UTC."""
+    for precision in ("milliseconds", "microseconds", "seconds"):
+        told = datetime.fromtimestamp(seconds, zone).isoformat(timespec=precision)
+        moment = datetime.fromisoformat(told)
+        for form in (told, told.replace("+00:00", "Z")):
+            hour, found = moment_of(form)
+            assert hour == moment.astimezone(UTC).isoformat()[:13]
+            assert found == pytest.approx(moment.timestamp(), abs=1e-6)
+
+
+NO_MOMENTS = (
+    *("2026-11-30T20:00:60.000Z", "2026-11-30T24:00:00.000Z", "2026-11-30T20:60:00.000Z", "2026-11-31T20:00:00.000Z"),
+    *("1969-12-31T20:00:00.000Z", "9999-12-31T20:00:00.000Z", "2026-11-30T20:00:0x.000Z", "2026-11-30T20:00:00.000"),
+)
+
+
+@pytest.mark.parametrize("told", NO_MOMENTS)
+def test_what_is_no_moment(told: str) -> None:
+    """It is none, and nothing near it either."""
+    assert moment_of(told) == (None, None)
 
 
 @given(st.lists(records(), min_size=1, max_size=40))

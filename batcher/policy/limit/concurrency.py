@@ -212,9 +212,10 @@ class AdaptiveLimit:
         return max(few, share * (self.allowed - free))
 
     def _shows_queue(self, waits: QueueDelays, now: float) -> bool:
-        is_old = self._slow_start or self._round.is_old(now)
+        if not waits.total or not (self._slow_start or self._round.is_old(now)):
+            return False
         tolerated = self._tolerated if waits.mean >= SHORT_S else max(self._tolerated, ONE)
-        return is_old and self._queue.queued(waits) > tolerated
+        return self._queue.queued(waits) > tolerated
 
     def _queued(self, waits: QueueDelays, to: int, now: float) -> None:
         wait = median(waits.seconds)

@@ -50,10 +50,12 @@ class QueueDelays:
     """Seconds that calls spent in the queue, and how many calls were in flight."""
 
     seconds: list[float] = field(default_factory=list)
+    total: float = 0.0
     _flying: int = 0
 
     def add(self, wait: float, in_flight: int) -> None:
         self.seconds.append(wait)
+        self.total += wait
         self._flying += in_flight
 
     @property
@@ -62,7 +64,7 @@ class QueueDelays:
 
     @property
     def mean(self) -> float:
-        return sum(self.seconds) / len(self.seconds) if self.seconds else 0.0
+        return self.total / len(self.seconds) if self.seconds else 0.0
 
     @property
     def in_flight(self) -> float:
@@ -76,10 +78,10 @@ class _Baseline:
     _usual: dict[int, float] = field(default_factory=dict)
     _met: Counter[int] = field(default_factory=Counter)
 
-    def excess(self, size: int, delay: float, slack: float, in_flight: int, pace: float) -> float:
+    def excess(self, size: int, delay: float, slack: float, in_flight: int, served: float | None) -> float:
         """Return how much a delay is above what is usual for its class, and take it in.
 
-        `pace` is how far one that looks like queueing moves that, of what it does in a round of so many answers.
+        One that looks like queueing moves that less where a call is `served` in so few seconds that a round has many.
         """
         usual = self._usual.get(size)
         if usual is None:
@@ -91,7 +93,7 @@ class _Baseline:
         if delay <= usual:
             step = -STEP_SIZE * (1 - PERCENTILE)
         elif excess:
-            step = pace * LEARN / in_flight
+            step = _pace(served) * LEARN / in_flight
         else:
             step = STEP_SIZE * PERCENTILE * min(1.0, FEW / in_flight)
         self._usual[size] = max(usual * math.exp(step), TINY_S)
@@ -125,7 +127,7 @@ class QueueGuard:
 
     def heard(self, waited: float, size: int, in_flight: int) -> float:
         """Take in a first token after `waited` seconds, of a request of `size` bytes. Return the queueing it shows."""
-        return self._by_bytes.excess(size.bit_length(), waited, self._slack(in_flight), in_flight, self._pace)
+        return self._by_bytes.excess(size.bit_length(), waited, self._slack(in_flight), in_flight, self._served)
 
     def add(self, attempt: Attempt, in_flight: int) -> bool:
         """Take in a success. True if the server told its part of the delay: else a queue may pass for a slow server."""
@@ -133,7 +135,7 @@ class QueueGuard:
         if found is None:
             return False
         size, delay = found
-        wait = self._by_tokens.excess(size, delay, self._slack(in_flight), in_flight, self._pace)
+        wait = self._by_tokens.excess(size, delay, self._slack(in_flight), in_flight, self._served)
         self._calls = min(self._calls + 1, MEMORY)
         served = busy(attempt) - wait
         self._served = served if self._served is None else self._served + (served - self._served) / self._calls
@@ -149,13 +151,13 @@ class QueueGuard:
         """Forget the waits, keep what an idle server is like."""
         self.ended, self.begun = QueueDelays(), QueueDelays()
 
-    @property
-    def _pace(self) -> float:
-        """A round lasts a second at least: what one call counts for, where more than a few after each other fit one."""
-        return 1.0 if self._served is None else min(1.0, IN_FULL * self._served / ROUND_S)
-
     def _slack(self, in_flight: int) -> float:
         return FIRST_SLACK_S if self._served is None else self._served * max(TURN / in_flight, NOISE)
+
+
+def _pace(served: float | None) -> float:
+    """A round lasts a second at least: what one call counts for, where more than a few after each other fit one."""
+    return 1.0 if served is None else min(1.0, IN_FULL * served / ROUND_S)
 
 
 def busy(attempt: Attempt) -> float:

@@ -13,6 +13,8 @@ from batcher.view.histogram import Histogram
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from batcher.view.comparison.likeness import Comparable
+
 NAMED: Final = 5
 """Ids that are given as examples."""
 OTHERS: Final = "(others)"
@@ -68,7 +70,7 @@ class Compared(NamedTuple):
     """Of the texts, if there is any."""
     fields: list[str]
     """Names of those that differ."""
-    parsed: tuple[dict[str, str | bytes], dict[str, str | bytes]]
+    parsed: tuple[dict[str, Comparable], dict[str, Comparable]]
     calls: tuple[bytes | None, bytes | None]
 
 
@@ -140,9 +142,11 @@ class Comparison:
         of_a, of_b = found.parsed
         if of_a or of_b:
             _count(self.parsed, of_a or None, of_b or None)
-            for name in of_a.keys() | of_b.keys():
-                known = name if name in self.fields or len(self.fields) < NAMES else OTHERS
-                _count(self.fields.setdefault(known, Agreement()), of_a.get(name), of_b.get(name))
+            for name in of_a if of_a.keys() == of_b.keys() else of_a.keys() | of_b.keys():
+                field = self.fields.get(name)
+                if field is None:
+                    field = self.fields.setdefault(name if len(self.fields) < NAMES else OTHERS, Agreement())
+                _count(field, of_a.get(name), of_b.get(name))
         if any(found.calls):
             _count(self.calls, *found.calls)
         return found

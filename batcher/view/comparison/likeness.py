@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from batcher import codec
 from batcher.view.statistics.measures import LONGEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
+Comparable: TypeAlias = str | int | float | bytes
+"""A text or a number as it is, the JSON of anything else."""
+_PLAIN: Final = frozenset({str, int, float})
+"""What Python holds equal as JSON does, since neither true nor false is of these types."""
 READ: Final = 20_000
 """Characters of a text that are looked at for how alike it is to another: 4 ms at most for two of them."""
 NAMES: Final = 300
@@ -48,46 +53,42 @@ def similarity(a: str, b: str) -> float:
     """
     if a == b:
         return 1.0
-    left, right = _pairs(a), _pairs(b)
-    bag, other = Counter(left), Counter(right)
-    shared = bag.keys() & other.keys()
-    has_repeats = len(bag) < len(left) and len(other) < len(right)
-    number = sum(min(bag[pair], other[pair]) for pair in shared) if has_repeats else len(shared)
-    return 2 * number / (len(left) + len(right))
+    left, right = words_of(a[:READ]), words_of(b[:READ])
+    others = Counter(pairwise(["", *right, ""]))
+    number = 0
+    for pair in pairwise(["", *left, ""]):
+        if left_over := others.get(pair):  # a pair counts as often as both have it
+            others[pair] = left_over - 1
+            number += 1
+    return 2 * number / (len(left) + 1 + len(right) + 1)
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
-    words = words_of(text[:READ])
-    return [*zip(["", *words], [*words, ""], strict=True)]
-
-
-def fields_of(record: Mapping[str, Any]) -> dict[str, str | bytes]:
+def fields_of(record: Mapping[str, Any]) -> dict[str, Comparable]:
     """The fields of an answer's JSON, `a.b` for one within another, each as what is equal where the values are."""
     if "parsed" not in record:
         return {}
     value = record["parsed"]
     if type(value) is not dict or not value:
         return {WHOLE: canonical(value)}
-    found: dict[str, str | bytes] = {}
-    for name, item in _flat(value, "", 0):
-        if len(found) >= NAMES:
-            break
-        found[name] = canonical(item)
+    found: dict[str, Comparable] = {}
+    _flatten(value, "", 0, found)
     return found
 
 
-def _flat(value: Mapping[str, Any], before: str, depth: int) -> Iterator[tuple[str, Any]]:
+def _flatten(value: Mapping[str, Any], before: str, depth: int, found: dict[str, Comparable]) -> None:
     for key, item in value.items():
         name = f"{before}{key}"[:LONGEST]
         if type(item) is dict and item and depth < NESTED:
-            yield from _flat(item, f"{name}.", depth + 1)
+            _flatten(item, f"{name}.", depth + 1, found)
+        elif len(found) < NAMES:
+            found[name] = item if type(item) in _PLAIN else canonical(item)
         else:
-            yield name, item
+            return
 
 
-def canonical(value: Any) -> str | bytes:
+def canonical(value: Any) -> Comparable:
     """What is equal for equal JSON values, and for no others: 1 is 1.0 and not true, and keys have no order."""
-    return value if type(value) is str else codec.dumps(_ordered(value, 0))
+    return value if type(value) in _PLAIN else codec.dumps(_ordered(value, 0))
 
 
 def calls_of(record: Mapping[str, Any]) -> bytes | None:

@@ -74,7 +74,7 @@ class Page:
             heads = ["field", "agree", "the same", "in both", "in A alone", "in B alone"]
             parts.append(Part("Agreement of fields", Table(heads, cells)))
         tiles = [Tile("rows in both", count(of.joined)), Tile("of these differ", count(of.differing))]
-        tiles += [Tile(name, words.partition(" the same")[0] + " the same") for name, words in agreement(of)]
+        tiles += [Tile(f"{name} the same", words.partition(" the same")[0]) for name, words in agreement(of)]
         ids = [
             f"{name}: {words}" + (f" ({', '.join(clean(ident[:LINE]) for ident in named.ids)})" if named else "")
             for name, named, words in notes(of)
@@ -142,22 +142,19 @@ class Page:
                 shown = [Words(self._text(piece.text), piece.is_other) for piece in pieces[at]]
                 answers.append(Beside(self._text(title[:LINE]), shown or [Words("(no text)", is_other=False)]))
             said = f"{percent(distance)} differ{more}{differing(lines)}"
-            yield Shown(self._text(ident[:LINE]), self._text(said), self._fields(lines) if titles else None, answers)
+            heads = titles or [self._text(str(line.get("id"))[-LINE:]) for line in kept]
+            yield Shown(self._text(ident[:LINE]), self._text(said), self._fields(kept, heads), answers)
 
-    def _fields(self, lines: Sequence[Mapping[str, Any]]) -> Table | None:
-        """The fields of JSON whose values differ, with these."""
-        values = [line.get("parsed", {}) for line in lines]
-        a, b = (value if type(value) is dict else {} for value in values)
-        names = [
-            name
-            for name in {**a, **b}
-            if canonical(a.get(name)) != canonical(b.get(name)) or (name in a) != (name in b)
-        ]
+    def _fields(self, lines: Sequence[Mapping[str, Any]], heads: Sequence[str]) -> Table | None:
+        """The fields of JSON whose values are not the same in all, with these."""
+        values = [value if type(value := line.get("parsed")) is dict else {} for line in lines]
+        names = dict.fromkeys(name for of in values for name in of)
+        differing = [name for name in names if len({canonical(of[name]) if name in of else None for of in values}) > 1]
         cells = [
-            [self._text(name[:LINE]), *(self._text(told(of[name])[:VALUE]) if name in of else "-" for of in (a, b))]
-            for name in names[:50]
+            [self._text(name[:LINE]), *(self._text(told(of[name])[:VALUE]) if name in of else "-" for of in values)]
+            for name in differing[:50]
         ]
-        return Table(["field", "A", "B"], cells) if cells else None
+        return Table(["field", *heads], cells) if cells else None
 
     def _text(self, text: str) -> str:
         kept = clean(text)

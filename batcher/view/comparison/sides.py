@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from batcher.figures import count, money, rate, seconds
 from batcher.view.histogram import Histogram
-from batcher.view.statistics.groups import Group, count_all
+from batcher.view.statistics.groups import Block, Group, count_all
 from batcher.view.statistics.measures import measures_of
 from batcher.view.statistics.statistics import NAMES, cost_of
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from batcher.view.prices import Prices
     from batcher.view.statistics.measures import Measures
 
-_TOGETHER: Final = 512
+_TOGETHER: Final = 2048
 _REST: Final = "(others)"
 UNTOLD: Final = "(not told)"
 
@@ -42,22 +42,24 @@ class Side:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Count an answer. `settle` has to follow on the last one."""
-        self._block.append(measures_of(record))
+        self._block.append(measures_of(record, with_moment=False))
         if len(self._block) >= _TOGETHER:
             self.settle()
 
     def settle(self) -> None:
         """Count what was added of late."""
-        block, self._block = self._block, []
+        told, self._block = self._block, []
+        block = Block(told)
         self.group.add(block)
-        count_all(self.speed, [told.speed for told in block if told.is_request])
-        self.cached_tokens += sum(told.cached_tokens or 0 for told in block)
-        self.reasoning_tokens += sum(told.reasoning_tokens or 0 for told in block)
-        for told in block:
-            model = told.model or UNTOLD
-            self.models[model if model in self.models or len(self.models) < NAMES else _REST] += 1
-            if self.prices is not None and not told.is_copy:
-                self.group.pay(cost_of(self.prices, told))
+        count_all(self.speed, [one.speed for one in block.requests])
+        self.cached_tokens += sum([one.cached_tokens or 0 for one in told])
+        self.reasoning_tokens += sum([one.reasoning_tokens or 0 for one in told])
+        for name, times in Counter(one.model or UNTOLD for one in told).items():
+            self.models[name if name in self.models or len(self.models) < NAMES else _REST] += times
+        if self.prices is not None:
+            for one in told:
+                if not one.is_copy:
+                    self.group.pay(cost_of(self.prices, one))
 
 
 class Figure(NamedTuple):

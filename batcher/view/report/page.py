@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from batcher import codec
 from batcher.figures import count, seconds
+from batcher.outcome import number_of
 from batcher.redaction import Redactor
 from batcher.view.report.contents import clean, headline, notes, tables, tiles
 from batcher.view.report.distributions import distributions
 from batcher.view.report.frame import render
 from batcher.view.report.overtime import over_time
-from batcher.view.statistics.measures import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from batcher.view.statistics.measures import count_of, moment_of, name_of, number_of
+from batcher.outcome import count_of, number_of
+from batcher.view.statistics.measures import moment_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

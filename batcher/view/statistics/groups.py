@@ -19,6 +19,22 @@ OTHERS: Final = "(others)"
 UNTOLD: Final = "(not told)"
 
 
+class Block:
+    """Answers that are counted together, and what all that count them need: their sums are made once."""
+
+    __slots__ = ("completion_tokens", "latency", "prompt_tokens", "requests", "told", "ttft")
+
+    def __init__(self, told: Sequence[Measures]) -> None:
+        self.told = told
+        self.requests = [one for one in told if not one.is_copy and not one.place]
+        """Those whose times are their own."""
+        self.prompt_tokens = sum([one.prompt_tokens or 0 for one in told])
+        self.completion_tokens = sum([one.completion_tokens or 0 for one in told])
+        self.latency, self.ttft = Histogram(), Histogram()
+        count_all(self.latency, [one.total for one in self.requests])
+        count_all(self.ttft, [one.ttft for one in self.requests])
+
+
 @dataclass(slots=True)
 class Group:
     """Times are of requests, each once; tokens of answers."""
@@ -32,12 +48,12 @@ class Group:
     latency: Histogram = field(default_factory=Histogram)
     ttft: Histogram = field(default_factory=Histogram)
 
-    def add(self, block: Sequence[Measures]) -> None:
-        self.answers += len(block)
-        self.prompt_tokens += sum(told.prompt_tokens or 0 for told in block)
-        self.completion_tokens += sum(told.completion_tokens or 0 for told in block)
-        count_all(self.latency, [told.total for told in block if told.is_request])
-        count_all(self.ttft, [told.ttft for told in block if told.is_request])
+    def add(self, block: Block) -> None:
+        self.answers += len(block.told)
+        self.prompt_tokens += block.prompt_tokens
+        self.completion_tokens += block.completion_tokens
+        self.latency.merge(block.latency)
+        self.ttft.merge(block.ttft)
 
     def pay(self, cost: float | None) -> None:
         """Add what an answer costs; None: that is not known."""
@@ -61,13 +77,16 @@ class Groups:
             found = self.by_name.setdefault(key, Group())
         return found
 
-    def add(self, names: Sequence[str | None], block: Sequence[Measures]) -> None:
+    def add(self, names: Sequence[str | None], block: Block) -> None:
         """Count answers, each under its name."""
+        if len(set(names)) == 1:
+            self.of(names[0]).add(block)
+            return
         parts: defaultdict[str | None, list[Measures]] = defaultdict(list)
-        for name, told in zip(names, block, strict=True):
+        for name, told in zip(names, block.told, strict=True):
             parts[name].append(told)
         for name, part in parts.items():
-            self.of(name).add(part)
+            self.of(name).add(Block(part))
 
     def ranked(self) -> Iterator[tuple[str, Group]]:
         """The largest first."""

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from batcher.outcome import LONGEST_S, MOST, count_of, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LARGEST: Final = 1e12
-"""What is more is no count of tokens."""
-LONGEST_S: Final = 1e9
-"""What is more is no time: 30 years."""
 LATEST: Final = 2.5e11
 """What is later, in the year 9892, is no moment."""
 LONGEST: Final = 200
 """Characters of a name that are kept."""
 FLAGS: Final = 32
 """Flags of a line that are looked at."""
-_NOTHING: Final[Mapping[str, Any]] = {}
+_USUAL: Final = len("2026-11-22T20:11:03.120Z")
+_TIMES: Final = ("total_s", "ttft_s", "itl_p50_s", "itl_p95_s", "tokens_per_s", "waited_s")
+_OF_SERVER: Final = ("load_s", "prompt_eval_s", "eval_s")
+_TOKENS: Final = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens")
 
 
 class Measures(NamedTuple):
@@ -60,48 +62,45 @@ class Measures(NamedTuple):
         return not self.is_copy and not self.place
 
 
-def measures_of(record: Mapping[str, Any]) -> Measures:
-    """What a line of results tells."""
-    timing, usage, pack = (_mapping(record.get(name)) for name in ("timing", "usage", "pack"))
-    server = _mapping(timing.get("server"))
-    hour, moment = moment_of(timing.get("started_at"))
-    flags = record.get("flags")
-    return Measures(
-        ident=name_of(record.get("id")) or "",
-        model=name_of(record.get("model")),
-        server=name_of(record.get("server")),
-        hour=hour,
-        moment=moment,
-        total=number_of(timing.get("total_s")),
-        ttft=number_of(timing.get("ttft_s")),
-        itl_p50=number_of(timing.get("itl_p50_s")),
-        itl_p95=number_of(timing.get("itl_p95_s")),
-        speed=number_of(timing.get("tokens_per_s")),
-        waited=number_of(timing.get("waited_s")),
-        load=number_of(server.get("load_s")),
-        prompt_eval=number_of(server.get("prompt_eval_s")),
-        evaluation=number_of(server.get("eval_s")),
-        prompt_tokens=count_of(usage.get("prompt_tokens")),
-        completion_tokens=count_of(usage.get("completion_tokens")),
-        reasoning_tokens=count_of(usage.get("reasoning_tokens")),
-        cached_tokens=count_of(usage.get("cached_tokens")),
-        attempts=count_of(record.get("attempts")) or 0,
-        asked_again=count_of(record.get("asked_again")) or 0,
-        flags=tuple(flag[:LONGEST] for flag in flags[:FLAGS] if type(flag) is str) if type(flags) is list else (),
-        finish_reason=name_of(record.get("finish_reason")),
-        place=count_of(pack.get("place")),
-        size=count_of(pack.get("size")),
-        is_copy="copy_of" in record,
+def measures_of(record: Mapping[str, Any], *, with_moment: bool = True) -> Measures:
+    """What a line of results tells; without `with_moment` not when, which is a quarter of the price."""
+    get = record.get
+    timing, usage, pack, flags = get("timing"), get("usage"), get("pack"), get("flags")
+    times, started, server = _UNTIMED, None, None
+    if type(timing) is dict:
+        times, server = _numbers(timing, _TIMES), timing.get("server")
+        started = timing.get("started_at") if with_moment else None
+    hour, moment = moment_of(started)
+    place, size = (count_of(pack.get("place")), count_of(pack.get("size"))) if type(pack) is dict else (None, None)
+    return Measures._make(
+        (
+            name_of(get("id")) or "",
+            name_of(get("model")),
+            name_of(get("server")),
+            hour,
+            moment,
+            *times,
+            *(_numbers(server, _OF_SERVER) if type(server) is dict else _UNSERVED),
+            *(_counts(usage) if type(usage) is dict else _UNCOUNTED),
+            count_of(get("attempts")) or 0,
+            count_of(get("asked_again")) or 0,
+            tuple(flag[:LONGEST] for flag in flags[:FLAGS] if type(flag) is str) if type(flags) is list else (),
+            name_of(get("finish_reason")),
+            place,
+            size,
+            "copy_of" in record,
+        )
     )
 
 
-def number_of(value: Any) -> float | None:
-    """A time, or a rate: what is negative, infinite or beyond all reason is none."""
-    return float(value) if (type(value) is float or type(value) is int) and 0 <= value <= LONGEST_S else None
+def _numbers(of: Mapping[str, Any], names: tuple[str, ...]) -> list[float | None]:
+    """Each as `number_of` has it: for those that are as usual, without the price of a call."""
+    return [x if type(x) is float and 0 <= x <= LONGEST_S else number_of(x) for x in map(of.get, names)]
 
 
-def count_of(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value <= LARGEST else None
+def _counts(of: Mapping[str, Any]) -> list[int | None]:
+    """Each as `count_of` has it."""
+    return [n if type(n) is int and 0 <= n <= MOST else None for n in map(of.get, _TOKENS)]
 
 
 def name_of(value: Any) -> str | None:
@@ -113,6 +112,10 @@ def moment_of(stamp: Any) -> tuple[str | None, float | None]:
     """The hour of UTC and the moment of a time as lines have it."""
     if type(stamp) is not str or len(stamp) > LONGEST:
         return None, None
+    if len(stamp) == _USUAL and stamp[16] == ":" and stamp[19] == "." and stamp[23] == "Z":
+        digits = f"{stamp[17:19]}{stamp[20:23]}"
+        if digits.isdecimal() and (milliseconds := int(digits)) < 60_000 and (minute := _minute(stamp[:16])):
+            return minute[0], minute[1] + milliseconds / 1000
     try:
         moment = datetime.fromisoformat(stamp)
         seconds = moment.timestamp()
@@ -121,9 +124,20 @@ def moment_of(stamp: Any) -> tuple[str | None, float | None]:
     if moment.tzinfo is None or not 0 <= seconds <= LATEST:
         return None, None
     offset = moment.utcoffset()
-    is_usual = not offset and stamp[4:5] == "-" and stamp[10:11] == "T"
-    return (stamp[:13] if is_usual else (moment - offset if offset else moment).isoformat()[:13]), seconds
+    return (moment - offset if offset else moment).isoformat()[:13], seconds
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if type(value) is dict else _NOTHING
+@lru_cache(maxsize=1024)
+def _minute(minute: str) -> tuple[str, float] | None:
+    """Its hour and the moment in which a minute of UTC begins; None where there is none such."""
+    try:
+        began = datetime.fromisoformat(f"{minute}:00+00:00")
+        seconds = began.timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return (began.isoformat()[:13], seconds) if 0 <= seconds < LATEST - 60 else None
+
+
+_UNTIMED: Final[list[float | None]] = [None] * len(_TIMES)
+_UNSERVED: Final[list[float | None]] = [None] * len(_OF_SERVER)
+_UNCOUNTED: Final[list[int | None]] = [None] * len(_TOKENS)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from batcher.failures import Failure, FailureClass
-from batcher.outcome import Usage
+from batcher.outcome import Usage, count_of
 from batcher.view.bottleneck import Bound, Measured, bottleneck
 from batcher.view.causes import Causes
 from batcher.view.histogram import Histogram
 from batcher.view.statistics.events import NONE, Events
-from batcher.view.statistics.groups import Groups, count_all
-from batcher.view.statistics.measures import LONGEST, count_of, measures_of, moment_of, name_of
+from batcher.view.statistics.fullness import FULL, fullness
+from batcher.view.statistics.groups import Block, Groups, count_all
+from batcher.view.statistics.measures import measures_of, moment_of, name_of
 from batcher.view.statistics.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from batcher.view.bottleneck import Bottleneck
     from batcher.view.prices import Prices
+    from batcher.view.statistics.fullness import Fullness
     from batcher.view.statistics.groups import Group
     from batcher.view.statistics.measures import Measures
     from batcher.view.statistics.timeline import Stretch
@@ -35,23 +37,9 @@ NAMES: Final = 200
 """Names of flags and of codes that are told apart."""
 LONGEST_WORDS: Final = 2048
 """Characters of what a server said that are kept."""
-LATELY: Final = 0.1
-"""The part of the work from which on a limit says how full the slots were."""
-FULL: Final = 0.95
-"""The part of the most that were in flight from which on the slots count as full."""
-_TOGETHER: Final = 512
+_TOGETHER: Final = 2048
 _CLASSES: Final = {str(kind): kind for kind in FailureClass}
 _REST: Final = "(others)"
-
-
-class Fullness(NamedTuple):
-    """How many were in flight on average, of how many that might be or were at most, and which part of these."""
-
-    mean: float
-    most: float
-    part: float
-    is_told: bool
-    """`most` is the limit, as the last run told it."""
 
 
 @dataclass(slots=True)
@@ -131,28 +119,27 @@ class Statistics:
 
     def settle(self) -> None:
         """Count what was added of late: many at a time cost a third of what each would alone."""
-        block, self._block = self._block, []
-        self.answers += len(block)
-        requests = [told for told in block if told.is_request]
-        for groups, names in (
-            (self.models, [told.model for told in block]),
-            (self.servers, [told.server for told in block]),
-            (self.hours, [told.hour for told in block]),
-        ):
-            groups.add(names, block)
-        for told in block:
-            if told.flags:
-                _count(self.flags, *told.flags)
-            if told.finish_reason is not None:
-                _count(self.finish_reasons, told.finish_reason)
-            self.copies += told.is_copy
-            self.packed += told.size is not None
-            if self.prices is not None:
-                self._add_cost(self.prices, told)
-            if not told.is_request and told.moment is not None and told.total is not None:
-                self.timeline.shared(told.moment + told.total, told.completion_tokens or 0)
+        told, self._block = self._block, []
+        if not told:
+            return
+        block = Block(told)
+        self.answers += len(told)
+        self.models.add([one.model for one in told], block)
+        self.servers.add([one.server for one in told], block)
+        self.hours.add([one.hour for one in told], block)
+        _count_all(self.flags, Counter(flag for one in told for flag in one.flags))
+        _count_all(self.finish_reasons, Counter(one.finish_reason for one in told if one.finish_reason is not None))
+        self.copies += sum([one.is_copy for one in told])
+        self.packed += sum([one.size is not None for one in told])
+        if self.prices is not None:
+            for one in told:
+                self._add_cost(self.prices, one)
+        if len(block.requests) < len(told):
+            for one in told:
+                if not one.is_request and one.moment is not None and one.total is not None:
+                    self.timeline.shared(one.moment + one.total, one.completion_tokens or 0)
         self._add_tokens(block)
-        self._add_times(requests)
+        self._add_times(block)
 
     def add_failure(self, record: Mapping[str, Any]) -> None:
         """Count a line of errors that stands."""
@@ -214,48 +201,33 @@ class Statistics:
         )
 
     def fullness(self, stretches: list[Stretch]) -> Fullness:
-        """How full the slots were: of the limit since it last moved, where that is told and was a tenth of the time.
+        """How full the slots were."""
+        return fullness(stretches, self.events.last_limit)
 
-        Else of the most that were in flight on average of a slot of time.
-        """
-        slots = [slot for stretch in stretches for slot in stretch.slots]
-        worked = sum(slot.span for slot in slots)
-        mean = sum(slot.busy for slot in slots) / worked if worked else 0.0
-        if move := self.events.last_limit:
-            moved, limit = move
-            since = [slot for slot in slots if slot.start >= moved]
-            time = sum(slot.span for slot in since)
-            if limit and worked and time >= LATELY * worked:
-                return Fullness(
-                    mean, float(limit), min(1.0, sum(slot.busy for slot in since) / time / limit), is_told=True
-                )
-        most = max((slot.in_flight for slot in slots), default=0.0)
-        return Fullness(mean, most, mean / most if most else 0.0, is_told=False)
-
-    def _add_tokens(self, block: list[Measures]) -> None:
-        prompts = [told.prompt_tokens for told in block if told.prompt_tokens is not None]
-        completions = [told.completion_tokens for told in block if told.completion_tokens is not None]
+    def _add_tokens(self, block: Block) -> None:
+        told = block.told
         self.uncounted += sum(
-            told.prompt_tokens is None and told.completion_tokens is None and not told.is_copy for told in block
+            [one.prompt_tokens is None and one.completion_tokens is None and not one.is_copy for one in told]
         )
-        self.prompt_tokens += sum(prompts)
-        self.completion_tokens += sum(completions)
-        self.cached_tokens += sum(told.cached_tokens or 0 for told in block)
-        self.reasoning_tokens += sum(told.reasoning_tokens or 0 for told in block)
-        count_all(self.prompts, prompts)
-        count_all(self.completions, completions)
+        self.prompt_tokens += block.prompt_tokens
+        self.completion_tokens += block.completion_tokens
+        self.cached_tokens += sum([one.cached_tokens or 0 for one in told])
+        self.reasoning_tokens += sum([one.reasoning_tokens or 0 for one in told])
+        count_all(self.prompts, [one.prompt_tokens for one in told])
+        count_all(self.completions, [one.completion_tokens for one in told])
 
-    def _add_times(self, requests: list[Measures]) -> None:
-        count_all(self.ttft, [told.ttft for told in requests])
+    def _add_times(self, block: Block) -> None:
+        requests = block.requests
+        self.ttft.merge(block.ttft)
+        self.latency.merge(block.latency)
         count_all(self.itl, [told.itl_p50 for told in requests])
         count_all(self.itl_p95, [told.itl_p95 for told in requests])
         count_all(self.speed, [told.speed for told in requests])
-        count_all(self.latency, [told.total for told in requests])
+        self.attempts += sum([told.attempts for told in requests])
+        self.retries += sum([max(0, told.attempts - 1 - told.asked_again) for told in requests if told.attempts > 1])
+        self.waited += sum([told.waited or 0.0 for told in requests])
         by_length: defaultdict[int, list[float]] = defaultdict(list)
         for told in requests:
-            self.attempts += told.attempts
-            self.retries += max(0, told.attempts - 1 - told.asked_again)
-            self.waited += told.waited or 0.0
             total, tokens = told.total, told.completion_tokens
             if total is None:
                 continue
@@ -313,6 +285,10 @@ def cost_of(prices: Prices, told: Measures) -> float | None:
     return prices.of(told.model, usage)
 
 
-def _count(counter: Counter[str], *names: str) -> None:
-    for name in names:
-        counter[name[:LONGEST] if name in counter or len(counter) < NAMES else _REST] += 1
+def _count(counter: Counter[str], name: str, times: int = 1) -> None:
+    counter[name if name in counter or len(counter) < NAMES else _REST] += times
+
+
+def _count_all(counter: Counter[str], names: Counter[str]) -> None:
+    for name, times in names.items():
+        _count(counter, name, times)

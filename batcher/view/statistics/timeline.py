@@ -188,8 +188,10 @@ class Timeline:
             while len(self._bins) >= MOST:
                 self._widen()
             found = self._bins.setdefault(floor(at / self.width), _Bin())
-        found.first = min(found.first, at)
-        found.last = max(found.last, at)
+        if at < found.first:  # noqa: PLR1730 - a comparison costs a fifth of a call of min()
+            found.first = at
+        if at > found.last:  # noqa: PLR1730 - as above
+            found.last = at
         return found
 
     def _widen(self) -> None:
