@@ -22,8 +22,17 @@ on a terminal, and writes this page. Above each stands what was typed; of a run 
 Numbers differ from time to time, words do not: a test plays those again that end by themselves.
 """
 _NUMBER: Final = re.compile(r"\d[\d,.]*(?: (?:µs|ms|s)\b|m \d\ds\b)?")
-_UNSAID: Final = ("speed", "times", "limit")
-"""Rows of the sums that are numbers, or are not there each time."""
+_UNSAID: Final = (
+    "speed",
+    "times",
+    "limit",
+    "waited",
+    "bound by",
+    "batcher: looking",
+    "batcher: waiting",
+    "batcher: going on",
+)
+"""Rows that are numbers, or hang on how long something took."""
 
 
 def shown(state: State, seen: Seen) -> str:
