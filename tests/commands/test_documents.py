@@ -71,6 +71,7 @@ def here(words: list[str], url: str) -> list[str]:
 def furnish(desk: Desk) -> None:
     """What the documents take for granted: files of one's own beside those of the project."""
     shutil.copytree(PROJECT / "jobs", desk.path / "jobs")
+    (desk.path / "parts").mkdir()
     for folder in ("docs", "notes"):
         (desk.path / folder).mkdir()
         (desk.path / folder / "bees.md").write_text("# Bees\n\nThey live together.\n")
@@ -111,6 +112,8 @@ def test_each_command_runs(page: str, desk: Desk) -> None:
     with simulator_thread() as sim:
         first = ("run", "jobs/hello.jsonl", "-m", "simulator", "--base-url", sim.url, "-o", "answers.jsonl")
         assert desk.call(*first).code == 0
+        for name in ("llama3.2", "qwen2.5-7b"):  # here there is one model, and a run of several has tests of its own
+            shutil.copy(desk.path / "answers.jsonl", desk.path / f"answers.{name}.jsonl")
         for words in found:
             done = ran(desk, words, sim.url)
             assert done.code in (0, 4), f"{' '.join(words)}: {done.err}"
