@@ -116,6 +116,9 @@ def test_each_command_runs(page: str, desk: Desk) -> None:
             shutil.copy(desk.path / "answers.jsonl", desk.path / f"answers.{name}.jsonl")
         for words in found:
             done = ran(desk, words, sim.url)
+            if words[0] == "merge":  # of the parts one was made here
+                assert done.code == 3, done.err
+                continue
             assert done.code in (0, 4), f"{' '.join(words)}: {done.err}"
             assert done.code == 0 or "--limit-new" in words or "--max-errors" in words
 
