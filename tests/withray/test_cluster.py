@@ -40,7 +40,7 @@ def test_a_node_dies_and_the_run_is_killed(three: Any, desk: RayDesk, server: Ca
     """Its worker is followed by one on the node that was free; a run that is killed takes its workers with it."""
     cluster, nodes = three
     url = server()
-    jobs(desk, 300)
+    jobs(desk, 400, "tokens=10 delay=0.05")
     command = (
         *("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", url, "-c", "8", *ENGINE),
         *("--ray-address", cluster.address),
@@ -58,7 +58,7 @@ def test_a_node_dies_and_the_run_is_killed(three: Any, desk: RayDesk, server: Ca
     ran = desk.run(*command, patience=PATIENCE)
     assert ran.code == 0, ran.err
     done = results(desk)
-    assert len(done) == 300
+    assert len(done) == 400
     assert all(line["attempts"] == 1 for line in done.values())
     until(lambda: not desk.workers(), "the workers are gone")
 

@@ -32,7 +32,7 @@ def test_rows_of_a_dataset_are_answered(
         answers = ray.data.from_items(rows, override_num_blocks=2).map_batches(
             Prompt,
             fn_constructor_kwargs={
-                "prompt": "[[sim id={{ word }} tokens=5]]",
+                "prompt": "[[sim id={{ word }} say={{ word }}]]",
                 "model": "simulator",
                 "base_url": url,
                 "concurrency": 32,
@@ -47,6 +47,5 @@ def test_rows_of_a_dataset_are_answered(
     assert set(found) == set(range(64))
     assert [number for number, row in found.items() if row["error"] is not None] == [7]
     assert found[7]["error"].startswith("bad_request: ")
-    texts = {row["text"] for number, row in found.items() if number != 7}
-    assert len(texts) == 63
-    assert found[1]["completion_tokens"] == 5
+    assert all(row["text"] == f"say{number}" for number, row in found.items() if number != 7)
+    assert found[1]["completion_tokens"] > 0

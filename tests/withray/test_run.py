@@ -84,17 +84,17 @@ def test_runs_that_are_killed_or_stopped_leave_nobody(desk: RayDesk, server: Cal
 
 def test_two_servers_on_the_workers(desk: RayDesk) -> None:
     """Each worker serves the model itself, as a lane of its own; one whose server dies is followed by another."""
-    desk.write("jobs.jsonl", *({"id": f"j{n}", "prompt": f"Say {n}.", "max_tokens": 8} for n in range(30)))
+    desk.write("jobs.jsonl", *({"id": f"j{n}", "prompt": f"Say {n}.", "max_tokens": 4} for n in range(16)))
     run = desk.start(
         *("run", "jobs.jsonl", "-o", "results.jsonl", "--local", "--engine", "ray", "--workers", "2"),
-        *("--slots", "2", "--no-progress"),
+        *("--slots", "1", "--no-progress"),
     )
     until(lambda: len({line["server"] for line in desk.lines()}) == 2, "answers by both", 120.0)
     os.kill(desk.children(desk.workers()[0])[0], signal.SIGKILL)
     ran = ended(run, None, 120.0)
     assert ran.code == 0, ran.err
     done = results(desk)
-    assert len(done) == 30
+    assert len(done) == 16
     assert {line["server"] for line in done.values()} == {"http://worker-1", "http://worker-2"}
     assert "llama.cpp server died" in ran.err
     until(lambda: not desk.pids(), "all processes are gone")
