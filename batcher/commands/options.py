@@ -209,7 +209,7 @@ _SERVER = (
         metavar="NAME=VAR",
         help="Send a header whose value stands in a variable. Repeatable.",
     ),
-    option("--allow-insecure", is_flag=True, help="Send keys over plain http to other machines."),
+    option("--allow-insecure", is_flag=True, help="Send keys over plain http to other machines, or to workers there."),
     option(
         "--ca-file",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),

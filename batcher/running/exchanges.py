@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batcher.exchange.timeouts import Timeouts
 from batcher.exchange.workers import Workers
+from batcher.failures import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +25,18 @@ def exchanges_for(options: Options, server: Contact, note: Callable[[str], objec
 
 
 def _cluster_for(options: Options, server: Contact, note: Callable[[str], object]) -> Exchanges:
+    """Workers. Raises ConfigError if keys would go to those of a cluster where anybody on the way can read them."""
     from batcher.exchange.cluster.cluster import FIRST_S, LEAST_S, Cluster
     from batcher.exchange.cluster.errand import Setup
     from batcher.exchange.cluster.placement import Foreman, Site
 
     connect_timeout, secure, ca_file, proxies = server.transport.settings
+    has_secret = any(endpoint.headers for endpoint in server.endpoints) or any("@" in url for url in proxies.values())
+    if has_secret and not (options.ray_address is None or options.local or options.allow_insecure):
+        raise ConfigError(
+            "--ray-address: keys would travel to workers on other machines over connections that are not encrypted, "
+            "where anybody on the way can read them. Say --allow-insecure if the network is yours"
+        )
     setup = Setup(
         timeouts=timeouts_for(options),
         connect_timeout=connect_timeout,

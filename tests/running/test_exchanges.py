@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 from batcher.exchange.cluster.cluster import Cluster
 from batcher.exchange.cluster.placement import inherited
 from batcher.exchange.workers import Workers
-from batcher.failures import UsageError
+from batcher.failures import ConfigError, UsageError
 from batcher.model import Api, Endpoint
 from batcher.options import Options
 from batcher.redaction import Redactor
@@ -48,6 +49,20 @@ def test_workers_are_told_what_this_process_would_do() -> None:
     assert (setup.timeouts.total, setup.timeouts.min_speed, setup.connect_timeout) == (7.0, 0.5, 3.0)
     assert (setup.raw, setup.local, dict(setup.proxies)) == (True, False, {"http://a": "http://user:word@proxy:8080"})
     assert "word" not in repr(made) + repr(setup)
+
+
+def test_keys_leave_this_machine_only_if_that_is_said() -> None:
+    """What goes to workers elsewhere is not encrypted."""
+    keyed = contact("http://a")
+    elsewhere = Options(engine="ray", ray_address="head:6379")
+    with pytest.raises(ConfigError, match="Say --allow-insecure if the network is yours"):
+        exchanges_for(elsewhere, keyed)
+    keyed = replace(keyed, endpoints=(replace(keyed.endpoint, headers={"Authorization": "Bearer k"}),))
+    keyed.transport = Transport()
+    with pytest.raises(ConfigError, match="Say --allow-insecure if the network is yours"):
+        exchanges_for(elsewhere, keyed)
+    assert type(exchanges_for(replace(elsewhere, allow_insecure=True), keyed)) is Cluster
+    assert type(exchanges_for(Options(engine="ray"), keyed)) is Cluster
 
 
 def test_each_worker_has_a_server_of_its_own() -> None:

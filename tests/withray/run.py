@@ -14,7 +14,7 @@ from typing import Final
 HERE: Final = Path(__file__).resolve().parent
 PROJECT: Final = HERE.parents[1]
 INSTALLS_S: Final = 300
-TESTS_S: Final = 240
+TESTS_S: Final = 420
 """For all tests: each cluster takes some seconds to start and to end."""
 
 
