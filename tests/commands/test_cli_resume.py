@@ -67,7 +67,7 @@ def test_a_torn_file_is_mended_and_said(desk: Desk, sim: BackgroundSimulator) ->
         ({"prompt": "something else"}, ()),
         ({"temperature": 0.5}, ()),
         ({"model": "other"}, ()),
-        ({}, ("-m", "other")),
+        ({}, ("--alias", "simulator=other")),
         ({}, ("--system", "Be brief.")),
         ({}, ("--param", "seed=1")),
     ],

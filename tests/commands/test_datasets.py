@@ -233,7 +233,7 @@ def test_an_array_of_jobs_shares_the_rows(desk: Desk, sim: Simulator) -> None:
     assert len(ids) == len(ROWS)
     alone = dict.fromkeys((*array, "SLURM_ARRAY_TASK_ID"), "1")
     refused = desk.call(*told, "out1.jsonl", env=alone)
-    assert (refused.code, "--shard 2/3" in refused.err) == (2, True)
+    assert (refused.code, "--shard 2/3" in refused.err) == (73, True)
     assert desk.call(*told, "out1.jsonl").code == 2
     assert requests(sim) == len(ROWS)
 
