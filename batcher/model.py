@@ -111,9 +111,8 @@ class Call:
     """One HTTP request for one job, or for many embedding jobs; encoded once and sent again as it is.
 
     Calls of one `group` want the same model loaded in the same way. The last fields are its history: `server` is where
-    it was sent last, `sent` counts exchanges, `counted` those that used up the allowance of retries,
-    `refused` those that said wait while others were served,
-    `waited` is backoff and pacing in seconds, `overran` says that an attempt took longer than all of it may. `loads`
+    it was sent last, `beside` how many others were in flight there then, `sent` counts exchanges, `counted` those that
+    used up the allowance of retries, `refused` those that said wait while others were served, `waited` is backoff and pacing in seconds, `overran` says that an attempt took longer than all of it may. `loads`
     says that the server may have to load its model for it; then it says `keep_alive` as well (Ollama), and only then.
     """
 
@@ -126,6 +125,7 @@ class Call:
     keep_alive: Json = None
     sent: int = 0
     server: str = ""
+    beside: int = 0
     counted: int = 0
     refused: int = 0
     throttled: int = 0

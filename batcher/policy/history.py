@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from batcher.model import Call
 
 
-def sent(call: Call, server: str) -> None:
-    """It is on its way to a server."""
-    call.server = server
+def sent(call: Call, server: str, beside: int) -> None:
+    """It is on its way to a server that has so many others."""
+    call.server, call.beside = server, beside
 
 
 def loads(call: Call, *, may_load: bool) -> None:

@@ -180,7 +180,7 @@ class Lane:
         if self.offer.is_troubled:
             self.offer.service(call).sends(call, now)
         self.pacing.take(call, now)
-        history.sent(call, self.endpoint.root)
+        history.sent(call, self.endpoint.root, len(self.in_flight) - 1)
 
     def repeats(self, call: Call, attempt: Attempt, now: float) -> None:
         """What was in flight is sent anew at once."""
@@ -225,6 +225,8 @@ class Lane:
     def served(self, call: Call, sent: float, now: float) -> None:
         """The server did what was asked."""
         self.breaker.answered()
+        if self.throttles:
+            self.limit.granted(call.beside)
         self.offer.service(call).served(sent, is_first=not call.sent)
         if self.offer.is_troubled:
             if self.served_until == -math.inf:
@@ -258,8 +260,10 @@ class Lane:
             history.told_to_wait(call)
             self.throttles += 1
             is_certain = service.gates == (1 if failure.code == "rate_limited" else CERTAIN)
-            if setback.fault is Fault.SERVER and is_certain and not self.pacing.paces(call):
-                self.limit.throttled(setback.now)
+            if not self.pacing.paces(call):
+                self.limit.refused(call.beside, setback.now)
+                if setback.fault is Fault.SERVER and is_certain:
+                    self.limit.throttled(setback.now)
         if self.breaker.is_down:
             self.loading.forgets()  # it may have to start anew
         if setback.fault is Fault.SERVER or self.breaker.is_down:

@@ -69,6 +69,13 @@ class Share:
     def throttled(self, now: float) -> None:
         self.limit.throttled(now)
 
+    def granted(self, beside: int) -> None:
+        self.limit.granted(self.in_flight - self.mine + beside)
+
+    def refused(self, beside: int, now: float) -> None:
+        self.limit.refused(self.in_flight - self.mine + beside, now)
+        self._soon()
+
     def settled(self) -> str:
         return self.limit.settled()
 

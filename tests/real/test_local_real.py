@@ -293,7 +293,7 @@ def test_it_dies_with_a_killed_parent(moment: str) -> None:
 
 def test_it_dies_with_its_lifeline() -> None:
     """The end of stdin alone ends the server: macOS has no death signal."""
-    command = [sys.executable, "-m", "batcher.servers.llamacpp", str(default_model()), "1", "256"]
+    command = [sys.executable, "-m", "batcher.servers.llamacpp", str(default_model()), "1", "256", "1"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None

@@ -27,7 +27,8 @@ def every(period: float, lasting: float, times: int) -> Spans:
 
 @dataclass
 class Door:
-    """Lets requests in to a server, or says wait: to a `share` of them by lot, and to all while a storm lasts.
+    """Lets requests in to a server, or says wait: to a `share` of them by lot, to all while a storm lasts, and to those
+    that find `full` inside.
 
     While it is `frozen` nothing passes in either direction; what should have, does so at the thaw.
     """
@@ -39,6 +40,8 @@ class Door:
     frozen: Spans = ()
     code: str = "busy"
     hint: float | None = None
+    full: int | None = None
+    inside: int = 0
     rng: random.Random = field(default_factory=lambda: random.Random(11))
     seen: int = 0
     refused: int = 0
@@ -48,14 +51,29 @@ class Door:
             self.clock.at(thaw, lambda: self.accept(request))
             return
         self.seen += 1
-        if self._is_in(self.storms) is not None or self.rng.random() < self.share:
+        is_full = self.full is not None and self.inside >= self.full
+        if is_full or self._is_in(self.storms) is not None or self.rng.random() < self.share:
             self.refused += 1
             refusal = Failure(FailureClass.THROTTLE, self.code, "wait", 503, retry_after=self.hint)
             self.clock.at(self.clock.now + REFUSAL_S, lambda: request.ended(refusal))
+        elif self.full is not None:
+            self.inside += 1
+            self.server.accept(self._counted(request))
         elif self.frozen:
             self.server.accept(self._behind_ice(request))
         else:
             self.server.accept(request)
+
+    def _counted(self, request: Request) -> Request:
+        """The same request, which counts as inside until it ends."""
+
+        def ended(failure: Failure | None) -> None:
+            self.inside -= 1
+            request.prompt_s, request.eval_s = inner.prompt_s, inner.eval_s
+            request.ended(failure)
+
+        inner = Request(request.prompt, request.tokens, request.first, ended)
+        return inner
 
     def _behind_ice(self, request: Request) -> Request:
         """The same request, as the server sees it, whose news wait for the thaw."""

@@ -1,7 +1,7 @@
 """How many calls may be in flight to one server: a number that the answers teach. Pure.
 
 Growth      twofold a round of calls that were answered in time with the limit really used; +10 % after the first cut
-Throttle    to what was granted of what was in flight, to a half at most in 15 s
+Throttle    to what was granted of what was in flight, to a half at most in 15 s; where slots refuse, to their number
 Queue       cut by most of those that only waited in the server's queue; tried again after ever more answers
 Plateau     where the server tells no durations: back to the level above which answers came no faster
 Memory      a half, and not above it for ten minutes
@@ -22,6 +22,7 @@ from batcher.policy.limit.plateau import APART, Plateau
 from batcher.policy.limit.queueing import QueueDelays, QueueGuard
 from batcher.policy.limit.refusals import Refusals
 from batcher.policy.limit.rounds import ROUND, USED, Round
+from batcher.policy.limit.slots import Slots
 
 if TYPE_CHECKING:
     from batcher.failures import Failure
@@ -82,6 +83,7 @@ class AdaptiveLimit:
     _floor: int = 1
     """What the refusals of this time leave, at least."""
     _refusals: Refusals = field(default_factory=Refusals)
+    _slots: Slots = field(default_factory=Slots)
     _rounds: int = 0
     _in_time: int = 0
     """First tokens without queueing since slow start began."""
@@ -135,6 +137,15 @@ class AdaptiveLimit:
         if to <= self.allowed - fewer:
             self._slow_start = False
             self._change(to, now, "above that the server said wait")
+
+    def granted(self, beside: int) -> None:
+        self._slots.granted(beside)
+
+    def refused(self, beside: int, now: float) -> None:
+        slots = self._slots.refused(beside)
+        if slots is not None and slots < self.allowed:
+            self._back_off(slots, now, "above that the server said wait")
+            self._known_bad = slots + 1
 
     def settled(self) -> str:
         why = "no more are allowed" if self.allowed >= self.most else ""

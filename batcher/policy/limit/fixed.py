@@ -29,6 +29,12 @@ class Limit(Protocol):
     def throttled(self, now: float) -> None:
         """The server said wait, and meant all."""
 
+    def granted(self, beside: int) -> None:
+        """A call was answered that was sent beside so many others. Told only where others were refused before."""
+
+    def refused(self, beside: int, now: float) -> None:
+        """The server said wait to a call that was sent beside so many others."""
+
     def settled(self) -> str:
         """Where the limit settled, and why if that was measured, for the summary."""
 
@@ -50,6 +56,12 @@ class FixedLimit:
         pass
 
     def throttled(self, now: float) -> None:
+        pass
+
+    def granted(self, beside: int) -> None:
+        pass
+
+    def refused(self, beside: int, now: float) -> None:
         pass
 
     def settled(self) -> str:
