@@ -397,7 +397,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
         "announcement": {"preparation"},
         "apart": set(),
-        "bench": {"loops", "runner"},
+        "bench": {"loops", "runner", "wiring"},
         "carrying": set(),
         "chosen": set(),
         "copies": {"requests"},

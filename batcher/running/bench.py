@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from batcher.figures import AUTO, Concurrency
 from batcher.running.loops import on_loop
 from batcher.running.runner import Run
+from batcher.running.wiring import source_for
 from batcher.view.steps import Held, Point, Sample, Slo, capped, point_of, quantile
 from batcher.view.sweep import beside, best_pack, doubled, knee, middles
 
@@ -129,7 +130,12 @@ class Bench:
     _said: set[str] = field(default_factory=set)
 
     def sweep(self) -> Iterator[Point]:
-        """Make the steps, and yield a point after each, `auto` last. Raises BatcherError as a run does."""
+        """Make the steps, and yield a point after each, `auto` last; none of an input without rows, which is said.
+
+        Raises BatcherError as a run does.
+        """
+        if not self._has_rows():
+            return
         self._run(self._kept(1), Concurrency(1, 1), 1)  # a model is loaded, and rows are counted
         for level, pack in self._pairs():
             if (point := self._step(level, pack)) is None:
@@ -140,6 +146,14 @@ class Bench:
         if (point := self._step(None, held)) is not None:
             *self.points, self.auto = _alike([*self.points, point])
             yield self.auto
+
+    def _has_rows(self) -> bool:
+        """Look for one, and say if there is none, before anything is asked or made."""
+        source = source_for(self.input, self.options, Watch(self.observer, self._said).note)
+        try:
+            return not source.is_regular or next(source.all_lines(), None) is not None
+        finally:
+            source.close()
 
     def _pairs(self) -> Iterator[tuple[int, int | None]]:
         """What to try: a concurrency, and how many inputs a request has, None for as many as are found to be best."""

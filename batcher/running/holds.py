@@ -73,8 +73,10 @@ class Holds:
                 sums.held_s += passed
                 if hold.trouble is not None and hold.trouble.code != LIMITED:
                     self._summary.work.crowded += passed
-            elif hold is not None and hold.cause in (Cause.FAILING, Cause.REFUSING):
+            elif hold is not None and hold.cause is Cause.FAILING:
                 sums.failing_s += passed
+            elif hold is not None and hold.cause is Cause.REFUSING:
+                sums.refusing_s += passed
             else:
                 sums.away_s += passed
 

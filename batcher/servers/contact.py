@@ -14,7 +14,7 @@ import anyio
 from anyio import to_thread
 from anyio.from_thread import check_cancelled
 
-from batcher.failures import AttemptError, BatcherError, Failure, FailureClass, UnavailableError
+from batcher.failures import AttemptError, BatcherError, ConfigError, Failure, FailureClass, UnavailableError
 from batcher.figures import AUTO, count, span
 from batcher.model import Api
 from batcher.redaction import Redactor
@@ -105,8 +105,9 @@ async def contact(
 ) -> AsyncIterator[Contact]:
     """Find the servers, start the local one if it is meant, and learn which API they speak.
 
-    Not `at_once`: the local one is started by `Contact.begin`, by who has something to ask. Raises ConfigError,
-    UsageError, and UnavailableError if nobody answers in time and the answer is needed.
+    Not `at_once`: the local one is started by `Contact.begin`, by who has something to ask. Raises UsageError,
+    ConfigError, also where the certificate of each server is not trusted, and UnavailableError if nobody answers in
+    time and the answer is needed.
     """
     async with AsyncExitStack() as stack:
         local = None
@@ -273,20 +274,33 @@ async def _settled(transport: Transport, servers: list[Server], options: Options
             replace(server, api=answer) if isinstance(answer := answers.get(server.root), Api) else server
             for server in servers
         ]
-        away = {root: answer.failure for root, answer in answers.items() if isinstance(answer, AttemptError)}
+        failures = {root: answer.failure for root, answer in answers.items() if isinstance(answer, AttemptError)}
+        wrong = {root: failure.message for root, failure in failures.items() if failure.kind is FailureClass.FATAL}
+        away = {root: failure for root, failure in failures.items() if root not in wrong}
         api = one_api(servers)
         if api is not None:
+            for root, words in wrong.items():
+                told.note(f"{root} cannot be used: {words}. The others begin")
             for root, failure in away.items():
                 told.note(f"{root} is not there ({failure.message}); the others begin, and it is used when it comes")
             return [replace(server, api=server.api or api) for server in servers]
-        root, failure = next(iter(away.items()))
+        if wrong and not away:
+            raise ConfigError(_cannot_be_used(wrong))
+        failure = next(iter(away.values()))
         if all(failure.kind is not FailureClass.CONNECTION for failure in away.values()) or now() >= deadline:
             raise UnavailableError(unreachable(", ".join(away), servers[0].source, failure.message))
         if not said:
+            if wrong:
+                told.note(_cannot_be_used(wrong))
             told.note(f"waiting for {', '.join(away)}: {failure.message}")
             said = True
         await anyio.sleep(min(PROBE_PAUSE, max(0.0, deadline - now())))
     return servers
+
+
+def _cannot_be_used(wrong: Mapping[str, str]) -> str:
+    """Which servers are there, and not to be used as things are set, each with its reason."""
+    return "; ".join(f"{root} cannot be used: {words}" for root, words in wrong.items())
 
 
 def _within(timeout: float, patience: float | None) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from batcher.failures import AttemptError, BatcherError, UnavailableError, UsageError
+from batcher.failures import AttemptError, BatcherError, ConfigError, FailureClass, UnavailableError, UsageError
 from batcher.figures import AUTO, count
 from batcher.model import Api
 from batcher.servers import catalogue
@@ -107,6 +107,8 @@ async def described(server: Contact, endpoint: Endpoint, wanted: Collection[str]
         return await describe(server.transport, endpoint, wanted=wanted)
     except AttemptError as error:
         words = server.redactor.text(error.failure.message)
+        if error.failure.kind is FailureClass.FATAL:
+            raise ConfigError(f"{endpoint.root} cannot be used: {words}") from error
         raise UnavailableError(unreachable(endpoint.root, server.source, words)) from error
     except BatcherError as error:  # it quotes the server, which may have quoted the key
         raise type(error)(server.redactor.text(str(error))) from None
@@ -115,14 +117,20 @@ async def described(server: Contact, endpoint: Endpoint, wanted: Collection[str]
 async def all_described(server: Contact, wanted: Collection[str] = ()) -> dict[str, About | UnavailableError]:
     """What each of the servers says of itself, by its root; of several, some may be away. Raises as `described`."""
     found: dict[str, About | UnavailableError] = {}
+    errors: list[BatcherError] = []
     for endpoint in server.endpoints:
         try:
             found[endpoint.root] = await described(server, endpoint, wanted)
         except UnavailableError as error:
             found[endpoint.root] = error
-    away = [error for error in found.values() if isinstance(error, UnavailableError)]
-    if len(away) == len(found):
-        raise away[0]
+            errors.append(error)
+        except ConfigError as error:
+            if not isinstance(error.__cause__, AttemptError):
+                raise  # it has answered, and is no such API
+            found[endpoint.root] = UnavailableError(str(error))  # others may serve
+            errors.append(error)
+    if len(errors) == len(found):
+        raise errors[0]
     return found
 
 

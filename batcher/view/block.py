@@ -174,6 +174,7 @@ def _waits(server: ServerSums) -> list[str]:
     return [
         f"away {span(server.away_s)}" if server.away_s >= WORTH_TELLING else "",
         f"failing {span(server.failing_s)}" if server.failing_s >= WORTH_TELLING else "",
+        f"refusing {span(server.refusing_s)}" if server.refusing_s >= WORTH_TELLING else "",
         f"held {span(server.held_s)} by rate limits{times}" if server.held_s >= WORTH_TELLING else "",
     ]
 

@@ -41,7 +41,9 @@ class ServerSums:
     held_s: float = 0.0
     """Seconds in which it said wait."""
     failing_s: float = 0.0
-    """Seconds in which it failed or refused whatever it was asked."""
+    """Seconds in which it failed whatever it was asked."""
+    refusing_s: float = 0.0
+    """Seconds in which it was looked whether it refuses for good whatever it is asked: no outage."""
     in_flight: int = 0
     """How many requests it was given at once in the end."""
     limit: str = ""

@@ -25,7 +25,7 @@ from yarl import URL
 from batcher.failures import AttemptError, Exit, Failure, FailureClass
 from batcher.wire.connections import SEND_TIMEOUT, Body, Connector
 from batcher.wire.inflate import inflater
-from batcher.wire.trust import trusting
+from batcher.wire.trust import trusting, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -250,7 +250,7 @@ def _before_answer(error: Exception) -> Failure:
     number = getattr(error, "errno", None) or getattr(getattr(error, "os_error", None), "errno", None)
     words = str(error) or type(error).__name__
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
-        return Failure(FailureClass.FATAL, "tls", words)
+        return _untrusted(error)
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError) and "WRONG_VERSION" in words.replace(" ", "_").upper():
         return Failure(FailureClass.FATAL, "tls", f"https to a port that does not speak it: {words}")
     if number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
@@ -269,6 +269,13 @@ def _before_answer(error: Exception) -> Failure:
     if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         return Failure(FailureClass.TRANSIENT, "bad_http", words)
     return _unreachable("unreachable", words)
+
+
+def _untrusted(error: aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError) -> Failure:
+    """Name a certificate that is not trusted: no matter of waiting."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):  # which is one of Python's by name alone
+        return Failure(FailureClass.FATAL, "tls", untrusted(f"{error.host}:{error.port}", error.certificate_error))
+    return Failure(FailureClass.FATAL, "tls", untrusted("the server", error))
 
 
 def _in_answer(error: Exception) -> Failure:

@@ -11,10 +11,26 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 CERTIFICATES: Final = "SSL_CERT_FILE"
 """The variable by which OpenSSL finds the certificates of the system (https://docs.openssl.org/3.0/man7/openssl-env/)."""
+
+_SAY_WHO: Final = "if you know who signed it, name the file of that certificate with --ca-file"
+_NAME_IT: Final = "name the server as the certificate does, with --base-url"
+_CLOCK: Final = "the server needs another one, unless the clock of this machine is wrong"
+REMEDIES: Final[Mapping[int, str]] = {9: _CLOCK, 10: _CLOCK, 62: _NAME_IT, 64: _NAME_IT}
+"""What helps, by what OpenSSL found: not valid yet, expired, the certificate of another host, of another IP address
+(`X509_V_ERR_…` in https://github.com/openssl/openssl/blob/master/include/openssl/x509_vfy.h.in); else it is not known
+who signed it."""
+
+
+def untrusted(host: str, error: Exception) -> str:
+    """Say whose certificate is not trusted, why in OpenSSL's words, and what would help."""
+    if not isinstance(error, ssl.SSLCertVerificationError):  # Python's own, of the name
+        return f"the certificate of {host} is not trusted: {error}; {_NAME_IT}"
+    why = error.verify_message.rstrip(".")
+    return f"the certificate of {host} is not trusted: {why}; {REMEDIES.get(error.verify_code, _SAY_WHO)}"
 
 
 def trusting(ca_file: str | None) -> ssl.SSLContext:

@@ -65,6 +65,18 @@ def test_a_server_that_refuses_all(desk: Desk) -> None:
     assert (ran.code, ran.out) == (Exit.REFUSED, "")
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_an_input_without_rows(desk: Desk, more: tuple[str, ...]) -> None:
+    """That is said, in the words of a run: no server is looked for, no step is made, and no file."""
+    (desk.path / "empty.jsonl").touch()
+    ran = desk.call("bench", "empty.jsonl", "-m", "simulator", "--base-url", "http://127.0.0.1:9", *more)
+    assert ran.code == Exit.SOME_FAILED, ran.err
+    assert ran.err.splitlines()[-1] == "batcher: there is no row in empty.jsonl"
+    assert not more or json.loads(ran.out)["steps"] == []
+    assert more or not ran.out
+    assert [path.name for path in desk.path.iterdir()] == ["empty.jsonl"]
+
+
 @pytest.mark.parametrize(
     "args",
     [

@@ -103,6 +103,6 @@ def test_answers_fit_and_leave_as_tables(url: str, tmp_path: Path) -> None:
     for export in exports:
         ran = desk.call(*export)
         assert ran.code == 0, (export, ran.err)
-    assert (tmp_path / "batch.jsonl").read_text().count('"custom_id"') == len(reviews)
+    assert (tmp_path / "openai.jsonl").read_text().count('"custom_id"') == len(reviews)
     with closing(sqlite3.connect(tmp_path / "answers.db")) as database:
         assert database.execute("SELECT count(*) FROM answers").fetchone() == (len(reviews),)

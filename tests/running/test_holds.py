@@ -19,6 +19,7 @@ from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
 from batcher.policy.setback import Setback
 from batcher.running.holds import Holds
+from batcher.view.bottleneck import Kind
 from batcher.view.summary import Summary
 
 A, B = "http://a:1", "http://b:1"
@@ -98,10 +99,13 @@ def test_being_told_to_wait_is_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "words"),
-    [(BROKEN, f"waiting, as {A} fails: oops"), (FORBIDDEN, f"looking whether {A} refuses all jobs: no such key")],
+    ("failure", "words", "times"),
+    [
+        (BROKEN, f"waiting, as {A} fails: oops", (10.0, 0.0)),
+        (FORBIDDEN, f"looking whether {A} refuses all jobs: no such key", (0.0, 10.0)),
+    ],
 )
-def test_failing_and_refusing_are_no_rate_limit(failure: Failure, words: str) -> None:
+def test_failing_and_refusing_are_no_rate_limit(failure: Failure, words: str, times: tuple[float, float]) -> None:
     """Who fails or refuses whatever it is asked did not say wait: it is told and added up as what it is."""
     watch = Watch(A)
     watch.look(0.0)
@@ -109,7 +113,10 @@ def test_failing_and_refusing_are_no_rate_limit(failure: Failure, words: str) ->
     assert watch.look(0.0) == [words]
     watch.look(10.0)
     sums = watch.summary.servers[A]
-    assert (sums.away_s, sums.failing_s, sums.held_s) == (0.0, 10.0, 0.0)
+    assert (sums.away_s, sums.failing_s, sums.refusing_s, sums.held_s) == (0.0, *times, 0.0)
+    watch.summary.finished = watch.summary.started + 10.0
+    bound = watch.summary.bottleneck  # whoever refuses for good need not be kept up
+    assert (bound is not None and bound.kind is Kind.OUTAGES) == (failure is BROKEN)
 
 
 def test_what_ended_in_a_refusal_does_not_go_on() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -13,10 +13,10 @@ import pytest
 from support.commandline import names, prompts
 
 from batcher.simulator import simulator_thread
-from batcher.view.bottleneck import Bound, Kind, Level, Measured, bottleneck
+from batcher.view.bottleneck import Bottleneck, Bound, Kind, Level, Measured, bottleneck
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from support.commandline import Desk
 
@@ -128,64 +128,69 @@ def test_said_by_a_run(
     assert (f"\nbound by {told['words']}\n" in ran.err) if told else ("\nbound by " not in ran.err)
 
 
-@pytest.fixture
-def at_once() -> Iterator[None]:
-    """Half a second of work is a measurement already: what is said of it is not waited for."""
-    with mock.patch("batcher.view.bottleneck.LEAST_S", 0.5):
-        yield
-
-
-def said(desk: Desk, jobs: list[dict[str, Any]], *more: str, **settings: Any) -> dict[str, Any] | None:
-    """What a run within this process says that it was held up by."""
+def said(desk: Desk, jobs: list[dict[str, Any]], *more: str, **settings: Any) -> tuple[Measured, dict[str, Any] | None]:
+    """What a run within this process measured, and what it says that it was held up by, be it ever so short."""
     desk.write("jobs.jsonl", *jobs)
-    with simulator_thread(**settings) as sim:
+    seen: list[Measured] = []
+
+    def asked(of: Measured) -> Bottleneck | None:
+        seen.append(of)
+        return bottleneck(of)
+
+    with (
+        simulator_thread(**settings) as sim,
+        mock.patch("batcher.view.bottleneck.LEAST_S", 0.0),
+        mock.patch("batcher.view.sums.bottleneck", asked),
+    ):
         args = ("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", "--base-url", sim.url)
         ran = desk.call(*args, *more, "--summary-json", "s.json")
     assert ran.code == 0, ran.err
     found: dict[str, Any] | None = json.loads((desk.path / "s.json").read_text())["bottleneck"]
     assert (f"\nbound by {found['words']}\n" in ran.err) if found else ("\nbound by " not in ran.err)
-    return found
+    return seen[-1], found
+
+
+def hours() -> Callable[[], float]:
+    """A clock on which an hour passes between two looks, however fast the machine is."""
+    return partial(next, count(0.0, 3600.0))
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("at_once")
 def test_a_slow_disk(desk: Desk) -> None:
-    """A disk on which each sync takes 20 ms, and --durability each: what is to be changed is said."""
-    sync = os.fdatasync
-
-    def slowly(descriptor: int) -> None:
-        time.sleep(0.02)
-        sync(descriptor)
-
-    with mock.patch("os.fdatasync", slowly):
-        found = said(desk, prompts(names(40), "tokens=2"), "--durability", "each", "-c", "2")
+    """A disk on which each sync takes hours by the writer's clock, and --durability each: what to change is said."""
+    with mock.patch("batcher.ledger.writer.now", hours()):
+        _, found = said(desk, prompts(names(12), "tokens=2"), "--durability", "each", "-c", "2")
     assert found is not None
     assert found["kind"] == "disk"
     assert "--durability batch" in found["words"]
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("at_once")
 def test_a_busy_processor(desk: Desk) -> None:
-    """By the clock of this process; here that goes as fast as the one on the wall."""
-    with mock.patch("batcher.running.runner.time.process_time", time.monotonic):
-        found = said(desk, prompts(names(12), "tokens=10 delay=0.01"), "-c", "2")
+    """By the clock of this process, on which hours of work are done meanwhile."""
+    with mock.patch("batcher.running.runner.time.process_time", hours()):
+        _, found = said(desk, prompts(names(12), "tokens=2"), "-c", "2")
     assert found is not None
     assert found["kind"] == "cpu"
     assert "--no-stream" in found["words"]
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("at_once")
 def test_slots_that_are_refused(desk: Desk) -> None:
     """A server that says wait above three at once (503): that is no rate limit, and the sentence says so."""
-    found = said(desk, prompts(names(30), "tokens=10"), slots=2, max_queue=1, speed=100.0)
+    of, _ = said(desk, prompts(names(30), "tokens=10"), slots=2, max_queue=1, speed=100.0)
+    assert of.crowded > of.kept_by_requests
+    assert of.turned_away
+    found = bottleneck(replace(WORK, full=5.0, crowded=60.0, turned_away=of.turned_away))  # how long: by the machine
     assert found is not None
-    assert (found["kind"], "it was full and said wait" in found["words"]) == ("slots", True)
+    assert (found.kind, "it was full and said wait" in found.words) == (Kind.SLOTS, True)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("at_once")
 def test_nothing_is_said_of_a_server_that_had_room(desk: Desk) -> None:
-    """The ninth: as many go as come, and the limit was still being found."""
-    assert said(desk, prompts(names(24), "tokens=20 delay=0.01")) is None
+    """The ninth: as many go as come, and the limit was still being found; how fast this machine is does not count."""
+    of, _ = said(desk, prompts(names(24), "tokens=20 delay=0.01"))
+    assert (of.away, of.kept_by_requests, of.kept_by_tokens, of.crowded, of.turned_away) == (0, 0, 0, 0, 0)
+    assert (of.bound, of.answers) == (Bound.FOUND, 24)
+    assert of.levels
+    assert bottleneck(replace(of, cpu=0.0, disk=0.0, queue=0.0, prompts=0.0, levels=STEEP)) is None

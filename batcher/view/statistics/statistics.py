@@ -185,7 +185,7 @@ class Statistics:
             Measured(
                 elapsed=elapsed,
                 answers=self.latency.count,
-                away=events.seconds("away", "failing", "refusing"),
+                away=events.seconds("away", "failing"),
                 kept_by_requests=events.seconds("told", "requests"),
                 kept_by_tokens=events.seconds("tokens"),
                 full=sum(slot.span for slot in slots if most and slot.in_flight >= FULL * most),
