@@ -140,7 +140,7 @@ class Destination:
     def open(self, source: Source, stack: ExitStack) -> AnyLedger:
         """Open the ledger until the stack is left. Raises UsageError (2), and what `Ledger.open` raises."""
         keep_apart(self.files(), self.errors_path, self.table, source)
-        keep_from_each_other([*self._named(), (self.images_directory, "the directory of images")])
+        self.check_names()
         if self.output is None:
             self._check_stream()
             return StreamLedger()
@@ -199,6 +199,10 @@ class Destination:
             raise UsageError("--vectors needs a results file: name one with -o FILE, or leave -o out")
         if self.options.dedupe:
             raise UsageError("--dedupe reads answers back from a results file: name one with -o FILE")
+
+    def check_names(self) -> None:
+        """Raise UsageError if two of its files are one; `keep_apart` looks at the errors."""
+        keep_from_each_other([*self._named(), (self.images_directory, "the directory of images")])
 
     def open_errors(self, stack: ExitStack) -> ErrorsFile | None:
         """Open the errors file, if there is one to be, until the stack is left. Raises as `ErrorsFile` does."""

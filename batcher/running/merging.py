@@ -98,8 +98,8 @@ class Merge:
             except OSError as error:
                 raise OutputIOError(f"{out}: cannot be written: {error.strerror or error}") from error
 
-    def write_vectors(self, path: Path, recipe: Recipe | None, at_most: int | None, selection: Selection) -> None:
-        """Make the array of the vectors of OUT. Raises `OutputError` (73) and `OutputIOError` (74)."""
+    def write_vectors(self, path: Path, recipe: Recipe | None, at_most: int | None, selection: Selection) -> bool:
+        """Make the array of the vectors of OUT, if there are any. Raises `OutputError` (73), `OutputIOError` (74)."""
         taken = None
         if self.source.is_regular:
             taken = Taken(source=self.source, recipe=recipe, at_most=at_most, selection=selection)
@@ -109,6 +109,7 @@ class Merge:
             if vectors_path(self.out).exists():
                 store = stack.enter_context(Store.open_to_read(vectors_path(self.out)))
             write_array(path, store, file, taken)
+            return store.dim is not None
 
     def _write_results(self, fd: int, order: array[int], bases: Sequence[int], checkpoint: Callable[[], object]) -> int:
         """Write the lines, and what they name; how many bytes they are."""
