@@ -293,9 +293,11 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "disk": set(),
         "errors": {"disk", "lock", "recovery"},
         "fallback": set(),
-        "fresh": {"disk", "lock", "names", "neighbours"},
+        "fresh": {"disk", "holder", "lock", "names", "neighbours"},
         "holder": {"lock", "names", "state"},
-        "ledger": {"disk", "lines", "lock", "names", "neighbours", "recovery", "repair", "seal", "state", "stream"},
+        "ledger": {
+            "disk", "fresh", "lines", "lock", "names", "neighbours", "recovery", "repair", "seal", "state", "stream",
+        },
         "lines": {"fallback", "measures", "vectors"},
         "lock": {"disk"},
         "measures": set(),

@@ -404,6 +404,24 @@ def test_images_come_along(parts: Desk) -> None:
     assert named == "all.images/a.png"
 
 
+def test_images_of_one_name_are_kept_apart(parts: Desk) -> None:
+    """Of parts in two directories; the same picture is there once."""
+    lines = []
+    for number, picture in enumerate((b"one", b"two", b"one"), 1):
+        (parts.path / f"{number}").mkdir()
+        for path in parts.path.glob(f"parts/out-{number}-of-3.*"):
+            path.rename(parts.path / f"{number}" / path.name.replace(f"-{number}-of-3", ""))
+        (parts.path / f"{number}/out.images").mkdir()
+        (parts.path / f"{number}/out.images/a.png").write_bytes(picture)
+        lines.append(parts.lines(f"{number}/out.jsonl")[0]["id"])
+        change(parts.path / f"{number}/out.jsonl", lambda some: [some[0] | {"image": "out.images/a.png"}, *some[1:]])
+    ran = parts.call("merge", "1/out.jsonl", "2/out.jsonl", "3/out.jsonl", "-o", "all.jsonl")
+    assert ran.code == Exit.SOME_FAILED, ran.err
+    named = {line["id"]: line["image"] for line in parts.lines("all.jsonl") if "image" in line}
+    assert [(parts.path / named[ident]).read_bytes() for ident in lines] == [b"one", b"two", b"one"]
+    assert len([*(parts.path / "all.images").iterdir()]) == 2
+
+
 KILLING = """
 import os, signal, sys
 from itertools import count
