@@ -414,7 +414,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "journal": set(),
         "lanes": {"openfiles", "sharing"},
         "loops": set(),
-        "merging": {"carrying", "gathering"},
+        "merging": {"carrying", "gathering", "vectors"},
         "omissions": set(),
         "openfiles": set(),
         "preparation": {"chosen", "destination", "resumption", "statekeeper", "wiring"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, notes_of, option, options_from, request_options
 from batcher.commands.values import KeyValue
 from batcher.commands.verify import FINDINGS, where
-from batcher.failures import Exit, InputError, OutputError, UsageError
+from batcher.failures import Exit, InputError, UsageError
 from batcher.figures import count
 
 if TYPE_CHECKING:
@@ -156,9 +155,8 @@ class _Asked:
     def _beside(self) -> Destination:
         """OUT and what will stand beside it. Raises `UsageError` (2), `OutputError` (73) for what is there already."""
         from batcher.ledger.fresh import check_free
-        from batcher.ledger.names import ids_path
         from batcher.running.destination import Destination
-        from batcher.running.vectors import check_wish
+        from batcher.running.merging import check_array_free
 
         out, array = self.output, self.options.vectors
         beside = Destination(out, self.options, say)
@@ -169,10 +167,7 @@ class _Asked:
         beside.check_names()
         check_free(out)
         if array is not None:
-            check_wish(array, self.options)
-            for path in (array, ids_path(array)):
-                if os.path.lexists(path):
-                    raise OutputError(f"{path}: is there already; name another --vectors, or move it away")
+            check_array_free(array, self.options)
         return beside
 
     def _gather(self, gathered: Gathered, *, keep_first: bool) -> None:
