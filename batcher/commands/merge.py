@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from batcher.commands.console import answer, print_json, say
-from batcher.commands.earlier import arrived, asked, inputs_of
+from batcher.commands.earlier import arrived, asked, chosen, inputs_of
 from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, notes_of, option, options_from, request_options
 from batcher.commands.values import KeyValue
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from batcher.ledger.state import State
     from batcher.options import Options
+    from batcher.running.destination import Destination
+    from batcher.running.gathering import Gathered
     from batcher.running.merging import Merge
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -95,24 +97,17 @@ class _Asked:
     def merged(self, stack: ExitStack, *, keep_first: bool) -> Merge:
         """Do it. Raises what is wrong with the parts, their input or OUT, and then OUT is not there."""
         from batcher.inputs.formats import parse_job
-        from batcher.ledger.fresh import check_free
+        from batcher.inputs.selection import Selection
         from batcher.ledger.ordering import InputOrder
         from batcher.ledger.parts import named
         from batcher.ledger.state import parameters
         from batcher.ledger.verification import Verification
         from batcher.running.apart import keep_apart
-        from batcher.running.destination import Destination
-        from batcher.running.gathering import Gathered, TwiceError
+        from batcher.running.gathering import Gathered
         from batcher.running.merging import Merge
         from batcher.running.openfiles import open_files
 
-        out, options = self.output, self.options
-        beside = Destination(out, options, say)
-        if beside.table is not None or str(out) == "-":
-            raise UsageError(
-                f"{out}: a merge makes a file of results: name it .jsonl; batcher export makes tables of it"
-            )
-        check_free(out)
+        options, beside = self.options, self._beside()
         stack.enter_context(open_files())
         gathered = Gathered.of(named(self.parts), stack)
         stack.callback(gathered.close)
@@ -123,15 +118,12 @@ class _Asked:
         inputs = self._inputs(gathered.states)
         defaults, source = asked(inputs, options, self.environ, state)
         stack.callback(source.close)
-        keep_apart(beside.files(), None, None, source)
-        try:
-            gathered.gather(keep_first=keep_first)
-        except TwiceError as error:
-            hint = "--keep-first takes that of the part that is named first, where both answer the same request"
-            raise InputError(f"{error}. {hint}") from error
+        keep_apart(beside.files(), beside.errors_path, None, source)
+        self._gather(gathered, keep_first=keep_first)
         guessed = gathered.first_model() if defaults.model is None else None
         defaults = replace(defaults, model=defaults.model or guessed)
-        at_most, selection = _chosen(options, state)
+        at_most, selection = chosen(options, _of_all_parts(state))
+        selection = selection or Selection()
         source.repeat = selection.repeat
         selection.prepare(source, at_most)
         verification = Verification(results=gathered.results, order=InputOrder())
@@ -144,7 +136,7 @@ class _Asked:
             raise InputError("; ".join(source.damage))
         said = selection.said() | ({} if at_most is None else {"limit": at_most})
         merge = Merge(
-            out=out,
+            out=self.output,
             gathered=gathered,
             verification=verification,
             source=source,
@@ -153,11 +145,40 @@ class _Asked:
         )
         if guessed is not None and verification.verdict.changed.count:
             say(f"no model was named, so that of the first result was taken: {guessed}. Name the runs' with -m")
+        verification.verdict.repeat = source.repeat
         merge.check()
         merge.write()
-        if options.vectors is not None:
-            merge.write_vectors(options.vectors, defaults.recipe, at_most, selection)
+        if (array := options.vectors) and not merge.write_vectors(array, defaults.recipe, at_most, selection):
+            say(f"{array} is not made: no result of the parts has a vector")
         return merge
+
+    def _beside(self) -> Destination:
+        """OUT and what will stand beside it. Raises `UsageError` (2), `OutputError` (73) for what is there already."""
+        from batcher.ledger.fresh import check_free
+        from batcher.running.destination import Destination
+        from batcher.running.merging import check_array_free
+
+        out, array = self.output, self.options.vectors
+        beside = Destination(out, self.options, say)
+        if beside.table is not None or str(out) == "-":
+            raise UsageError(
+                f"{out}: a merge makes a file of results: name it .jsonl; batcher export makes tables of it"
+            )
+        beside.check_names()
+        check_free(out)
+        if array is not None:
+            check_array_free(array, self.options)
+        return beside
+
+    def _gather(self, gathered: Gathered, *, keep_first: bool) -> None:
+        """Read the results of all parts. Raises `InputError` (65) if an id has one in two of them."""
+        from batcher.running.gathering import TwiceError
+
+        try:
+            gathered.gather(keep_first=keep_first)
+        except TwiceError as error:
+            hint = "--keep-first takes that of the part that is named first, where both answer the same request"
+            raise InputError(f"{error}. {hint}") from error
 
     def _inputs(self, states: list[State]) -> str | tuple[str, ...]:
         """The input: as it was said, or that of all runs. Raises `UsageError`."""
@@ -170,18 +191,12 @@ class _Asked:
         raise UsageError(f"say which input they are of with --input: {why}")
 
 
-def _chosen(options: Options, state: State | None) -> tuple[int | None, Any]:
-    """After how many rows the input ends, and which of these are wanted: those of all parts, but for what is said."""
-    from batcher.inputs.selection import Selection
-    from batcher.running.chosen import selection_of
-
-    before = dict(state.selection) if state is not None else {}
-    limit = before.pop("limit", None)
-    for share in ("shard", "done_from"):
-        before.pop(share, None)
-    said = selection_of(options)
-    selection = Selection.again({**before, **(said.said() if said is not None else {})})
-    return options.limit or (limit if type(limit) is int else None), selection
+def _of_all_parts(state: State | None) -> State | None:
+    """What the runs of the parts were told, but for which share each took."""
+    if state is None:
+        return None
+    rows = {name: value for name, value in state.selection.items() if name not in ("shard", "done_from")}
+    return replace(state, selection=rows)
 
 
 def screen(merge: Merge, absent: list[str]) -> list[str]:
@@ -229,7 +244,7 @@ def as_dict(merge: Merge, code: Exit) -> dict[str, Any]:
         "unreadable": gathered.unreadable,
         "lost": gathered.lost,
         "findings": {
-            name: {"count": finding.count, "first": [place._asdict() for place in finding.first]}
+            name: {"count": finding.count, "first": [verdict.row(place) for place in finding.first]}
             for name in _OPEN
             for finding in (getattr(verdict, name),)
         },

@@ -131,7 +131,7 @@ def examine(inputs: str | tuple[str, ...], results: Path, options: Options, envi
         if source.damage:
             raise InputError("; ".join(source.damage))
         _check_vectors(check.verdict, file, results, options, _taken(source, defaults, at_most, selection))
-        check.verdict.where = source.place
+        check.verdict.where, check.verdict.repeat = source.place, source.repeat
     if guessed is not None and check.verdict.changed.count:
         say(f"no model was named, so that of the first result was taken: {guessed}. Name the run's with -m")
     return check.verdict
@@ -203,6 +203,8 @@ def where(finding: Finding, place_of: Callable[[int], object]) -> str:
 
 def as_dict(verdict: Verdict) -> dict[str, Any]:
     """The verdict for programs. The names in it stay."""
+    from batcher.ledger.verification import LineRef
+
     return {
         "complete": verdict.sound,
         "exit": int(_exit(verdict)),
@@ -211,9 +213,10 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
         "ok": verdict.ok,
         "writing": verdict.writing,
         "findings": {
-            name: {"count": finding.count, "first": [place._asdict() for place in finding.first]}
+            name: {"count": finding.count, "first": [made(place) for place in finding.first]}
             for name in FINDINGS
             for finding in (getattr(verdict, name),)
+            for made in (verdict.row if name in OF_THE_INPUT else LineRef._asdict,)
         },
     }
 

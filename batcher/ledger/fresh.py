@@ -7,10 +7,12 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import OutputError
+from batcher.failures import LockedError, OutputError
 from batcher.ledger import disk, neighbours
+from batcher.ledger.holder import is_held
 from batcher.ledger.lock import open_locked
 from batcher.ledger.names import (
+    PART,
     errors_path,
     images_path,
     part_path,
@@ -44,26 +46,55 @@ def check_free(out: Path) -> None:
 def writing(out: Path) -> Iterator[int]:
     """Give a file that takes the name OUT when the block ends well; one at a time for a name.
 
+    Runs look for its lock (`keep_from_merges`) when they have made OUT, and here OUT is looked for under the lock: of
+    a run and a merge that begin together one at least sees the other.
+
     Raises `OutputError` (73) if it cannot be made, or if OUT is there by then; `LockedError` (75); `OSError`.
     """
     working = _working(out)
-    fd = open_locked(working)
+    fd, is_free = open_locked(working), False
     try:
         while os.fstat(fd).st_nlink > 1:  # it became OUT, and only its other name was left behind
             working.unlink()
             os.close(fd)
             fd = open_locked(working)
         os.ftruncate(fd, 0)
+        _check_no_run(out)
+        is_free = True
         _drop_left(out)
         yield fd
         _put_in_place(working, out)
     except BaseException:
         with suppress(OSError):
-            _drop_left(out)
+            if is_free:
+                _drop_left(out)
             working.unlink(missing_ok=True)
         raise
     finally:
         os.close(fd)
+
+
+def keep_from_merges(results: Path, fd: int, *, is_new: bool) -> None:
+    """Raise `LockedError` (75) if a merge is making these results, which have just been opened and locked.
+
+    `is_new`: they were made by that, and go again. What a merge was writing that was killed counts for nothing now.
+    """
+    working = _working(results.with_name(results.name.removesuffix(PART)))
+    if not os.path.lexists(working):
+        return
+    if not disk.is_at(fd, working) and is_held(working):  # its name may have been left to what became of it
+        if is_new and not os.fstat(fd).st_size and disk.is_at(fd, results):
+            results.unlink()
+        raise LockedError(f"{results}: a merge is making this file; wait for it to end, or name another with -o")
+    with suppress(OSError):
+        working.unlink()
+
+
+def _check_no_run(out: Path) -> None:
+    """Raise `OutputError` (73) if a run has made OUT, or what it works on, since that was free."""
+    for path in (out, part_path(out)):
+        if os.path.lexists(path):
+            raise OutputError(f"{path}: a run has begun here meanwhile; name another file with -o")
 
 
 def _drop_left(out: Path) -> None:
@@ -72,6 +103,11 @@ def _drop_left(out: Path) -> None:
         return
     for name in (state_path, errors_path, vectors_path):
         name(out).unlink(missing_ok=True)
+    images = images_path(out)
+    if images.is_dir() and not images.is_symlink():
+        import shutil  # nearly never, and a run looks into this module as well
+
+        shutil.rmtree(images)
 
 
 def _put_in_place(working: Path, out: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeAlias
 
 from batcher.failures import OutputIOError
 from batcher.ledger import disk, state
+from batcher.ledger.fresh import keep_from_merges
 from batcher.ledger.lock import complaint, open_locked
 from batcher.ledger.names import quarantine_path, state_path
 from batcher.ledger.neighbours import take_up, unfit
@@ -95,8 +96,10 @@ class Ledger:
         or holds something else than results, `OutputIOError` (74) if it cannot be read or mended.
         """
         path = real(path, follow=follow)  # a repair replaces the file, and must not replace a link to it
+        is_new = not os.path.lexists(path)
         back = Readback(open_locked(path), path)
         try:
+            keep_from_merges(path, back.fd, is_new=is_new)
             take_up(path)
             before, _ = state.read(state_path(path))
             if not overwrite:

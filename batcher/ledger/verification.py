@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batcher.inputs.formats import Line, Parser
     from batcher.inputs.formats.defaults import Defaults
     from batcher.ledger.ordering import InputOrder
-    from batcher.model import Job
+    from batcher.model import Job, Json
 
 SHOWN: Final = 5
 """Places that a finding names; the others are counted."""
@@ -83,8 +83,14 @@ class Verdict:
     """Results for ids that the input does not have: told, and no fault, since lines may leave an input."""
     where: Callable[[int], object] = field(default=lambda seq: f"line {seq + 1}", compare=False)
     """In which place of the inputs a row stands."""
+    repeat: int = field(default=1, compare=False)
+    """How many jobs each line of the input makes, each with a number of its own."""
     writing: bool = False
     """A run has the file; the last line may be half written."""
+
+    def row(self, place: LineRef) -> dict[str, Json]:
+        """Where a job stands in the input, by the line that makes it."""
+        return {"line": (place.line - 1) // self.repeat + 1, "id": place.id}
 
     @property
     def sound(self) -> bool:

@@ -1,13 +1,15 @@
 """Puts the rows of an input and the lines of their results side by side, in the order of the input.
 
 A row has the line under its number if that bears its id, else the line of its id, wherever that stands: the input may
-have changed, and equal rows have one line. A row of which there is no line is a row all the same. Without an input the
-lines themselves are the rows.
+have changed, and equal rows have one line. A row under the id of an earlier one that asks for something else has none
+of these: that line is of the earlier one's request. A row of which there is no line is a row all the same. Without an
+input the lines themselves are the rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,11 +17,12 @@ from batcher import codec
 from batcher.inputs.comparison import DuplicateError
 from batcher.inputs.formats.jsonl import refused
 from batcher.ledger.recovery import read_record
+from batcher.outputs.clashes import clashing
 from batcher.outputs.places import NOWHERE
 from batcher.outputs.taken import Group, group_of, read_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
+    from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AbstractSet
 
     from batcher.inputs.formats import Line
     from batcher.inputs.selection import Selection
@@ -98,6 +101,7 @@ def _of_input(places: Places, taken: Taken, written: Written | None) -> Iterator
     if taken.selection is not None or not taken.source.is_unchanged():
         written = None  # a row may have another number, or be another row, than when it was asked
     lines, count = taken.lines(), min(FIRST, ROWS)
+    refused_rows = cache(lambda: clashing(taken, places.checkpoint))  # one more reading, which few need
     while some := list(islice(lines, count)):
         group = group_of(some, taken)
         if written is not None and all(group.owns) and (named := written.of(group.seqs)) is not None:
@@ -108,7 +112,7 @@ def _of_input(places: Places, taken: Taken, written: Written | None) -> Iterator
         found = places.all_of(group.seqs)
         _put_lines(group, places.lines(found))
         if [record.get("id") for record in group.records] != group.idents:
-            _look_closer(group, found, places, repeat)
+            _look_closer(group, found, places, repeat, refused_rows)
         yield group if taken.selection is None else _chosen(group, taken.selection, found)
         count = _fitting(group)
 
@@ -121,8 +125,13 @@ def _put_lines(group: Group, texts: list[bytes]) -> None:
         group.records = read_all(texts, read_record, has_long=True)
 
 
-def _look_closer(group: Group, found: list[int], places: Places, repeat: int) -> None:
-    """Find the lines of rows under whose numbers others stand, or none."""
+def _look_closer(
+    group: Group, found: list[int], places: Places, repeat: int, clashes: Callable[[], AbstractSet[int]]
+) -> None:
+    """Find the lines of rows under whose numbers others stand, or none.
+
+    `clashes` gives the rows whose id is that of an earlier one, with another request.
+    """
     for number, (ident, record) in enumerate(zip(group.idents, group.records, strict=True)):
         name = record.get("id")
         if name == ident:
@@ -135,6 +144,8 @@ def _look_closer(group: Group, found: list[int], places: Places, repeat: int) ->
             place = _refusal(group.lines[number], group.seqs[number] - (turn or 0), places, repeat)
         if place == NOWHERE:
             place = places.of_id(ident if turn is None else f"{ident}~{turn + 1}")
+            if place != NOWHERE and group.owns[number] and group.seqs[number] in clashes():
+                place = NOWHERE
         found[number] = place
         group.texts[number] = text = places.lines([place])[0]
         group.records[number] = (read_record(text) if text else None) or {}

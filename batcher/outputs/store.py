@@ -20,6 +20,7 @@ from batcher import codec
 from batcher.failures import OutputError, OutputIOError
 from batcher.ledger import disk
 from batcher.ledger.neighbours import unfit
+from batcher.ledger.recovery import read_record
 from batcher.opening import UnfitError, open_regular
 from batcher.outputs.checksums import crc32
 from batcher.outputs.numbers import WIDTHS
@@ -248,14 +249,37 @@ class Store:
 
 
 def row_named(line: bytes) -> Row | None:
-    """The row that a line of results names, if it names one."""
+    """The row that a line of results names, if it names one; a value of somebody else on it may look like that."""
     match = _NAMES_ROW.search(line)
-    return Row(int(match[1]), int(match[2])) if match is not None else None
+    if match is None:
+        return None
+    return Row(int(match[1]), int(match[2])) if _is_own(line, match) else _row_read(line)
 
 
 def renamed(line: bytes, number: int) -> bytes:
     """The line with another number for the row that it names."""
-    return _NAMES_ROW.sub(lambda named: b'"vector":{"row":%d,"crc32":%b}' % (number, named[2]), line, count=1)
+    row = row_named(line)
+    if row is None or row.number == number:
+        return line
+    wanted = row._replace(number=number)
+    for match in _NAMES_ROW.finditer(line):
+        if (int(match[1]), int(match[2])) == row:
+            made = b'%b"vector":{"row":%d,"crc32":%d}%b' % (line[: match.start()], *wanted, line[match.end() :])
+            if _is_own(line, match) or _row_read(made) == wanted:
+                return made
+    return line
+
+
+def _is_own(line: bytes, match: re.Match[bytes]) -> bool:
+    """Whether this is surely the line's own vector: nothing is begun before it in which it could stand."""
+    return line.find(b"{", 1, match.start()) < 0
+
+
+def _row_read(line: bytes) -> Row | None:
+    """The row that stands under the line's own key."""
+    vector = (read_record(line) or {}).get("vector")
+    found = _NAMES_ROW.fullmatch(b'"vector":%b' % codec.dumps(vector)) if isinstance(vector, dict) else None
+    return Row(int(found[1]), int(found[2])) if found is not None else None
 
 
 def _pread(fd: int, size: int, offset: int) -> bytes:

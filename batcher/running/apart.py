@@ -12,7 +12,7 @@ from batcher.opening import real
 from batcher.outputs.forms import SQLITE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from batcher.inputs.source import Source
     from batcher.ledger.ledger import Ledger
@@ -29,6 +29,17 @@ def keep_apart(files: Mapping[Path, str], errors: Path | None, table: str | None
             raise UsageError(f"{path} is the input, or a file of it; name another file for what is written")
     if errors is not None and (is_what := same_as(errors, files)):
         raise UsageError(f"{errors} is {is_what}; errors need a file of their own")
+
+
+def keep_from_each_other(files: Sequence[tuple[Path, str]]) -> None:
+    """Raise UsageError if two of the files that are written are one, by whatever names."""
+    known: dict[Path | tuple[int, int], str] = {}
+    for path, what in files:
+        names = [name for name in (real(path, follow=True), identity_of(path)) if name is not None]
+        for name in names:
+            if name in known:
+                raise UsageError(f"{path} is to be both {known[name]} and {what}; name a file for each")
+        known.update(dict.fromkeys(names, what))
 
 
 def check_vectors(ledger: Ledger, wanted: str) -> None:

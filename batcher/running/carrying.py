@@ -6,6 +6,8 @@ import os
 import shutil
 from array import array
 from dataclasses import dataclass
+from filecmp import cmp
+from itertools import chain, count
 from typing import TYPE_CHECKING, Final, Self
 
 import orjson
@@ -116,11 +118,17 @@ class Images:
         if folder != source.name or not name or not (source / name).is_file():
             return path
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        target = self.directory / name
+        target = self._target(source / name)
         if not target.exists():
             try:
                 os.link(source / name, target, follow_symlinks=False)
             except OSError:
                 with os.fdopen(open_regular(source / name), "rb") as image, target.open("xb") as copy:
                     shutil.copyfileobj(image, copy)
-        return f"{self.directory.name}/{name}"
+        return f"{self.directory.name}/{target.name}"
+
+    def _target(self, image: Path) -> Path:
+        """Where an image goes: under its own name, or if another part's has that, under one with a number."""
+        names = chain((image.name,), (f"{image.stem}-{number}{image.suffix}" for number in count(2)))
+        targets = (self.directory / name for name in names)
+        return next(path for path in targets if not path.exists() or cmp(image, path, shallow=False))

@@ -37,7 +37,7 @@ from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
 from batcher.outputs.forms import SQLITE, table_of
 from batcher.outputs.written import Written
-from batcher.running.apart import check_vectors, keep_apart
+from batcher.running.apart import check_vectors, keep_apart, keep_from_each_other
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,6 +140,7 @@ class Destination:
     def open(self, source: Source, stack: ExitStack) -> AnyLedger:
         """Open the ledger until the stack is left. Raises UsageError (2), and what `Ledger.open` raises."""
         keep_apart(self.files(), self.errors_path, self.table, source)
+        self.check_names()
         if self.output is None:
             self._check_stream()
             return StreamLedger()
@@ -198,6 +199,10 @@ class Destination:
             raise UsageError("--vectors needs a results file: name one with -o FILE, or leave -o out")
         if self.options.dedupe:
             raise UsageError("--dedupe reads answers back from a results file: name one with -o FILE")
+
+    def check_names(self) -> None:
+        """Raise UsageError if two of its files are one; `keep_apart` looks at the errors."""
+        keep_from_each_other([*self._named(), (self.images_directory, "the directory of images")])
 
     def open_errors(self, stack: ExitStack) -> ErrorsFile | None:
         """Open the errors file, if there is one to be, until the stack is left. Raises as `ErrorsFile` does."""
@@ -302,19 +307,29 @@ class Destination:
             summary.unwritten.append(f"{errors.path}: {errors.lost} failures did not get into it")
 
     def files(self) -> dict[Path, str]:
-        """What a run writes or moves away, by what it is; images aside."""
-        named = {self.output: "the results file"} if self.output is not None else {}
+        """What a run writes or moves away, by what it is; errors and images aside."""
+        return dict(self._named())
+
+    def _named(self) -> list[tuple[Path, str]]:
+        """The same, where one name may have been given to two of them."""
+        named, options = list[tuple[Path, str]](), self.options
         if self.output is not None:
-            named[state_path(self.output)] = "the state file"
-            named[quarantine_path(self.output)] = "the quarantine"
-            named[superseded_path(self.output)] = "the file of superseded results"
-            named[part_path(self.output)] = "what an --atomic run works on"
-            named[vectors_path(self.output)] = "the store of vectors"
-        if self.options.vectors is not None:
-            named[self.options.vectors] = "the array of vectors"
-            named[ids_path(self.options.vectors)] = "the ids of its rows"
+            named = [
+                (self.output, "the results file"),
+                (state_path(self.output), "the state file"),
+                (quarantine_path(self.output), "the quarantine"),
+                (superseded_path(self.output), "the file of superseded results"),
+                (part_path(self.output), "what an --atomic run works on"),
+                (vectors_path(self.output), "the store of vectors"),
+            ]
+        if options.vectors is not None:
+            named += [(options.vectors, "the array of vectors"), (ids_path(options.vectors), "the ids of its rows")]
         if self.table is not None:
-            named[Path(self.table.removeprefix(SQLITE))] = "the table"
+            named.append((Path(self.table.removeprefix(SQLITE)), "the table"))
+        with suppress(OSError):  # a name that is too long is told when it is written
+            metrics = options.metrics_file
+            if metrics is not None and (metrics.is_file() or not metrics.exists()):  # a device is not replaced
+                named.append((metrics, "the file of metrics"))
         return named
 
     def _open_part(self, opener: Callable[[Path], Ledger], output: Path, stack: ExitStack) -> Ledger:

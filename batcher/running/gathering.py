@@ -12,7 +12,6 @@ from batcher.inputs.changes import run_changes
 from batcher.inputs.done import DoneIds
 from batcher.ledger.names import vectors_path
 from batcher.ledger.parts import Part
-from batcher.ledger.recovery import read_record
 from batcher.ledger.verification import SHOWN, first_model
 from batcher.outputs.store import Store, row_named
 
@@ -96,7 +95,7 @@ class Gathered:
             checkpoint()
             has_store = self._check_rows(number, part)
             for found in part.results():
-                if not has_store and _names_row(found.line):
+                if not has_store and row_named(found.line) is not None:
                     self._lose(part, found.offset)
                     continue
                 if self.results.add(found.ident, found.digest):
@@ -178,11 +177,6 @@ def in_groups(items: Iterable[_T]) -> Iterator[list[_T]]:
     left = iter(items)
     while some := list(islice(left, SOME)):
         yield some
-
-
-def _names_row(line: bytes) -> bool:
-    """Whether a result has its vector in a store; the words of an answer may look like it, and `meta`."""
-    return row_named(line) is not None and isinstance((read_record(line) or {}).get("vector"), dict)
 
 
 def _text(part: str | bytes) -> str:

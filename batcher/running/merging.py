@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING
 
-from batcher.failures import InputError, OutputIOError
+from batcher.failures import InputError, OutputError, OutputIOError
 from batcher.figures import count
 from batcher.ledger import disk, state
 from batcher.ledger.errors import ErrorsFile
 from batcher.ledger.fresh import writing
-from batcher.ledger.names import errors_path, images_path, state_path, vectors_path
+from batcher.ledger.names import errors_path, ids_path, images_path, state_path, vectors_path
 from batcher.ledger.state import State, Status
 from batcher.ledger.verification import SHOWN
 from batcher.opening import open_regular
@@ -32,6 +32,7 @@ from batcher.outputs.store import Store
 from batcher.outputs.taken import Taken
 from batcher.running.carrying import Images, Rows
 from batcher.running.gathering import in_groups
+from batcher.running.vectors import check_wish
 
 if TYPE_CHECKING:
     from array import array
@@ -43,8 +44,17 @@ if TYPE_CHECKING:
     from batcher.inputs.source import Source
     from batcher.ledger.verification import Verdict, Verification
     from batcher.model import Json
+    from batcher.options import Options
     from batcher.outputs.arrays import Vectors
     from batcher.running.gathering import Gathered
+
+
+def check_array_free(path: Path, options: Options) -> None:
+    """Raise UsageError (2) or OutputError (73) where an array cannot be put, or where something is already."""
+    check_wish(path, options)
+    for name in (path, ids_path(path)):
+        if os.path.lexists(name):
+            raise OutputError(f"{name}: is there already; name another --vectors, or move it away")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,8 +108,8 @@ class Merge:
             except OSError as error:
                 raise OutputIOError(f"{out}: cannot be written: {error.strerror or error}") from error
 
-    def write_vectors(self, path: Path, recipe: Recipe | None, at_most: int | None, selection: Selection) -> None:
-        """Make the array of the vectors of OUT. Raises `OutputError` (73) and `OutputIOError` (74)."""
+    def write_vectors(self, path: Path, recipe: Recipe | None, at_most: int | None, selection: Selection) -> bool:
+        """Make the array of the vectors of OUT, if there are any. Raises `OutputError` (73), `OutputIOError` (74)."""
         taken = None
         if self.source.is_regular:
             taken = Taken(source=self.source, recipe=recipe, at_most=at_most, selection=selection)
@@ -109,6 +119,7 @@ class Merge:
             if vectors_path(self.out).exists():
                 store = stack.enter_context(Store.open_to_read(vectors_path(self.out)))
             write_array(path, store, file, taken)
+            return store.dim is not None
 
     def _write_results(self, fd: int, order: array[int], bases: Sequence[int], checkpoint: Callable[[], object]) -> int:
         """Write the lines, and what they name; how many bytes they are."""

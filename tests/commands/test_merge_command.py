@@ -20,7 +20,7 @@ from batcher.inputs.formats.defaults import Defaults
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from support.commandline import Ran
@@ -154,11 +154,12 @@ def other_rows(desk: Desk) -> None:
     change_state(desk, lambda state: state["selection"].update(limit=3))
 
 
-def change_state(desk: Desk, act: Callable[[dict[str, Any]], object]) -> None:
-    path = part(desk, 2, "state.json")
-    state = orjson.loads(path.read_bytes())
-    act(state)
-    path.write_bytes(orjson.dumps(state))
+def change_state(desk: Desk, act: Callable[[dict[str, Any]], object], numbers: Sequence[int] = (2,)) -> None:
+    for number in numbers:
+        path = part(desk, number, "state.json")
+        state = orjson.loads(path.read_bytes())
+        act(state)
+        path.write_bytes(orjson.dumps(state))
 
 
 def another_input(desk: Desk) -> None:
@@ -325,6 +326,60 @@ def test_vectors_come_along(desk: Desk, sim: Simulator) -> None:
     assert said["lost"] == len(desk.lines("parts/v-1-of-2.jsonl"))
 
 
+@pytest.mark.parametrize(
+    ("array", "out", "code", "words"),
+    [
+        ("parts/out-1-of-3.jsonl", "all.jsonl", Exit.USAGE, "name it .npy"),
+        ("parts/out-1-of-3.state.json", "all.jsonl", Exit.USAGE, "name it .npy"),
+        ("all.jsonl", "all.jsonl", Exit.USAGE, "both the results file and the array"),
+        ("all.vectors", "all.jsonl", Exit.USAGE, "both the store of vectors and the array"),
+        ("all.npy", "all.npy", Exit.USAGE, "both the results file and the array"),
+        ("gone/all.npy", "all.jsonl", Exit.CANNOT_CREATE, "is no directory"),
+        ("mine.npy", "all.jsonl", Exit.CANNOT_CREATE, "mine.npy: is there already"),
+        ("ids.npy", "all.jsonl", Exit.CANNOT_CREATE, "ids.npy.ids.json: is there already"),
+        ("link.npy", "all.jsonl", Exit.CANNOT_CREATE, "link.npy: is there"),
+    ],
+)
+def test_an_array_takes_no_place_of_another_file(parts: Desk, array: str, out: str, code: Exit, words: str) -> None:
+    """It is refused before there is an OUT."""
+    np.save(parts.path / "mine.npy", np.zeros(3))
+    (parts.path / "ids.npy.ids.json").write_text("[]")
+    (parts.path / "link.npy").symlink_to("parts/out-1-of-3.jsonl")
+    before = {path: path.read_bytes() for path in parts.path.rglob("*") if path.is_file()}
+    ran = merge(parts, "--vectors", array, out=out)
+    assert (ran.code, words in ran.err) == (code, True), ran.err
+    assert {path: path.read_bytes() for path in parts.path.rglob("*") if path.is_file()} == before
+
+
+def test_an_array_of_parts_without_vectors(parts: Desk) -> None:
+    """There is none, which is said."""
+    ran = merge(parts, "--vectors", "all.npy")
+    assert (ran.code, "all.npy is not made: no result of the parts has a vector" in ran.err) == (3, True)
+    assert not (parts.path / "all.npy").exists()
+
+
+def test_a_selection_of_a_later_version(parts: Desk) -> None:
+    """What cannot be read of a state file is said."""
+    change_state(parts, lambda state: state["selection"].update(of_tomorrow=1), range(1, PARTS + 1))
+    ran = merge(parts)
+    assert (ran.code, "which rows the last run took cannot be read" in ran.err) == (Exit.SOME_FAILED, True)
+    assert len(parts.lines("all.jsonl")) == ROWS - 1
+
+
+def test_places_of_rows_that_were_asked_several_times(parts: Desk, sim: Simulator) -> None:
+    """A line of the input is named, and not the number of a job: by `verify`, too."""
+    for path in parts.path.glob("parts/*"):
+        path.unlink()
+    for shard in ("1/2", "2/2"):
+        run(parts, sim, shard, "--repeat", "2")
+    said = [
+        json.loads(merge(parts, "--json").out),
+        json.loads(parts.call("verify", "jobs.jsonl", "all.jsonl", "--json").out),
+    ]
+    places = [{"line": 6, "id": f"{BAD}~{turn}"} for turn in (1, 2)]
+    assert [one["findings"]["failed"]["first"] for one in said] == [places, places]
+
+
 def test_vectors_of_two_kinds_are_refused(desk: Desk, sim: Simulator) -> None:
     """Numbers of two widths are no array."""
     (desk.path / "parts").mkdir()
@@ -347,6 +402,24 @@ def test_images_come_along(parts: Desk) -> None:
     [named] = [line["image"] for line in parts.lines("all.jsonl") if "image" in line]
     assert (parts.path / named).read_bytes() == b"picture"
     assert named == "all.images/a.png"
+
+
+def test_images_of_one_name_are_kept_apart(parts: Desk) -> None:
+    """Of parts in two directories; the same picture is there once."""
+    lines = []
+    for number, picture in enumerate((b"one", b"two", b"one"), 1):
+        (parts.path / f"{number}").mkdir()
+        for path in parts.path.glob(f"parts/out-{number}-of-3.*"):
+            path.rename(parts.path / f"{number}" / path.name.replace(f"-{number}-of-3", ""))
+        (parts.path / f"{number}/out.images").mkdir()
+        (parts.path / f"{number}/out.images/a.png").write_bytes(picture)
+        lines.append(parts.lines(f"{number}/out.jsonl")[0]["id"])
+        change(parts.path / f"{number}/out.jsonl", lambda some: [some[0] | {"image": "out.images/a.png"}, *some[1:]])
+    ran = parts.call("merge", "1/out.jsonl", "2/out.jsonl", "3/out.jsonl", "-o", "all.jsonl")
+    assert ran.code == Exit.SOME_FAILED, ran.err
+    named = {line["id"]: line["image"] for line in parts.lines("all.jsonl") if "image" in line}
+    assert [(parts.path / named[ident]).read_bytes() for ident in lines] == [b"one", b"two", b"one"]
+    assert len([*(parts.path / "all.images").iterdir()]) == 2
 
 
 KILLING = """

@@ -10,6 +10,9 @@ import orjson
 import pytest
 from support.resultfiles import Files, failure, result
 
+from batcher.inputs.comparison import DuplicateError
+from batcher.inputs.formats import Line
+from batcher.inputs.formats.jsonl import refused
 from batcher.inputs.identity import derived_id
 from batcher.inputs.recipe import Recipe
 from batcher.inputs.selection import Selection
@@ -67,6 +70,26 @@ def test_lines_are_found_by_their_ids_where_the_input_has_changed(files: Files, 
     files.errors([failure(1, "b")])
     expected = {"a": ("a", "A", None), "b": ("b", None, "cut: it broke off"), "c": ("c", "C", None)}
     assert told(files.table()) == [expected.get(name, (name, None, None)) for name in now]
+
+
+@pytest.mark.parametrize("repeat", [1, 2])
+@pytest.mark.parametrize("has_failures", [False, True])
+def test_a_row_under_the_id_of_another_has_not_its_answer(files: Files, *, has_failures: bool, repeat: int) -> None:
+    """It was refused, which its line says, if there is one; one that asks for the same has the same answer."""
+    files.input([*rows("a", "b"), {"id": "a", "prompt": "something else"}, *rows("a"), {"id": "c"}])
+    names = [("a", "b")] if repeat == 1 else [("a~1", "b~1"), ("a~2", "b~2")]
+    files.results(
+        result(row * repeat + turn, name, name) for turn, some in enumerate(names) for row, name in enumerate(some)
+    )
+    if has_failures:
+        data = orjson.dumps({"id": "a", "prompt": "something else"})
+        name = refused(DuplicateError(""), Line(2, 2, data)).id
+        files.errors([failure(2 * repeat, name, "duplicate_id")])
+    table = files.table(selection=Selection(repeat=repeat))
+    texts = [row.get("text") for row in table]
+    answers = ["a", "b", None, "a", None] if repeat == 1 else ["a~1", "a~2", "b~1", "b~2", None, None, "a~1", "a~2"]
+    assert texts == answers + [None] * (len(texts) - len(answers))
+    assert bool(table[2 * repeat]["error"]) == has_failures
 
 
 def test_rows_without_ids_are_known_by_what_they_are_asked_for(files: Files) -> None:

@@ -15,7 +15,7 @@ from batcher.failures import OutputError, OutputIOError
 from batcher.ledger import disk
 from batcher.ledger.ledger import Ledger
 from batcher.outputs import checksums
-from batcher.outputs.store import HEAD, Row, Store, row_named
+from batcher.outputs.store import HEAD, Row, Store, renamed, row_named
 
 
 def row(number: int) -> bytes:
@@ -183,6 +183,27 @@ def test_an_emptied_store_begins_anew(path: Path) -> None:
 def test_lines_name_rows() -> None:
     assert row_named(b'{"id":"a","vector":{"row":12,"crc32":345},"timing":{}}\n') == Row(12, 345)
     assert row_named(b'{"id":"a","embedding":[1.0]}\n') is None
+
+
+OTHERS = b'"meta":{"vector":{"row":7,"crc32":8},"more":[{"vector":{"row":12,"crc32":345}}]}'
+
+
+@pytest.mark.parametrize(
+    ("line", "after"),
+    [
+        (b'{"id":"a","vector":{"row":12,"crc32":345},%b}\n', b'{"id":"a","vector":{"row":3,"crc32":345},%b}\n'),
+        (b'{"id":"a",%b,"vector":{"row":12,"crc32":345}}\n', b'{"id":"a",%b,"vector":{"row":3,"crc32":345}}\n'),
+        (b'{"id":"a",%b}\n', None),
+        (b'{"id":"a",%b,"vector":null}\n', None),
+        (b'{"id":"a","x\\"vector":[],%b}', None),
+    ],
+)
+def test_what_others_say_names_no_row(line: bytes, after: bytes | None) -> None:
+    """A `meta` of the user's, or a column, may have such a key; the line's own is the one that counts."""
+    line = line.replace(b"%b", OTHERS)
+    assert row_named(line) == (None if after is None else Row(12, 345))
+    assert renamed(line, 3) == (line if after is None else after.replace(b"%b", OTHERS))
+    assert renamed(line, 12) == line
 
 
 def test_rows_are_on_the_disk_before_the_lines_that_name_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

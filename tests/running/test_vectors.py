@@ -68,6 +68,36 @@ def holds(desk: Desk, wanted: dict[str, Any], dtype: str = "<f4") -> None:
     assert "misplaced" not in ran.out
 
 
+def test_a_text_under_the_id_of_another_has_not_its_vector(desk: Desk, native: Simulator) -> None:
+    """Only the first was asked for; `verify` knows a row that is the other's, and a merge makes none."""
+    lines = [{"id": name, "input": text} for name, text in [("a", "one"), ("b", "two"), ("a", "three"), ("a", "one")]]
+    desk.write("jobs.jsonl", *lines)
+    assert embed(desk, native).code == 3
+    first, second = (np.array(vector(text), "<f4") for text in ("one", "two"))
+    wanted = np.array([first, second, np.full_like(first, np.nan), first])
+    np.testing.assert_array_equal(np.load(desk.path / "notes.npy"), wanted)
+    assert "misplaced" not in desk.call("verify", "jobs.jsonl", RESULTS).out
+    desk.call("merge", RESULTS, "-o", "all.jsonl", "--vectors", "all.npy")
+    np.testing.assert_array_equal(np.load(desk.path / "all.npy"), wanted)
+    wanted[2] = first
+    np.save(desk.path / "notes.npy", wanted)
+    assert "misplaced  1:" in desk.call("verify", "jobs.jsonl", RESULTS).out
+
+
+def test_a_meta_that_looks_like_a_vector_is_none(desk: Desk, native: Simulator) -> None:
+    """Nobody takes it for a row of the store: neither `verify`, nor a merge, with vectors or without."""
+    meta = {"vector": {"row": 99, "crc32": 1}}
+    desk.write("jobs.jsonl", {"id": "a", "input": "one", "meta": meta}, {"id": "b", "input": "two", "meta": meta})
+    assert embed(desk, native).code == 0
+    holds(desk, {"a": "one", "b": "two"})
+    assert desk.call("merge", RESULTS, "-o", "all.jsonl", "--vectors", "all.npy").code == 0
+    assert (desk.path / "all.npy").read_bytes() == (desk.path / "notes.npy").read_bytes()
+    plain = ("--base-url", native.url, "-m", "simulator", "-o", "plain.jsonl")
+    assert desk.call("run", "jobs.jsonl", *plain).code == 0
+    assert desk.call("verify", "jobs.jsonl", "plain.jsonl").code == 0
+    assert "2 results" in desk.call("merge", "plain.jsonl", "-o", "again.jsonl").out
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_an_array_has_a_row_for_each_text(desk: Desk, sim: Simulator, dtype: str) -> None:
     """Copies share a row of the store and have their own in the array; the numbers are on no line."""
