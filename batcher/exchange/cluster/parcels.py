@@ -11,6 +11,7 @@ from array import array
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from batcher.failures import Failure, FailureClass
 from batcher.model import Call, Endpoint, Job, Kind
 from batcher.outcome import NO_HINTS, Attempt, Choice, Completion, ServerTimes, Timing, Usage
 from batcher.wire.dialects import body_of
@@ -73,6 +74,15 @@ def said_attempt(attempt: Attempt, *, overran: bool, whole: bool) -> Message:
         None if attempt.hints is NO_HINTS else attempt.hints,
         overran,
     )
+
+
+def said_instead(message: Message, error: Exception) -> Message:
+    """What a worker says where an attempt cannot be said. Raises `error` for anything else."""
+    if message[0] != ENDED:
+        raise error
+    words = f"the answer could not be brought from its worker: {type(error).__name__}: {error}"
+    failure = Failure(FailureClass.PERMANENT, "internal", words)
+    return ENDED, message[1], (message[2][0], None, None, failure, None, False)
 
 
 def heard_attempt(parcel: Message, call: Call, started_at: float, started: float) -> Attempt:

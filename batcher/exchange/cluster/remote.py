@@ -118,6 +118,7 @@ class Worker:
         """Make exchanges until the run hangs up, or the server of its own dies. Raises BatcherError."""
         _open_many_files()
         self._whole = setup.raw
+        self._link.instead = parcels.said_instead
         async with AsyncExitStack() as stack:
             gone: asyncio.Task[str] | None = None
             if setup.local:

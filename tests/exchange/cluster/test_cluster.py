@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 from support.enginerun import PATHS, engine_for, job, results_of, until
 from support.nearby import Nearby, cluster
+from support.rawserver import answer, playing
 
-from batcher.failures import ConfigError, UnavailableError
+from batcher.exchange.cluster import parcels
+from batcher.failures import ConfigError, FailureClass, UnavailableError
+from batcher.ledger.fallback import dump_anything
 from batcher.model import Api, Endpoint, Kind
 from batcher.simulator import text, vector
 
 if TYPE_CHECKING:
     from batcher.exchange.cluster.cluster import Cluster
+    from batcher.exchange.cluster.link import Message
     from batcher.exchange.cluster.member import Member
+    from batcher.outcome import Attempt
     from batcher.simulator import Simulator
 
 pytestmark = pytest.mark.anyio
@@ -231,3 +236,52 @@ async def test_what_comes_is_told_while_it_comes(simulator: Simulator) -> None:
         assert made.flow().heard is not None
         results.cancel()
         await asyncio.wait((results,))
+
+
+ODD = {
+    "deep": b'{"a":' * 600 + b"1" + b"}" * 600,
+    "long": b"7" * 5000,
+    "both": b'[{"a":' * 200 + b"7" * 5000 + b"}]" * 200,
+}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("odd", ODD)
+async def test_whatever_a_server_says_is_brought(odd: str, *, whole: bool) -> None:
+    """JSON that nests deep, or has integers that Python has none of, is written as by one process."""
+    call = b'{"id":"1","type":"function","function":{"name":"f","arguments":"{}"},"extra":%b}' % ODD[odd]
+    choice = b'{"index":0,"finish_reason":"tool_calls","message":{"content":"hi","tool_calls":[%b]}}' % call
+    body = b'{"id":"x","model":"m","choices":[%b],"extra":%b}' % (choice, ODD[odd])
+    written: list[list[bytes]] = []
+    async with playing(answer(body, "Content-Type: application/json", "Connection: close")) as url:
+        for exchanges in (None, cluster(Nearby(), 1, raw=whole)):
+            jobs = [job(n, kind=Kind.CHAT) for n in range(3)]
+            async with engine_for(jobs, url, api=Api.OPENAI, stream=False, exchanges=exchanges) as engine:
+                results = await results_of(engine)
+            assert all(result.ok for result in results.values())
+            said = [
+                (result.completion, result.completion.first.tool_calls)
+                for result in results.values()
+                if result.completion
+            ]
+            written.append([dump_anything([calls, one.head if whole else None]) for one, calls in said])
+    assert written[0] == written[1]
+    assert len(written[0]) == 3
+
+
+async def test_an_attempt_that_cannot_be_brought_fails(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job says so, no worker dies of it, and the others have their answers."""
+    brought = parcels.said_attempt
+    asked: list[object] = []
+
+    def once(attempt: Attempt, **fields: bool) -> Message:
+        asked.append(attempt)
+        parcel = brought(attempt, **fields)
+        return parcel if len(asked) > 1 else (*parcel[:4], lambda: None, parcel[5])
+
+    monkeypatch.setattr(parcels, "said_attempt", once)
+    async with engine_for([job(n) for n in range(4)], simulator.url, exchanges=cluster(Nearby(), 1)) as engine:
+        results = await results_of(engine)
+    failures = [result.failure for result in results.values() if result.failure is not None]
+    assert [(failure.code, failure.kind) for failure in failures] == [("internal", FailureClass.PERMANENT)]
+    assert "could not be brought from its worker" in failures[0].message
