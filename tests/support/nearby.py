@@ -31,7 +31,11 @@ class Nearby:
     """Workers are started; else Ray has no room for them."""
 
     @asynccontextmanager
-    async def open(self, gone: Callable[[int, str], None]) -> AsyncIterator[str]:
+    async def open(
+        self,
+        gone: Callable[[int, str], None],
+        broken: Callable[[Exception], None],  # noqa: ARG002 - of `Placement`
+    ) -> AsyncIterator[str]:
         self._gone = gone
         try:
             yield "127.0.0.1"

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import pytest
 from support.enginerun import PATHS, engine_for, job, results_of, until
 from support.nearby import Nearby, cluster
 from support.rawserver import answer, playing
 
+from batcher.exchange import packing
 from batcher.exchange.cluster import parcels
 from batcher.failures import ConfigError, FailureClass, UnavailableError
 from batcher.ledger.fallback import dump_anything
 from batcher.model import Api, Endpoint, Kind
+from batcher.policy.packs import FixedPacks
 from batcher.simulator import text, vector
 
 if TYPE_CHECKING:
     from batcher.exchange.cluster.cluster import Cluster
+    from batcher.exchange.cluster.errand import Placement
     from batcher.exchange.cluster.link import Message
     from batcher.exchange.cluster.member import Member
     from batcher.outcome import Attempt
@@ -285,3 +288,48 @@ async def test_an_attempt_that_cannot_be_brought_fails(simulator: Simulator, mon
     failures = [result.failure for result in results.values() if result.failure is not None]
     assert [(failure.code, failure.kind) for failure in failures] == [("internal", FailureClass.PERMANENT)]
     assert "could not be brought from its worker" in failures[0].message
+
+
+class Faulty:
+    """Whoever takes reports, or places workers, with a bug in it."""
+
+    def report(self, *_: object, **__: object) -> NoReturn:
+        raise PermissionError
+
+    begun = ended = told = place = dismiss = report
+
+
+@pytest.mark.parametrize("what", ["begun", "ended", "told", "told of nobody", "lost", "given up", "placed"])
+async def test_an_error_of_who_takes_reports_ends_the_run(simulator: Simulator, what: str) -> None:
+    """As in a run of one process: no call is lost without a word, and nobody waits for it for good."""
+    placement = Nearby()
+    made = cluster(placement, 1)
+    made.nobody_within = 0.1
+    endpoint = Endpoint(root=simulator.url, api=Api.NATIVE)
+    one = job(1, "tokens=400 delay=0.05" if what in ("begun", "lost") else "")
+    (call,) = packing.calls([one], Api.NATIVE, Faulty().report, stream=what == "begun", packs=FixedPacks(1))
+    assert call is not None
+
+    async def provoke() -> None:
+        (member,) = members(made)
+        if what in ("told of nobody", "given up"):
+            placement.places = False
+            placement.kill(member.number)
+            await until(lambda: not members(made))
+        if what == "placed":
+            made.placement = cast("Placement", Faulty())
+        elif what.startswith("told"):
+            made.ask(endpoint)
+        else:
+            made.send(call, endpoint)
+        if what in ("lost", "placed"):
+            placement.kill(member.number)
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        async with asyncio.timeout(20), made.open(Faulty()):
+            await provoke()
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await run()
+    assert raised.group_contains(PermissionError)
