@@ -66,4 +66,4 @@ class Placement(Protocol):
         """Start a worker."""
 
     def dismiss(self, number: int) -> None:
-        """End one, if it still is there."""
+        """End one, if it still is there, and give free what it had of its machine."""

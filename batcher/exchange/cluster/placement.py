@@ -146,8 +146,8 @@ class Foreman:
             assert self._child is not None
             while (told := await self._hear(self._child)) is not None:
                 deaths = 0
-                self._placed.pop(told["gone"], None)
                 self._gone(told["gone"], told["words"])
+                self.dismiss(told["gone"])  # one whose work has ended keeps what it got of its machine until then
             await self._end()
             while True:
                 await asyncio.sleep(PAUSES[min(deaths, len(PAUSES) - 1)])

@@ -77,7 +77,7 @@ async def test_the_work_is_shared(simulator: Simulator) -> None:
     made = cluster(Nearby(), 3)
     jobs = [job(n, "tokens=5 delay=0.02") for n in range(60)]
     async with engine_for(jobs, simulator.url, limit=9, exchanges=made) as engine:
-        assert len(members(made)) >= 1
+        await until(lambda: len(members(made)) == 3)
         results = await results_of(engine)
         assert all(member.has_served for member in members(made))
     assert len(results) == 60
@@ -103,6 +103,19 @@ async def test_a_worker_that_dies_costs_no_attempt(simulator: Simulator) -> None
     assert len(placement.errands) == 3
     assert len(notes) == 1
     assert notes[0].startswith(f"worker {dead.place + 1} on ")
+
+
+async def test_a_worker_that_ends_leaves_its_room_to_the_next(simulator: Simulator) -> None:
+    """A cluster that has room for so many and no more has it again, also where a worker ended of itself."""
+    placement = Nearby(room=1)
+    made = cluster(placement, 1)
+    async with engine_for([job(1, "tokens=4 delay=0.05")], simulator.url, exchanges=made) as engine:
+        (member,) = members(made)
+        assert member.link is not None
+        member.link.close()
+        results = await results_of(engine)
+    assert results["j1"].ok
+    assert len(placement.tasks) == 2
 
 
 async def test_all_workers_die_and_others_come(simulator: Simulator) -> None:
