@@ -32,13 +32,14 @@ def said_call(call: Call, number: int, place: int) -> Message:
     is_embedding = call.jobs[0].kind is Kind.EMBED
     wanted = sum(len(inputs_of(job)) for job in call.jobs) if is_embedding else choices_asked(call)
     body = body_of(call) if call.loads else call.body
-    return CALL, number, place, call.path, body, call.stream, is_embedding, wanted, call.overran
+    return CALL, number, place, call.path, body, call.stream, is_embedding, wanted, call.overran, call.binary
 
 
 def heard_call(message: Message) -> tuple[int, int, Call]:
     """The number of a call, that of its endpoint, and the call."""
-    _, number, place, path, body, stream, is_embedding, wanted, overran = message
-    return number, place, Call(_jobs(is_embedding, wanted), path, body, stream=stream, overran=overran)
+    _, number, place, path, body, stream, is_embedding, wanted, overran, binary = message
+    jobs = _jobs(is_embedding, wanted)
+    return number, place, Call(jobs, path, body, stream=stream, overran=overran, binary=binary)
 
 
 @lru_cache(maxsize=1024)
