@@ -150,7 +150,8 @@ def test_whatever_is_read_of_a_call_is_said() -> None:
     call = Call(CALL.jobs, "/api/chat", b"{}", stream=True)
     for name in asked - HERE.keys():
         given = {bool: True, str: "/api/embed", bytes: b"[]"}[type(getattr(call, name))]
-        other = replace(call, **{name: given})
+        other = replace(call)
+        setattr(other, name, given)
         heard = heard_call(pickle.loads(pickle.dumps(said_call(other, 1, 1))))[2]
         assert getattr(heard, name) == given, name
     assert not heard_call(said_call(call, 1, 1))[2].binary
