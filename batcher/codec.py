@@ -6,6 +6,7 @@ half a microsecond more a kilobyte.
 
 from __future__ import annotations
 
+import copyreg
 import json
 import re
 import reprlib
@@ -122,6 +123,13 @@ def _beginning(digits: re.Match[bytes]) -> bytes:
 
 def _integer(digits: str) -> Json:
     return int(digits) if len(digits) <= CONVERTED else orjson.Fragment(digits.encode())
+
+
+def _reduced(fragment: orjson.Fragment) -> tuple[type, tuple[bytes]]:
+    return orjson.Fragment, (orjson.dumps(fragment),)
+
+
+copyreg.pickle(orjson.Fragment, _reduced)  # what is read here may go to another process
 
 
 def _refuse(name: str) -> NoReturn:

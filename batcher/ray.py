@@ -4,7 +4,7 @@ from batcher.ray import Prompt
 
 answers = ray.data.read_parquet("reviews/").map_batches(
     Prompt,
-    fn_constructor_kwargs={"prompt": "Good or bad? {{ text }}", "model": "llama3.2", "base_url": "http://gpu:8000"},
+    fn_constructor_kwargs={"prompt": "Good or bad? {{ review }}", "model": "llama3.2", "base_url": "http://gpu:8000"},
     batch_size=256,
     concurrency=4,
 )
@@ -13,12 +13,13 @@ answers = ray.data.read_parquet("reviews/").map_batches(
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from batcher.failures import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Unpack
 
     from batcher.api.arguments import MapOptions
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
     from batcher.api.result import Result
 
 COLUMNS: Final = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "error")
-"""What is added to each row; `error` is null where all went well, else `code: message`."""
+"""What is added to each row, behind a `column_prefix`; `error` is null where all went well, else `code: message`."""
 
 
 class Prompt:
     """Asks what `prompt` makes of each row, and adds the answers as columns: those of `COLUMNS`, and `parsed`, which is
-    the answer's JSON as text, where a `schema` is given or JSON is asked for.
+    the answer's JSON as text, where a `schema` is given or JSON is asked for; `column_prefix` goes before their names.
 
     `options` are those of `batcher.Client` and `batcher.amap`. Batches come as Ray Data has them by default, columns to
     arrays; all rows of one are asked at once, as far as `concurrency` allows, and those of all batches that an actor
@@ -39,7 +40,9 @@ class Prompt:
     that stays away raises, and Ray Data says what becomes of that.
     """
 
-    def __init__(self, prompt: str | None = None, schema: Any = None, **options: Unpack[MapOptions]) -> None:
+    def __init__(
+        self, prompt: str | None = None, schema: Any = None, column_prefix: str = "", **options: Unpack[MapOptions]
+    ) -> None:
         """Raises UsageError for options that are wrong, and for a key: what is given here stands in Ray's records."""
         if {"api_key", "headers"} & options.keys():
             raise UsageError(
@@ -48,28 +51,36 @@ class Prompt:
             )
         from batcher.api.client import Client
 
-        self._prompt, self._schema = prompt, schema
+        self._prompt, self._schema, self._column_prefix = prompt, schema, column_prefix
         self._parses = schema is not None or bool(options.get("json"))
-        self._client: Client = Client(**options)
+        self._make: Callable[[], Client] = partial(Client, **options)
+        self._make()  # raises for options that are wrong
         self._open: asyncio.Task[Client] | None = None
 
     async def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """The batch with its answers. Raises BatcherError."""
+        """The batch with its answers. Raises BatcherError, and UsageError where it has a column of the same name."""
         import numpy as np
 
-        if self._open is None:
-            self._open = asyncio.ensure_future(self._client.__aenter__())
-        client = await asyncio.shield(self._open)
         names = list(batch)
+        added = [self._column_prefix + name for name in (*COLUMNS, *(["parsed"] if self._parses else []))]
+        if taken := [name for name in names if name in added]:
+            raise UsageError(
+                f"the rows have columns that the answers' would replace ({', '.join(taken)}): "
+                "give those others, as by column_prefix='answer_'"
+            )
+        client = await self._opened()
         rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
         results = await client.amap(rows, prompt=self._prompt, schema=self._schema)
-        columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-        for result in results:
-            for name, value in zip(COLUMNS, _told(result), strict=True):
-                columns[name].append(value)
-        if self._parses:
-            columns["parsed"] = [_json(result) for result in results]
-        return {**batch, **{name: np.array(values, dtype=object) for name, values in columns.items()}}
+        told = [(*_told(result), *([_json(result)] if self._parses else [])) for result in results]
+        columns = {name: np.array([row[place] for row in told], dtype=object) for place, name in enumerate(added)}
+        return {**batch, **columns}
+
+    async def _opened(self) -> Client:
+        """The client of all batches; another one where it could not be opened. Raises BatcherError."""
+        task = self._open
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = self._open = asyncio.ensure_future(self._make().__aenter__())
+        return await asyncio.shield(task)
 
 
 def _told(result: Result[Any, Any]) -> tuple[Any, ...]:

@@ -29,9 +29,16 @@ class Nearby:
     ended: list[str] = field(default_factory=list)
     places: bool = True
     """Workers are started; else Ray has no room for them."""
+    room: int | None = None
+    """How many have room at a time; one has it until it is dismissed, however it ended. Others wait, as Ray has it."""
+    _holding: set[int] = field(default_factory=set)
 
     @asynccontextmanager
-    async def open(self, gone: Callable[[int, str], None]) -> AsyncIterator[str]:
+    async def open(
+        self,
+        gone: Callable[[int, str], None],
+        broken: Callable[[Exception], None],  # noqa: ARG002 - of `Placement`
+    ) -> AsyncIterator[str]:
         self._gone = gone
         try:
             yield "127.0.0.1"
@@ -43,13 +50,23 @@ class Nearby:
 
     def place(self, errand: Errand) -> None:
         self.errands[errand.number] = errand
-        if self.places:
-            task = self.tasks[errand.number] = asyncio.create_task(work(errand))
-            task.add_done_callback(lambda _: self._over(errand.number, task))
+        self._start_those_who_wait()
+
+    def _start_those_who_wait(self) -> None:
+        for number in self.errands.keys() - self.tasks.keys():
+            if self.places and (self.room is None or len(self._holding) < self.room):
+                self._holding.add(number)
+                self._start(self.errands[number])
+
+    def _start(self, errand: Errand) -> None:
+        task = self.tasks[errand.number] = asyncio.create_task(work(errand))
+        task.add_done_callback(lambda _: self._over(errand.number, task))
 
     def dismiss(self, number: int) -> None:
         if number in self.tasks:
             self.tasks[number].cancel()
+        self._holding.discard(number)
+        self._start_those_who_wait()
 
     def kill(self, number: int) -> None:
         self.tasks[number].cancel()

@@ -8,9 +8,10 @@ import time
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
 from time import monotonic as now
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec
 
 from anyio import to_thread
 
@@ -48,6 +49,21 @@ LOSSES: Final = 3
 """Workers that may die under a call before it is looked into whether they die of it."""
 PAUSES: Final = (0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds before the next worker is started, after so many in one place that died before they served anything."""
+
+P = ParamSpec("P")
+
+
+def _ends_the_run(does: Callable[Concatenate[Cluster, P], None]) -> Callable[Concatenate[Cluster, P], None]:
+    """Of what the event loop calls: it logs errors, and goes on."""
+
+    @wraps(does)
+    def do(self: Cluster, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            does(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._break(error)
+
+    return do
 
 
 @dataclass(slots=True, repr=False)
@@ -89,6 +105,8 @@ class Cluster:
     _why: str = "none is ready"
     """Why the last worker died."""
     _first: asyncio.Future[None] = field(init=False)
+    _broken: asyncio.Future[None] = field(init=False)
+    """Has the error that ends the run."""
     _is_open: bool = False
 
     @asynccontextmanager
@@ -99,22 +117,38 @@ class Cluster:
         self._first = loop.create_future()
         if self.ca_file is not None:
             self.setup = replace(self.setup, authority=await to_thread.run_sync(Path(self.ca_file).read_bytes))
-        async with self.placement.open(self._gone) as self._host:
+        self._broken = loop.create_future()
+        async with self.placement.open(self._gone, self._break) as self._host:
             server = await loop.create_server(self._greet, self._host, 0)
             self._port = server.sockets[0].getsockname()[1]
             self._is_open = True
-            watch = asyncio.create_task(self._watch())
             try:
                 for place in range(self.size):
                     self._hire(place)
                 await self._until_ready()
-                yield
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._watch()), group.create_task(self._until_broken())]
+                    try:
+                        yield
+                    finally:
+                        for task in tasks:
+                            task.cancel()
             finally:
                 self._is_open = False
-                watch.cancel()
+                self._broken.cancel()
                 server.close()
                 for link in self._links:
                     link.close()
+
+    def _break(self, error: Exception) -> None:
+        """End the run: as in `Workers`, an error of whoever takes a report is no reason to lose a call and go on."""
+        if not self._first.done():
+            self._first.set_exception(error)
+        elif not self._broken.done():
+            self._broken.set_exception(error)
+
+    async def _until_broken(self) -> None:
+        await self._broken
 
     def send(self, call: Call, endpoint: Endpoint) -> None:
         """Give the call to a worker, or keep it until there is one."""
@@ -161,12 +195,14 @@ class Cluster:
         self._numbers += 1
         member.give(self._numbers, Flying(call, endpoint, time.time(), now()))
 
+    @_ends_the_run
     def _tell(self, endpoint: Endpoint, is_there: bool) -> None:  # noqa: FBT001 - by position, as the loop calls it
         if self._is_open:
             self._reports.told(endpoint, is_there=is_there)
 
     # --- workers come
 
+    @_ends_the_run
     def _hire(self, place: int) -> None:
         if not self._is_open:
             return
@@ -189,6 +225,7 @@ class Cluster:
         member = self._members.get(number)
         return None if member is None or member.link is not None else member.secret
 
+    @_ends_the_run
     def _admit(self, link: Link, number: int) -> None:
         member = self._members.get(number)
         if member is None or member.link is not None:
@@ -206,6 +243,7 @@ class Cluster:
                 f"{words}: {self._why}. Ask for fewer resources a worker, or give the cluster more"
             ) from None
 
+    @_ends_the_run
     def _take(self, link: Link, messages: list[Message]) -> None:
         """Take what a worker says."""
         member: Member = link.owner
@@ -250,11 +288,13 @@ class Cluster:
 
     # --- workers go
 
+    @_ends_the_run
     def _hung_up(self, link: Link) -> None:
         self._links.discard(link)
         if link.owner is not None:
             self._lose(link.owner, "it hung up")
 
+    @_ends_the_run
     def _gone(self, number: int, words: str) -> None:
         """Who places them says that one has died."""
         member = self._members.get(number)

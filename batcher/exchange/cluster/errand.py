@@ -54,13 +54,16 @@ class Setup:
 class Placement(Protocol):
     """Starts workers somewhere."""
 
-    def open(self, gone: Callable[[int, str], None]) -> AbstractAsyncContextManager[str]:
+    def open(
+        self, gone: Callable[[int, str], None], broken: Callable[[Exception], None]
+    ) -> AbstractAsyncContextManager[str]:
         """Be ready to place workers while the block runs, and end them behind it. Gives the address of this machine
-        as those machines know it; `gone` is told of workers that have died. Raises BatcherError.
+        as those machines know it; `gone` is told of workers that have died, and `broken` of an error after which
+        nobody is placed any more. Raises BatcherError.
         """
 
     def place(self, errand: Errand) -> None:
         """Start a worker."""
 
     def dismiss(self, number: int) -> None:
-        """End one, if it still is there."""
+        """End one, if it still is there, and give free what it had of its machine."""

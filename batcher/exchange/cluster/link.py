@@ -11,6 +11,7 @@ import hmac
 import pickle
 import secrets
 import struct
+import sys
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _NONCE: Final = 32
 _PROOF: Final = 32
 _LARGE: Final = 1 << 16
 """Bytes of a frame that are not copied to be sent together with its length."""
+_DEEP: Final = 8192
+"""Calls one within the other that pickling what a server said may need: orjson reads 1024 levels, of some each."""
 
 
 class StrangerError(Exception):
@@ -82,6 +85,8 @@ class Link(asyncio.Protocol):
         self._held = bytearray()
         self._out: list[Message] = []
         self._transport: asyncio.Transport | None = None
+        self.instead: Callable[[Message, Exception], Message] | None = None
+        """Makes what is said instead of a message that cannot be pickled."""
         self.owner: Any = None
         """Whoever the caller puts here: whose connection it is."""
 
@@ -93,17 +98,29 @@ class Link(asyncio.Protocol):
 
     def flush(self) -> None:
         """Say at once what is to be said."""
-        if not self._out:
+        out, self._out = self._out, []
+        if not out or self._transport is None or self._transport.is_closing():
             return
-        data = pickle.dumps(self._out, pickle.HIGHEST_PROTOCOL)
-        self._out = []
-        if self._transport is None or self._transport.is_closing():
-            return
+        try:
+            data = _pickled(out)
+        except Exception:  # noqa: BLE001 - one message that cannot be said must not make this end mute
+            data = _pickled([self._sayable(message) for message in out])
         head = _LENGTH.pack(len(data))
         if len(data) < _LARGE:
             self._transport.write(head + data)
         else:
             self._transport.writelines((head, data))
+
+    def _sayable(self, message: Message) -> Message:
+        """The message, or what is said instead; hangs up where that is nothing."""
+        try:
+            _pickled([message])
+        except Exception as error:
+            if self.instead is None:
+                self.close()
+                raise
+            return self.instead(message, error)
+        return message
 
     def close(self) -> None:
         """Hang up."""
@@ -158,3 +175,15 @@ class Link(asyncio.Protocol):
             self.close()
             return False
         return True
+
+
+def _pickled(messages: list[Message]) -> bytes:
+    try:
+        return pickle.dumps(messages, pickle.HIGHEST_PROTOCOL)
+    except RecursionError:  # of what a server nested deep
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + _DEEP)
+        try:
+            return pickle.dumps(messages, pickle.HIGHEST_PROTOCOL)
+        finally:
+            sys.setrecursionlimit(limit)

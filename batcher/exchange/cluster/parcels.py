@@ -11,6 +11,7 @@ from array import array
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from batcher.failures import Failure, FailureClass
 from batcher.model import Call, Endpoint, Job, Kind
 from batcher.outcome import NO_HINTS, Attempt, Choice, Completion, ServerTimes, Timing, Usage
 from batcher.wire.dialects import body_of
@@ -31,13 +32,14 @@ def said_call(call: Call, number: int, place: int) -> Message:
     is_embedding = call.jobs[0].kind is Kind.EMBED
     wanted = sum(len(inputs_of(job)) for job in call.jobs) if is_embedding else choices_asked(call)
     body = body_of(call) if call.loads else call.body
-    return CALL, number, place, call.path, body, call.stream, is_embedding, wanted, call.overran
+    return CALL, number, place, call.path, body, call.stream, is_embedding, wanted, call.overran, call.binary
 
 
 def heard_call(message: Message) -> tuple[int, int, Call]:
     """The number of a call, that of its endpoint, and the call."""
-    _, number, place, path, body, stream, is_embedding, wanted, overran = message
-    return number, place, Call(_jobs(is_embedding, wanted), path, body, stream=stream, overran=overran)
+    _, number, place, path, body, stream, is_embedding, wanted, overran, binary = message
+    jobs = _jobs(is_embedding, wanted)
+    return number, place, Call(jobs, path, body, stream=stream, overran=overran, binary=binary)
 
 
 @lru_cache(maxsize=1024)
@@ -73,6 +75,15 @@ def said_attempt(attempt: Attempt, *, overran: bool, whole: bool) -> Message:
         None if attempt.hints is NO_HINTS else attempt.hints,
         overran,
     )
+
+
+def said_instead(message: Message, error: Exception) -> Message:
+    """What a worker says where an attempt cannot be said. Raises `error` for anything else."""
+    if message[0] != ENDED:
+        raise error
+    words = f"the answer could not be brought from its worker: {type(error).__name__}: {error}"
+    failure = Failure(FailureClass.PERMANENT, "internal", words)
+    return ENDED, message[1], (message[2][0], None, None, failure, None, False)
 
 
 def heard_attempt(parcel: Message, call: Call, started_at: float, started: float) -> Attempt:

@@ -71,13 +71,13 @@ class Foreman:
     _reader: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def open(self, gone: Callable[[int, str], None]) -> AsyncIterator[str]:
+    async def open(self, gone: Callable[[int, str], None], broken: Callable[[Exception], None]) -> AsyncIterator[str]:
         """As in `Placement`. Raises UnavailableError if Ray cannot be reached, ConfigError if it is not installed."""
         self._gone = gone
         keeper: asyncio.Task[None] | None = None
         try:
             address = await self._start()
-            keeper = asyncio.create_task(self._keep())
+            keeper = asyncio.create_task(self._keep(broken))
             yield address
         finally:
             with CancelScope(shield=True):  # nobody is left behind by a run that is cut short
@@ -133,15 +133,21 @@ class Foreman:
             raise UnavailableError(f"{self.site.name} could not be reached: {told['failed']}")
         return str(told["ready"])
 
-    async def _keep(self) -> None:
+    async def _keep(self, broken: Callable[[Exception], None]) -> None:
+        try:
+            await self._listen()
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task while the run goes on
+            broken(error)
+
+    async def _listen(self) -> None:
         """Listen to the foreman; where he dies another one follows, who starts all workers anew."""
         deaths = 0
         while True:
             assert self._child is not None
             while (told := await self._hear(self._child)) is not None:
                 deaths = 0
-                self._placed.pop(told["gone"], None)
                 self._gone(told["gone"], told["words"])
+                self.dismiss(told["gone"])  # one whose work has ended keeps what it got of its machine until then
             await self._end()
             while True:
                 await asyncio.sleep(PAUSES[min(deaths, len(PAUSES) - 1)])

@@ -6,12 +6,12 @@ import asyncio
 import os
 import resource
 import socket
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from tempfile import NamedTemporaryFile
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final
 
-from anyio import CancelScope, to_thread
+from anyio import to_thread
 
 from batcher.exchange.cluster import parcels
 from batcher.exchange.cluster.errand import SPOKEN
@@ -21,8 +21,6 @@ from batcher.failures import BatcherError
 from batcher.model import Api, Call, Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from batcher.exchange.cluster.errand import Errand, Setup
     from batcher.exchange.cluster.link import Message
     from batcher.outcome import Attempt
@@ -118,11 +116,12 @@ class Worker:
         """Make exchanges until the run hangs up, or the server of its own dies. Raises BatcherError."""
         _open_many_files()
         self._whole = setup.raw
+        self._link.instead = parcels.said_instead
         async with AsyncExitStack() as stack:
             gone: asyncio.Task[str] | None = None
             if setup.local:
                 gone = await self._start_server(setup, stack)
-            transport = await stack.enter_async_context(_transport(setup))
+            transport = await _transport(setup, stack)
             self._workers = Workers(transport, setup.timeouts, judges=False)
             await stack.enter_async_context(self._workers.open(self))
             stack.callback(self._link.close)  # nobody gives calls to who is about to leave
@@ -191,20 +190,19 @@ async def _last_words(server: LocalServer) -> str:
     return server.last_words
 
 
-@asynccontextmanager
-async def _transport(setup: Setup) -> AsyncIterator[Transport]:
+async def _transport(setup: Setup, stack: AsyncExitStack) -> Transport:
     from batcher.wire.transport import Transport
 
     ca_file = await to_thread.run_sync(_written, setup.authority) if setup.authority else None
     try:
-        async with Transport(
-            connect_timeout=setup.connect_timeout, secure=setup.secure, ca_file=ca_file, proxies=setup.proxies
-        ) as transport:
-            yield transport
+        return await stack.enter_async_context(
+            Transport(
+                connect_timeout=setup.connect_timeout, secure=setup.secure, ca_file=ca_file, proxies=setup.proxies
+            )
+        )
     finally:
         if ca_file is not None:
-            with CancelScope(shield=True):
-                await to_thread.run_sync(os.unlink, ca_file)
+            os.unlink(ca_file)  # noqa: PTH108 - it was read; who is killed clears nothing away
 
 
 def _written(authority: bytes) -> str:

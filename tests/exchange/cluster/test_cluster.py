@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import pytest
 from support.enginerun import PATHS, engine_for, job, results_of, until
 from support.nearby import Nearby, cluster
+from support.rawserver import answer, playing
 
-from batcher.failures import ConfigError, UnavailableError
+from batcher.exchange import packing
+from batcher.exchange.cluster import parcels
+from batcher.failures import ConfigError, FailureClass, UnavailableError
+from batcher.ledger.fallback import dump_anything
 from batcher.model import Api, Endpoint, Kind
+from batcher.policy.packs import FixedPacks
 from batcher.simulator import text, vector
 
 if TYPE_CHECKING:
     from batcher.exchange.cluster.cluster import Cluster
+    from batcher.exchange.cluster.errand import Placement
+    from batcher.exchange.cluster.link import Message
     from batcher.exchange.cluster.member import Member
+    from batcher.outcome import Attempt
     from batcher.simulator import Simulator
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +77,7 @@ async def test_the_work_is_shared(simulator: Simulator) -> None:
     made = cluster(Nearby(), 3)
     jobs = [job(n, "tokens=5 delay=0.02") for n in range(60)]
     async with engine_for(jobs, simulator.url, limit=9, exchanges=made) as engine:
-        assert len(members(made)) >= 1
+        await until(lambda: len(members(made)) == 3)
         results = await results_of(engine)
         assert all(member.has_served for member in members(made))
     assert len(results) == 60
@@ -95,6 +103,19 @@ async def test_a_worker_that_dies_costs_no_attempt(simulator: Simulator) -> None
     assert len(placement.errands) == 3
     assert len(notes) == 1
     assert notes[0].startswith(f"worker {dead.place + 1} on ")
+
+
+async def test_a_worker_that_ends_leaves_its_room_to_the_next(simulator: Simulator) -> None:
+    """A cluster that has room for so many and no more has it again, also where a worker ended of itself."""
+    placement = Nearby(room=1)
+    made = cluster(placement, 1)
+    async with engine_for([job(1, "tokens=4 delay=0.05")], simulator.url, exchanges=made) as engine:
+        (member,) = members(made)
+        assert member.link is not None
+        member.link.close()
+        results = await results_of(engine)
+    assert results["j1"].ok
+    assert len(placement.tasks) == 2
 
 
 async def test_all_workers_die_and_others_come(simulator: Simulator) -> None:
@@ -231,3 +252,97 @@ async def test_what_comes_is_told_while_it_comes(simulator: Simulator) -> None:
         assert made.flow().heard is not None
         results.cancel()
         await asyncio.wait((results,))
+
+
+ODD = {
+    "deep": b'{"a":' * 600 + b"1" + b"}" * 600,
+    "long": b"7" * 5000,
+    "both": b'[{"a":' * 200 + b"7" * 5000 + b"}]" * 200,
+}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("odd", ODD)
+async def test_whatever_a_server_says_is_brought(odd: str, *, whole: bool) -> None:
+    """JSON that nests deep, or has integers that Python has none of, is written as by one process."""
+    call = b'{"id":"1","type":"function","function":{"name":"f","arguments":"{}"},"extra":%b}' % ODD[odd]
+    choice = b'{"index":0,"finish_reason":"tool_calls","message":{"content":"hi","tool_calls":[%b]}}' % call
+    body = b'{"id":"x","model":"m","choices":[%b],"extra":%b}' % (choice, ODD[odd])
+    written: list[list[bytes]] = []
+    async with playing(answer(body, "Content-Type: application/json", "Connection: close")) as url:
+        for exchanges in (None, cluster(Nearby(), 1, raw=whole)):
+            jobs = [job(n, kind=Kind.CHAT) for n in range(3)]
+            async with engine_for(jobs, url, api=Api.OPENAI, stream=False, exchanges=exchanges) as engine:
+                results = await results_of(engine)
+            assert all(result.ok for result in results.values())
+            said = [
+                (result.completion, result.completion.first.tool_calls)
+                for result in results.values()
+                if result.completion
+            ]
+            written.append([dump_anything([calls, one.head if whole else None]) for one, calls in said])
+    assert written[0] == written[1]
+    assert len(written[0]) == 3
+
+
+async def test_an_attempt_that_cannot_be_brought_fails(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job says so, no worker dies of it, and the others have their answers."""
+    brought = parcels.said_attempt
+    asked: list[object] = []
+
+    def once(attempt: Attempt, **fields: bool) -> Message:
+        asked.append(attempt)
+        parcel = brought(attempt, **fields)
+        return parcel if len(asked) > 1 else (*parcel[:4], lambda: None, parcel[5])
+
+    monkeypatch.setattr(parcels, "said_attempt", once)
+    async with engine_for([job(n) for n in range(4)], simulator.url, exchanges=cluster(Nearby(), 1)) as engine:
+        results = await results_of(engine)
+    failures = [result.failure for result in results.values() if result.failure is not None]
+    assert [(failure.code, failure.kind) for failure in failures] == [("internal", FailureClass.PERMANENT)]
+    assert "could not be brought from its worker" in failures[0].message
+
+
+class Faulty:
+    """Whoever takes reports, or places workers, with a bug in it."""
+
+    def report(self, *_: object, **__: object) -> NoReturn:
+        raise PermissionError
+
+    begun = ended = told = place = dismiss = report
+
+
+@pytest.mark.parametrize("what", ["begun", "ended", "told", "told of nobody", "lost", "given up", "placed"])
+async def test_an_error_of_who_takes_reports_ends_the_run(simulator: Simulator, what: str) -> None:
+    """As in a run of one process: no call is lost without a word, and nobody waits for it for good."""
+    placement = Nearby()
+    made = cluster(placement, 1)
+    made.nobody_within = 0.1
+    endpoint = Endpoint(root=simulator.url, api=Api.NATIVE)
+    one = job(1, "tokens=400 delay=0.05" if what in ("begun", "lost") else "")
+    (call,) = packing.calls([one], Api.NATIVE, Faulty().report, stream=what == "begun", packs=FixedPacks(1))
+    assert call is not None
+
+    async def provoke() -> None:
+        (member,) = members(made)
+        if what in ("told of nobody", "given up"):
+            placement.places = False
+            placement.kill(member.number)
+            await until(lambda: not members(made))
+        if what == "placed":
+            made.placement = cast("Placement", Faulty())
+        elif what.startswith("told"):
+            made.ask(endpoint)
+        else:
+            made.send(call, endpoint)
+        if what in ("lost", "placed"):
+            placement.kill(member.number)
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        async with asyncio.timeout(20), made.open(Faulty()):
+            await provoke()
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await run()
+    assert raised.group_contains(PermissionError)

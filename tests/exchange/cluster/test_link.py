@@ -16,6 +16,7 @@ from batcher.redaction import Secret
 if TYPE_CHECKING:
     from batcher.exchange.cluster.link import Greeting
 
+pytestmark = pytest.mark.anyio
 SECRET = Secret("a" * 64)
 
 
@@ -110,3 +111,30 @@ def test_messages_arrive_whole_however_they_are_cut(groups: list[list[bytes]], s
             run.data_received(stream[:size])
         stream = stream[size:]
     assert heard == [message for group in groups for message in group]
+
+
+async def test_one_message_that_cannot_be_said_leaves_the_others() -> None:
+    """The end that says it is not mute for good: something is said instead, and what stands beside it goes."""
+    heard: list[object] = []
+    said, wire = link(asks_in(7, SECRET), [])
+    wire.written.clear()
+    said.instead = lambda message, error: (message[0], type(error).__name__)
+    for turn in ((1, "a"), (2, lambda: None), (3, "b")):
+        said.send(turn)
+    said.flush()
+    said.send((4, "c"))
+    said.flush()
+    run, _ = link(admits({7: SECRET}.get), [])
+    run._greeting = None
+    run.take = lambda _, messages: heard.extend(messages)
+    run.data_received(bytes(wire.written))
+    assert [message[0] for message in heard] == [1, 2, 3, 4]  # type: ignore[index]  # each is a message
+    assert heard[0] == (1, "a")
+
+
+async def test_who_has_nothing_to_say_instead_hangs_up() -> None:
+    said, wire = link(asks_in(7, SECRET), [])
+    said.send((1, lambda: None))
+    with pytest.raises(Exception, match="pickle"):
+        said.flush()
+    assert wire.is_aborted

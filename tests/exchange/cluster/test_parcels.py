@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import re
+from dataclasses import fields, replace
+from pathlib import Path
 
 from hypothesis import given, strategies as st
 
+from batcher import exchange
 from batcher.exchange.cluster.parcels import (
     heard_attempt,
     heard_call,
@@ -120,6 +124,37 @@ def test_a_call_asks_for_as_many_there_as_here() -> None:
     call = Call(tuple(texts), "/api/embed", b"{}", stream=False)
     heard = heard_call(said_call(call, 1, 1))[2]
     assert sum(len(inputs_of(job)) for job in heard.jobs) == sum(len(inputs_of(job)) for job in texts) == 4
+
+
+HERE = {
+    "jobs": "as many answers are asked for, as above",
+    "keep_alive": "it is in the body, as below",
+    "loads": "the same",
+    "model": "of errors' texts and sizes of vectors, which are looked at by the run",
+    "waited": "of times, which the run adds up",
+}
+"""Fields of a call that are not said as they are, and why."""
+
+
+def test_whatever_is_read_of_a_call_is_said() -> None:
+    """A field that readers ask a call for, and that a worker's has not, is an answer that is read otherwise there."""
+    batcher = Path(exchange.__file__).parents[1]
+    files = [
+        *(batcher / "wire").rglob("*.py"),
+        batcher / "exchange" / "workers.py",
+        batcher / "exchange" / "timeouts.py",
+    ]
+    read = {name for file in files for name in re.findall(r"\bcall\.(\w+)", file.read_text())}
+    asked = read & {one.name for one in fields(Call)}
+    assert {"binary", "overran", "stream"} <= asked
+    call = Call(CALL.jobs, "/api/chat", b"{}", stream=True)
+    for name in asked - HERE.keys():
+        given = {bool: True, str: "/api/embed", bytes: b"[]"}[type(getattr(call, name))]
+        other = replace(call)
+        setattr(other, name, given)
+        heard = heard_call(pickle.loads(pickle.dumps(said_call(other, 1, 1))))[2]
+        assert getattr(heard, name) == given, name
+    assert not heard_call(said_call(call, 1, 1))[2].binary
 
 
 def test_what_is_said_of_loading_is_in_the_body() -> None:

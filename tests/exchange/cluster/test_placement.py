@@ -1,0 +1,106 @@
+"""Holds the run's end of its foreman to what it says and hears, with no Ray: a child that the test speaks for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from support.enginerun import until
+
+from batcher.exchange.cluster import placement
+from batcher.exchange.cluster.errand import Errand
+from batcher.exchange.cluster.placement import Foreman, Site
+from batcher.redaction import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.anyio
+
+
+class Pipe:
+    """The child's stdin: what was said to it, as lines of JSON."""
+
+    def __init__(self, child: Child) -> None:
+        self.said: list[dict[str, object]] = []
+        self._child = child
+
+    def write(self, line: bytes) -> None:
+        self.said.append(orjson.loads(line))
+
+    def is_closing(self) -> bool:
+        return self._child.is_over.is_set()
+
+    def close(self) -> None:
+        self._child.end()
+
+
+class Child:
+    """A foreman that says what the test has it say."""
+
+    def __init__(self) -> None:
+        self.stdin = Pipe(self)
+        self.stdout, self.stderr = asyncio.StreamReader(), asyncio.StreamReader()
+        self.is_over = asyncio.Event()
+
+    def tell(self, **what: object) -> None:
+        self.stdout.feed_data(orjson.dumps(what) + b"\n")
+
+    def end(self) -> None:
+        if not self.is_over.is_set():
+            self.is_over.set()
+            self.stdout.feed_eof()
+            self.stderr.feed_eof()
+
+    async def wait(self) -> int:
+        await self.is_over.wait()
+        return 0
+
+    kill = end
+
+
+@pytest.fixture
+async def child(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Child]:
+    """The first foreman; there is Ray."""
+    made = Child()
+    made.tell(ready="127.0.0.1")
+
+    async def create(*_: object, **__: object) -> Child:
+        return made
+
+    monkeypatch.setattr(placement, "create_subprocess_exec", create)
+    yield made
+    made.end()
+
+
+def errand(number: int) -> Errand:
+    return Errand(host="127.0.0.1", port=1, number=number, secret=Secret("a"))
+
+
+async def test_one_whose_work_has_ended_is_dismissed(child: Child) -> None:
+    """Its actor lives on, and keeps its CPUs from the one that is to follow, until it is ended."""
+    gone: list[int] = []
+    foreman = Foreman(Site())
+    async with foreman.open(lambda number, _: gone.append(number), list[Exception]().append):
+        foreman.place(errand(1))
+        foreman.place(errand(2))
+        child.tell(gone=1, words="it is over")
+        await until(lambda: gone == [1])
+        await until(lambda: {"dismiss": 1} in child.stdin.said)
+        foreman.dismiss(1)
+        assert [said for said in child.stdin.said if "dismiss" in said] == [{"dismiss": 1}]
+
+
+async def test_an_error_while_the_foreman_is_listened_to_is_told(child: Child) -> None:
+    """Nobody awaits the task that listens: the run would wait for workers that nobody starts."""
+    errors: list[Exception] = []
+
+    def gone(number: int, words: str) -> None:
+        raise PermissionError(number, words)
+
+    async with Foreman(Site()).open(gone, errors.append):
+        child.tell(gone=1, words="it is over")
+        await until(lambda: bool(errors))
+    assert isinstance(errors[0], PermissionError)
