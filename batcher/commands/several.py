@@ -131,6 +131,7 @@ def _check(inputs: str | tuple[str, ...], plans: Sequence[Plan], summary_json: P
 
     for plan in plans:
         destination = Destination(Path(plan.output), plan.options, say, plan.typed)
+        destination.check_names()
         if summary_json is not None:
             check_summary(summary_json, inputs, destination)
         assert destination.output is not None

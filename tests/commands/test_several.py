@@ -79,6 +79,10 @@ def test_a_file_for_each(desk: Desk, sim: BackgroundSimulator) -> None:
         (("jobs.jsonl", "-m", ""), "is empty"),
         (("jobs.jsonl", "-m", "A"), "one name for their files"),
         (("jobs.jsonl", "-m", "::"), "no file can be named"),
+        (
+            ("jobs.jsonl", "-o", "o.jsonl", "--metrics-file", "o.b.jsonl"),
+            "both the results file and the file of metrics",
+        ),
     ],
 )
 def test_what_does_not_go_with_several(desk: Desk, args: tuple[str, ...], words: str) -> None:
