@@ -271,8 +271,8 @@ class Cluster:
             else:
                 self._lose(member, message[1], cannot=True, is_final=message[2])
 
-    def _begin(self, member: Member, pid: int, host: str) -> None:
-        member.is_ready, member.pid, member.host = True, pid, host
+    def _begin(self, member: Member, host: str) -> None:
+        member.is_ready, member.host = True, host
         self._ready.append(member)
         if self.owned:
             self._by_server[self.owned[member.place]] = member

@@ -130,7 +130,7 @@ class Worker:
             stack.callback(self._link.close)  # nobody gives calls to who is about to leave
             beat = asyncio.create_task(self._beat())
             stack.callback(beat.cancel)
-            self._link.send((parcels.READY, os.getpid(), socket.gethostname()))
+            self._link.send((parcels.READY, socket.gethostname()))
             over = asyncio.create_task(self.over.wait())
             stack.callback(over.cancel)
             await asyncio.wait([over, *([] if gone is None else [gone])], return_when=asyncio.FIRST_COMPLETED)
