@@ -112,8 +112,9 @@ class Call:
 
     Calls of one `group` want the same model loaded in the same way. The last fields are its history: `server` is where
     it was sent last, `beside` how many others were in flight there then, `sent` counts exchanges, `counted` those that
-    used up the allowance of retries, `refused` those that said wait while others were served, `waited` is backoff and pacing in seconds, `overran` says that an attempt took longer than all of it may. `loads`
-    says that the server may have to load its model for it; then it says `keep_alive` as well (Ollama), and only then.
+    used up the allowance of retries, `refused` those that said wait while others were served, `waited` is backoff and
+    pacing in seconds, `overran` says that an attempt took longer than all of it may. `loads` says that the server may
+    have to load its model for it; then it says `keep_alive` as well (Ollama), and only then.
     """
 
     jobs: tuple[Job, ...]

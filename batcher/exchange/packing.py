@@ -97,7 +97,8 @@ def calls(
 ) -> Iterator[Call | None]:
     """Turn jobs into calls, packing as many embedding jobs that ask for the same thing into each as `packs` says.
 
-    None in `jobs` means that nothing has arrived yet; packs that are filling leave at once then, rather than wait, and
+    None in `jobs` means that nothing has arrived yet; packs that are filling leave at once then, rather than wait, in
+    its place: whoever said None wakes the reader about now, who would sleep on after one that came later. They leave
     before a call of another kind unless their size was chosen: the order of the input is kept where nobody asked else.
     A job that its endpoint cannot express goes to `reject`. `base64` is as in `call_for`.
     """
@@ -105,11 +106,13 @@ def calls(
     encoded = partial(_encoded, api=api, reject=reject, base64=base64)
     for job in jobs:
         is_packed = job is not None and packs is not None and job.kind is Kind.EMBED and job.body is None
-        if not is_packed and filling.packs and (job is None or not lets_by):
+        if job is None and filling.packs:
             yield from encoded(filling.leave())
-        if job is None:
+        elif job is None:
             yield None
         elif packs is None or not is_packed:
+            if filling.packs and not lets_by:
+                yield from encoded(filling.leave())
             try:
                 call = call_for((job,), api, stream=stream, base64=base64)
             except LineError as error:

@@ -33,6 +33,20 @@ def write(desk: Desk, jobs: dict[str, str]) -> None:
     desk.write("jobs.jsonl", *({"id": name, "input": text} for name, text in jobs.items()))
 
 
+@pytest.mark.parametrize("pack", ["auto", "2", "1"])
+@pytest.mark.parametrize("concurrency", ["1", "auto"])
+def test_rows_that_are_passed_over_keep_nobody_asleep(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, pack: str, concurrency: str
+) -> None:
+    """Whoever reads rests after so many of them, also while a pack is filling."""
+    monkeypatch.setattr("batcher.inputs.intake.TURN", 3)
+    write(desk, texts(90))
+    with simulator_thread() as sim:
+        ran = embed(desk, sim.url, "--shard", "1/3", "-c", concurrency, "--pack", pack, "--max-duration", "30s")
+    assert ran.code == 0, ran.err
+    assert 15 < len(desk.ids()) < 45
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_packed_vectors_find_their_jobs(desk: Desk, look: Any) -> None:
     """Each line has the vector of its own text, in as few requests as the pack size says; lists and limits mix in."""

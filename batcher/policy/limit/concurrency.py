@@ -145,7 +145,7 @@ class AdaptiveLimit:
         slots = self._slots.refused(beside)
         if slots is not None and slots < self.allowed:
             self._back_off(slots, now, "above that the server said wait")
-            self._known_bad = slots + 1
+            self._known_bad, self._throttled_at = slots + 1, now
 
     def settled(self) -> str:
         why = "no more are allowed" if self.allowed >= self.most else ""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-WINDOW: Final = 64
-"""Calls that count: the last ones."""
 FEW: Final = 8
-"""Calls beside fewer others that show that there it was no matter of luck."""
+"""Calls that were granted, the last of which count twice as many, that show that it was no matter of luck."""
 MANY: Final = 16
-"""Calls beside as many, or more, of which nearly all were refused."""
+"""Calls that were refused."""
 NEARLY: Final = 0.9
+"""Of both."""
 EVERY: Final = 4
 """Refusals from one look to the next."""
 
@@ -21,32 +21,32 @@ EVERY: Final = 4
 class Slots:
     """Calls that were granted, and that were refused, each sent beside so many others.
 
-    Where slots are taken one is refused beside so many and granted beside fewer. Where a share is refused by lot, it is
-    the same share beside few and many; where a rate is exceeded, it is for a while whatever is in flight.
+    Where slots are taken one is refused beside so many or more, and granted beside fewer. Where a share is refused by
+    lot, it is so beside few as beside many; where a rate is exceeded, for a while whatever is in flight.
     """
 
-    _told: deque[tuple[int, bool]] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    _refused: int = 0
+    _granted: deque[int] = field(default_factory=lambda: deque(maxlen=2 * FEW))
+    _refused: deque[int] = field(default_factory=lambda: deque(maxlen=2 * MANY))
+    _count: int = 0
 
     def granted(self, beside: int) -> None:
-        self._told.append((beside, False))
+        self._granted.append(beside)
 
     def refused(self, beside: int) -> int | None:
         """Take one in, and return how many slots there are; None if it is not slots, or was looked at just before."""
-        self._told.append((beside, True))
-        self._refused += 1
-        return None if self._refused % EVERY else self._found()
+        self._refused.append(beside)
+        self._count += 1
+        if self._count % EVERY or len(self._granted) < FEW or len(self._refused) < MANY:
+            return None
+        return self._found()
 
     def _found(self) -> int | None:
-        told = sorted(self._told)
-        total, best, found = sum(refused for _, refused in told), 0, None
-        below = 0
-        for fewer, (beside, refused) in enumerate(told):
-            as_many, above = len(told) - fewer, total - below
-            is_edge = fewer >= FEW and as_many >= MANY and told[fewer - 1][0] < beside
-            if is_edge and fewer - below >= NEARLY * fewer and above >= NEARLY * as_many:
-                fits = fewer - below + above
-                if fits > best:
-                    best, found = fits, beside
-            below += refused
+        """The number from which on nearly all were refused, and below which nearly all were granted that were."""
+        granted, refused = sorted(self._granted), sorted(self._refused)
+        best, found = 0.0, None
+        for number in {*refused}:
+            below = bisect_left(granted, number) / len(granted)
+            above = 1 - bisect_left(refused, number) / len(refused)
+            if min(below, above) >= NEARLY and below + above > best:
+                best, found = below + above, number
         return found
