@@ -103,6 +103,7 @@ def test_the_command_names_its_options(desk: Desk) -> None:
 def test_ray_inherits_no_key() -> None:
     """What it gets of the environment, its workers and their logs have too."""
     kept = {"PATH": "/bin", "RAY_TMPDIR": "/t", "PYTHONPATH": "/p", "CUDA_VISIBLE_DEVICES": "0"}
+    kept |= {"SSL_CERT_FILE": "/c.pem", "SSL_CERT_DIR": "/c"}
     keys = {"OPENAI_API_KEY": "k", "HTTPS_PROXY": "http://a:b@c", "AZURE_KEY": "k", "HF_TOKEN": "k", "MY_PATH": "k"}
     assert inherited(kept | keys) == kept
 

@@ -17,7 +17,7 @@ from anyio import to_thread
 
 from batcher.exchange import answers
 from batcher.exchange.cluster import parcels
-from batcher.exchange.cluster.errand import Errand
+from batcher.exchange.cluster.errand import SPOKEN, Errand
 from batcher.exchange.cluster.link import Link, admits
 from batcher.exchange.cluster.member import Flying, Member
 from batcher.exchange.seam import LOST, Flow
@@ -84,6 +84,7 @@ class Cluster:
     note: Callable[[str], object] = bool
     first_within: float = FIRST_S
     nobody_within: float = NOBODY_S
+    version: str = SPOKEN
     _reports: Reports = field(init=False)
     _port: int = 0
     _host: str = ""
@@ -100,6 +101,8 @@ class Cluster:
     _numbers: int = 0
     _failures: dict[int, int] = field(default_factory=dict)
     """How many have died in a place, one after the other, that served nothing."""
+    _given_up: set[int] = field(default_factory=set)
+    """Places that nobody takes any more."""
     _losses: dict[Call, int] = field(default_factory=dict)
     """Under how many workers that died a call was."""
     _why: str = "none is ready"
@@ -211,7 +214,7 @@ class Cluster:
         self.placement.place(Errand(host=self._host, port=self._port, number=member.number, secret=member.secret))
 
     def _greet(self) -> Link:
-        link = Link(admits(self._secret_of), self._admit, self._take, self._hung_up)
+        link = Link(admits(self._secret_of, self.version), self._admit, self._take, self._hung_up)
         self._links.add(link)
         asyncio.get_running_loop().call_later(GREETS_S, self._part_from_strangers, link)
         return link
@@ -266,10 +269,10 @@ class Cluster:
             elif kind == parcels.READY:
                 self._begin(member, *message[1:])
             else:
-                self._lose(member, message[1], is_final=True)
+                self._lose(member, message[1], cannot=True, is_final=message[2])
 
-    def _begin(self, member: Member, pid: int, host: str) -> None:
-        member.is_ready, member.pid, member.host = True, pid, host
+    def _begin(self, member: Member, host: str) -> None:
+        member.is_ready, member.host = True, host
         self._ready.append(member)
         if self.owned:
             self._by_server[self.owned[member.place]] = member
@@ -301,8 +304,11 @@ class Cluster:
         if member is not None:
             self._lose(member, words)
 
-    def _lose(self, member: Member, words: str, *, is_final: bool = False) -> None:
-        """A worker is no more: what it had is sent again, and another one takes its place."""
+    def _lose(self, member: Member, words: str, *, cannot: bool = False, is_final: bool = False) -> None:
+        """A worker is no more: what it had is sent again, and another one takes its place.
+
+        One that `cannot` work ends the run before its begin; where that `is_final`, its place is given up later on.
+        """
         if not self._is_open or self._members.pop(member.number, None) is None:
             return
         who = f"worker {member.place + 1}" + (f" on {member.host}" if member.host else "")
@@ -315,8 +321,11 @@ class Cluster:
             member.link.close()
         self.placement.dismiss(member.number)
         failures = self._failures[member.place] = 0 if member.has_served else self._failures.get(member.place, 0) + 1
-        if is_final and not self._first.done():
+        if cannot and not self._first.done():
             self._first.set_exception(ConfigError(f"{who} cannot begin: {words}"))
+            return
+        if is_final:
+            self._give_up_place(member.place, f"{who} cannot begin: {words}")
             return
         had = count(len(member.flying), "calls")
         self.note(f"{who} is gone ({words}): its {had} are sent again, and another one takes its place")
@@ -326,6 +335,12 @@ class Cluster:
             self._report_lost(flying, words)
         for endpoint in member.asked.values():
             self.ask(endpoint)
+
+    def _give_up_place(self, place: int, words: str) -> None:
+        self._given_up.add(place)
+        self.note(f"{words}. Nobody takes its place")
+        if len(self._given_up) == self.size:
+            self._break(ConfigError(words))
 
     def _report_lost(self, flying: Flying, words: str) -> None:
         call, endpoint, started_at, started = flying

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from batcher.redaction import Secret
 
 SPOKEN: Final = f"batcher {VERSION} on Python {'.'.join(platform.python_version_tuple()[:2])}"
-"""What a run and its workers must have in common: they speak in pickles."""
+"""What a run and its workers must have in common, as they speak in pickles; said before the first of those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,6 @@ class Setup:
     model: Path | None = None
     slots: int = 1
     threads: int | None = None
-    version: str = SPOKEN
 
 
 class Placement(Protocol):

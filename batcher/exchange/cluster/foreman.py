@@ -125,7 +125,7 @@ def _obey(site: dict[str, Any], voice: Voice) -> None:
 def _tell(voice: Voice, number: int, future: Any) -> None:
     """A worker has ended, or died."""
     error = future.exception()
-    voice.say(gone=number, words=_words(error) if error is not None else str(future.result()))
+    voice.say(gone=number, words=_words(error) if error is not None else str(future.result())[:WORDS])
 
 
 def _words(error: BaseException) -> str:

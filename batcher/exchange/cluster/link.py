@@ -1,7 +1,8 @@
 """A connection between a run and one of its workers: both prove who they are, then messages go in groups.
 
 Frames are eight bytes of length and a pickle of a list. Nothing is unpickled, and no key said, before each end has
-shown that it has the secret that the run drew for this worker alone (HMAC over what the other end drew: RFC 2104).
+shown that it has the secret that the run drew for this worker alone (HMAC over what the other end drew: RFC 2104). With
+its proof the run says its version: a worker of another one becomes deaf, as it may not have what is pickled.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
     from batcher.redaction import Secret
 
 Message: TypeAlias = tuple[Any, ...]
-Greeting: TypeAlias = "Generator[tuple[bytes, int], bytes, int]"
-"""Yields what is to be said, and how many bytes are wanted then; returns the number of the worker."""
+Greeting: TypeAlias = "Generator[tuple[bytes, int], bytes, Any]"
+"""Yields what is to be said, and how many bytes are wanted then; returns who the other end is."""
 
 _LENGTH: Final = struct.Struct(">Q")
 _NUMBER: Final = struct.Struct(">Q")
 _NONCE: Final = 32
 _PROOF: Final = 32
+_VERSION: Final = 128
+"""Bytes of the run's version, filled up with spaces."""
 _LARGE: Final = 1 << 16
 """Bytes of a frame that are not copied to be sent together with its length."""
 _DEEP: Final = 8192
@@ -37,8 +40,8 @@ class StrangerError(Exception):
     """Whoever is at the other end does not have the secret."""
 
 
-def admits(secret_of: Callable[[int], Secret | None]) -> Greeting:
-    """The run's part of the greeting. Raises StrangerError."""
+def admits(secret_of: Callable[[int], Secret | None], version: str) -> Greeting:
+    """The run's part of the greeting; returns the number of the worker. Raises StrangerError."""
     mine = secrets.token_bytes(_NONCE)
     number: int
     said = yield mine, _NUMBER.size + _NONCE + _PROOF
@@ -47,19 +50,21 @@ def admits(secret_of: Callable[[int], Secret | None]) -> Greeting:
     secret = secret_of(number)
     if secret is None or not hmac.compare_digest(proof, _proof(secret, b"worker", mine, said[:-_PROOF])):
         raise StrangerError
-    yield _proof(secret, b"run", theirs, mine), 0
+    spoken = version.encode()[:_VERSION].ljust(_VERSION)
+    yield spoken + _proof(secret, b"run", theirs, mine, spoken), 0
     return number
 
 
 def asks_in(number: int, secret: Secret) -> Greeting:
-    """The worker's part of the greeting. Raises StrangerError."""
+    """The worker's part of the greeting; returns the version of the run. Raises StrangerError."""
     theirs = yield b"", _NONCE
     mine = secrets.token_bytes(_NONCE)
     said = _NUMBER.pack(number) + mine
-    proof = yield said + _proof(secret, b"worker", theirs, said), _PROOF
-    if not hmac.compare_digest(proof, _proof(secret, b"run", mine, theirs)):
+    heard = yield said + _proof(secret, b"worker", theirs, said), _VERSION + _PROOF
+    spoken, proof = heard[:_VERSION], heard[_VERSION:]
+    if not hmac.compare_digest(proof, _proof(secret, b"run", mine, theirs, spoken)):
         raise StrangerError
-    return number
+    return spoken.decode(errors="replace").rstrip()
 
 
 def _proof(secret: Secret, who: bytes, *parts: bytes) -> bytes:
@@ -67,7 +72,7 @@ def _proof(secret: Secret, who: bytes, *parts: bytes) -> bytes:
 
 
 class Link(asyncio.Protocol):
-    """One end of a connection. `opened` is told of the worker's number once both ends are known, `take` of messages.
+    """One end of a connection. `opened` is told who the other end is once both are known, `take` of messages.
 
     `lost` is called once, when the connection is over, whoever ended it; a stranger is hung up on.
     """
@@ -75,7 +80,7 @@ class Link(asyncio.Protocol):
     def __init__(
         self,
         greeting: Greeting,
-        opened: Callable[[Link, int], object],
+        opened: Callable[[Link, Any], object],
         take: Callable[[Link, list[Message]], object],
         lost: Callable[[Link], object],
     ) -> None:
@@ -87,6 +92,8 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.instead: Callable[[Message, Exception], Message] | None = None
         """Makes what is said instead of a message that cannot be pickled."""
+        self.is_deaf = False
+        """What comes is not looked at."""
         self.owner: Any = None
         """Whoever the caller puts here: whose connection it is."""
 
@@ -132,6 +139,8 @@ class Link(asyncio.Protocol):
         self._greet(None)
 
     def data_received(self, data: bytes) -> None:
+        if self.is_deaf:
+            return
         if not self._held and self._greeting is None and len(data) >= _LENGTH.size:  # nearly always one whole frame
             (length,) = _LENGTH.unpack_from(data)
             if len(data) == _LENGTH.size + length:
@@ -145,7 +154,10 @@ class Link(asyncio.Protocol):
             del self._held[: self._wanted]
             if not self._greet(said):
                 return
-        while self._transport is not None and len(self._held) >= _LENGTH.size:
+        self._take_frames()
+
+    def _take_frames(self) -> None:
+        while self._transport is not None and not self.is_deaf and len(self._held) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._held)
             end = _LENGTH.size + length
             if len(self._held) < end:

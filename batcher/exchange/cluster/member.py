@@ -45,7 +45,6 @@ class Member:
     pieces: int = 0
     heard: float | None = None
     """As in `Flow`."""
-    pid: int = 0
     host: str = ""
     _known: dict[str, tuple[Endpoint, int]] = field(default_factory=dict)
     """What it was told of endpoints: by root, and the number of each."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 SETUP, PLACE, CALL, ASK = range(4)
 """What is said to a worker: how to work, an endpoint and its number, a call, a question."""
 READY, FAILED, BEGUN, ENDED, TOLD, FLOW = range(6)
-"""What a worker says: that it can begin, or why not; of calls that have begun or ended, of questions, what comes."""
+"""What a worker says: that it can begin, or why not and whether another one could; of calls that have begun or ended,
+of questions, what comes."""
 
 
 def said_call(call: Call, number: int, place: int) -> Message:

@@ -40,7 +40,12 @@ LEAVES_S: Final = 10.0
 PAUSES: Final = (0.0, 1.0, 4.0, 15.0, 30.0)
 """Seconds before another foreman follows so many who died one after the other."""
 LOG_LINES: Final = 12
-_NAMES: Final = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SSL_CERT_FILE"})
+WORDS: Final = 2000
+"""Characters of a line of the log that are kept, of its end."""
+READ: Final = 1 << 16
+_NAMES: Final = frozenset(
+    {"PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+)
 _PREFIXES: Final = ("LC_", "PYTHON", "RAY_", "OMP_", "GGML_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_")
 
 
@@ -165,14 +170,20 @@ class Foreman:
     async def _hear(self, child: Process) -> dict[str, Any] | None:
         """What the foreman says next; None if he is gone."""
         assert child.stdout is not None
-        line = await child.stdout.readline()
-        return dict(orjson.loads(line)) if line.endswith(b"\n") else None
+        while True:
+            with suppress(ValueError):  # a line that is too long, or none of the foreman's: the next one may be
+                line = await child.stdout.readline()
+                return dict(orjson.loads(line)) if line.endswith(b"\n") else None
 
     async def _read_log(self, child: Process) -> None:
         assert child.stderr is not None
-        with suppress(ValueError):  # a line that is too long: nobody needs it
-            while line := await child.stderr.readline():
-                self._log.append(line.decode(errors="replace").strip())
+        rest = b""
+        while data := await child.stderr.read(READ):  # whatever it is: who is not read any more stands still
+            *lines, rest = (rest + data).split(b"\n")
+            self._log.extend(_told(line) for line in lines)
+            rest = rest[-WORDS:]
+        if rest:
+            self._log.append(_told(rest))
 
     async def _end(self) -> None:
         """Have the foreman leave, and all whom he has placed."""
@@ -193,6 +204,10 @@ class Foreman:
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """What Ray and all that it starts on this machine get of an environment."""
     return {name: value for name, value in environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
+
+
+def _told(line: bytes) -> str:
+    return line[-WORDS:].decode(errors="replace").strip()
 
 
 def _said(errand: Errand) -> Mapping[str, Any]:

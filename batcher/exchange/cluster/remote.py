@@ -38,16 +38,16 @@ async def work(errand: Errand) -> str:
     worker = Worker()
     link = await worker.connect(errand)
     try:
-        setup = await asyncio.wait_for(worker.setup, CONNECTED_S)
-        if setup.version != SPOKEN:
-            words = f"the run has {setup.version}, and this machine {SPOKEN}: install the same on both"
-            link.send((parcels.FAILED, words))
+        if link.is_deaf:
+            words = f"the run has {worker.version}, and this machine {SPOKEN}: install the same on both"
+            link.send((parcels.FAILED, words, True))
             await _heard(worker)
             return words
+        setup = await asyncio.wait_for(worker.setup, CONNECTED_S)
         try:
             return await worker.serve(setup)
         except BatcherError as error:
-            link.send((parcels.FAILED, str(error)))
+            link.send((parcels.FAILED, str(error), False))
             await _heard(worker)
             return str(error)
     finally:
@@ -67,6 +67,8 @@ class Worker:
         self.setup: asyncio.Future[Setup] = asyncio.get_running_loop().create_future()
         self.over = asyncio.Event()
         """The run has hung up."""
+        self.version = ""
+        """Of the run."""
         self._link: Link
         self._workers: Workers
         self._own: Endpoint | None = None
@@ -85,7 +87,8 @@ class Worker:
             opened.cancel()
             self.setup.cancel()
 
-        def known(*_: object) -> None:
+        def known(link: Link, version: str) -> None:
+            self.version, link.is_deaf = version, version != SPOKEN
             if not opened.done():
                 opened.set_result(None)
 
@@ -127,13 +130,13 @@ class Worker:
             stack.callback(self._link.close)  # nobody gives calls to who is about to leave
             beat = asyncio.create_task(self._beat())
             stack.callback(beat.cancel)
-            self._link.send((parcels.READY, os.getpid(), socket.gethostname()))
+            self._link.send((parcels.READY, socket.gethostname()))
             over = asyncio.create_task(self.over.wait())
             stack.callback(over.cancel)
             await asyncio.wait([over, *([] if gone is None else [gone])], return_when=asyncio.FIRST_COMPLETED)
             if gone is not None and gone.done() and not over.done():
                 words = f"its llama.cpp server died: {gone.result() or 'without a word'}"
-                self._link.send((parcels.FAILED, words))
+                self._link.send((parcels.FAILED, words, False))
                 await _heard(self)
                 return words
         return "the run has hung up"

@@ -195,11 +195,33 @@ async def test_one_that_cannot_begin_says_why(simulator: Simulator) -> None:
     """Another version there would misread what is said: the run does not begin, and tells what is wrong."""
     placement = Nearby()
     made = cluster(placement, 1)
-    made.setup = replace(made.setup, version="batcher 0.0 on Python 2.7")
+    made.version = "batcher 0.0 on Python 2.7"
+    made.setup = replace(made.setup, model=Unknown())  # type: ignore[arg-type]  # as of a version to come
     with pytest.raises(ConfigError, match=r"worker 1 cannot begin: the run has batcher 0\.0 on Python 2\.7, and"):
         async with engine_for([job(1)], simulator.url, exchanges=made):
             pass
     assert simulator.counts == {}
+
+
+async def test_places_of_another_version_are_given_up(simulator: Simulator) -> None:
+    """Workers that join later are not started again and again where none could work; without any it is 78."""
+    placement, notes = Nearby(room=1), list[str]()
+    made = cluster(placement, 2, notes=notes)
+
+    async def run() -> None:
+        async with asyncio.timeout(20), made.open(Faulty()):
+            made.version = "batcher 0.0 on Python 2.7"
+            placement.room = 2
+            placement.dismiss(0)  # none: whoever waits for room has it
+            await until(lambda: len(notes) == 1)
+            assert "Nobody takes its place" in notes[0]
+            placement.kill(members(made)[0].number)
+            await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await run()
+    assert raised.group_contains(ConfigError, match=r"cannot begin: the run has batcher 0\.0 on Python 2\.7, and")
+    assert len(placement.errands) == 3
 
 
 async def test_nobody_is_ready(simulator: Simulator) -> None:
@@ -252,6 +274,13 @@ async def test_what_comes_is_told_while_it_comes(simulator: Simulator) -> None:
         assert made.flow().heard is not None
         results.cancel()
         await asyncio.wait((results,))
+
+
+class Unknown:
+    """What a worker of another version cannot unpickle."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Faulty().report, ()
 
 
 ODD = {

@@ -60,8 +60,8 @@ def meet(mine: Greeting, theirs: Greeting) -> tuple[list[object], list[object], 
 
 
 def test_both_ends_know_each_other() -> None:
-    here, there, *wires = meet(admits({7: SECRET}.get), asks_in(7, SECRET))
-    assert (here, there) == ([7], [7])
+    here, there, *wires = meet(admits({7: SECRET}.get, "batcher 1"), asks_in(7, SECRET))
+    assert (here, there) == ([7], ["batcher 1"])
     assert not any(wire.is_aborted for wire in wires)
 
 
@@ -70,7 +70,7 @@ def test_both_ends_know_each_other() -> None:
 )
 def test_a_stranger_is_hung_up_on(number: int, secret: Secret) -> None:
     """Nothing that he says is unpickled, and he learns nothing."""
-    here, there, run_wire, _ = meet(admits({7: SECRET}.get), asks_in(number, secret))
+    here, there, run_wire, _ = meet(admits({7: SECRET}.get, "batcher 1"), asks_in(number, secret))
     assert (here, there) == ([], [])
     assert run_wire.is_aborted
     assert not run_wire.written
@@ -81,18 +81,35 @@ def test_a_run_that_is_none_is_hung_up_on() -> None:
     here: list[object] = []
     worker, wire = link(asks_in(7, SECRET), here)
     worker.data_received(bytes(32))
-    worker.data_received(bytes(32))
+    worker.data_received(bytes(128 + 32))
     assert wire.is_aborted
     assert here == []
+
+
+def test_who_is_deaf_unpickles_nothing() -> None:
+    """What comes behind the greeting, in the same packet and later, may be of classes that are not there."""
+    heard: list[object] = []
+    frame = pickle.dumps([(1,)])
+    for cut in (0, 5):
+        run, worker = admits({7: SECRET}.get, "batcher 2"), asks_in(7, SECRET)
+        made, wire = link(worker, [])
+        made._opened = lambda one, version: setattr(one, "is_deaf", version == "batcher 2")
+        made.take = lambda _, messages: heard.extend(messages)
+        made.data_received(next(run)[0])
+        stream = run.send(bytes(wire.written))[0] + struct.pack(">Q", len(frame)) + frame
+        made.data_received(stream[: len(stream) - cut])
+        made.data_received(stream[len(stream) - cut :] or struct.pack(">Q", len(frame)) + frame)
+        assert made.is_deaf
+    assert heard == []
 
 
 def test_what_was_said_once_admits_nobody_again() -> None:
     """Who has heard all of a greeting cannot repeat it: the run draws anew each time."""
     theirs = asks_in(7, SECRET)
     next(theirs)
-    first = admits({7: SECRET}.get)
+    first = admits({7: SECRET}.get, "batcher 1")
     said, _ = theirs.send(next(first)[0])
-    again = admits({7: SECRET}.get)
+    again = admits({7: SECRET}.get, "batcher 1")
     next(again)
     with pytest.raises(StrangerError):
         again.send(said)
@@ -103,7 +120,7 @@ def test_messages_arrive_whole_however_they_are_cut(groups: list[list[bytes]], s
     frames = [pickle.dumps(group) for group in groups]
     stream = b"".join(struct.pack(">Q", len(frame)) + frame for frame in frames)
     heard: list[object] = []
-    run, _ = link(admits({7: SECRET}.get), [])
+    run, _ = link(admits({7: SECRET}.get, "batcher 1"), [])
     run._greeting = None
     run.take = lambda _, said: heard.extend(said)
     for size in (*sizes, len(stream)):
@@ -124,7 +141,7 @@ async def test_one_message_that_cannot_be_said_leaves_the_others() -> None:
     said.flush()
     said.send((4, "c"))
     said.flush()
-    run, _ = link(admits({7: SECRET}.get), [])
+    run, _ = link(admits({7: SECRET}.get, "batcher 1"), [])
     run._greeting = None
     run.take = lambda _, messages: heard.extend(messages)
     run.data_received(bytes(wire.written))

@@ -12,6 +12,7 @@ from support.enginerun import until
 from batcher.exchange.cluster import placement
 from batcher.exchange.cluster.errand import Errand
 from batcher.exchange.cluster.placement import Foreman, Site
+from batcher.failures import UnavailableError
 from batcher.redaction import Secret
 
 if TYPE_CHECKING:
@@ -91,6 +92,31 @@ async def test_one_whose_work_has_ended_is_dismissed(child: Child) -> None:
         await until(lambda: {"dismiss": 1} in child.stdin.said)
         foreman.dismiss(1)
         assert [said for said in child.stdin.said if "dismiss" in said] == [{"dismiss": 1}]
+
+
+async def test_a_foreman_is_read_whatever_it_writes(child: Child) -> None:
+    """A line without an end, as of progress bars, must not block who writes it; and one that is no message is none."""
+    gone: list[int] = []
+    async with Foreman(Site()).open(lambda number, _: gone.append(number), list[Exception]().append) as _:
+        for part in (b"early\n", *[b"." * 50_000] * 6, b"last words\nand more"):
+            child.stderr.feed_data(part)
+            await asyncio.sleep(0)
+        for odd in (b"no message\n", b"x" * 200_000 + b"\n"):
+            child.stdout.feed_data(odd)
+        child.tell(gone=1, words="it is over")
+        await until(lambda: gone == [1])
+    assert child.stderr.at_eof()
+
+
+async def test_the_last_words_of_a_foreman_are_told(child: Child) -> None:
+    """However long a line before them was."""
+    child.stdout = asyncio.StreamReader()
+    child.stderr.feed_data(b"early\n" + b"." * 300_000 + b" and so on\nno such head\n")
+    child.end()
+    with pytest.raises(UnavailableError, match=r"early; \.+ and so on; no such head$") as raised:
+        async with Foreman(Site(address="head:1")).open(lambda *_: None, list[Exception]().append):
+            pass
+    assert len(str(raised.value)) < 3000
 
 
 async def test_an_error_while_the_foreman_is_listened_to_is_told(child: Child) -> None:
