@@ -40,7 +40,7 @@ def test_a_row_for_each_text(sim: BackgroundSimulator) -> None:
 
 def test_of_length_1() -> None:
     """Also where the server gives longer ones, as bytes or as numbers."""
-    tripled = lambda items, texts: [{"embedding": [3 * x for x in vector(text)]} for text in texts]  # noqa: E731, ARG005
+    tripled = lambda items, texts: [{"embedding": [3 * x for x in vector(text)]} for text in texts]  # noqa: E731, ARG005 - one line; the signature
     with embedding(tripled) as server:
         made = [batcher.embed(["a", "b"], model="m", base_url=server.url, normalize=wanted) for wanted in (True, False)]
     assert np.allclose(np.linalg.norm(made[0], axis=1), 1)

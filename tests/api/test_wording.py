@@ -89,7 +89,7 @@ def _no_output(_: Path) -> None:
 
 
 def _client(_: Path) -> None:
-    batcher.Client(prompt="{% if %}", api_key="a", api_key_env="b")  # type: ignore[call-arg]
+    batcher.Client(prompt="{% if %}", api_key="a", api_key_env="b")  # type: ignore[call-arg]  # what is wrong is what is tried
 
 
 @pytest.mark.usefixtures("sim")

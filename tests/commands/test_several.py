@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from batcher.simulator import BackgroundSimulator
 
-BIG = "library/big:7b"
+BIG = "hub/big:7b"
 RUN = ("run", "jobs.jsonl", "-o", "out.jsonl", "-m", "small", "-m", BIG)
 PATIENCE = 120.0
-FILES = ("out.small.jsonl", "out.library-big-7b.jsonl")
+FILES = ("out.small.jsonl", "out.hub-big-7b.jsonl")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_file_for_each(desk: Desk, sim: BackgroundSimulator) -> None:
     assert asked == ["small"] * 4 + [BIG] * 4
     plan, *_ = ran.err.partition("prompts to")
     assert all(name in plan for name in FILES)  # told before anything is sent
-    assert "next     batcher compare out.small.jsonl out.library-big-7b.jsonl" in ran.err
+    assert "next     batcher compare out.small.jsonl out.hub-big-7b.jsonl" in ran.err
     sums = json.loads((desk.path / "sums.json").read_text())
     assert (sums["exit_code"], sums["jobs"]["ok"], sums["tokens"]["completion"]) == (0, 8, 16)
     assert [(one["model"], one["summary"]["jobs"]["ok"]) for one in sums["models"]] == [("small", 4), (BIG, 4)]
@@ -165,7 +165,7 @@ def test_ways_to_say_it(desk: Desk, sim: BackgroundSimulator) -> None:
     shown = desk.call("run", "jobs.jsonl", "--config", "run.toml", "--dry-run", "--base-url", sim.url)
     assert (shown.code, shown.out.count("POST")) == (Exit.OK, 2)
     assert f'"model": "{BIG}"' in shown.out
-    assert f"# {BIG} → {desk.path}/made/library-big-7b.jsonl" in shown.out
+    assert f"# {BIG} → {desk.path}/made/hub-big-7b.jsonl" in shown.out
     told = desk.call("run", "jobs.jsonl", "--print-config", env={"BATCHER_MODEL": f"small, {BIG}"})
     assert f'model = ["small","{BIG}"]'.replace(",", ", ") in told.out
     assert desk.call("check", "jobs.jsonl", "-m", "small", "-m", BIG, "--base-url", sim.url).out.count("\nready") == 2
@@ -186,7 +186,7 @@ def test_files_beside_the_results(desk: Desk, sim: BackgroundSimulator) -> None:
     ran = desk.call("run", "jobs.jsonl", "--vectors", "v.npy", *args)
     assert ran.code == Exit.OK, ran.err
     made = {path.name for path in desk.path.iterdir()}
-    assert made >= {"v.cheap.npy", "v.library-big-7b.npy", "v.cheap.npy.results.jsonl"}
+    assert made >= {"v.cheap.npy", "v.hub-big-7b.npy", "v.cheap.npy.results.jsonl"}
     assert models_of(desk, "v.cheap.npy.results.jsonl") == {"small"}
     assert desk.call("run", "jobs.jsonl", "-o", "sqlite:a.db", *args).code == Exit.OK
     with sqlite3.connect(desk.path / "a.cheap.db") as database:

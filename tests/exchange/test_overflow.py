@@ -18,7 +18,7 @@ def failure(words: str, code: str = CODE) -> Failure:
 
 
 def call_of(content: object = LONG, **fields: object) -> Call:
-    job = Job(id="a", seq=0, kind=Kind.EMBED, hash="", model="m", content=content, **fields)  # type: ignore[arg-type]
+    job = Job(id="a", seq=0, kind=Kind.EMBED, hash="", model="m", content=content, **fields)  # type: ignore[arg-type]  # fields of any type
     return call_for((job,), Api.OPENAI, stream=False, base64=True)
 
 

@@ -12,7 +12,7 @@ from batcher.ledger.names import for_model, model_word
     ("name", "model", "expected"),
     [
         ("answers.jsonl", "llama3.2", "answers.llama3.2.jsonl"),
-        ("answers.jsonl", "library/qwen2.5:7b", "answers.library-qwen2.5-7b.jsonl"),
+        ("answers.jsonl", "hub/qwen2.5:7b", "answers.hub-qwen2.5-7b.jsonl"),
         ("a.b/answers", "m", "a.b/answers.m"),
         ("in.results.jsonl", "m", "in.m.results.jsonl"),
         ("t.csv", "m", "t.m.csv"),
@@ -37,5 +37,5 @@ def test_a_file_of_a_model(name: str, model: str, expected: str | None) -> None:
 
 def test_words_are_stable() -> None:
     """A name made of a name is the same."""
-    for model in ("library/qwen2.5:7b", "..a..", "x y"):
+    for model in ("hub/qwen2.5:7b", "..a..", "x y"):
         assert model_word(model_word(model)) == model_word(model)
