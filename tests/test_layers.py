@@ -183,7 +183,10 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "answers": {"guard", "jsontext"},
         "budget": set(),
         "cluster": set(),
-        "cluster.cluster": {"answers", "cluster.errand", "cluster.link", "cluster.member", "cluster.parcels", "seam"},
+        "cluster.cluster": {
+            "answers", "cluster.crew", "cluster.errand", "cluster.link", "cluster.member", "cluster.parcels", "seam",
+        },
+        "cluster.crew": {"cluster.member", "seam"},
         "cluster.errand": {"timeouts"},
         "cluster.foreman": {"cluster.errand", "cluster.remote"},
         "cluster.link": set(),

@@ -115,22 +115,8 @@ class Ids:
         return free
 
 
-def request_hash(
-    kind: Kind,
-    model: str | None,
-    content: Json,
-    *,
-    system: str | None = None,
-    tools: list[Json] | None = None,
-    params: Mapping[str, Json] | None = None,
-    options: Mapping[str, Json] | None = None,
-    extra: Mapping[str, Json] | None = None,
-    images: Sequence[str] = (),
-) -> str:
-    """64 bits of blake2b, in hex, over the canonical JSON of what is asked. Raises `LineError` if it nests too deep."""
-    asked = canonical_request(
-        kind, model, content, system=system, tools=tools, params=params, options=options, extra=extra, images=images
-    )
+def request_hash(asked: bytes) -> str:
+    """64 bits of blake2b, in hex, over the canonical JSON of what is asked."""
     return blake2b(asked, digest_size=8).hexdigest()
 
 
@@ -167,14 +153,14 @@ def body_hash(kind: Kind, body: Mapping[str, Json]) -> str:
     asked = _asked(body)
     if asked and isinstance(model := asked.get("model"), str) and model.endswith(LATEST):
         asked = {**asked, "model": model.removesuffix(LATEST)}
-    return blake2b(_canonical([kind, asked]), digest_size=8).hexdigest()
+    return request_hash(_canonical([kind, asked]))
 
 
 def rehashed(job: Job) -> Job:
     """The job with the hash of what it asks by now."""
     if job.body is not None:
         return replace(job, hash=body_hash(job.kind, job.body))
-    digest = request_hash(
+    asked = canonical_request(
         job.kind,
         job.model,
         [job.content, *job.turns] if job.turns else job.content,
@@ -185,7 +171,7 @@ def rehashed(job: Job) -> Job:
         extra=job.extra,
         images=job.images,
     )
-    return replace(job, hash=digest)
+    return replace(job, hash=request_hash(asked))
 
 
 def _common(params: Mapping[str, Json] | None) -> Mapping[str, Json] | None:

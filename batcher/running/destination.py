@@ -75,9 +75,9 @@ class Destination:
     emptied: Callable[[], object] = field(default=bool, init=False)
     """Called when the results that `--overwrite` replaces are gone."""
     store: Store | None = field(default=None, init=False)
+    """Where vectors go, if not on the lines."""
     written: Written = field(default_factory=Written, init=False)
     """What the run has put into the store."""
-    """Where vectors go, if not on the lines."""
     _is_new: bool = field(default=False, init=False)
     """There were no results before this run."""
     _began: bool = field(default=False, init=False)

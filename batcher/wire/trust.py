@@ -51,7 +51,8 @@ def trusting(ca_file: str | None) -> ssl.SSLContext:
 
 @contextmanager
 def unread() -> Iterator[None]:
-    """Import aiohttp without the certificates of the system: TLS that it makes by itself trusts nobody then.
+    """Import aiohttp without the file of certificates of the system: TLS that it makes by itself trusts at most those
+    that OpenSSL looks up in a directory.
 
     It reads them twice as it is imported (`aiohttp.connector`), a tenth of the time until the first request. For a
     process of our own, whose TLS is that of `trusting`.

@@ -10,7 +10,7 @@ import pytest
 from batcher.failures import LineError
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.jsonl import parse_job
-from batcher.inputs.identity import Ids, body_hash, canonical_id, derived_id, request_hash
+from batcher.inputs.identity import Ids, body_hash, canonical_id, canonical_request, derived_id
 from batcher.model import Kind
 
 BASE = b'{"id":"a","model":"m","prompt":"hi","max_tokens":5,"options":{"num_ctx":64},"params":{"x":1},"system":"s"}'
@@ -122,12 +122,12 @@ def test_body_hash() -> None:
 def test_hash_needs_json() -> None:
     """What no JSON can carry is refused instead of hashed."""
     with pytest.raises(LineError) as caught:
-        request_hash(Kind.CHAT, "m", "hi", extra={"a": {1, 2}})
+        canonical_request(Kind.CHAT, "m", "hi", extra={"a": {1, 2}})
     assert caught.value.code == "input_invalid"
 
 
 def test_a_name_and_its_latest_are_one() -> None:
     """Ollama adds `:latest` to a name without a tag: the same answer is not asked for twice."""
-    one, other, tagged = (request_hash(Kind.CHAT, name, "hi") for name in ("m", "m:latest", "m:7b"))
+    one, other, tagged = (canonical_request(Kind.CHAT, name, "hi") for name in ("m", "m:latest", "m:7b"))
     assert one == other != tagged
     assert body_hash(Kind.CHAT, {"model": "m"}) == body_hash(Kind.CHAT, {"model": "m:latest"})

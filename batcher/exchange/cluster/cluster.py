@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from contextlib import asynccontextmanager
@@ -17,10 +16,11 @@ from anyio import to_thread
 
 from batcher.exchange import answers
 from batcher.exchange.cluster import parcels
+from batcher.exchange.cluster.crew import Crew
 from batcher.exchange.cluster.errand import SPOKEN, Errand
 from batcher.exchange.cluster.link import Link, admits
 from batcher.exchange.cluster.member import Flying, Member
-from batcher.exchange.seam import LOST, Flow
+from batcher.exchange.seam import LOST
 from batcher.failures import ConfigError, Exit, Failure, FailureClass, UnavailableError
 from batcher.figures import count
 from batcher.outcome import Attempt, Timing
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from batcher.exchange.cluster.errand import Placement, Setup
     from batcher.exchange.cluster.link import Message
-    from batcher.exchange.seam import Reports
+    from batcher.exchange.seam import Flow, Reports
     from batcher.model import Call, Endpoint
     from batcher.redaction import Secret
 
@@ -92,10 +92,7 @@ class Cluster:
     """All that were placed and have not died, by number."""
     _links: set[Link] = field(default_factory=set)
     """Connections that are open, those of strangers among them."""
-    _ready: deque[Member] = field(default_factory=deque)
-    """Those that take calls, who comes next first."""
-    _by_server: dict[str, Member] = field(default_factory=dict)
-    """The same by the name of their server, if each has one of its own."""
+    _crew: Crew = field(init=False)
     _waiting: dict[str, deque[tuple[float, Call, Endpoint]]] = field(default_factory=dict)
     """Calls for which there is no worker, and since when; by their server, where workers have servers of their own."""
     _numbers: int = 0
@@ -111,6 +108,9 @@ class Cluster:
     _broken: asyncio.Future[None] = field(init=False)
     """Has the error that ends the run."""
     _is_open: bool = False
+
+    def __post_init__(self) -> None:
+        self._crew = Crew(self.owned)
 
     @asynccontextmanager
     async def open(self, reports: Reports) -> AsyncIterator[None]:
@@ -155,7 +155,7 @@ class Cluster:
 
     def send(self, call: Call, endpoint: Endpoint) -> None:
         """Give the call to a worker, or keep it until there is one."""
-        member = self._next(endpoint)
+        member = self._crew.next(endpoint)
         if member is None:
             self._waiting.setdefault(self._owner(endpoint), deque()).append((now(), call, endpoint))
         else:
@@ -163,7 +163,7 @@ class Cluster:
 
     def ask(self, endpoint: Endpoint) -> None:
         """Have a worker ask. Without one nobody is there."""
-        member = self._next(endpoint)
+        member = self._crew.next(endpoint)
         if member is None:
             asyncio.get_running_loop().call_soon(self._tell, endpoint, False)  # noqa: FBT003 - by position, as it is called
         else:
@@ -172,27 +172,10 @@ class Cluster:
 
     def flow(self) -> Flow:
         """What comes just now, as the workers said it last."""
-        pieces, heard, first = 0, -math.inf, math.inf
-        for member in self._ready:
-            first = min(first, member.first())
-            if member.flying:
-                pieces += member.pieces
-                heard = max(heard, member.heard or -math.inf)
-        return Flow(pieces, max(heard, first) if first < math.inf else None)
+        return self._crew.flow()
 
     def _owner(self, endpoint: Endpoint) -> str:
         return endpoint.root if self.owned else ""
-
-    def _next(self, endpoint: Endpoint) -> Member | None:
-        """Who is to make an exchange: of the next two in turn the one with less to do, or whose server it is."""
-        ready = self._ready
-        if self.owned:
-            return self._by_server.get(endpoint.root)
-        if len(ready) > 1:
-            ready.rotate(-1)
-            first, second = ready[0], ready[1]
-            return first if len(first.flying) <= len(second.flying) else second
-        return ready[0] if ready else None
 
     def _give(self, member: Member, call: Call, endpoint: Endpoint) -> None:
         self._numbers += 1
@@ -273,12 +256,10 @@ class Cluster:
 
     def _begin(self, member: Member, host: str) -> None:
         member.is_ready, member.host = True, host
-        self._ready.append(member)
-        if self.owned:
-            self._by_server[self.owned[member.place]] = member
+        self._crew.join(member)
         if not self._first.done():
             self._first.set_result(None)
-        for _, call, endpoint in self._waiting.pop(self.owned[member.place] if self.owned else "", ()):
+        for _, call, endpoint in self._waiting.pop(self._crew.server_of(member.place), ()):
             self.send(call, endpoint)
 
     def _ended(self, member: Member, number: int, parcel: Message) -> None:
@@ -314,9 +295,7 @@ class Cluster:
         who = f"worker {member.place + 1}" + (f" on {member.host}" if member.host else "")
         self._why = f"{who}: {words}"
         if member.is_ready:
-            self._ready.remove(member)
-            if self.owned:
-                del self._by_server[self.owned[member.place]]
+            self._crew.leave(member)
         if member.link is not None:
             member.link.close()
         self.placement.dismiss(member.number)
@@ -360,7 +339,7 @@ class Cluster:
             if now() - looked < LOOK_S:
                 continue
             looked = now()
-            for member in list(self._ready):
+            for member in self._crew:
                 member.silent += 1
                 if member.silent > SILENT:
                     self._lose(member, f"it has said nothing for {SILENT * LOOK_S:g} s")

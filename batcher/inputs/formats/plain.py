@@ -6,12 +6,11 @@ It makes what `read_record` makes, or nothing: then that is asked.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from batcher.inputs.identity import canonical_request
+from batcher.inputs.identity import canonical_request, request_hash
 from batcher.model import Job, Kind
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Plain:
             id=name,
             seq=seq,
             kind=Kind.EMBED,
-            hash=blake2b(asked, digest_size=8).hexdigest(),
+            hash=request_hash(asked),
             model=self.model,
             path=self.path,
             content=text,

@@ -11,7 +11,7 @@ from batcher.inputs.formats.content import check_input, check_items, check_messa
 from batcher.inputs.formats.endpoints import endpoint_of
 from batcher.inputs.formats.parameters import NAMED, OTHER_KEYS, PARAMETERS, check_extra, nearest_key, put, wrong
 from batcher.inputs.formats.shapes import FOREIGN_KEYS, familiar, path_of_body, refuse_others
-from batcher.inputs.identity import body_hash, request_hash
+from batcher.inputs.identity import body_hash, canonical_request, request_hash
 from batcher.inputs.schemas import schema_on_line
 from batcher.model import Job, Kind
 
@@ -83,13 +83,14 @@ def read_record(record: dict[str, Json], name: str, seq: int, defaults: Defaults
         attach(content, images)
         images = ()
     asked = [content, *turns] if turns else content
+    said = canonical_request(
+        kind, model, asked, system=system, tools=tools, params=params, options=options, extra=extra, images=images
+    )
     return Job(
         id=name,
         seq=seq,
         kind=kind,
-        hash=request_hash(
-            kind, model, asked, system=system, tools=tools, params=params, options=options, extra=extra, images=images
-        ),
+        hash=request_hash(said),
         model=model,
         path=path,
         content=content,

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 
 def members(of: Cluster) -> list[Member]:
-    return list(of._ready)
+    return list(of._crew)
 
 
 @pytest.mark.parametrize("stream", [True, False])
