@@ -55,6 +55,10 @@ class Sight(Enum):
     """An earlier line has its id and another request."""
 
 
+NEW: Final = Sight.NEW
+"""What nearly every line is: before Python 3.12 to look up a member costs as much as to call a function."""
+
+
 class DoneIds:
     """The ids that have a result, and those met in the input, each with the hash of its request.
 
@@ -126,14 +130,14 @@ class DoneIds:
         if not marks:  # nearly always in a run that begins
             self._marks[place] = _SEEN
             self._hashes[place] = number
-            return Sight.NEW
+            return NEW
         before = self._hashes[place]
         if marks & _SEEN:
             return Sight.REPEATED if before == number else Sight.CLASH
         self._marks[place] = (marks | _SEEN) & ~_UNKNOWN
         self._hashes[place] = number
         if not marks & _DONE:
-            return Sight.NEW
+            return NEW
         if marks & _UNKNOWN or before == number:
             return Sight.DONE
         self._marks[place] |= _CHANGED
