@@ -46,12 +46,12 @@ class _Pack:
     def takes(self, job: Job, texts: int, work: float) -> bool:
         """Put a job in; false if it does not fit beside those that are there."""
         jobs, size = self.jobs, self.size
-        if jobs and (self.texts + texts > size.texts or self.work + work > size.work):
+        texts, work = self.texts + texts, self.work + work
+        if jobs and (texts > size.texts or work > size.work):
             return False
         jobs.append(job)
-        self.texts += texts
-        self.work += work
-        self.is_full = self.texts >= size.texts or self.work + self.work / len(jobs) > size.work
+        self.texts, self.work = texts, work
+        self.is_full = texts >= size.texts or work + work / len(jobs) > size.work
         return True
 
 
