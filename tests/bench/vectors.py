@@ -72,7 +72,7 @@ class Bench:
 
 
 def cpu(bench: Bench, count: int, turns: int) -> list[Row]:
-    """CPU of a text, 64 a request, beside the bare loop turn by turn; a run of one text is taken off each side.
+    """CPU of a text, 64 a request, right beside the bare loop's; a run of one text is taken off each side.
 
     One text a request with its numbers on its line is what all of them were before packs and arrays.
     """
@@ -83,13 +83,13 @@ def cpu(bench: Bench, count: int, turns: int) -> list[Row]:
     with server() as url:
         ways: dict[str, Callable[[], subprocess.Popen[bytes]]] = {
             "one": lambda: bench.start(url, "-n", "1", "--vectors", "v.npy"),
+            "bare one": lambda: subprocess.Popen([*BARE, url, "one.jsonl", "1"], cwd=bench.folder),
             "base64": lambda: bench.start(url, *packed, "--vectors", "v.npy"),
+            "bare base64": lambda: subprocess.Popen([*BARE, url, "texts.jsonl", "1"], cwd=bench.folder),
             "lists": lambda: bench.start(url, *packed, "--vectors", "v.npy", "--param", "encoding_format=float"),
+            "bare lists": lambda: subprocess.Popen([*BARE, url, "texts.jsonl", "0"], cwd=bench.folder),
             "jsonl": lambda: bench.start(url, *packed, "-o", "v.jsonl"),
             "alone": lambda: bench.start(url, "-c", "8", "--pack", "1", "-o", "v.jsonl"),
-            "bare one": lambda: subprocess.Popen([*BARE, url, "one.jsonl", "1"], cwd=bench.folder),
-            "bare base64": lambda: subprocess.Popen([*BARE, url, "texts.jsonl", "1"], cwd=bench.folder),
-            "bare lists": lambda: subprocess.Popen([*BARE, url, "texts.jsonl", "0"], cwd=bench.folder),
         }
         took: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(turns):
