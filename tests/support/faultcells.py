@@ -140,7 +140,10 @@ def play(cell: Cell, place: Path) -> int:
 
 @contextmanager
 def short_waits() -> Iterator[None]:
-    """Backoff, holds, probes and the wait for the end of a body take hundredths of seconds."""
+    """Backoff, holds, probes and the wait for the end of a body take hundredths of seconds.
+
+    A connection has its ten seconds, however short the run's patience is: many cells share two cores.
+    """
     with _instead(
         {
             "running.wiring.RetryPolicy": partial(
@@ -152,6 +155,7 @@ def short_waits() -> Iterator[None]:
             "policy.lastlook.LEAST_S": 0.2,
             "policy.lastlook.WAITS": (0.02, 0.1),
             "exchange.workers.DRAIN": 0.05,
+            "servers.contact.LEAST_WAIT": 10.0,
         }
     ):
         yield
