@@ -9,6 +9,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
 from support.commandline import Desk
+from support.spread import Spread, grouped
 
 from batcher.simulator import Simulator
 from batcher.wire.transport import Transport
@@ -44,11 +45,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("anyio_backend", loops, ids=["asyncio", "uvloop"])
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on the real server run one after the other, in one process: two models would share the same two cores."""
-    for item in items:
-        if item.get_closest_marker("real"):
-            item.add_marker(pytest.mark.xdist_group("real"))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items[:] = grouped(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread | None:
+    """What stands in `support.spread`; any other way of spreading is xdist's own."""
+    return Spread(config, log) if config.option.dist == "loadgroup" else None
 
 
 @pytest.fixture
