@@ -9,7 +9,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
 from support.commandline import Desk
-from support.spread import Spread, grouped
+from support.spread import Spread, part_of
 
 from batcher.simulator import Simulator
 from batcher.wire.transport import Transport
@@ -46,8 +46,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers have the tests in the order of the queue."""
     if hasattr(config, "workerinput"):
-        items[:] = grouped(items)
+        items.sort(key=lambda item: part_of(item.path))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread | None:

@@ -1,58 +1,65 @@
 """How the tests are spread over workers: those that wait beside those that compute, and nobody alone at the end.
 
-`-n 3 --dist loadgroup` alone hands out single tests in their order: a module's fixtures are made by each worker, each
-of ten thousand short tests is asked for over a pipe, and all workers come to the tests that wait at the same time.
-Here the fast tests of a module are one piece of work and each slow one is a piece of its own. Some workers take the
-slow ones from the front, where the longest are; the others the modules from the back; in the middle is what is short.
+`--dist loadgroup` of xdist 3.8 hands out single tests in their order: with pytest 9.2 it knows no groups any more
+(https://github.com/pytest-dev/pytest-xdist/issues/1386). Ten thousand short tests are then asked for one by one over a
+pipe, each worker makes the fixtures of each module, several models compute beside each other, and all workers come to
+the tests that wait at the same time.
+
+Here the fast modules are one piece of work each, and so are all tests on the real server; of other modules each test is
+one. Every second worker takes modules from the back of the queue, the others from its front, where the longest are. In
+the middle, where they meet, is what is short.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from enum import IntEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import pytest
-from xdist.scheduler import LoadGroupScheduling
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pathlib import Path
 
-ALONE = "slow"
-"""The group of tests that are a piece of work each."""
-LONG = ("torture", "bench", "soak", "screens")
+    import pytest
+
+LONG = {"bench", "screens", "soak", "torture"}
 """Rooms of tests that take 5 s and more: who begins with one last of all is waited for."""
 
 
-def grouped(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Items in the order of the queue. Those on the real server are one group: two models would share the cores."""
-    for item in items:
-        if item.get_closest_marker("real"):
-            item.add_marker(pytest.mark.xdist_group("real"))
-        elif item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group(ALONE))
-    return sorted(items, key=_rank)
+class Part(IntEnum):
+    """The parts of the queue, in their order."""
+
+    REAL = 0
+    """Tests on the real server run one after the other, in one process: two models would share the same two cores."""
+    LONG = 1
+    SLOW = 2
+    FAST = 3
 
 
-def _rank(item: pytest.Item) -> int:
-    if item.get_closest_marker("real"):
-        return 0
-    if not item.get_closest_marker("slow"):
-        return 3
-    return 1 if Path(item.path).parent.name in LONG else 2
+@cache
+def part_of(module: Path) -> Part:
+    """By where a module stands and what it says of itself."""
+    if module.parent.name == "real":
+        return Part.REAL
+    if "pytest.mark.slow" not in module.read_text():
+        return Part.FAST
+    return Part.LONG if module.parent.name in LONG else Part.SLOW
 
 
-class Spread(LoadGroupScheduling):  # type: ignore[misc] # xdist has no types
-    """A queue with two ends: every second worker takes from the back."""
+class Spread(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """A queue with two ends."""
 
-    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+    def __init__(self, config: pytest.Config, log: Any) -> None:
         super().__init__(config, log)
-        config.option.loadscopereorder = False  # the order is ours
+        config.option.loadscopereorder = False  # the order is that of the parts
 
     def _split_scope(self, nodeid: str) -> str:
-        group = super()._split_scope(nodeid)
-        if group == nodeid:
-            return nodeid.partition("::")[0]
-        return nodeid if group == ALONE else group
+        module = nodeid.partition("::")[0]
+        part = part_of(self.config.rootpath / module)
+        if part is Part.REAL:
+            return part.name
+        return module if part is Part.FAST else nodeid
 
     def _assign_work_unit(self, node: Any) -> None:
         if self.nodes.index(node) % 2:
