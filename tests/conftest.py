@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
-from support.commandline import Desk
+from support.commandline import THREADS, Desk
 from support.spread import Spread, part_of
 
 from batcher.simulator import Simulator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 settings.register_profile("same", deadline=None, derandomize=True)  # a loaded machine makes no rule wrong
 settings.register_profile("new", deadline=None)  # other examples each time: `make properties` looks for what is unknown
 settings.load_profile("same")
+os.environ.update(THREADS)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -24,10 +24,7 @@ ARGS = ("run", "jobs.jsonl", "-o", "results.jsonl", "--local", "-c", "2")
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    desk = Desk(tmp_path)
-    # Threads of llama.cpp wait for each other in a loop, which costs many times the work where cores are shared.
-    desk.env["OMP_WAIT_POLICY"] = "passive"
-    return desk
+    return Desk(tmp_path)
 
 
 def finished(desk: Desk) -> int:
