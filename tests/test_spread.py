@@ -15,11 +15,13 @@ MODULES = {
     "api/test_quick.py": ("", 3),
     "real/test_model.py": ("pytestmark = pytest.mark.slow", 3),
     "real/test_other.py": ("pytestmark = pytest.mark.slow", 2),
+    "running/test_scenes.py": ("@pytest.mark.slow; pytest.mark.xdist_group", 3),
     "running/test_waits.py": ("@pytest.mark.slow", 3),
     "soak/test_soak.py": ("@pytest.mark.slow", 1),
     "wire/test_quick.py": ("", 4),
     "wire/test_quicker.py": ("", 2),
 }
+GROUP = "running/test_scenes.py"
 
 
 class Worker:
@@ -78,12 +80,12 @@ def test_each_test_is_run_once(tmp_path: Path, tests: list[str], count: int) -> 
     assert sorted(test for ran in spread(tmp_path, tests, count) for test in ran) == sorted(tests)
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, 3, 4])
 def test_what_stays_together(tmp_path: Path, tests: list[str], count: int) -> None:
-    """All on the real server and the fast ones of a module are run by one worker, one after the other."""
+    """All on the real server, the fast ones of a module and those of a group are run by one worker in one go."""
     for ran in spread(tmp_path, tests, count):
         whole = ["real" if part_of(tmp_path / name) is Part.REAL else name for name in map(module, ran)]
-        for kept in {name for name in whole if name == "real" or part_of(tmp_path / name) is Part.FAST}:
+        for kept in {name for name in whole if name in ("real", GROUP) or part_of(tmp_path / name) is Part.FAST}:
             assert whole.count(kept) == sum(test.startswith(kept) for test in tests)
             place = whole.index(kept)
             assert set(whole[place : place + whole.count(kept)]) == {kept}
@@ -92,11 +94,12 @@ def test_what_stays_together(tmp_path: Path, tests: list[str], count: int) -> No
 def test_the_queue_has_two_ends(tmp_path: Path, tests: list[str]) -> None:
     """The real server is first, then what takes longest; the second worker begins with modules from the back."""
     front, back = (list(dict.fromkeys(map(module, ran))) for ran in spread(tmp_path, tests, 2))
-    assert front == ["real/test_model.py", "real/test_other.py", "soak/test_soak.py", "running/test_waits.py"]
-    assert back == ["wire/test_quicker.py", "wire/test_quick.py", "api/test_quick.py"]
+    assert front == ["real/test_model.py", "real/test_other.py", "soak/test_soak.py", GROUP, "running/test_waits.py"]
+    assert back[:3] == ["wire/test_quicker.py", "wire/test_quick.py", "api/test_quick.py"]
 
 
-def test_slow_ones_are_shared(tmp_path: Path, tests: list[str]) -> None:
-    """A module that waits again and again is no one worker's."""
-    slow = [test for test in tests if test.startswith("running/")]
-    assert [len(ran) for ran in spread(tmp_path, slow, 2)] == [2, 1]
+@pytest.mark.parametrize(("name", "counts"), [("running/test_waits.py", [2, 1]), (GROUP, [3, 0])])
+def test_slow_ones_are_shared(tmp_path: Path, tests: list[str], name: str, counts: list[int]) -> None:
+    """A module that waits again and again is no one worker's, but for what all its tests wait for together."""
+    slow = [test for test in tests if module(test) == name]
+    assert [len(ran) for ran in spread(tmp_path, slow, 2)] == counts

@@ -6,8 +6,8 @@ pipe, each worker makes the fixtures of each module, several models compute besi
 the tests that wait at the same time.
 
 Here the fast modules are one piece of work each, and so are all tests on the real server; of other modules each test is
-one. Every second worker takes modules from the back of the queue, the others from its front, where the longest are. In
-the middle, where they meet, is what is short.
+one, unless they say by `xdist_group` that what they share is dear. Every second worker takes modules from the back of
+the queue, the others from its front, where the longest are. In the middle, where they meet, is what is short.
 """
 
 from __future__ import annotations
@@ -38,11 +38,16 @@ class Part(IntEnum):
 
 
 @cache
+def says(module: Path, mark: str) -> bool:
+    return f"pytest.mark.{mark}" in module.read_text()
+
+
+@cache
 def part_of(module: Path) -> Part:
     """By where a module stands and what it says of itself."""
     if module.parent.name == "real":
         return Part.REAL
-    if "pytest.mark.slow" not in module.read_text():
+    if not says(module, "slow"):
         return Part.FAST
     return Part.LONG if module.parent.name in LONG else Part.SLOW
 
@@ -56,10 +61,10 @@ class Spread(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        part = part_of(self.config.rootpath / module)
-        if part is Part.REAL:
-            return part.name
-        return module if part is Part.FAST else nodeid
+        place = self.config.rootpath / module
+        if part_of(place) is Part.REAL:
+            return "real"
+        return module if part_of(place) is Part.FAST or says(place, "xdist_group") else nodeid
 
     def _assign_work_unit(self, node: Any) -> None:
         if self.nodes.index(node) % 2:
