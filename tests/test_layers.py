@@ -157,7 +157,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "config": {"values"},
         "console": set(),
         "earlier": {"console"},
-        "export": {"console", "earlier", "grouped", "options"},
+        "export": {"console", "earlier", "grouped", "options", "stats"},
         "grouped": set(),
         "making": {"earlier", "past"},
         "merge": {"console", "earlier", "grouped", "options", "values", "verify"},

@@ -146,7 +146,7 @@ def test_sums_and_quantiles_are_those_of_the_lines(told: list[dict[str, Any]]) -
             unpriced += "copy_of" not in record
             continue
         cached = usage.get("cached_tokens", 0)
-        priced += 2.0 * (usage["prompt_tokens"] - cached) + 0.5 * cached + 4.0 * usage.get("completion_tokens", 0)
+        priced += 2.0 * max(0, usage["prompt_tokens"] - cached) + 0.5 * cached + 4.0 * usage.get("completion_tokens", 0)
     assert (shown["cost"] or 0.0) == pytest.approx(priced / 1e6, abs=1e-12)
     assert shown["unpriced"] == unpriced
 
