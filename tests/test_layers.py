@@ -38,6 +38,7 @@ ROOMS: dict[str, Room] = {
             TOP, "running", "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire",
             "simulator",
         },
+        "sampling": set(),
         doors={
             "bench", "check", "compare", "completion", "console", "export", "merge", "models", "report", "run",
             "simulate", "stats", "status", "verify",
@@ -403,7 +404,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
         "announcement": {"preparation"},
         "apart": set(),
-        "bench": {"loops", "runner", "wiring"},
+        "bench": {"loops", "runner", "sampling", "wiring"},
         "carrying": set(),
         "chosen": set(),
         "copies": {"requests"},
