@@ -38,7 +38,6 @@ ROOMS: dict[str, Room] = {
             TOP, "running", "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire",
             "simulator",
         },
-        "sampling": set(),
         doors={
             "bench", "check", "compare", "completion", "console", "export", "merge", "models", "report", "run",
             "simulate", "stats", "status", "verify",
@@ -431,6 +430,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
             "holds", "journal", "openfiles", "preparation", "recorder", "reports", "sharing", "signals", "standing",
             "statekeeper", "stops", "wiring",
         },
+        "sampling": set(),
         "sharing": set(),
         "signals": set(),
         "standing": {"holds", "stops"},
@@ -510,7 +510,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "comparison.likeness": {"statistics.measures"},
         "comparison.page": {
             "comparison.comparison", "comparison.likeness", "comparison.repeats", "comparison.shown",
-            "comparison.words", "report.chart", "report.contents", "report.frame",
+            "comparison.sides", "comparison.words", "report.chart", "report.contents", "report.frame",
         },
         "comparison.repeats": {"comparison.comparison", "comparison.likeness", "comparison.sides", "histogram"},
         "comparison.shown": {"comparison.likeness"},

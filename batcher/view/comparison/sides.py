@@ -89,6 +89,18 @@ def figures(a: Side, b: Side) -> Iterator[Figure]:
             yield Figure(key, words, of_a, of_b, shown)
 
 
+def spent(side: Side) -> Iterator[tuple[str, str]]:
+    """What the answers of a side took: tokens, and what they cost, as far as either is told."""
+    group = side.group
+    if group.prompt_tokens or group.completion_tokens:
+        cached = f" ({count(side.cached_tokens)} of them cached)" if side.cached_tokens else ""
+        yield "tokens", f"{count(group.prompt_tokens)} in{cached}, {count(group.completion_tokens)} out"
+    if side.prices is not None and (group.cost is not None or group.unpriced):
+        known = [] if group.cost is None else [money(group.cost)]
+        unknown = [f"that of {count(group.unpriced, 'answers')} whose price is not known"] if group.unpriced else []
+        yield "cost", " and ".join([*known, *unknown])
+
+
 def _whole(x: float) -> str:
     return count(round(x))
 
