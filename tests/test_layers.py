@@ -497,7 +497,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "opening": set(),
         "options": {"failures", "figures", "model"},
         "outcome": {"failures", "model"},
-        "ray": {"codec", "failures"},
+        "ray": {"codec", "failures", "options"},
         "redaction": set(),
     },
     "view": {
