@@ -98,7 +98,7 @@ def test_parquet_goes_to_whoever_reads_it(desk: Desk, monkeypatch: pytest.Monkey
     assert (ran.code, ran.err) == (0, "")
     assert parquet.read_table(desk.path / "taken").column("id").to_pylist() == ["q0", "q1"]
     ran = desk.call(*asked, "-o", "-")
-    assert (ran.code, "leave -o out for standard output" in ran.err) == (2, True)
+    assert (ran.code, "stats and compare print without -o" in ran.err) == (2, True)
     monkeypatch.setattr("os.isatty", lambda fd: fd == 1)
     ran = desk.call(*asked)
     assert (ran.code, "name a file with -o" in ran.err) == (2, True)
