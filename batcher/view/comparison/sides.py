@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from batcher.figures import count, money, rate, seconds
 from batcher.view.histogram import Histogram
 from batcher.view.statistics.groups import Block, Group, count_all
-from batcher.view.statistics.measures import measures_of
+from batcher.view.statistics.measures import taken_by
 from batcher.view.statistics.statistics import NAMES, cost_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Side:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Count an answer. `settle` has to follow on the last one."""
-        self._block.append(measures_of(record, with_moment=False))
+        self._block.append(taken_by(record))
         if len(self._block) >= _TOGETHER:
             self.settle()
 
