@@ -284,7 +284,8 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "sandbox": {"expense"},
         "schemas": {"examples"},
         "selection": {
-            "done", "formats", "formats.defaults", "formats.jsonl", "formats.rows", "identity", "lineset", "shard",
+            "compression", "done", "formats", "formats.defaults", "formats.jsonl", "formats.rows", "identity",
+            "lineset", "shard",
         },
         "shard": {"done"},
         "source": {"chunks", "formats", "formats.reading", "part", "parts", "pipe"},
