@@ -173,7 +173,7 @@ class Arriving(io.RawIOBase):
         super().close()
 
 
-def open_given(path: Path, checkpoint: Callable[[], object] = bool) -> BinaryIO:
+def open_given(path: Path, checkpoint: Callable[[], object] = bool) -> io.BufferedReader:
     """Open to read a file beside the input that the user named: a regular one, or a pipe, as the shell's `<(…)` is.
 
     A pipe waits for its writer, as everywhere, but `checkpoint` is called meanwhile. Of devices only `/dev/null` is

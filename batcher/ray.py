@@ -6,7 +6,7 @@ answers = ray.data.read_parquet("reviews/").map_batches(
     Prompt,
     fn_constructor_kwargs={"prompt": "Good or bad? {{ review }}", "model": "llama3.2", "base_url": "http://gpu:8000"},
     batch_size=256,
-    concurrency=4,
+    compute=ray.data.ActorPoolStrategy(size=4),
 )
 """
 
