@@ -46,7 +46,7 @@ ROOMS: dict[str, Room] = {
     "running": Room(
         may={TOP, "exchange", "policy", "servers", "ledger", "view", "inputs", "outputs", "wire"},
         doors={
-            "apart", "bench", "chosen", "destination", "engine", "exchanges", "gathering", "loops", "merging",
+            "apart", "bench", "chosen", "destination", "engine", "exchanges", "files", "gathering", "loops", "merging",
             "openfiles", "runner",
             "sharing", "signals", "standing",
             "stops", "wiring",
@@ -407,11 +407,12 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "carrying": set(),
         "chosen": set(),
         "copies": {"requests"},
-        "destination": {"apart", "tables", "vectors"},
+        "destination": {"apart", "files", "tables", "vectors"},
         "engine": {"omissions"},
         "estimate": set(),
         "exchanges": set(),
         "explanation": set(),
+        "files": {"apart"},
         "gathering": set(),
         "holds": set(),
         "journal": set(),

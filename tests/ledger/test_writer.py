@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from contextlib import suppress
+from io import FileIO
 from typing import TYPE_CHECKING
 
 import anyio
@@ -40,12 +41,11 @@ def ledger(path: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    yield ends
-    for end in ends:
-        with suppress(OSError):  # the test closed it
-            os.close(end)
+def pipe() -> Iterator[tuple[FileIO, FileIO]]:
+    """Both ends, which a test may close: who closes a number twice closes what has got it since."""
+    reading, writing = os.pipe()
+    with FileIO(reading) as reader, FileIO(writing, "w") as writer:
+        yield reader, writer
 
 
 class Sender:
@@ -290,24 +290,24 @@ async def test_what_had_finished_when_the_wait_is_cut_off(ledger: Ledger, path: 
     assert ids(path) == ["a", "b", "c"]
 
 
-async def test_a_slow_reader_blocks_nobody_else(pipe: tuple[int, int], sender: Sender) -> None:
+async def test_a_slow_reader_blocks_nobody_else(pipe: tuple[FileIO, FileIO], sender: Sender) -> None:
     """While a reader takes its time the event loop goes on; in the end it has every line whole."""
     reading, writing = pipe
-    writer = sender.writer(StreamLedger(writing))
+    writer = sender.writer(StreamLedger(writing.fileno()))
     lines = [entry(str(number), text="x" * 1000) for number in range(500)]
     async with anyio.create_task_group() as group:
         group.start_soon(writer.append, list(lines))
         await anyio.wait_readable(reading)  # only a loop that is not blocked comes by here
         got = b""
         while len(got) < sum(len(line) for *_, line in lines):
-            got += await anyio.to_thread.run_sync(os.read, reading, 4096)
+            got += await anyio.to_thread.run_sync(reading.read, 4096)
     assert got == b"".join(line for *_, line in lines)
 
 
-async def test_a_reader_who_does_not_read_keeps_no_run_from_ending(pipe: tuple[int, int], sender: Sender) -> None:
+async def test_a_reader_who_does_not_read_keeps_no_run_from_ending(pipe: tuple[FileIO, FileIO], sender: Sender) -> None:
     """A cancelled run leaves a write behind that nobody takes, and puts no other line into the middle of it."""
     reading, writing = pipe
-    writer = sender.writer(StreamLedger(writing))
+    writer = sender.writer(StreamLedger(writing.fileno()))
     line = entry("a", text="x" * 500_000)
     async with anyio.create_task_group() as group:
         group.start_soon(writer.append, [line])
@@ -316,33 +316,32 @@ async def test_a_reader_who_does_not_read_keeps_no_run_from_ending(pipe: tuple[i
     assert not await writer.append_last([entry("b")])
     got = b""
     while len(got) < len(line[2]):
-        got += await anyio.to_thread.run_sync(os.read, reading, 1 << 16)
+        got += await anyio.to_thread.run_sync(reading.read, 1 << 16)
     assert got == line[2]
 
 
-async def test_a_reader_who_leaves_is_missed(pipe: tuple[int, int], hasty: Sender) -> None:
+async def test_a_reader_who_leaves_is_missed(pipe: tuple[FileIO, FileIO], hasty: Sender) -> None:
     """That the reader is gone is noticed though there is nothing to write: nobody pays for answers to no one."""
     reading, writing = pipe
-    writer = hasty.writer(StreamLedger(writing))
+    writer = hasty.writer(StreamLedger(writing.fileno()))
     with anyio.move_on_after(0.01):
         await writer.watch()
-    os.close(reading)
+    reading.close()
     with pytest.raises(BrokenPipeError):
         await writer.watch()
     assert not await writer.append_last([entry("a")])
     assert hasty.said == ["HOLD"]
 
 
-async def test_a_stream_goes_on_in_mid_line(pipe: tuple[int, int], sender: Sender) -> None:
+async def test_a_stream_goes_on_in_mid_line(pipe: tuple[FileIO, FileIO], sender: Sender) -> None:
     """Half a line on a stream cannot be taken back: when there is room again its other half comes next."""
     reading, writing = pipe
     sender.fail_writes(errno.ENOSPC, times=2, room=10)
-    writer = sender.writer(StreamLedger(writing))
+    writer = sender.writer(StreamLedger(writing.fileno()))
     await writer.append([entry("a"), entry("b")])
     await writer.append([entry("c")])
-    os.close(writing)
-    with os.fdopen(os.dup(reading), "rb") as file:
-        assert file.read() == b"".join(entry(name)[2] for name in "abc")
+    writing.close()
+    assert reading.read() == b"".join(entry(name)[2] for name in "abc")
 
 
 async def test_each_line_is_on_the_disk_before_anybody_leaves(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from batcher.outcome import NO_HINTS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.xdist_group("fault matrix")  # its cells are played once, and not by each worker
+
 SHORT = [cell for cell in SAMPLE if not cell.lasts]
 LONG = [cell for cell in SAMPLE if cell.lasts]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from unittest import mock
 
 import anyio
+from support import faultevidence
 from support.commandline import Desk
 from support.faultmatrix import EMBEDDINGS, ROWS, Fault, Way
 from support.faultoutcomes import MANY, RESPONSES_STREAM, Fate, outcomes
@@ -103,7 +104,7 @@ def play_all(cells: Iterable[Cell], place: Path, is_over: Callable[[], bool] = b
             except AssertionError as violation:
                 found[cell] = violation
 
-    with turns():
+    with turns(), faultevidence.listening():
         for at_once, is_heavy in ((AT_ONCE, False), (2, True)):
             with ThreadPoolExecutor(at_once) as pool:
                 list(pool.map(tried, [cell for cell in chosen if cell.row.heavy is is_heavy]))  # raises what they raise
@@ -115,6 +116,7 @@ def play(cell: Cell, place: Path) -> int:
     row = cell.row
     desk = Desk(place / f"{ROWS.index(row)}-{sorted(row.ways).index(cell.way)}")
     desk.path.mkdir(parents=True)
+    faultevidence.begin()
     jobs = [_job(name, _prompt(row, name), cell.way) for name in JOBS]
     with simulator_thread(**row.settings) as sim:
         if row.act:
@@ -125,7 +127,7 @@ def play(cell: Cell, place: Path) -> int:
         ended = time.time()
         seen = _seen(desk, summary, sim)
     expected = _expected(cell.outcome, seen)
-    assert seen == expected, f"{seen} instead of {expected}"
+    assert seen == expected, f"{seen} instead of {expected}; {faultevidence.evidence(sim)}"
     for line in desk.lines():
         _check_answer(row, cell.way, line)
     for line in desk.lines("results.errors.jsonl"):
@@ -138,7 +140,10 @@ def play(cell: Cell, place: Path) -> int:
 
 @contextmanager
 def short_waits() -> Iterator[None]:
-    """Backoff, holds, probes and the wait for the end of a body take hundredths of seconds."""
+    """Backoff, holds, probes and the wait for the end of a body take hundredths of seconds.
+
+    A connection has its ten seconds, however short the run's patience is: many cells share two cores.
+    """
     with _instead(
         {
             "running.wiring.RetryPolicy": partial(
@@ -150,6 +155,7 @@ def short_waits() -> Iterator[None]:
             "policy.lastlook.LEAST_S": 0.2,
             "policy.lastlook.WAITS": (0.02, 0.1),
             "exchange.workers.DRAIN": 0.05,
+            "servers.contact.LEAST_WAIT": 10.0,
         }
     ):
         yield
