@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from batcher.policy.doubling import doubled
+
 if TYPE_CHECKING:
     from batcher.model import Call
 
@@ -103,11 +105,11 @@ class Breaker:
         elif not was_probe:
             return
         cap = min(HUNG_UP_CAP[self.ever_answered], self.cooldown_cap) if is_hung_up else self.cooldown_cap
-        until = now + min(FIRST_COOLDOWN * 2.0**self._probes, cap) * spread
+        until = now + doubled(FIRST_COOLDOWN, self._probes, cap) * spread
         if now < self._gives_up_at:
             until = min(until, self._gives_up_at)  # a server back in time is found
         self.held_until = max(self.held_until, until)
-        self._probes = min(self._probes + 1, 30)
+        self._probes += 1
 
     def gives_up(self, now: float, within: float = math.inf) -> bool:
         """Whether the server has been down longer than the run is willing to wait, or has answered for so many seconds

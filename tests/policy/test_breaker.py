@@ -53,6 +53,16 @@ def test_probes_grow_rarer_up_to_the_cap() -> None:
     assert gaps == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
 
 
+def test_a_server_may_be_away_for_as_long_as_patience_is() -> None:
+    """A week of probes, each at the cap from the last."""
+    breaker, now = down_since(0.0, first_patience=1e9), 0.0
+    for _ in range(2000):
+        now, probe = breaker.opens(), a_call()
+        breaker.sent(probe)
+        breaker.unreachable(probe, now)
+    assert breaker.opens() == now + 30.0
+
+
 def test_stragglers_of_an_outage_change_nothing() -> None:
     """Calls sent before the outage was known neither lengthen the cooldown nor replace the probe that is out."""
     breaker, probe, straggler = down_since(0.0), a_call(), a_call()
