@@ -90,9 +90,9 @@ class Breaker:
             self.is_doubted, self.held_until = False, now
         else:
             self.silent_at = now
-            self.unreachable(None, now, spread, is_hung_up=True)
+            self._hold(now, spread, is_hung_up=True)
 
-    def unreachable(self, call: Call | None, now: float, spread: float = 1.0, *, is_hung_up: bool = False) -> None:
+    def unreachable(self, call: Call, now: float, spread: float = 1.0, *, is_hung_up: bool = False) -> None:
         """Nobody answered, or somebody hung up. `spread` is a factor about 1 on the time to the next probe, for jitter.
 
         What other calls than the probe meet belongs to the outage that is known.
@@ -104,6 +104,10 @@ class Breaker:
             self.down_since = now
         elif not was_probe:
             return
+        self._hold(now, spread, is_hung_up=is_hung_up)
+
+    def _hold(self, now: float, spread: float, *, is_hung_up: bool) -> None:
+        """Let nobody pass, nor ask, for longer than the last time."""
         cap = min(HUNG_UP_CAP[self.ever_answered], self.cooldown_cap) if is_hung_up else self.cooldown_cap
         until = now + doubled(FIRST_COOLDOWN, self._probes, cap) * spread
         if now < self._gives_up_at:

@@ -145,6 +145,21 @@ def test_where_somebody_hangs_up_probes_go_on_often(was_heard: bool, expected: l
     assert gaps == expected
 
 
+def test_who_is_asked_while_a_probe_hangs_is_asked_ever_less_often() -> None:
+    """What broke off beside the probe has it asked whether anybody is there: a gateway says no within milliseconds."""
+    breaker, probe = down_since(0.0, first_patience=1e6), a_call()
+    breaker.ever_answered, breaker.patience = True, 1e6
+    breaker.sent(probe)
+    breaker.is_doubted, now, gaps = True, breaker.held_until, []
+    for _ in range(6):
+        breaker.told(now, 1.0, is_there=False)
+        gaps.append(breaker.held_until - now)
+        now = breaker.held_until
+        assert breaker.opens() == math.inf
+    assert gaps == [1.0, 2.0, 4.0, 4.0, 4.0, 4.0]
+    assert breaker.probe is probe
+
+
 def test_how_long_somebody_answers_and_does_nothing_else_is_counted_from_the_last_silence() -> None:
     """A server that was away for ten minutes is given its five after that, and all of patience before."""
     breaker = Breaker(ever_answered=True)
