@@ -25,6 +25,7 @@ _SHOWN: Final = 300
 """Characters of a complaint: it may hold the whole of an answer."""
 _DISTINCT: Final = 256
 """Schemas of lines that are kept ready."""
+_UNTOLD: Final = "it nests too deep, or has a number with too many digits, to be held against the schema"
 
 
 class Schema:
@@ -52,9 +53,12 @@ class Schema:
 
     def fault(self, value: Json) -> str | None:
         """Say what about a value does not fit, the first thing; `None` if all does."""
-        if self._validator.is_valid(value):
-            return None
-        error = next(self._validator.iter_errors(value))
+        try:
+            if self._validator.is_valid(value):
+                return None
+            error = next(self._validator.iter_errors(value))
+        except ValueError:  # the library takes 255 levels, and no `orjson.Fragment`
+            return _UNTOLD
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
         message = str(error.message)
         short = message if len(message) <= _SHOWN else f"{message[: _SHOWN - 1]}…"

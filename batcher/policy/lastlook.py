@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from batcher.policy import history
 from batcher.policy.backlog import size_of
+from batcher.policy.doubling import doubled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,7 +128,7 @@ class LastLook:
             self.opens = now
         elif self.opens == math.inf:
             self._in_vain = 0 if self._has_served else self._in_vain + 1
-            wait = min(WAITS[0] * 2.0 ** max(0, self._in_vain - 1), WAITS[1])
+            wait = doubled(WAITS[0], max(0, self._in_vain - 1), WAITS[1])
             self.opens = now + max(wait, self._hint)
         if now < self.opens:
             return
