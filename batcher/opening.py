@@ -89,8 +89,8 @@ def open_below(base: Path, path: Path) -> int:
     try:
         for folder in folders:
             inner = os.open(folder, _PASSING | os.O_NOFOLLOW, dir_fd=fd)
-            os.close(fd)
-            fd = inner
+            outer, fd = fd, inner
+            os.close(outer)
         return open_regular(Path(name), dir_fd=fd)
     finally:
         os.close(fd)
