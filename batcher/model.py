@@ -139,6 +139,8 @@ class Call:
     resent: bool = False
     overran: bool = False
     loads: bool = False
+    told: Any = field(default=None, repr=False)
+    """For how long it was told to wait (`policy.history.Told`)."""
     binary: bool = False
     """Vectors are wanted as bytes of 32-bit floats, whatever the server gives them as."""
     dialogue: Any = field(default=None, repr=False)
