@@ -66,7 +66,7 @@ async def mapped(
             except BatcherError as stopped:
                 error = stopped
             read = partial(
-                read_back, part, chosen, run.destination.path or Path(output), run.destination.errors_path, made
+                read_back, part, chosen, run.destination.path or Path(output), run.destination.files.errors, made
             )
             results = await anyio.to_thread.run_sync(read)
         if error is not None:

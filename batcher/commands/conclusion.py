@@ -12,17 +12,18 @@ from batcher.failures import Exit, OutputError, UsageError
 
 if TYPE_CHECKING:
     from batcher.running.destination import Destination
+    from batcher.running.files import Files
     from batcher.view.summary import Summary
 
 
-def check_summary(path: Path, inputs: str | tuple[str, ...], destination: Destination) -> None:
+def check_summary(path: Path, inputs: str | tuple[str, ...], written: Files) -> None:
     """Raise UsageError if the summary would replace another file of the run, OutputError if it cannot be written."""
     from batcher.running.apart import same_as
 
     names = [inputs] if isinstance(inputs, str) else inputs
-    files = {Path("/dev/stdin" if name == "-" else name): "the input" for name in names} | destination.files()
-    if destination.errors_path is not None:
-        files[destination.errors_path] = "the errors file"
+    files = {Path("/dev/stdin" if name == "-" else name): "the input" for name in names} | written.named()
+    if written.errors is not None:
+        files[written.errors] = "the errors file"
     if not _is_device(path) and (what := same_as(path, files)):
         raise UsageError(f"--summary-json: {path} is {what}; name another")
     asked = path if _is_device(path) else Path(os.path.realpath(path)).parent
@@ -50,7 +51,7 @@ def tell_end(summary: Summary, destination: Destination, *, quiet: bool) -> None
     """Show the sums of a run."""
     from batcher.commands.console import say, tell_sums
 
-    results, errors = destination.shown, destination.errors_path
+    results, errors = destination.shown, destination.files.errors
     if not quiet:
         shown = (
             (results or "stdout") if destination.is_made else f"{results} is not made: there is nothing to put into it"

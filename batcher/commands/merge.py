@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from batcher.ledger.state import State
     from batcher.options import Options
-    from batcher.running.destination import Destination
+    from batcher.running.files import Files
     from batcher.running.gathering import Gathered
     from batcher.running.merging import Merge
 
@@ -102,7 +102,6 @@ class _Asked:
         from batcher.ledger.parts import named
         from batcher.ledger.state import parameters
         from batcher.ledger.verification import Verification
-        from batcher.running.apart import keep_apart
         from batcher.running.gathering import Gathered
         from batcher.running.merging import Merge
         from batcher.running.openfiles import open_files
@@ -118,7 +117,7 @@ class _Asked:
         inputs = self._inputs(gathered.states)
         defaults, source = asked(inputs, options, self.environ, state)
         stack.callback(source.close)
-        keep_apart(beside.files(), beside.errors_path, None, source)
+        beside.keep_from(source)
         self._gather(gathered, keep_first=keep_first)
         guessed = gathered.first_model() if defaults.model is None else None
         defaults = replace(defaults, model=defaults.model or guessed)
@@ -152,19 +151,19 @@ class _Asked:
             say(f"{array} is not made: no result of the parts has a vector")
         return merge
 
-    def _beside(self) -> Destination:
+    def _beside(self) -> Files:
         """OUT and what will stand beside it. Raises `UsageError` (2), `OutputError` (73) for what is there already."""
         from batcher.ledger.fresh import check_free
-        from batcher.running.destination import Destination
+        from batcher.running.files import Files
         from batcher.running.merging import check_array_free
 
         out, array = self.output, self.options.vectors
-        beside = Destination(out, self.options, say)
+        beside = Files.of(out, self.options)
         if beside.table is not None or str(out) == "-":
             raise UsageError(
                 f"{out}: a merge makes a file of results: name it .jsonl; batcher export makes tables of it"
             )
-        beside.check_names()
+        beside.check()
         check_free(out)
         if array is not None:
             check_array_free(array, self.options)
@@ -206,11 +205,11 @@ def screen(merge: Merge, absent: list[str]) -> list[str]:
         f"{merge.out}: {count(verdict.ok, 'results')} of {count(len(gathered.parts), 'parts')}, in the input's order"
     ]
     if gathered.twice:
-        lines.append(f"{count(gathered.twice, 'results')} of ids that had one in a part named before are left out")
+        lines.append(f"left out are {count(gathered.twice, 'results')} of ids that had one in a part named before")
     if gathered.unreadable:
-        lines.append(f"{count(gathered.unreadable, 'lines')} of the parts are no results, and are left out")
+        lines.append(f"left out of the parts: {count(gathered.unreadable, 'lines')} without a result")
     if gathered.lost:
-        lines.append(f"{count(gathered.lost, 'results')} whose vectors are not in the store are left out")
+        lines.append(f"left out are {count(gathered.lost, 'results')} whose vectors are not in the store")
     for name in _OPEN:
         finding = getattr(verdict, name)
         if finding.count:

@@ -127,17 +127,17 @@ def _is_read_once(path: Path) -> bool:
 def _check(inputs: str | tuple[str, ...], plans: Sequence[Plan], summary_json: Path | None) -> None:
     """Find out before anything is sent whether the files of each can be written. Raises BatcherError if not."""
     from batcher.ledger import neighbours
-    from batcher.running.destination import Destination
+    from batcher.running.files import Files
 
     for plan in plans:
-        destination = Destination(Path(plan.output), plan.options, say, plan.typed)
-        destination.check_names()
+        files = Files.of(Path(plan.output), plan.options)
+        files.check()
         if summary_json is not None:
-            check_summary(summary_json, inputs, destination)
-        assert destination.output is not None
-        if not destination.output.parent.is_dir():
-            raise OutputError(f"{plan.output}: there is no directory {destination.output.parent}; make it first")
-        neighbours.check(destination.output)
+            check_summary(summary_json, inputs, files)
+        assert files.results is not None
+        if not files.results.parent.is_dir():
+            raise OutputError(f"{plan.output}: there is no directory {files.results.parent}; make it first")
+        neighbours.check(files.results)
 
 
 def _tell_plans(ctx: click.Context, plans: Sequence[Plan], output: str | None, values: Mapping[str, Any]) -> None:

@@ -66,7 +66,7 @@ def made(
         typed = typed and output is not None
         run = Run(inputs, results, options, environ_of(ctx), console, handle_signals=True, typed=typed)
         if values["summary_json"] is not None:
-            check_summary(values["summary_json"], inputs, run.destination)
+            check_summary(values["summary_json"], inputs, run.destination.files)
         try:
             gc.freeze()  # what the imports made is never looked at again
             return Made(on_loop(run.run), run.destination)

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from batcher.model import Call
+
+HEEDED_S: Final = 15.0
+"""Seconds that a call has waited as it was asked after which it does so no more: it is told the same each time."""
+NEARER: Final = 0.5
+"""A wait that is shorter than this part of the last one shows that the end is near, and is waited for all the same."""
+AGAIN_S: Final = 1.0
+"""Seconds before a call is asked again that was told to wait longer, and need not."""
+
+
+@dataclass(slots=True)
+class Told:
+    """How long a server asked to wait with a call. Times in seconds."""
+
+    at: float
+    hint: float
+    """What was asked for last, at that time."""
+    is_owed: bool
+    """It is waited for in full."""
+    heeded: float = 0.0
+    """What was waited in full, each time for nothing."""
+
+    @property
+    def until(self) -> float:
+        """When the call may be asked again."""
+        return self.at + (self.hint if self.is_owed else min(self.hint, AGAIN_S))
 
 
 def sent(call: Call, server: str, beside: int) -> None:
@@ -44,8 +71,33 @@ def refused(call: Call) -> None:
     call.refused += 1
 
 
-def told_to_wait(call: Call) -> None:
+def told_to_wait(call: Call, hint: float, sent: float, now: float, patience: float) -> None:
+    """It was sent then, and is told now to wait for so long; 0: nobody says how long.
+
+    What is asked for is waited in full, but not again and again: altogether no longer than `patience`, and nothing more
+    where some of it was for nothing, unless the end comes nearer.
+    """
     call.throttled += 1
+    last, call.told = call.told, None
+    if not hint:
+        return
+    heeded, is_nearer = 0.0, False
+    if last is not None:
+        has_waited = sent >= last.at + last.hint
+        heeded = last.heeded + last.hint * has_waited
+        is_nearer = has_waited and hint <= NEARER * last.hint
+    is_owed = heeded + hint <= patience and (heeded < HEEDED_S or is_nearer)
+    call.told = Told(now, hint, is_owed, heeded)
+
+
+def rests_until(call: Call) -> float:
+    """When a call that was told to wait may be asked again, as far as that goes."""
+    return call.told.until if call.told is not None else -math.inf
+
+
+def has_heeded(call: Call) -> bool:
+    """Whether it was told to wait, has done so, and is told so again."""
+    return call.told is not None and not call.told.is_owed
 
 
 def waited(call: Call, seconds: float) -> None:

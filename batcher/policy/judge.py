@@ -20,7 +20,7 @@ from batcher.policy.breakdown import CRASHES, NOBODY
 from batcher.policy.breaker import LAST_S
 from batcher.policy.evidence import ITS_OWN, Fault
 from batcher.policy.lane import SPREAD
-from batcher.policy.lastlook import LEAST_S, ROOM
+from batcher.policy.lastlook import LEAST_S, ROOM, last_word
 from batcher.policy.quota import RETRY, THROTTLED
 from batcher.policy.setback import Setback
 from batcher.policy.suspects import convicted
@@ -122,7 +122,9 @@ class Judge:
         if setback.is_alone and not setback.is_left and self.dispatch.inquest.broke_down_alone(call):
             attempt.failure = convicted(failure)
             return self._fail(call, attempt.failure)
-        return self._judged(lane, setback)
+        verdict = self._judged(lane, setback)
+        attempt.failure = setback.last_word or failure
+        return verdict
 
     def told(self, lane: Lane, now: float, *, is_there: bool) -> None:
         """Somebody was asked whether he is there, who had hung up on all that is left.
@@ -180,8 +182,7 @@ class Judge:
             return Verdict.PENDING
         is_answer = failure.kind is not FailureClass.CONNECTION and setback.fault is not Fault.SERVER
         if self.dispatch.look.has(call) and is_answer and not setback.is_alone:
-            is_last = self.dispatch.look.refused(call, failure, now, lane.breaker.patience)
-            return self._fail(call, failure) if is_last else self.put_off(call)
+            return self._looked(setback, lane.breaker.patience)
         if self._gives_up(lane, setback):
             return Verdict.PENDING
         if failure.kind is FailureClass.CONNECTION:
@@ -189,6 +190,14 @@ class Judge:
         if failure.kind is FailureClass.THROTTLE:
             return self._wait_as_told(lane, setback)
         return self._try_again(lane, setback)
+
+    def _looked(self, setback: Setback, patience: float) -> Verdict:
+        """It is refused in the last look once more."""
+        call, failure = setback.call, setback.failure
+        if not self.dispatch.look.refused(call, failure, setback.now, patience):
+            return self.put_off(call)
+        setback.last_word = last_word(call, failure, patience)
+        return self._fail(call, failure)
 
     def _is_hopeless(self, lane: Lane, now: float) -> bool:
         """Whether nothing was ever served for so long that it matters no more in which ways the servers fail."""
@@ -204,7 +213,8 @@ class Judge:
         is_too_long = (hint or 0.0) > lane.breaker.patience
         if self.witnesses.is_held_against(lane, setback):
             history.refused(call)
-            if is_too_long or not retry.allows(call.refused):
+            is_enough = history.has_heeded(call) and not self.witnesses.bring_evidence()
+            if is_too_long or is_enough or not retry.allows(call.refused):
                 return Verdict.SPLIT if len(call.jobs) > 1 else self.put_off(call)
         if call.throttled % len(self.dispatch.live):  # it has not been told so everywhere
             return self.park(call, now, now)

@@ -258,7 +258,7 @@ class Lane:
             service.acquit()
         self._looks_at(setback, rng)
         if failure.kind is FailureClass.THROTTLE:
-            history.told_to_wait(call)
+            history.told_to_wait(call, failure.retry_after or 0.0, setback.sent, setback.now, self.breaker.patience)
             self.throttles += 1
             is_certain = service.gates == (1 if failure.code == "rate_limited" else CERTAIN)
             if not self.pacing.paces(call):

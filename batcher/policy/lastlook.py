@@ -1,7 +1,8 @@
 """The end of the input: calls that were refused too often, kept until all else has ended, and then asked again. Pure.
 
 They are sent again in rounds while a round serves any of them; then one at a time, with ever longer waits between the
-rounds. What nobody has served through so many rounds and so long fails, with what the server said last.
+rounds. Who was asked to wait is in no round before that is over, once; the others do not wait for it. What nobody has
+served through so many rounds and so long fails, with what the server said last.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from batcher.failures import FailureClass
+from batcher.figures import span
 from batcher.policy import history
 from batcher.policy.backlog import size_of
 from batcher.policy.doubling import doubled
@@ -26,6 +29,8 @@ ROOM: Final = 64 * 1024 * 1024
 """Bytes of calls that may wait, parked and set aside ones included. The others are read again from the input."""
 WAITS: Final = (1.0, 16.0)
 """Seconds before the second round, and at most; doubled from one round in vain to the next."""
+TOGETHER_S: Final = 1.0
+"""Seconds within which those may be asked again that are asked in one round."""
 LEAST_S: Final = 15.0
 """Seconds for which nobody must have been served before anything fails."""
 _SENT_BITS: Final = 16
@@ -66,8 +71,6 @@ class LastLook:
     """This round has served some."""
     _since: float = math.inf
     """Since when nobody was served."""
-    _hint: float = 0.0
-    """The longest wait that was asked for in this round."""
 
     @property
     def waiting(self) -> int:
@@ -100,10 +103,8 @@ class LastLook:
     def refused(self, call: Call, failure: Failure, now: float, patience: float) -> bool:
         """It is refused once more; true if that was the last time."""
         self._sent.discard(call)
-        hint = failure.retry_after or 0.0
-        if hint > patience:
+        if (failure.retry_after or 0.0) > patience:
             return True
-        self._hint = max(self._hint, hint)
         is_over = self._in_vain >= self.retries and not self._has_served and call.sent > self.retries
         return is_over and now - self._since >= LEAST_S
 
@@ -123,20 +124,27 @@ class LastLook:
     def begin(self, now: float) -> None:
         """All else has ended, and so has the round before this: begin one, or say in `opens` when."""
         if not self.is_on:
-            self.is_on, self._in_vain, self._has_served, self._hint = True, 0, True, 0.0
+            self.is_on, self._in_vain, self._has_served = True, 0, True
             self._since = math.inf
             self.opens = now
         elif self.opens == math.inf:
             self._in_vain = 0 if self._has_served else self._in_vain + 1
-            wait = doubled(WAITS[0], max(0, self._in_vain - 1), WAITS[1])
-            self.opens = now + max(wait, self._hint)
+            self.opens = now + doubled(WAITS[0], max(0, self._in_vain - 1), WAITS[1])
         if now < self.opens:
             return
+        if self._next and not self._lines:
+            self.opens = max(now, self._first_rested())
+            if now < self.opens:
+                return
         if self._since == math.inf:
             self._since = now
         self.opens = math.inf
-        self._has_served, self._hint = False, 0.0
-        self._round, self._next = deque(sorted(self._next, key=_group)), self._round
+        self._has_served = False
+        rested = [call for call in self._next if history.rests_until(call) <= now]
+        self._round, self._next = (
+            deque(sorted(rested, key=_group)),
+            deque(call for call in self._next if history.rests_until(call) > now),
+        )
         lines, self._lines = self._lines, array("Q")
         self._unread = len(lines)
         if lines and self.reread is not None:
@@ -173,6 +181,12 @@ class LastLook:
         self._lines, self._unread = array("Q"), 0
         return lines
 
+    def _first_rested(self) -> float:
+        """When the first may be asked again, and those that may be soon after."""
+        times = [history.rests_until(call) for call in self._next]
+        first = min(times)
+        return max(time for time in times if time <= first + TOGETHER_S)
+
     def _read(self) -> bool:
         """Read on in this round; false if there is more, but not at once."""
         made = next(self._reading, _END)
@@ -189,3 +203,16 @@ class LastLook:
 
 def _group(call: Call) -> str:
     return call.group
+
+
+def last_word(call: Call, failure: Failure, patience: float) -> Failure:
+    """What the error line of a call says: of one that was told to wait, while others were served, for how long."""
+    if failure.kind is not FailureClass.THROTTLE:
+        return failure
+    hint = failure.retry_after or 0.0
+    why = f"it asks to wait {span(hint)}" if hint else "it says wait"
+    if hint > patience:
+        why += ", which is longer than --max-wait"
+    elif call.throttled > 1:
+        why += f", each of the {call.throttled} times that it was asked this"
+    return replace(failure, message="; ".join(filter(None, (failure.message, f"{why}, and has served others"))))

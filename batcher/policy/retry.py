@@ -52,8 +52,8 @@ class RetryPolicy:
         return self._half_sure(throttled, self.lone_cap, rng)
 
     def lone_hint(self, hint: float, rng: random.Random) -> float:
-        """Seconds for a call to wait that alone was told for how long: up to a tenth longer."""
-        return hint * rng.uniform(1.0, 1.1)
+        """Seconds for a call to wait that alone was told for how long: up to a tenth longer, and ten seconds."""
+        return hint + rng.uniform(0.0, min(0.1 * hint, 10.0))
 
     def failing_delay(self, gate: int, rng: random.Random) -> float:
         """Seconds to hold what fails whatever is asked, for the n-th time: spread, lest many runs ask in step."""

@@ -32,6 +32,8 @@ class Setback:
 
     is_left: bool = False
     """The server hangs up on all that is left of the input, and has served nobody since."""
+    last_word: Failure | None = None
+    """What its error line says, where that is more than the server did."""
     is_open: bool = False
     """The server hung up on it, and has served nobody since: those in flight may tell yet whose fault that is."""
 

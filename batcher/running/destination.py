@@ -6,7 +6,6 @@ import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final
 
@@ -21,26 +20,17 @@ from batcher.ledger import neighbours
 from batcher.ledger.errors import ErrorsFile
 from batcher.ledger.holder import holder
 from batcher.ledger.ledger import Ledger
-from batcher.ledger.names import (
-    errors_path,
-    ids_path,
-    images_path,
-    part_path,
-    quarantine_path,
-    state_path,
-    superseded_path,
-    table_results_path,
-    vectors_path,
-)
+from batcher.ledger.names import part_path, state_path
 from batcher.ledger.ordering import InputOrder, put_in_order
 from batcher.ledger.publication import Publication
 from batcher.ledger.stream import StreamLedger
-from batcher.outputs.forms import SQLITE, table_of
 from batcher.outputs.written import Written
-from batcher.running.apart import check_vectors, keep_apart, keep_from_each_other
+from batcher.running.apart import check_vectors
+from batcher.running.files import Files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from batcher.inputs.source import Source
     from batcher.ledger.ledger import AnyLedger
@@ -66,8 +56,7 @@ class Destination:
     note: Callable[[str], None]
     typed: bool = True
     """Whether the user named `output`; a link is followed only then."""
-    table: str | None = field(default=None, init=False)
-    """The table that is made of the results, which are in a file beside it."""
+    files: Files = field(init=False)
     path: Path | None = field(init=False)
     """Where the results are: `output`, or what an `--atomic` run works on until it is complete."""
     order: InputOrder | None = field(default=None, init=False)
@@ -86,10 +75,13 @@ class Destination:
     _publication: Publication | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        if self.output is not None and table_of(str(self.output)) is not None:
-            self.table = str(self.output)
-            self.output = table_results_path(Path(self.table.removeprefix(SQLITE)))
-        self.path = self.output
+        self.files = Files.of(self.output, self.options)
+        self.output = self.path = self.files.results
+
+    @property
+    def table(self) -> str | None:
+        """The table that is made of the results, which are in a file beside it."""
+        return self.files.table
 
     @property
     def shown(self) -> str | Path | None:
@@ -107,16 +99,6 @@ class Destination:
     def is_void(self) -> bool:
         """Nothing was there before the run, and nothing came of it: it could not begin. Then no file of it stays."""
         return self._is_new and not self._began and self._ledger is not None and not self._ledger.end
-
-    @property
-    def errors_path(self) -> Path | None:
-        if self.options.errors is not None or self.output is None:
-            return self.options.errors
-        return errors_path(self.output)
-
-    @property
-    def images_directory(self) -> Path:
-        return images_path(self.output or Path("batcher.jsonl"))
 
     async def open_when_free(self, source: Source, stack: ExitStack) -> AnyLedger:
         """Open the ledger, waiting for the end of another run as long as `--wait-lock` says. Raises as `open` does."""
@@ -139,8 +121,8 @@ class Destination:
 
     def open(self, source: Source, stack: ExitStack) -> AnyLedger:
         """Open the ledger until the stack is left. Raises UsageError (2), and what `Ledger.open` raises."""
-        keep_apart(self.files(), self.errors_path, self.table, source)
-        self.check_names()
+        self.files.keep_from(source)
+        self.files.check()
         if self.output is None:
             self._check_stream()
             return StreamLedger()
@@ -200,13 +182,9 @@ class Destination:
         if self.options.dedupe:
             raise UsageError("--dedupe reads answers back from a results file: name one with -o FILE")
 
-    def check_names(self) -> None:
-        """Raise UsageError if two of its files are one; `keep_apart` looks at the errors."""
-        keep_from_each_other([*self._named(), (self.images_directory, "the directory of images")])
-
     def open_errors(self, stack: ExitStack) -> ErrorsFile | None:
         """Open the errors file, if there is one to be, until the stack is left. Raises as `ErrorsFile` does."""
-        path = self.errors_path
+        path = self.files.errors
         if path is not None:
             follow = self.options.errors is not None
             self._errors = stack.enter_context(ErrorsFile(path, overwrite=self.options.overwrite, follow=follow))
@@ -249,7 +227,14 @@ class Destination:
         from batcher.running.tables import write_table
 
         summary.unwritten += write_table(
-            self.table, ledger, self.errors_path, options, store=self.store, taken=taken, fields=fields
+            self.table,
+            ledger,
+            self.files.errors,
+            options,
+            store=self.store,
+            taken=taken,
+            fields=fields,
+            prices=summary.prices,
         )
 
     def write_vectors(self, taken: Taken | None, summary: Summary) -> None:
@@ -305,32 +290,6 @@ class Destination:
             summary.unwritten.append(str(error))
         if errors.lost:
             summary.unwritten.append(f"{errors.path}: {errors.lost} failures did not get into it")
-
-    def files(self) -> dict[Path, str]:
-        """What a run writes or moves away, by what it is; errors and images aside."""
-        return dict(self._named())
-
-    def _named(self) -> list[tuple[Path, str]]:
-        """The same, where one name may have been given to two of them."""
-        named, options = list[tuple[Path, str]](), self.options
-        if self.output is not None:
-            named = [
-                (self.output, "the results file"),
-                (state_path(self.output), "the state file"),
-                (quarantine_path(self.output), "the quarantine"),
-                (superseded_path(self.output), "the file of superseded results"),
-                (part_path(self.output), "what an --atomic run works on"),
-                (vectors_path(self.output), "the store of vectors"),
-            ]
-        if options.vectors is not None:
-            named += [(options.vectors, "the array of vectors"), (ids_path(options.vectors), "the ids of its rows")]
-        if self.table is not None:
-            named.append((Path(self.table.removeprefix(SQLITE)), "the table"))
-        with suppress(OSError):  # a name that is too long is told when it is written
-            metrics = options.metrics_file
-            if metrics is not None and (metrics.is_file() or not metrics.exists()):  # a device is not replaced
-                named.append((metrics, "the file of metrics"))
-        return named
 
     def _open_part(self, opener: Callable[[Path], Ledger], output: Path, stack: ExitStack) -> Ledger:
         publication = self._publication = Publication(output, self.typed)

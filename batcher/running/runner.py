@@ -227,7 +227,7 @@ class Run:
             errors=errors,
             summary=self.summary,
             redactor=server.redactor,
-            images=self.destination.images_directory,
+            images=self.destination.files.images,
             base64=self.options.embedding_format == "base64",
             finished=self._finished,
             vectors=self.destination.vectors(),

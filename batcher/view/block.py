@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from signal import Signals
 from typing import TYPE_CHECKING
 
@@ -213,6 +214,8 @@ def _advice(summary: Sums, errors: Path | str | None) -> str:
         f"{count(undone)} {'left' if summary.unread else 'pending'}" if undone else "",
         f"{count(retried)} failed" if retried else "",
     ]
+    if retried and not undone and summary.come_back is not None:
+        left[-1] += f", after {time.strftime('%Y-%m-%d %H:%M', time.localtime(summary.come_back))}, as the server says"
     if undone is None:
         again = "run the same command again for the rest"
     elif any(left):

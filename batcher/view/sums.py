@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from batcher.failures import Exit, FailureClass
 from batcher.view.bottleneck import Measured, bottleneck
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batcher.failures import Failure
-    from batcher.outcome import Result, Usage
+    from batcher.outcome import Result, Timing, Usage
     from batcher.view.bottleneck import Bottleneck
     from batcher.view.prices import Prices
 
 _GAPS_EXACT, _GAPS_STRIDE = 8, 16
 """Of up to 8 gaps of an answer every one is counted; of more than 128, every 16th, for itself and the 15 after it."""
+
+LONG_S: Final = 60.0
+"""Seconds that a server asks to wait with a job from which on it is told when they are over."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,7 +113,9 @@ class Sums:
     servers: dict[str, ServerSums] = field(default_factory=dict)
     """By their roots."""
     come_back: float | None = None
-    """When the server will serve again, as it says: wall clock, seconds since 1970. Set where the run ended for it."""
+    """When the server will serve again, as it says: wall clock, seconds since 1970. Set where the run ended for it, or
+    a job failed that was told to wait for long.
+    """
 
     @property
     def failed(self) -> int:
@@ -142,6 +147,7 @@ class Sums:
             self._add_cost(self.prices, result)
         if result.failure is not None:
             self._add_failure(result.failure, result.id, sent=result.attempts > 0)
+            self._add_wait(result.failure, timing)
             return
         self.ok += 1
         self.work.add(result)
@@ -272,6 +278,12 @@ class Sums:
         self.failures[failure.code] += 1
         if failure.code not in self.samples:
             self.samples[failure.code] = failure.message
+
+    def _add_wait(self, failure: Failure, timing: Timing | None) -> None:
+        """Take in for how long a job that failed was told to wait."""
+        wait = failure.retry_after or 0.0
+        if failure.kind is FailureClass.THROTTLE and wait >= LONG_S and timing is not None and timing.started_at:
+            self.come_back = max(self.come_back or 0.0, timing.started_at + timing.total + wait)
 
     def _add_gaps(self, arrivals: list[float]) -> None:
         """Count the gaps of an answer; of a long one a sample spread over it, so that a record costs next to nothing.

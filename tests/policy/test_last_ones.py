@@ -1,4 +1,7 @@
-"""What becomes of the last jobs of an input that a server hangs up on: nobody new is left to tell whose fault it is."""
+"""What becomes of the last jobs of an input: nobody new is left to tell whose fault it is that they are not served.
+
+Some a server hangs up on, some it tells to wait, again and again.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ import pytest
 from support.virtualrun import CUT, GATEWAY, HOSTED, HUNG_UP, NATIVE, OTHER, SICK, Run, calls, throttle
 from support.virtualworld import Box, World
 
+from batcher.figures import span
+from batcher.policy import history
 from batcher.policy.breaker import LAST_S
 from batcher.policy.judge import Verdict
+from batcher.policy.lastlook import ROOM, LastLook
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
     from batcher.failures import Failure
     from batcher.model import Call, Endpoint
@@ -212,3 +219,103 @@ def test_a_proxy_that_answers_for_itself_shows_nothing_where_several_are_left(le
     failed = list(world.verdicts.values()).count(Verdict.FAILED)
     assert failed == (left if left < 3 else 0)
     assert world.run.now <= begin + (60.0 if left < 3 else LAST_S + 15.0)
+
+
+def _tell(hint: float, bad: tuple[int, ...] = (0,), jobs: int = 31, patience: float = 3600.0, limit: int = 8) -> World:
+    """Some jobs are told to wait for so long each time, the others are served."""
+    run = Run.of(calls(jobs), limit=limit, stretch=4, patience=patience)
+    box = Box(takes=0.02, fate=lambda one, _: throttle(hint) if one.jobs[0].seq in bad else None)
+    return World(run, box).play()
+
+
+@pytest.mark.parametrize("bad", [(0,), (17,), (30,), tuple(range(2, 31, 5))])
+@pytest.mark.parametrize("hint", [1.0, 5.0, 14.0, 15.0, 30.0, 600.0, 3600.0])
+def test_who_is_told_to_wait_each_time_is_waited_for_once(hint: float, bad: tuple[int, ...]) -> None:
+    """As long as the server asks, and then half a minute: not for so long in each of ten rounds."""
+    world = _tell(hint, bad)
+    assert _fates(world) == {seq: Verdict.FAILED if seq in bad else Verdict.ENDED for seq in range(31)}
+    assert world.run.now <= 1.1 * min(hint, 100.0) + max(hint - 100.0, 0.0) + 35.0
+    for one in world.verdicts:
+        if one.jobs[0].seq in bad:
+            assert world.words[one].startswith(f"wait; it asks to wait {span(hint)}, each of the ")
+            assert f" the {world.requests[one]} times " in world.words[one]
+
+
+def test_what_is_longer_than_patience_is_said() -> None:
+    """Nobody waits for it: the error line says what was asked for, and why that was not done."""
+    world = _tell(7200.0)
+    [words] = filter(None, world.words.values())
+    assert words == "wait; it asks to wait 2h 00m, which is longer than --max-wait, and has served others"
+    assert world.run.now <= 5.0
+
+
+def test_waits_add_up_to_no_more_than_patience() -> None:
+    """Waits that grow shorter are waited for one after the other, but not for ever."""
+    hints = iter([300.0, 140.0, 65.0, 30.0, 14.0, 6.0, 3.0, 1.0] * 9)
+    run = Run.of(calls(31), limit=8, stretch=4, patience=400.0)
+    box = Box(takes=0.02, fate=lambda one, _: throttle(next(hints)) if one.jobs[0].seq == 3 else None)
+    assert World(run, box).play().ended == 30
+    assert run.now <= 480.0
+
+
+@pytest.mark.parametrize("window", [20.0, 60.0])
+@pytest.mark.parametrize("told", [math.floor, math.ceil, float], ids=lambda one: one.__name__)
+def test_a_limit_by_the_minute_that_is_over_soon_is_waited_for(told: Callable[[float], float], window: float) -> None:
+    """The last two of 31 come in its next minute, also where its clock or its rounding is behind."""
+    run = Run.of(calls(31), limit=8, stretch=4)
+    left = {0: 29, 1: 29}
+
+    def fate(_one: Call, _dice: random.Random) -> Failure | None:
+        minute = int(run.now >= window + 1.5)
+        if left.get(minute, 0):
+            left[minute] -= 1
+            return None
+        return throttle(max(0.0, told(window - run.now)))
+
+    world = World(run, Box(takes=TAKES, fate=fate)).play()
+    assert world.ended == 31
+    assert run.now <= window + 15.0
+
+
+def test_one_that_has_to_wait_keeps_none_back_in_the_last_look() -> None:
+    """The others are asked meanwhile; it is, when its time has come."""
+    look, [long, short] = LastLook(), calls(2)
+    history.told_to_wait(long, 600.0, 0.0, 0.0, 3600.0)
+    history.told_to_wait(short, 2.0, 0.0, 0.0, 3600.0)
+    asked: list[tuple[float, Call]] = []
+    now = 0.0
+    assert look.keep(long, ROOM)
+    assert look.keep(short, ROOM)
+    while look.waiting:
+        look.begin(now)
+        if now < look.opens < math.inf:
+            now = look.opens
+            continue
+        while (one := look.take(lambda _: True)) is not None:
+            look.served(one)
+            asked.append((now, one))
+    assert asked == [(2.0, short), (600.0, long)]
+
+
+@pytest.mark.parametrize(
+    ("told", "owed"),
+    [
+        ([(0, 0, 30), (31, 31, 30)], [True, False]),  # it was for nothing once
+        ([(0, 0, 30), (31, 31, 12)], [True, True]),  # the end comes nearer
+        ([(0, 0, 30), (10, 10, 12)], [True, True]),  # it was asked too early: that tells nothing
+        ([(0, 0, 30), (10, 10, 30)], [True, True]),
+        ([(0, 0, 5), (5, 5, 5), (10, 10, 5), (15, 15, 5)], [True, True, True, False]),
+        ([(0, 0, 4000)], [False]),
+        ([(0, 0, 3000), (3001, 3001, 700)], [True, False]),  # longer than patience altogether
+        ([(0, 0, 0), (5, 5, 30)], [False, True]),  # nobody says how long
+    ],
+)
+def test_what_is_asked_for_is_waited_in_full_until_it_was_for_nothing(
+    told: list[tuple[float, float, float]], owed: list[bool]
+) -> None:
+    one = calls(1)[0]
+    found = []
+    for sent, now, hint in told:
+        history.told_to_wait(one, hint, sent, now, 3600.0)
+        found.append(history.rests_until(one) == now + hint and one.told.is_owed if one.told else False)
+    assert found == owed

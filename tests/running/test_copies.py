@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,9 +13,11 @@ from batcher.api.kept import _records
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.defaults import Defaults
 from batcher.ledger.copying import Copy, copied_line
+from batcher.ledger.ledger import Ledger
 from batcher.ledger.recovery import identify
 from batcher.model import Job, Kind
 from batcher.running import copies
+from batcher.running.copies import Copies
 from batcher.running.requests import Requests, key_of
 from batcher.simulator import simulator_thread
 
@@ -160,6 +163,28 @@ def test_more_failures_than_are_remembered(desk: Desk, monkeypatch: pytest.Monke
         asked = sum(sim.counts[f"no{number}"] for number in range(3))
     assert set(desk.errors()) == {"b0", "b1", "b2", "l0", "l1", "l2"}
     assert asked == 5
+
+
+def asking(ident: str, prompt: str) -> Job:
+    return Job(id=ident, seq=0, kind=Kind.GENERATE, content=prompt)
+
+
+def test_a_job_that_is_read_a_second_time_is_no_copy_of_itself(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "results.jsonl") as ledger:
+        jobs = [asking("a", "one"), asking("b", "two"), asking("a", "one"), asking("c", "one")]
+        passed = Copies(ledger, frozenset(Kind)).distinct(jobs)
+        assert [job.id for job in passed if job is not None] == ["a", "b", "a"]
+
+
+def test_the_first_copy_waits_for_room_as_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where as many wait as may, one of a request for which none waits has to as well."""
+    monkeypatch.setattr(copies, "WAITING", 1)
+    with Ledger.open(tmp_path / "results.jsonl") as ledger:
+        jobs = [asking(ident, prompt) for ident, prompt in (("a", "one"), ("b", "two"), ("c", "one"), ("d", "two"))]
+        waiting = Copies(ledger, frozenset(Kind))
+        passed = waiting.distinct(jobs)
+        assert [job and job.id for job in islice(passed, 4)] == ["a", "b", None, None]
+        assert waiting.is_blocked
 
 
 def test_a_text_is_known_by_two_hashes() -> None:

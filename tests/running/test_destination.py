@@ -14,6 +14,7 @@ from batcher.failures import UsageError
 from batcher.ledger.stream import StreamLedger
 from batcher.options import Options
 from batcher.running.destination import Destination
+from batcher.running.files import Files
 from batcher.running.wiring import source_for
 from batcher.view.summary import Summary
 
@@ -114,4 +115,4 @@ def test_each_file_of_a_run_is_another(
 def test_metrics_may_go_to_a_device(errors: Path) -> None:
     """It is written to, and nothing is lost."""
     options = Options(metrics_file=Path(os.devnull), vectors=Path("x.npy"))
-    assert Path(os.devnull) not in Destination(errors.with_name("r.jsonl"), options, print).files()
+    assert Path(os.devnull) not in Files.of(errors.with_name("r.jsonl"), options).named()

@@ -68,6 +68,7 @@ class World:
         self.boxes = {box.endpoint.root: box for box in boxes}
         self.verdicts: dict[Call, Verdict] = {}
         self.codes: dict[Call, str] = {}
+        self.words: dict[Call, str] = {}
         self.requests: Counter[Call] = Counter()
         self.spins = 0
         self.greetings = 0
@@ -155,6 +156,7 @@ class World:
             assert call not in self.verdicts
             self.verdicts[call] = verdict
             self.codes[call] = attempt.failure.code if attempt.failure else ""
+            self.words[call] = attempt.failure.message if attempt.failure else ""
 
     def _crash(self, box: Box, call: Call, sent: float) -> None:
         if self._is_there(box, call, sent):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,6 +22,7 @@ THOUSAND = Usage(prompt_tokens=1000, completion_tokens=500)
         (Price(1.0, None, 2.0), THOUSAND, 0.002),
         (Price(1.0, 0.5, 2.0), Usage(prompt_tokens=1000, completion_tokens=500, cached_tokens=400), 0.0018),
         (Price(1.0, None, 2.0), Usage(prompt_tokens=1000, completion_tokens=500, cached_tokens=400), 0.002),
+        (Price(1.0, 0.5, 2.0), Usage(prompt_tokens=100, completion_tokens=0, cached_tokens=400), 0.0002),
         (Price(0.0, None, 0.0), THOUSAND, 0.0),
         (Price(1.0), THOUSAND, None),
         (Price(1.0), Usage(prompt_tokens=1000), 0.001),
@@ -33,6 +34,26 @@ def test_what_an_answer_costs(price: Price, usage: Usage, cost: float | None) ->
     """Cached tokens are among those that go in; tokens that have no price, or are not told, make it unknown."""
     found = price.of(usage)
     assert found == (None if cost is None else pytest.approx(cost))
+
+
+@pytest.mark.parametrize(
+    ("line", "cost"),
+    [
+        ({"model": "m", "usage": {"prompt_tokens": 1000, "completion_tokens": 500, "cached_tokens": 400}}, 0.0018),
+        ({"model": "other", "usage": {"prompt_tokens": 1000, "completion_tokens": 500}}, 0.008),
+        ({"model": 7, "usage": {"prompt_tokens": 1000}}, 0.008),
+        ({"model": "m", "usage": {"completion_tokens": 500}}, None),
+        ({"model": "m", "usage": {"prompt_tokens": "1000", "completion_tokens": -5}}, None),
+        ({"model": "m", "usage": []}, None),
+        ({"model": "m"}, None),
+        ({}, None),
+        ({"model": "m", "copy_of": "a"}, 0.0),
+    ],
+)
+def test_what_a_line_cost(line: dict[str, Any], cost: float | None) -> None:
+    """By its own model and tokens, however odd; a copy cost nothing."""
+    prices = Prices({"m": Price(1.0, 0.5, 2.0)}, Price(8.0, None, 0.0))
+    assert prices.of_line(line) == (None if cost is None else pytest.approx(cost))
 
 
 def test_prices_by_name(tmp_path: Path) -> None:

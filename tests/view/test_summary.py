@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -443,3 +444,17 @@ def test_figures() -> None:
         "812",
         "12,400",
     ]
+
+
+@pytest.mark.parametrize(("wait", "is_told"), [(3600.0, True), (30.0, False)])
+def test_when_a_job_that_has_to_wait_for_long_may_be_asked_again(wait: float, *, is_told: bool) -> None:
+    """The sums of a run that has ended say so, for people and for programs."""
+    told = Failure(FailureClass.THROTTLE, "rate_limited", "it asks to wait", 429, wait)
+    timing = Timing(started_at=1_000_000.0, started=10.0, finished=12.0)
+    summary = summary_of(answer(), Result(id="bad", seq=1, failure=told, timing=timing, attempts=3))
+    assert summary.come_back == (1_000_002.0 + wait if is_told else None)
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(1_000_002.0 + wait))
+    again = f"for the 1 failed, after {when}, as the server says" if is_told else "for the 1 failed"
+    assert summary.render(None, "bad.jsonl").endswith(
+        f"run the same command again {again}; bad.jsonl says why each failed"
+    )
