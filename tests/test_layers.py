@@ -299,7 +299,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "ledger": {
         "__init__": set(),
-        "copying": {"fallback"},
+        "copying": {"fallback", "recovery"},
         "disk": set(),
         "errors": {"disk", "lock", "recovery"},
         "fallback": set(),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import orjson
 
+from batcher import codec
 from batcher.failures import ConfigError, UsageError
 from batcher.inputs.examples import example_of
 from batcher.opening import read_given
@@ -40,14 +41,14 @@ class Schema:
 
     @property
     def words(self) -> str:
-        return orjson.dumps(self.document).decode()
+        return codec.dumps(self.document).decode()
 
     @property
     def example(self) -> str:
         """See `Fits.example`."""
         try:
             made = example_of(self.document)
-            return orjson.dumps(made).decode() if made and self._validator.is_valid(made) else ""
+            return codec.dumps(made).decode() if made and self._validator.is_valid(made) else ""
         except (AttributeError, LookupError, TypeError, ValueError):  # a schema may say what it likes
             return ""
 
@@ -93,12 +94,16 @@ def schema_of(given: Any) -> Schema:
 
 def schema_on_line(document: Json) -> Schema:
     """The schema of one line; equal ones are made once. Raises ValueError, ConfigError."""
-    return _of_text(orjson.dumps(document))
+    try:
+        text = codec.dumps(document)
+    except TypeError:
+        raise ValueError("a schema nests too deep") from None
+    return _of_text(text)
 
 
 @lru_cache(_DISTINCT)
 def _of_text(text: bytes) -> Schema:
-    return Schema(orjson.loads(text))
+    return Schema(codec.loads(text))
 
 
 def _document(given: Any) -> Json:
@@ -108,7 +113,7 @@ def _document(given: Any) -> Json:
     if isinstance(given, str | Path):
         text, where = _text(given)
         try:
-            return orjson.loads(text)
+            return codec.loads(text)
         except orjson.JSONDecodeError as error:
             raise ValueError(f"{where}broken JSON in line {error.lineno}: {error.msg}") from error
     return given

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, strategies as st
 
+from batcher.api.kept import _records
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.defaults import Defaults
 from batcher.ledger.copying import Copy, copied_line
 from batcher.ledger.ledger import Ledger
+from batcher.ledger.recovery import identify
 from batcher.model import Job, Kind
 from batcher.running import copies
 from batcher.running.copies import Copies
@@ -94,6 +96,33 @@ def test_the_line_of_a_copy() -> None:
     assert again is not None
     assert (json.loads(again)["copy_of"], json.loads(again)["meta"]) == ("a", {"x": 1})
     assert copied_line(line, Copy("b", 7, "1" * 16, None)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "copied"),
+    [(r'"\ud800 x"', '"\ufffd x"'), (r'"x \udc00"', '"x \ufffd"'), ("7" * 5000, "7" * 5000), ('"x', None)],
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_what_is_taken_for_a_result_is_copied(text: str, copied: str | None, mark: str) -> None:
+    """Lines of earlier versions have halves of characters; what cannot be read at all is no answer to copy."""
+    line = f'{mark}{{"id":"a","seq":0,"hash":"{"0" * 16}","text":{text},"attempts":1}}\n'.encode()
+    made = copied_line(line, Copy("b", 7, "0" * 16, None))
+    if copied is None:
+        assert made is None
+    else:
+        assert identify(line) is not None
+        assert made is not None
+        assert f'"text":{copied},'.encode() in made
+
+
+def test_results_that_a_program_reads_back_are_those_that_it_does_not_ask_again(tmp_path: Path) -> None:
+    """Also what only earlier versions wrote; integers keep their digits."""
+    file = tmp_path / "results.jsonl"
+    head = f'"seq":0,"hash":"{"0" * 16}"'
+    file.write_text(f'{{"id":"a",{head},"text":"\\ud800"}}\n{{"id":"b",{head},"meta":{10**30}}}\n[]\n{{"id":"c"\n')
+    found = _records(file, {"a", "b", "c"}, follow=False)
+    assert [*found] == ["a", "b"]
+    assert (found["a"]["text"], found["b"]["meta"]) == ("\ufffd", 10**30)
 
 
 @pytest.mark.parametrize(("waiting", "ready"), [(3, 256), (10_000, 2), (1, 1)])
