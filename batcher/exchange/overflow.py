@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import LineError
+from batcher.failures import Failure, FailureClass, LineError
 from batcher.model import Kind
 from batcher.wire.dialects import call_for
 from batcher.wire.dialects.embeddings import BASE64
@@ -20,7 +20,6 @@ from batcher.wire.dialects.vectors import floats_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batcher.failures import Failure
     from batcher.model import Api, Call, Job, Json
     from batcher.outcome import Completion
 
@@ -72,19 +71,22 @@ class Overflow:
         texts = [prefix + piece for piece in found]
         return self._asks(call, Pieces(job, texts), api)
 
-    def concludes(self, call: Call, completion: Completion | None) -> None:
-        """Have the answer to pieces be that to the text they are of, which is the call's again."""
+    def concludes(self, call: Call, completion: Completion | None) -> Failure | None:
+        """Have the answer to pieces be that to the text they are of, which is the call's again; fails if it is none."""
         pieces: Pieces | None = call.pieces
         if pieces is None:
-            return
+            return None
         call.jobs, call.pieces = (pieces.job,), None
         if completion is None or not completion.vectors:
-            return
+            return None
         if self.how == "split":
             completion.vectors = [mean(completion.vectors, [len(text) for text in pieces.texts])]
             completion.flag("input_split")
+            if not any(completion.vectors[0]):
+                return Failure(FailureClass.PERMANENT, "vector_unfit", "the vectors of its pieces add up to zeros")
         else:
             completion.flag("input_truncated")
+        return None
 
     def _asks(self, call: Call, pieces: Pieces, api: Api) -> bool:
         content: Json = pieces.texts if self.how == "split" else pieces.texts[0]

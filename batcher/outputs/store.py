@@ -219,23 +219,22 @@ class Store:
         try:
             about = codec.loads(head[:_SYNCED_AT])
             is_ours = about["file"] == _MARK and about["version"] == _VERSION
-            found, self.dim, self.model = about["dtype"], int(about["dim"]), about["model"]
+            found, dim, model = about["dtype"], about["dim"], about["model"]
+            is_ours &= found in WIDTHS and type(dim) is int and dim > 0 and isinstance(model, str | None)
         except (ValueError, KeyError, TypeError):
-            is_ours = found = False
-        if not is_ours or found not in WIDTHS or not self.dim:
+            is_ours, found, dim, model = False, "", 0, None
+        if not is_ours:
             if size < HEAD and b'{"file":"vectors of batcher"'.startswith(head[:28]):
-                self.dim = self.model = None  # it broke off before its first row
-                return
+                return  # it broke off before its first row
             raise OutputError(f"{self.path}: is no store of vectors; move it, or name other results with -o")
         if size < HEAD:
-            self.dim = self.model = None
             return
         if dtype not in (None, found):
             raise OutputError(
                 f"{self.path} holds vectors of {found}, and {dtype} is asked for: name other results, or "
                 "say --overwrite"
             )
-        self.dtype = found
+        self.dtype, self.dim, self.model = found, dim, model
         self.rows = max(0, (size - HEAD) // self.width)
         mark = head[_SYNCED_AT : _SYNCED_AT + 16]
         synced = int(mark) if _SYNCED.fullmatch(mark) else 0

@@ -218,7 +218,7 @@ class Engine:
     def _finish_vectors(self, call: Call, attempt: Attempt) -> None:
         """Make what was asked for of the vectors that came."""
         completion = attempt.completion
-        self.overflow.concludes(call, completion)
+        attempt.failure = self.overflow.concludes(call, completion) or attempt.failure
         if self.normalize and attempt.failure is None and completion is not None and completion.vectors:
             completion.vectors = [normalized(vector) for vector in completion.vectors]
 
