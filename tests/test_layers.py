@@ -74,8 +74,8 @@ ROOMS: dict[str, Room] = {
     "ledger": Room(
         may={"inputs"},
         doors={
-            "copying", "disk", "errors", "fallback", "fresh", "holder", "ledger", "lines", "names", "neighbours",
-            "ordering", "parts", "publication", "recovery", "repair", "seal", "sound", "state",
+            "closing", "copying", "disk", "errors", "fallback", "fresh", "holder", "ledger", "lines", "names",
+            "neighbours", "ordering", "parts", "publication", "recovery", "repair", "seal", "sound", "state",
             "stream", "vectors", "verification", "writer",
         },
     ),
@@ -292,14 +292,16 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "ledger": {
         "__init__": set(),
+        "closing": set(),
         "copying": {"fallback"},
         "disk": set(),
-        "errors": {"disk", "lock", "recovery"},
+        "errors": {"closing", "disk", "lock", "recovery"},
         "fallback": set(),
         "fresh": {"disk", "holder", "lock", "names", "neighbours"},
         "holder": {"lock", "names", "state"},
         "ledger": {
-            "disk", "fresh", "lines", "lock", "names", "neighbours", "recovery", "repair", "seal", "state", "stream",
+            "closing", "disk", "fresh", "lines", "lock", "names", "neighbours", "recovery", "repair", "seal",
+            "state", "stream",
         },
         "lines": {"fallback", "measures", "vectors"},
         "lock": {"disk"},
@@ -314,7 +316,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "seal": set(),
         "sound": set(),
         "state": {"disk", "neighbours", "recovery", "seal"},
-        "stream": {"disk", "lines", "repair"},
+        "stream": {"closing", "disk", "lines", "repair"},
         "vectors": set(),
         "verification": {"errors", "lock", "ordering", "recovery"},
         "writer": {"disk", "ledger", "lines"},

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from batcher import codec
 from batcher.failures import OutputError, OutputIOError
 from batcher.ledger import disk
+from batcher.ledger.closing import Closing
 from batcher.ledger.neighbours import unfit
 from batcher.ledger.recovery import read_record
 from batcher.opening import UnfitError, open_regular
@@ -28,7 +29,6 @@ from batcher.outputs.numbers import WIDTHS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
-    from types import TracebackType
 
 HEAD: Final = 4096
 _MARK: Final = "vectors of batcher"
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 @dataclass(slots=True)
-class Store:
+class Store(Closing):
     """Open until it is closed. `model` and `dim` are those of all its rows, None before the first."""
 
     path: Path
@@ -195,14 +195,6 @@ class Store:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _head(self) -> bytes:
         about = {"file": _MARK, "version": _VERSION, "dtype": self.dtype, "dim": self.dim, "model": self.model}
