@@ -78,8 +78,8 @@ ROOMS: dict[str, Room] = {
     "ledger": Room(
         may={"inputs"},
         doors={
-            "copying", "disk", "errors", "fallback", "fresh", "holder", "ledger", "lines", "names", "neighbours",
-            "ordering", "parts", "publication", "recovery", "repair", "seal", "sound", "state",
+            "closing", "copying", "disk", "errors", "fallback", "fresh", "holder", "ledger", "lines", "names",
+            "neighbours", "ordering", "parts", "publication", "recovery", "repair", "seal", "sound", "state",
             "stream", "vectors", "verification", "writer",
         },
     ),
@@ -299,14 +299,16 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     },
     "ledger": {
         "__init__": set(),
+        "closing": set(),
         "copying": {"fallback", "recovery"},
         "disk": set(),
-        "errors": {"disk", "lock", "recovery"},
+        "errors": {"closing", "disk", "lock", "recovery"},
         "fallback": set(),
         "fresh": {"disk", "holder", "lock", "names", "neighbours"},
         "holder": {"lock", "names", "state"},
         "ledger": {
-            "disk", "fresh", "lines", "lock", "names", "neighbours", "recovery", "repair", "seal", "state", "stream",
+            "closing", "disk", "fresh", "lines", "lock", "names", "neighbours", "recovery", "repair", "seal",
+            "state", "stream",
         },
         "lines": {"fallback", "measures", "vectors"},
         "lock": {"disk"},
@@ -321,7 +323,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "seal": set(),
         "sound": set(),
         "state": {"disk", "neighbours", "recovery", "seal"},
-        "stream": {"disk", "lines", "repair"},
+        "stream": {"closing", "disk", "lines", "repair"},
         "vectors": set(),
         "verification": {"errors", "lock", "ordering", "recovery"},
         "writer": {"disk", "ledger", "lines"},

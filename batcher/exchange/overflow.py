@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batcher.outcome import Completion
 
 CODE: Final = "context_overflow"
-ZEROS: Final = "vector_of_zeros"
+UNFIT: Final = "vector_unfit"
 """A mean that has no direction: as little as a server's own is it a vector."""
 LEAST: Final = 16
 """Characters of a piece that is made no smaller."""
@@ -90,7 +90,7 @@ class Overflow:
         whole = mean(completion.vectors, [len(text) for text in pieces.texts])
         if not any(whole):
             words = f"the text was split, and the vectors of its {len(pieces.texts)} pieces cancel each other out"
-            return Failure(FailureClass.PERMANENT, ZEROS, words)
+            return Failure(FailureClass.PERMANENT, UNFIT, words)
         completion.vectors = [whole]
         completion.flag("input_split")
         return None

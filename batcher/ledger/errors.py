@@ -14,11 +14,12 @@ import os
 import re
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO, Final, Self
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from batcher.failures import OutputError, OutputIOError
 from batcher.inputs.done import DoneIds
 from batcher.ledger import disk
+from batcher.ledger.closing import Closing
 from batcher.ledger.lock import lock
 from batcher.ledger.recovery import has_lost_pages, read_record, unmarked
 from batcher.opening import UnfitError, real
@@ -26,7 +27,6 @@ from batcher.opening import UnfitError, real
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from types import TracebackType
 
     from batcher.model import Json
 
@@ -37,7 +37,7 @@ _HEAD: Final = re.compile(rb'\{"id":"[^"\\]*","seq":[0-9]+,"line":[0-9]+,"error"
 _OPENING: Final = b'{"id":"'
 
 
-class ErrorsFile:
+class ErrorsFile(Closing):
     """Failures of this run and of those before it. The file is made when there is a failure to put in it.
 
     `appended` counts this run's lines. Errors raised: `OutputError` (73) if the file cannot be created or is another's,
@@ -60,14 +60,6 @@ class ErrorsFile:
         if os.path.lexists(self.path) and not self._is_device:
             self._open()
             self._stale = overwrite
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def begin_anew(self) -> None:
         """Drop what is to be overwritten, if it is still there; `append` does so too. Raises `OutputIOError`."""

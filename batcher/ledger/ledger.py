@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeAlias
 
 from batcher.failures import OutputIOError
 from batcher.ledger import disk, state
+from batcher.ledger.closing import Closing
 from batcher.ledger.fresh import keep_from_merges
 from batcher.ledger.lock import complaint, open_locked
 from batcher.ledger.names import quarantine_path, state_path
@@ -27,7 +28,6 @@ from batcher.opening import UnfitError, real
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from batcher.inputs.done import DoneIds
     from batcher.ledger.lines import Entry
@@ -43,7 +43,7 @@ AnyLedger: TypeAlias = "Ledger | StreamLedger"
 """Where results go; both are asked and told the same."""
 
 
-class Ledger:
+class Ledger(Closing):
     """A results file open for appending, locked against other runs until it is closed.
 
     Not for two threads, save that `sync` may run in another one while lines are appended. `refused` counts lines that
@@ -277,14 +277,6 @@ class Ledger:
             self._fd, fd = -1, self._fd
             self.withdrawn = True
             os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _tell_places(self, lines: Sequence[Entry], placed: Callable[[str, int], object]) -> None:
         offset = self.end

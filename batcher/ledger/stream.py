@@ -7,16 +7,16 @@ import os
 import select
 import stat
 import sys
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from batcher.failures import OutputError, OutputIOError
 from batcher.inputs.done import DoneIds
 from batcher.ledger import disk
+from batcher.ledger.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from batcher.ledger.lines import Entry
     from batcher.ledger.repair import Repair
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _READER_GONE = select.POLLERR | select.POLLHUP
 
 
-class StreamLedger:
+class StreamLedger(Closing):
     """Results on a pipe or terminal (`-o -`): whole lines, at most one an id, and nothing to resume from."""
 
     repaired: Repair | None = None
@@ -100,14 +100,6 @@ class StreamLedger:
 
     def close(self) -> None:
         """Do nothing: the stream is not ours to close."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _is_pipe(fd: int) -> bool:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 WIDTHS: Final = {"float32": 4, "float16": 2}
 """Bytes of a number, by the names that numpy has for them."""
 _LETTERS: Final = {"float32": "f", "float16": "e"}
+_SMALL: Final = b"\0\x80"
+"""The bytes of zero, with either sign."""
 _NANS: Final = {"float32": struct.pack("<f", float("nan")), "float16": struct.pack("<e", float("nan"))}
 
 
@@ -20,7 +22,7 @@ def row_of(vector: Sequence[float] | bytes | str, dtype: str) -> bytes:
     """The row of a vector: numbers, or little-endian float32 as bytes or as base64.
 
     Rounds to nearest, ties to even, as numpy does. Bytes become float32 without a number being made of them. Raises
-    ValueError if a number is too large for the width.
+    ValueError if a number is too large for the width, or all are too small: a vector of zeros has no direction.
     """
     if isinstance(vector, str):
         vector = a2b_base64(vector)
@@ -29,9 +31,12 @@ def row_of(vector: Sequence[float] | bytes | str, dtype: str) -> bytes:
             return vector
         vector = numbers_of(vector, "float32")
     try:
-        return struct.pack(f"<{len(vector)}{_LETTERS[dtype]}", *vector)  # in half of the time of `array`
+        row = struct.pack(f"<{len(vector)}{_LETTERS[dtype]}", *vector)  # in half of the time of `array`
     except (OverflowError, struct.error) as error:  # of an integer it is the latter
         raise ValueError(f"a number is too large for {dtype}") from error
+    if not row.lstrip(_SMALL) and not any(numbers_of(row, dtype)):
+        raise ValueError(f"a vector of zeros, in {dtype}, has no direction")
+    return row
 
 
 def numbers_of(row: bytes, dtype: str) -> tuple[float, ...]:
@@ -50,5 +55,6 @@ def normalized(vector: Sequence[float] | bytes) -> list[float]:
     most = max(map(abs, numbers))
     if not most:
         raise ValueError("a vector of zeros has no direction")
-    length = most * sqrt(sum((number / most) ** 2 for number in numbers))
-    return [number / length for number in numbers]
+    scaled = [number / most for number in numbers]  # else the length of what is huge is infinite, of what is tiny 0
+    length = sqrt(sum(number * number for number in scaled))
+    return [number / length for number in scaled]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from batcher import codec
 from batcher.failures import OutputError, OutputIOError
 from batcher.ledger import disk
+from batcher.ledger.closing import Closing
 from batcher.ledger.neighbours import unfit
 from batcher.ledger.recovery import read_record
 from batcher.opening import UnfitError, open_regular
@@ -28,7 +29,6 @@ from batcher.outputs.numbers import WIDTHS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
-    from types import TracebackType
 
 HEAD: Final = 4096
 _MARK: Final = "vectors of batcher"
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 @dataclass(slots=True)
-class Store:
+class Store(Closing):
     """Open until it is closed. `model` and `dim` are those of all its rows, None before the first."""
 
     path: Path
@@ -197,14 +197,6 @@ class Store:
             fd, self._fd = self._fd, -1
             os.close(fd)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _head(self) -> bytes:
         about = {"file": _MARK, "version": _VERSION, "dtype": self.dtype, "dim": self.dim, "model": self.model}
         head = codec.dumps(about)
@@ -220,23 +212,22 @@ class Store:
         try:
             about = codec.loads(head[:_SYNCED_AT])
             is_ours = about["file"] == _MARK and about["version"] == _VERSION
-            found, self.dim, self.model = about["dtype"], int(about["dim"]), about["model"]
+            found, dim, model = about["dtype"], about["dim"], about["model"]
+            is_ours &= found in WIDTHS and type(dim) is int and dim > 0 and isinstance(model, str | None)
         except (ValueError, KeyError, TypeError):
-            is_ours = found = False
-        if not is_ours or found not in WIDTHS or not self.dim:
+            is_ours, found, dim, model = False, "", 0, None
+        if not is_ours:
             if size < HEAD and b'{"file":"vectors of batcher"'.startswith(head[:28]):
-                self.dim = self.model = None  # it broke off before its first row
-                return
+                return  # it broke off before its first row
             raise OutputError(f"{self.path}: is no store of vectors; move it, or name other results with -o")
         if size < HEAD:
-            self.dim = self.model = None
             return
         if dtype not in (None, found):
             raise OutputError(
                 f"{self.path} holds vectors of {found}, and {dtype} is asked for: name other results, or "
                 "say --overwrite"
             )
-        self.dtype = found
+        self.dtype, self.dim, self.model = found, dim, model
         self.rows = max(0, (size - HEAD) // self.width)
         mark = head[_SYNCED_AT : _SYNCED_AT + 16]
         synced = int(mark) if _SYNCED.fullmatch(mark) else 0

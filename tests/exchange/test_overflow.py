@@ -103,10 +103,19 @@ def test_pieces_that_cancel_each_other_out_have_no_vector(pair: tuple[object, ob
     assert splitting.refits(call, failure("too long"), Api.OPENAI)
     found = splitting.concludes(call, Completion(vectors=[*pair]))
     assert found is not None
-    assert (found.kind, found.code) == (FailureClass.PERMANENT, "vector_of_zeros")
+    assert (found.kind, found.code) == (FailureClass.PERMANENT, "vector_unfit")
     assert (call.jobs, call.pieces) == ((job,), None)
 
 
 def test_the_mean_is_weighted() -> None:
     """Of lists and of bytes alike."""
     assert mean([[1.0, 3.0], b"\0\0\x80?\0\0\0\0"], [1, 3]) == [1.0, 0.75]
+
+
+def test_pieces_that_add_up_to_nothing_are_no_vector() -> None:
+    """It would be one of zeros, which has no direction."""
+    call, splitting = call_of(LONG), Overflow("split")
+    assert splitting.refits(call, failure("too long"), Api.OPENAI)
+    failed = splitting.concludes(call, Completion(vectors=[[5e-324, 0.0]] * len(call.jobs[0].content)))
+    assert failed is not None
+    assert failed.code == "vector_unfit"

@@ -18,6 +18,7 @@ TOO_LARGE = [
     ([-7e4], "float16"),
     ([1 << 200], "float16"),
 ]
+TOO_SMALL = [([1e-60, 0.0], "float32"), ([1e-9, -1e-9], "float16"), ([0.0, -0.0], "float32"), ([0, 0], "float16")]
 TINY = st.lists(st.floats(-1e-4, 1e-4), min_size=1, max_size=20)
 
 
@@ -25,7 +26,7 @@ def wire(vector: list[float]) -> str:
     return b64encode(np.array(vector, "<f4").tobytes()).decode()
 
 
-@given(NUMBERS | TINY)
+@given((NUMBERS | TINY).filter(lambda vector: np.array(vector, "<f4").astype("<f2").any()))
 def test_rows_are_rounded_as_numpy_rounds(vector: list[float]) -> None:
     assert row_of(vector, "float32") == np.array(vector, "<f4").tobytes()
     assert row_of(vector, "float16") == np.array(vector, "<f2").tobytes()
@@ -38,6 +39,21 @@ def test_rows_are_rounded_as_numpy_rounds(vector: list[float]) -> None:
 def test_what_is_too_large_is_told(vector: list[float], dtype: str) -> None:
     with pytest.raises(ValueError, match=f"too large for {dtype}"):
         row_of(vector, dtype)
+
+
+@pytest.mark.parametrize(("vector", "dtype"), TOO_SMALL)
+def test_no_row_is_of_zeros(vector: list[float], dtype: str) -> None:
+    """Numbers that all become 0 are told, as those are that become infinite."""
+    with pytest.raises(ValueError, match=f"zeros, in {dtype}, has no direction"):
+        row_of(vector, dtype)
+
+
+@pytest.mark.parametrize(
+    ("vector", "dtype"), [([2.0**-142, 0.0], "float32"), ([1e-60, 1.0], "float32"), ([6e-8], "float16")]
+)
+def test_the_least_numbers_are_none(vector: list[float], dtype: str) -> None:
+    """Nor is a vector with one number that is left; the first is made of the bytes that a negative zero has."""
+    assert any(numbers_of(row_of(vector, dtype), dtype))
 
 
 def test_large_numbers_that_fit_are_kept() -> None:
@@ -56,6 +72,12 @@ def test_no_row_is_nan_all_over(dtype: str) -> None:
 def test_normalized_vectors_have_length_one(vector: list[float]) -> None:
     assert np.linalg.norm(normalized(vector)) == pytest.approx(1.0)
     assert normalized(np.array([3.0, 4.0], "<f4").tobytes()) == pytest.approx([0.6, 0.8])
+
+
+@pytest.mark.parametrize("number", [1e308, 5e-324, 1 << 1023])
+def test_normalized_vectors_of_extremes_have_length_one(number: float) -> None:
+    assert normalized([number] * 4) == [0.5] * 4
+    assert normalized([-number, number]) == pytest.approx([-(0.5**0.5), 0.5**0.5])
 
 
 def test_zeros_have_no_direction() -> None:

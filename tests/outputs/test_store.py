@@ -100,6 +100,18 @@ def test_a_changed_byte_is_found(path: Path) -> None:
         (b"my own file, which is long " * 300, "is no store of vectors"),
         (b"{}", "is no store of vectors"),
         (b'{"file":"vectors of batcher","version":9,"dtype":"float32","dim":3,"model":"m"}'.ljust(HEAD), "no store"),
+        *(
+            (b'{"file":"vectors of batcher","version":1,%b}'.ljust(HEAD + 24) % about, "is no store of vectors")
+            for about in (
+                b'"dtype":"float32","dim":-1,"model":"m"',
+                b'"dtype":"float32","dim":0,"model":"m"',
+                b'"dtype":"float32","dim":true,"model":"m"',
+                b'"dtype":"float32","dim":1e400,"model":"m"',
+                b'"dtype":"float32","dim":"3","model":"m"',
+                b'"dtype":["float32"],"dim":3,"model":"m"',
+                b'"dtype":"float32","dim":3,"model":{}',
+            )
+        ),
     ],
 )
 def test_files_of_others_are_left_alone(path: Path, content: bytes, words: str) -> None:

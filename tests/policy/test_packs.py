@@ -159,18 +159,19 @@ def test_a_text_that_is_too_long_says_nothing_of_packs() -> None:
 def test_halves_that_are_both_served_tell_that_the_whole_was_too_large() -> None:
     """Without a word of what is allowed; it is tried again after a while, then after twice that."""
     told = Told()
-    whole = filled(told.size)
-    halves = pack(10), pack(10)
-    told.packs.split(whole, halves, refusal("no"))
-    for half in halves:
-        assert told.size.work == START
-        told.packs.served(half, answer(0.01, 1.0), 1, 1.0)
-    least = told.size.work
-    assert least == len(whole.jobs) * (TEXT + PER_TEXT) / 2
-    for _ in range(PATIENCE - 1):
-        assert told.round(0.01) == least
-    told.round(0.01)
-    assert told.size.work == 2 * least
+    for patience in (PATIENCE, 2 * PATIENCE):
+        whole, before = filled(told.size), told.size.work
+        halves = pack(10), pack(10)
+        told.packs.split(whole, halves, refusal("no"))
+        for half in halves:
+            assert told.size.work == before
+            told.packs.served(half, answer(0.01, told.now + 1.0), 1, told.now + 1.0)
+        least = told.size.work
+        assert least == len(whole.jobs) * (TEXT + PER_TEXT) / 2
+        for _ in range(patience - 1):
+            assert told.round(0.01) == least
+        told.round(0.01)
+        assert told.size.work == 2 * least
 
 
 @pytest.mark.parametrize("fate", ["failed", "split"])

@@ -43,7 +43,7 @@ def test_inputs_are_counted(content: Any, count: int) -> None:
     "vector",
     [
         *([], None, "", "AAA", "!!!!", {}, ["a"], [[1.0]], [math.nan, 1.0], [math.inf], [None], 3, [10**400]),
-        *([0.0, 0], "AAAAAAAAAAA="),
+        *([0.0, 0], "AAAAAAAAAAA=", [True, False], [0.5, True]),
     ],
 )
 def test_unusable_vectors_are_refused(vector: Any) -> None:
@@ -52,7 +52,7 @@ def test_unusable_vectors_are_refused(vector: Any) -> None:
         check_vectors([vector], 1)
 
 
-@pytest.mark.parametrize("vector", [[1.5, -2, 3], [0.1, 1e-30, 0], [True, 2.5, 0.0]])
+@pytest.mark.parametrize("vector", [[1.5, -2, 3], [0.1, 1e-30, 0], [1, 2.5, 0.0]])
 def test_lists_become_bytes_where_these_are_wanted(vector: Any) -> None:
     """As if the server had given base64, by what was wanted of the call."""
     assert check_vectors([vector], 1, binary=True) == [struct.pack("<3f", *vector)]
@@ -71,7 +71,9 @@ def test_numbers_that_bytes_do_not_hold_stay_what_they_are(vector: Any) -> None:
     assert check_vectors([vector], 1, binary=True) == [vector]
 
 
-@pytest.mark.parametrize("vector", [[], ["a"], [[1.0]], [math.nan, 1.0], [math.inf], [None], [10**400], [0.0, 0]])
+@pytest.mark.parametrize(
+    "vector", [[], ["a"], [[1.0]], [math.nan, 1.0], [math.inf], [None], [10**400], [0.0, 0], [True]]
+)
 def test_unusable_lists_are_refused_where_bytes_are_wanted(vector: Any) -> None:
     with pytest.raises(AttemptError, match="malformed"):
         check_vectors([vector], 1, binary=True)

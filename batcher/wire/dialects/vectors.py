@@ -117,6 +117,8 @@ def _reader() -> Callable[[str], bytes]:
 
 def _packed(vector: list[Json]) -> bytes:
     """The bytes of a list, which is gone through once; none if it is to be looked at more closely."""
+    if vector and _is_of_truths(vector):
+        return b""
     try:
         data = struct.pack(f"<{len(vector)}f", *vector)
     except (struct.error, OverflowError):
@@ -124,11 +126,16 @@ def _packed(vector: list[Json]) -> bytes:
     return data
 
 
+def _is_of_truths(vector: list[Json]) -> bool:
+    """Whether a list has `true` and `false`, which Python takes for numbers: by its ends, for no server mixes them."""
+    return type(vector[0]) is bool or type(vector[-1]) is bool
+
+
 def _length(vector: Json) -> int:
     """How many numbers a vector has; 0 if it is none, or of zeros. The sum is finite only if every number is."""
     try:
         if type(vector) is list:
-            return len(vector) if math.isfinite(sum(vector)) and any(vector) else 0
+            return len(vector) if math.isfinite(sum(vector)) and any(vector) and not _is_of_truths(vector) else 0
         return _length_of(vector) if type(vector) is bytes else 0
     except (TypeError, ValueError, OverflowError):
         return 0
