@@ -356,7 +356,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dispatch": {"backlog", "inquest", "lane", "lastlook", "openings", "quota", "retry", "roster", "suspects"},
         "evidence": set(),
         "history": set(),
-        "holding": {"lane"},
+        "holding": {"history", "lane", "scheduler"},
         "inquest": {"backlog", "breakdown", "history", "lane", "retry", "suspects"},
         "judge": {
             "backlog", "breakdown", "breaker", "dispatch", "evidence", "history", "lane", "lastlook", "quota",
@@ -415,7 +415,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "files": {"apart"},
         "gathering": set(),
         "holds": set(),
-        "journal": set(),
+        "journal": {"holds"},
         "lanes": {"openfiles", "sharing"},
         "loops": set(),
         "merging": {"carrying", "gathering", "vectors"},
