@@ -443,7 +443,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "servers": {
         "__init__": set(),
         "catalogue": {"modelnames"},
-        "contact": {"keys", "local", "probe", "surroundings", "urls"},
+        "contact": {"diagnosis", "keys", "local", "probe", "surroundings", "urls"},
         "described": {"catalogue", "contact", "probe", "urls"},
         "diagnosis": {"catalogue", "keys"},
         "keys": {"surroundings", "urls"},
