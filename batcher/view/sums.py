@@ -267,7 +267,8 @@ class Sums:
         usages = [usage for usage in (completion.usage, completion.spent) if usage is not None]
         if not usages and result.failure is not None:
             return  # it is not known to have brought any
-        costs = [prices.of(result.model, usage) for usage in usages]
+        is_text = bool(completion.choices)
+        costs = [prices.of(result.model, usage, is_text=is_text) for usage in usages]
         if not costs or None in costs:
             self.unpriced += 1
         self.cost = (self.cost or 0.0) + sum(cost or 0.0 for cost in costs)
