@@ -582,7 +582,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialects.completions": {
             "dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes", "faults",
         },
-        "dialects.embeddings": {"dialects.envelope", "dialects.parameters", "dialects.shapes", "dialects.vectors"},
+        "dialects.embeddings": {
+            "dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes", "dialects.vectors",
+        },
         "dialects.endings": {"dialects.envelope", "faults", "rules"},
         "dialects.envelope": {"faults"},
         "dialects.halves": set(),

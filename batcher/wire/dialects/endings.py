@@ -258,7 +258,7 @@ def choices_asked(call: Call) -> float:
 
 
 def index_of(piece: dict[str, Json], place: int = 0) -> int:
-    """The index of a choice; its place where the server names none."""
+    """The index of a choice, or of a vector; its place where the server names none."""
     index = piece.get("index")
     if index is None:
         return place

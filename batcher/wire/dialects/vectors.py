@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 HUGE: Final = 2.0**50
 """A number as large as this is in no vector."""
 _TEXT: Final = frozenset({str})
+_FLAGS: Final = frozenset({bool})
 _USUAL: Final = bytes(byte for byte in range(256) if byte & 0x7F < 0x58)
 """The first bytes, sign and most of the exponent, of 32-bit floats that are smaller."""
 
@@ -61,6 +62,8 @@ def check_vectors(vectors: Sequence[Json], expected: int, *, binary: bool = Fals
         elif binary and type(vector) is list:
             taken = _packed(vector)  # so the numbers are gone through once, while they are at hand
         size = _length(taken)
+        if type(vector) is list and vector and type(vector[0]) is bool and _FLAGS.issuperset(map(type, vector)):
+            raise AttemptError(malformed(f"vector {place} is one of true and false, not of numbers: {shown(vector)}"))
         if not size and type(vector) is list:
             taken, size = vector, _length(vector)
         if not size:
