@@ -366,7 +366,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "doubling": set(),
         "evidence": set(),
         "history": set(),
-        "holding": {"lane"},
+        "holding": {"history", "lane", "scheduler"},
         "inquest": {"backlog", "breakdown", "history", "lane", "retry", "suspects"},
         "judge": {
             "backlog", "breakdown", "breaker", "dispatch", "evidence", "history", "lane", "lastlook", "quota",
@@ -425,7 +425,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "files": {"apart"},
         "gathering": set(),
         "holds": set(),
-        "journal": set(),
+        "journal": {"holds"},
         "lanes": {"openfiles", "sharing"},
         "loops": set(),
         "merging": {"carrying", "gathering", "vectors"},
@@ -454,7 +454,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "servers": {
         "__init__": set(),
         "catalogue": {"modelnames"},
-        "contact": {"keys", "local", "probe", "surroundings", "urls"},
+        "contact": {"diagnosis", "keys", "local", "probe", "surroundings", "urls"},
         "described": {"catalogue", "contact", "probe", "urls"},
         "diagnosis": {"catalogue", "keys"},
         "keys": {"surroundings", "urls"},
@@ -593,7 +593,9 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "dialects.completions": {
             "dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes", "faults",
         },
-        "dialects.embeddings": {"dialects.envelope", "dialects.parameters", "dialects.shapes", "dialects.vectors"},
+        "dialects.embeddings": {
+            "dialects.endings", "dialects.envelope", "dialects.parameters", "dialects.shapes", "dialects.vectors",
+        },
         "dialects.endings": {"dialects.envelope", "faults", "rules"},
         "dialects.envelope": {"faults"},
         "dialects.halves": set(),

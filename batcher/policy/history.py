@@ -95,6 +95,11 @@ def rests_until(call: Call) -> float:
     return call.told.until if call.told is not None else -math.inf
 
 
+def is_resting(call: Call, now: float) -> bool:
+    """Whether it waits for as long as it was told."""
+    return call.told is not None and call.told.is_owed and now < call.told.until
+
+
 def has_heeded(call: Call) -> bool:
     """Whether it was told to wait, has done so, and is told so again."""
     return call.told is not None and not call.told.is_owed

@@ -7,10 +7,16 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batcher.failures import FailureClass
+from batcher.policy import history
 
 if TYPE_CHECKING:
     from batcher.failures import Failure
+    from batcher.model import Call
     from batcher.policy.lane import Lane
+    from batcher.policy.scheduler import Scheduler
+
+SOME: Final = 64
+"""Calls of a kind that are looked at, of those that wait to be asked again."""
 
 
 class Cause(StrEnum):
@@ -22,6 +28,7 @@ class Cause(StrEnum):
     REFUSING = "refusing"  # it refuses, and it is not known yet whether that is meant for all
     REQUESTS = "requests"  # the requests of this minute have been sent
     TOKENS = "tokens"  # and the tokens
+    ALONE = "alone"  # it would take some: nothing is left but what failed, or was told to wait, for itself
     OUT = "out"  # nothing will be sent there any more
 
 
@@ -36,6 +43,34 @@ class Hold(NamedTuple):
     trouble: Failure | None = None
     a_minute: float = math.inf
     """The limit that has been used up."""
+    call: Call | None = None
+    """Which one is asked again first."""
+    calls: int = 0
+    """How many wait to be."""
+    is_told: bool = False
+    """The server said until when."""
+
+
+def holds_of(scheduler: Scheduler, now: float) -> list[Hold | None]:
+    """What holds each server: where nothing is in flight, and some would take it, it is calls that wait alone."""
+    holds = [hold_of(lane, now) for lane in scheduler.lanes]
+    if scheduler.in_flight or not now < scheduler.waits_until < math.inf or not scheduler.parked:
+        return holds
+    call = _first_again(scheduler)
+    is_told = call is not None and history.is_resting(call, now)
+    alone = Hold(Cause.ALONE, scheduler.waits_until, call=call, calls=scheduler.parked, is_told=is_told)
+    return [alone if hold is None else hold for hold in holds]
+
+
+def ends_after(scheduler: Scheduler) -> float:
+    """A time before which the run cannot end, as some of the calls that wait are not asked again before it."""
+    dues = [entry.due for heap in scheduler.backlog.heaps.values() for entry in heap[-SOME:]]
+    return max(*dues, scheduler.look.rests_until(SOME), -math.inf)
+
+
+def _first_again(scheduler: Scheduler) -> Call | None:
+    heaps = scheduler.backlog.heaps.values()
+    return min(heap[0] for heap in heaps).call if heaps else scheduler.look.first()
 
 
 def hold_of(lane: Lane, now: float) -> Hold | None:

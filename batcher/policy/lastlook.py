@@ -11,6 +11,7 @@ import math
 from array import array
 from collections import deque
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from batcher.failures import FailureClass
@@ -180,6 +181,16 @@ class LastLook:
         lines = len(self._lines) + self._unread
         self._lines, self._unread = array("Q"), 0
         return lines
+
+    def first(self) -> Call | None:
+        """Whoever may be asked first, of those that are kept for the next round."""
+        return min(self._next, key=history.rests_until, default=None)
+
+    def rests_until(self, most: int) -> float:
+        """A time before which not all are asked, looking at so many of them."""
+        times = [history.rests_until(call) for call in islice(self._next, most)]
+        opens = self.opens if self.is_on and self.waiting and self.opens < math.inf else -math.inf
+        return max(*times, opens, -math.inf)
 
     def _first_rested(self) -> float:
         """When the first may be asked again, and those that may be soon after."""

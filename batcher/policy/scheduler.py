@@ -84,6 +84,8 @@ class Scheduler:
     """How large packs of embedding inputs are."""
     suspects: Suspects = field(default_factory=Suspects)
     look: LastLook = field(default_factory=LastLook)
+    waits_until: float = -math.inf
+    """Before that nothing goes, as it was found last, but for what arrives or ends; infinity where nobody knows."""
     _in_flight: dict[Call, Lane] = field(default_factory=dict)
     _dispatch: Dispatch = field(init=False)
     _judge: Judge = field(init=False)
@@ -142,7 +144,8 @@ class Scheduler:
                 doubted.breaker.is_asked = True
                 return Ask(doubted.endpoint)
             later = self._dispatch.openings.later
-            return Wait(min(later, self.look.opens) if self.look.is_on else later)
+            self.waits_until = min(later, self.look.opens) if self.look.is_on else later
+            return Wait(self.waits_until)
         return Done()
 
     def stop(self, failure: Failure | None = None) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from batcher.figures import span
-from batcher.policy.holding import Cause, hold_of
+from batcher.figures import count, span
+from batcher.policy.holding import Cause, Hold, hold_of, holds_of
+from batcher.redaction import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,8 @@ LIMITED: Final = "rate_limited"
 """The code of who was told that too much was asked; any other that says wait has too many at once."""
 WORTH_TELLING: Final = 5.0
 """Seconds in which nothing goes for a limit's sake that are told, and again only what is twice as long."""
+ID_WIDTH: Final = 40
+"""Cells of the id of a job that is waited for."""
 WAITS: Final = {
     Cause.AWAY: "waiting for {}",
     Cause.TOLD: "waiting, as {} asks",
@@ -43,6 +46,8 @@ class Holds:
         """The longest wait, in seconds, that such a server was said to ask for."""
         self._paced: dict[str, float] = {}
         """The longest wait for the allowance of a server that was told."""
+        self._alone = 0.0
+        """The longest wait for single calls that was told."""
         self._out: set[str] = set()
         self._looked: float | None = None
 
@@ -84,7 +89,7 @@ class Holds:
         """Add up what keeps calls back that could be in flight, and the time in which no more could be."""
         work = self._summary.work
         work.flies(scheduler.in_flight, now)
-        holds = [hold_of(lane, now) for lane in live]
+        holds = [hold for hold in holds_of(scheduler, now) if hold is None or hold.cause is not Cause.OUT]
         if live and scheduler.in_flight >= scheduler.allowed > 0 and not any(holds):
             work.full += passed
         if scheduler.in_flight and not any(holds):
@@ -97,6 +102,18 @@ class Holds:
                 work.a_minute = hold.a_minute if hold.a_minute < math.inf else work.a_minute
         if live and not scheduler.in_flight and all(holds):
             work.held += passed
+            self._wait_for_some([hold for hold in holds if hold is not None], passed, now)
+
+    def _wait_for_some(self, holds: list[Hold], passed: float, now: float) -> None:
+        """Nothing is in flight: add up, and tell, where that is for single calls that wait to be asked again."""
+        alone = next((hold for hold in holds if hold.cause is Cause.ALONE), None)
+        if alone is None:
+            return
+        self._summary.work.alone += passed
+        wait = alone.until - now
+        if wait >= WORTH_TELLING and wait > 2 * self._alone:
+            self._alone = wait
+            self._note(f"waiting: {words_of_alone(alone, now)}")
 
     def _tell_of_limits(self, lanes: list[Lane], now: float) -> None:
         """Nothing is in flight, as a limit has been used up: that is no outage, and over within a minute or so."""
@@ -139,3 +156,14 @@ def _told(lane: Lane, now: float) -> str:
     said = words.format(lane.endpoint.root)
     why = hold.trouble if hold is not None else None
     return f"{said}: {why.message}" if why is not None and why.message else said
+
+
+def words_of_alone(hold: Hold, now: float) -> str:
+    """Which calls are waited for, when they are asked again, and who says so."""
+    call, wait = hold.call, span(hold.until - now)
+    if call is None or hold.calls > 1:
+        said = f"{count(hold.calls, 'requests')} are sent again, the first in {wait}"
+    else:
+        more = f" and {count(len(call.jobs) - 1)} more" if len(call.jobs) > 1 else ""
+        said = f"'{printable(call.jobs[0].id, ID_WIDTH)}'{more} is asked again in {wait}"
+    return f"{said}, as the server says" if hold.is_told else said

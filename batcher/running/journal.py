@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from batcher.policy.holding import hold_of
+from batcher.policy.holding import Cause, holds_of
+from batcher.running.holds import words_of_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,9 +57,8 @@ class Journal:
     def look(self, scheduler: Scheduler, summary: Summary, now: float) -> None:
         """Take in the state at a moment; moments come in order."""
         at = round(max(0.0, now - summary.started), 1)
-        for lane in scheduler.lanes:
+        for lane, hold in zip(scheduler.lanes, holds_of(scheduler, now), strict=True):
             root = lane.endpoint.root
-            hold = hold_of(lane, now)
             going_on = self._open.get(root)
             kind = str(hold.cause) if hold is not None else None
             if going_on is not None and going_on.kind != kind:
@@ -67,6 +67,8 @@ class Journal:
                 going_on = None
             if hold is not None and going_on is None:
                 words = hold.trouble.message if hold.trouble is not None else ""
+                if hold.cause is Cause.ALONE:
+                    words = words_of_alone(hold, now)
                 self._open[root] = Event(str(hold.cause), root, at, words=self.redact(words)[:LONGEST])
             allowed = lane.limit.allowed
             if self._limits.setdefault(root, allowed) != allowed:

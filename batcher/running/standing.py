@@ -11,9 +11,9 @@ import anyio
 
 from batcher.failures import Exit, Failure, FailureClass
 from batcher.figures import span
-from batcher.policy.holding import Cause, hold_of
+from batcher.policy.holding import Cause, ends_after, holds_of
 from batcher.policy.limit.fixed import FixedLimit
-from batcher.running.holds import LIMITED
+from batcher.running.holds import LIMITED, words_of_alone
 from batcher.running.stops import EARLY, error_of, stops
 from batcher.view.bottleneck import Bound
 from batcher.view.snapshot import ServerNow, Snapshot
@@ -54,7 +54,7 @@ def snapshot_of(
     elapsed = moment - summary.started
     newest = redact(f"{summary.newest.code}: {summary.newest.message}") if summary.newest is not None else ""
     lanes = scheduler.lanes
-    holds = [hold_of(lane, moment) for lane in lanes]
+    holds = holds_of(scheduler, moment)
     live = [hold for hold in holds if hold is None or hold.cause is not Cause.OUT]
     is_held = bool(live) and not scheduler.in_flight and all(hold is not None for hold in live)
     is_held |= bool(live) and all(hold is not None and hold.cause in (Cause.AWAY, Cause.TOLD) for hold in live)
@@ -72,6 +72,7 @@ def snapshot_of(
         total=total,
         note=redact(_words(first, moment)) if is_held and first is not None else "",
         wait=_wait(first, moment) if is_held and first is not None else 0.0,
+        least=max(0.0, ends_after(scheduler) - moment),
         held=summary.held_s,
         most=_most(lanes, summary),
         quiet=moment - come.heard if come is not None and come.heard is not None else 0.0,
@@ -98,7 +99,7 @@ def _server(lane: Lane, hold: Hold | None, summary: Summary, moment: float, reda
 
 def _wait(hold: Hold, moment: float) -> float:
     """Seconds until the next request may go, where that is all there is to wait for."""
-    is_known = hold.cause in (Cause.TOLD, Cause.REQUESTS, Cause.TOKENS)
+    is_known = hold.cause in (Cause.TOLD, Cause.REQUESTS, Cause.TOKENS, Cause.ALONE)
     return max(0.0, hold.until - moment) if is_known else math.inf
 
 
@@ -116,6 +117,8 @@ def _words(hold: Hold, moment: float) -> str:
             name = "rate limit" if trouble is not None and trouble.code == LIMITED else "told to wait"
             when = span(wait) if wait > 0 else "being tried"
             return f"{name}: {when}" + (f" ({why})" if why else "")
+        case Cause.ALONE:
+            return words_of_alone(hold, moment)
         case Cause.AWAY:
             return f"the server is away{soon}" + (f" ({why})" if why else "")
         case Cause.FAILING | Cause.REFUSING:

@@ -23,7 +23,7 @@ from batcher.servers.surroundings import login_for, proxy_for
 from batcher.servers.urls import find_server, find_servers, one_api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from batcher.model import Endpoint
     from batcher.options import Options
@@ -128,12 +128,16 @@ async def contact(
                 proxies={root: url for root, (url, _) in proxies.items() if url},
             )
         )
-        servers = await _settled(transport, servers, options, told)
+        secrets: list[Secret] = []
+        read = cache(partial(read_key, checkpoint=check_cancelled))
+        keys_for = partial(_all_keys, options=options, environ=environ, read=read, secrets=secrets)
+        servers = await _settled(transport, servers, options, told, keys_for)
         if local is not None:
             keys = [_key_of(local)] * len(servers)
         else:
-            keys = await _all_keys(servers, options, environ)
-        for note in dict.fromkeys(note for credentials in keys for note in credentials.notes):
+            keys = await keys_for(servers)
+        guesses = _guesses(servers, keys, environ)
+        for note in dict.fromkeys([*guesses, *(note for credentials in keys for note in credentials.notes)]):
             told.note(note)
         found = Contact(
             endpoints=tuple(
@@ -142,7 +146,7 @@ async def contact(
             ),
             transport=transport,
             redactor=Redactor(
-                [secret for credentials in keys for secret in credentials.secrets]
+                [*secrets, *(secret for credentials in keys for secret in credentials.secrets)]
                 + [secret for _, secrets in proxies.values() for secret in secrets]
             ),
             source=servers[0].source,
@@ -172,14 +176,21 @@ def _proxies(
     return {server.root: proxy_for(server, environ, allow_insecure=options.allow_insecure) for server in servers}
 
 
-async def _all_keys(servers: list[Server], options: Options, environ: Mapping[str, str]) -> list[Credentials]:
-    """The keys for each server. A file of a key is read once, and one that has to be waited for holds nobody up."""
-    read = cache(partial(read_key, checkpoint=check_cancelled))
+async def _all_keys(
+    servers: list[Server],
+    options: Options,
+    environ: Mapping[str, str],
+    read: Callable[[Path], bytes],
+    secrets: list[Secret],
+) -> list[Credentials]:
+    """The keys for each server, which are added to all `secrets`. A file that has to be waited for holds nobody up."""
 
     def collect() -> list[Credentials]:
         return [_keys(server, options, environ, read) for server in servers]
 
-    return await to_thread.run_sync(collect) if options.api_key_file is not None else collect()
+    found = await to_thread.run_sync(collect) if options.api_key_file is not None else collect()
+    secrets.extend(secret for credentials in found for secret in credentials.secrets)
+    return found
 
 
 def _keys(
@@ -259,21 +270,29 @@ async def _last_words(local: LocalServer) -> str:
     return local.last_words
 
 
-async def _settled(transport: Transport, servers: list[Server], options: Options, told: Told) -> list[Server]:
+async def _settled(
+    transport: Transport,
+    servers: list[Server],
+    options: Options,
+    told: Told,
+    keys_for: Callable[[list[Server]], Awaitable[list[Credentials]]],
+) -> list[Server]:
     """Ask the servers whose API is not known yet. While nobody knows, they are waited for.
 
+    Who wants a key first is asked with one that may be meant for it, and else taken for an OpenAI-compatible server.
     One that is not there while others are is taken to speak as they do, and is used when it comes.
     """
     deadline = now() + (options.max_wait if options.max_wait is not None else FIRST_PATIENCE)
     said = False
     while any(server.api is None for server in servers):
-        unknown = [server.root for server in servers if server.api is None]
+        unknown = [server for server in servers if server.api is None]
         within = math.inf if options.max_wait is None else max(deadline - now(), LEAST_WAIT)
-        answers = await _ask(transport, unknown, within)
-        servers = [
-            replace(server, api=answer) if isinstance(answer := answers.get(server.root), Api) else server
-            for server in servers
-        ]
+        answers = await _ask(transport, {server.root: Credentials() for server in unknown}, within)
+        if guarded := [server for server in unknown if answers[server.root] is None]:
+            keys = zip(guarded, await keys_for(guarded), strict=True)
+            again = {server.root: credentials for server, credentials in keys if credentials.headers}
+            answers |= await _ask(transport, again, within)
+        servers = [_told_apart(server, answers[server.root]) if server.api is None else server for server in servers]
         failures = {root: answer.failure for root, answer in answers.items() if isinstance(answer, AttemptError)}
         wrong = {root: failure.message for root, failure in failures.items() if failure.kind is FailureClass.FATAL}
         away = {root: failure for root, failure in failures.items() if root not in wrong}
@@ -298,6 +317,22 @@ async def _settled(transport: Transport, servers: list[Server], options: Options
     return servers
 
 
+def _told_apart(server: Server, answer: Api | AttemptError | None) -> Server:
+    """The server with the API that it speaks, as far as its answer tells."""
+    if isinstance(answer, AttemptError):
+        return server
+    return replace(server, api=answer or Api.OPENAI, is_guarded=answer is None)
+
+
+def _guesses(servers: list[Server], keys: list[Credentials], environ: Mapping[str, str]) -> Iterator[str]:
+    """What to say of servers whose API was guessed, where the guess may well be wrong: there is no key for it."""
+    from batcher.servers import diagnosis
+
+    for server, credentials in zip(servers, keys, strict=True):
+        if server.is_guarded and (not credentials.headers or environ.get("OLLAMA_API_KEY", "").strip()):
+            yield diagnosis.guarded(server.root)
+
+
 def _cannot_be_used(wrong: Mapping[str, str]) -> str:
     """Which servers are there, and not to be used as things are set, each with its reason."""
     return "; ".join(f"{root} cannot be used: {words}" for root, words in wrong.items())
@@ -308,24 +343,30 @@ def _within(timeout: float, patience: float | None) -> float:
     return timeout if patience is None else min(timeout, max(patience / 2, LEAST_WAIT))
 
 
-async def _ask(transport: Transport, roots: Collection[str], within: float) -> dict[str, Api | AttemptError]:
-    """One GET to each, all at once, decides which API they speak. Who says nothing `within` so many seconds is away."""
+async def _ask(
+    transport: Transport, roots: Mapping[str, Credentials], within: float
+) -> dict[str, Api | AttemptError | None]:
+    """One GET to each, all at once, decides which API they speak; None: they want a key first.
+
+    Who says nothing `within` so many seconds is away.
+    """
     from batcher.servers.probe import identify
 
-    answers: dict[str, Api | AttemptError] = {}
+    silent = Failure(FailureClass.CONNECTION, "connect_timeout", f"it said nothing for {span(within)}")
+    answers: dict[str, Api | AttemptError | None] = {root: AttemptError(silent) for root in roots}
 
-    async def ask(root: str) -> None:
+    async def ask(root: str, by: Credentials) -> None:
         try:
-            answers[root] = await identify(transport, root)
+            answers[root] = await identify(transport, root, by.headers)
         except AttemptError as error:
-            answers[root] = error
+            words = Redactor(by.secrets).text(error.failure.message)
+            answers[root] = AttemptError(replace(error.failure, message=words))
 
     with anyio.move_on_after(within):
         async with anyio.create_task_group() as group:
-            for root in roots:
-                group.start_soon(ask, root)
-    silent = Failure(FailureClass.CONNECTION, "connect_timeout", f"it said nothing for {span(within)}")
-    return {root: answers.get(root) or AttemptError(silent) for root in roots}
+            for root, by in roots.items():
+                group.start_soon(ask, root, by)
+    return answers
 
 
 def unreachable(root: str, source: str, words: str) -> str:

@@ -28,6 +28,9 @@ MODELS_NAMED = 8
 AWAY = frozenset({429, 502, 503, 504})
 """Statuses by which a proxy says that the server is not there, or a server that it is still loading."""
 
+GUARDED = frozenset({401, 403})
+"""Statuses by which a server says that it wants a key, or another one."""
+
 
 class Answer(Protocol):
     """What a requester gives back. Header names are in lower case."""
@@ -78,6 +81,14 @@ def key_refused(endpoint: Endpoint, said: str) -> str:
     return (
         f"{endpoint.root} wants a key and none was sent: it answers {said}. Set {variable}, or say where the key is "
         "with --api-key-env, --api-key-file or --header-env"
+    )
+
+
+def guarded(root: str) -> str:
+    """Nobody knows yet which API it speaks, and it says so to none without its key."""
+    return (
+        f"{root} wants a key before it says which API it speaks, and is asked as an OpenAI-compatible server (with "
+        "OPENAI_API_KEY); if it is an Ollama, say --dialect native, and its key with OLLAMA_API_KEY"
     )
 
 

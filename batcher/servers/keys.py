@@ -66,7 +66,8 @@ def headers_for(
 ) -> Credentials:
     """Make the headers that carry keys; those asked for checkpoint OPENAI_API_KEY and OLLAMA_API_KEY.
 
-    While `server.api` is `None`, only keys that were asked for are used. Raises `UsageError` if the arguments
+    While `server.api` is `None`, only keys that were asked for are used, and on this machine Ollama's: a server that
+    wants a key before it says what it is may be one. Raises `UsageError` if the arguments
     contradict each other, and `ConfigError` for a key that is missing, malformed, or asked for but not safe to send:
     over plain http it leaves this machine only with `allow_insecure`. A key that merely stands in the environment
     then stays here; so does `login`, what .netrc has.
@@ -143,7 +144,7 @@ def _usual_variable(server: Server, environ: Mapping[str, str]) -> str | None:
     if server.api is Api.OPENAI:
         is_ollama = server.host == "ollama.com" and environ.get("OLLAMA_API_KEY", "").strip()
         return "OLLAMA_API_KEY" if is_ollama else "OPENAI_API_KEY"
-    return None
+    return "OLLAMA_API_KEY" if server.is_loopback else None
 
 
 def _variable(environ: Mapping[str, str], name: str, option: str) -> str:

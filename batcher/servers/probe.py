@@ -39,15 +39,18 @@ class Requester(Protocol):
     ) -> Answer: ...
 
 
-async def identify(requester: Requester, root: str, headers: Mapping[str, str] | None = None) -> Api:
+async def identify(requester: Requester, root: str, headers: Mapping[str, str] | None = None) -> Api | None:
     """Let one `GET /api/version` decide: a version means Ollama's own API, any other answer an OpenAI-compatible one.
 
-    Raises `AttemptError` if nobody answers, or only a proxy that says so: that decides nothing.
+    None where it wants a key first, or another one: that may be either. Raises `AttemptError` if nobody answers, or
+    only a proxy that says so: that decides nothing.
     """
     url = f"{root}/api/version"
     answer = await requester.request("GET", url, headers=headers or {})
     if answer.status in diagnosis.AWAY:
         raise diagnosis.away(url, answer)
+    if answer.status in diagnosis.GUARDED:
+        return None
     return Api.NATIVE if catalogue.text(_json(answer), "version") else Api.OPENAI
 
 
@@ -82,7 +85,7 @@ class _Probe:
         answer = await self.requester.request("GET", url, headers=self.endpoint.headers)
         if answer.status == 403 and not answer.body.strip() and self.endpoint.api is Api.NATIVE:
             raise ConfigError(f"{url}: {SILENT['host_refused']}")
-        if answer.status in {401, 403}:
+        if answer.status in diagnosis.GUARDED:
             raise diagnosis.refused(self.endpoint, answer)
         if answer.status in diagnosis.AWAY or answer.status >= 500:
             raise diagnosis.away(url, answer)

@@ -50,6 +50,8 @@ class Server:
     v1: str = "/v1"
     notes: tuple[str, ...] = ()
     query: str = ""
+    is_guarded: bool = False
+    """It wants a key before it says which API it speaks, so that `api` is a guess."""
 
     @property
     def host(self) -> str:

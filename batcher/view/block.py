@@ -57,7 +57,7 @@ def render(summary: Sums, results: Path | str | None, errors: Path | str | None)
         ("speed", _speed_row(summary)),
         ("times", _times_row(summary)),
         ("cost", _cost_row(summary)),
-        *_server_rows(list(summary.servers.values())),
+        *_server_rows(list(summary.servers.values()), _alone(summary)),
         ("flags", ", ".join(f"{name} {count(n)}" for name, n in summary.flags.most_common())),
         ("bound by", found.words if (found := summary.bottleneck) is not None else ""),
         *_failure_rows(summary),
@@ -145,11 +145,17 @@ def _cost_row(summary: Sums) -> str:
     return f"{money(summary.cost)}{unknown}"
 
 
-def _server_rows(servers: list[ServerSums]) -> list[tuple[str, str]]:
+def _alone(summary: Sums) -> str:
+    """How long nothing was left to do but to wait with some."""
+    time_s = summary.work.alone
+    return f"{span(time_s)} to ask single jobs again" if time_s >= WORTH_TELLING else ""
+
+
+def _server_rows(servers: list[ServerSums], alone: str) -> list[tuple[str, str]]:
     """How each of several servers did; of one alone where the limit settled and how long it was waited for."""
     if len(servers) == 1:
         [server] = servers
-        return [("limit", _limit(server)), ("waited", joined(_waits(server)))]
+        return [("limit", _limit(server)), ("waited", joined([*_waits(server), alone]))]
     rows = []
     for server in servers[:SERVERS]:
         parts = [
@@ -162,6 +168,8 @@ def _server_rows(servers: list[ServerSums]) -> list[tuple[str, str]]:
         rows.append(("server", joined(parts)))
     if rest := len(servers) - len(rows):
         rows.append(("server", f"and {count(rest)} more"))
+    if alone:
+        rows.append(("waited", alone))
     return rows
 
 

@@ -46,6 +46,7 @@ class Kind(StrEnum):
     CPU = "cpu"
     QUEUE = "queue"
     SLOTS = "slots"
+    SINGLE = "single"
     PROMPTS = "prompts"
     GENERATION = "generation"
 
@@ -90,6 +91,8 @@ class Measured:
     """How often it said so, where that was what it mostly said."""
     a_minute: float = 0.0
     """The limit that kept them back, if it is known."""
+    alone: float = 0.0
+    """Nothing was left but single jobs that waited to be asked again."""
     disk: float = 0.0
     cpu: float = 0.0
     full: float = 0.0
@@ -118,7 +121,7 @@ def bottleneck(of: Measured) -> Bottleneck | None:
     """What held the run up, and what would help; `None` if nothing did for most of the time."""
     if of.elapsed < LEAST_S:
         return None
-    return _outside(of) or _here(of) or _at_work(of)
+    return _outside(of) or _single(of) or _here(of) or _at_work(of)
 
 
 def _outside(of: Measured) -> Bottleneck | None:
@@ -150,6 +153,17 @@ def _turned_away(of: Measured) -> Bottleneck | None:
         f"the server's slots: it was full and said wait {count(of.turned_away, 'times')}, to {count(of.answers)} that "
         "it answered; more slots there (OLLAMA_NUM_PARALLEL, --max-num-seqs of vLLM) would help, fewer in flight (-c) "
         "would save it the refusals",
+    )
+
+
+def _single(of: Measured) -> Bottleneck | None:
+    """All else was done."""
+    if of.alone < HELD * of.elapsed:
+        return None
+    return Bottleneck(
+        Kind.SINGLE,
+        f"single jobs: for {_part(of.alone, of)} nothing was left but to ask those again that had failed, or were "
+        "told to wait; a smaller --max-wait, or fewer --retries, would have ended that sooner",
     )
 
 

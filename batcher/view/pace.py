@@ -56,7 +56,7 @@ class Pace:
         """Seconds to the end; `None` if the total is unknown, nothing moves, or a server is away.
 
         What is left takes as long as it does at the pace of the time in which requests could go, after the wait that is
-        known; and no rate limit lets it be done sooner than it allows.
+        known; no rate limit lets it be done sooner than it allows, and what is asked again later is not done before.
         """
         if not self._seen or (total := self._seen[-1].total) is None:
             return None
@@ -67,7 +67,7 @@ class Pace:
             return 0.0 if pace or self.jobs else None
         if last.wait == math.inf or not pace:
             return None
-        return max(last.wait + left / pace, left / last.most)
+        return max(last.wait + left / pace, left / last.most, last.least)
 
     def _working(self) -> float:
         """Jobs a second, without the time in which nothing could be sent."""

@@ -31,13 +31,13 @@ class Price(NamedTuple):
     """As `prompt`, if it is not known."""
     completion: float | None = None
 
-    def of(self, usage: Usage) -> float | None:
-        """What an answer cost; `None` if tokens are not told, or have no price."""
+    def of(self, usage: Usage, *, is_text: bool = False) -> float | None:
+        """What an answer cost; `None` if tokens are not told, or have no price. One of text has completion tokens."""
         cached = usage.cached_tokens or 0
         pairs = (
             (None if usage.prompt_tokens is None else max(0, usage.prompt_tokens - cached), self.prompt),
             (cached, self.prompt if self.cached is None else self.cached),
-            (usage.completion_tokens or 0, self.completion),
+            (usage.completion_tokens if is_text else usage.completion_tokens or 0, self.completion),
         )
         total = 0.0
         for tokens, price in pairs:
@@ -54,10 +54,10 @@ class Prices:
     by_name: Mapping[str, Price] = field(default_factory=dict)
     rest: Price | None = None
 
-    def of(self, model: str | None, usage: Usage) -> float | None:
+    def of(self, model: str | None, usage: Usage, *, is_text: bool = False) -> float | None:
         """What an answer of a model cost; `None` if that is not known."""
         price = self._price(model or "")
-        return None if price is None else price.of(usage)
+        return None if price is None else price.of(usage, is_text=is_text)
 
     def of_line(self, record: Mapping[str, Any]) -> float | None:
         """What a line of results or errors cost, as `of`; a copy of another's answer cost nothing."""

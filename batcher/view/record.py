@@ -41,6 +41,7 @@ def record(of: Sums) -> dict[str, Json]:
         "attempts": of.attempts,
         "retries": of.retries,
         "waited_s": of.waited,
+        "alone_s": of.work.alone,
         "tokens": {"prompt": of.prompt_tokens, "completion": of.completion_tokens},
         "cost": of.cost,
         "unpriced": of.unpriced,

@@ -44,6 +44,8 @@ class Snapshot:
     """What the run waits for, if it does, and for how long; may end in a server's words."""
     wait: float = 0.0
     """Seconds until the next request may go; infinity where nobody knows, as of a server that is away."""
+    least: float = 0.0
+    """Seconds that it takes yet at least: until the last is asked again of those of which that is known."""
     held: float = 0.0
     """Seconds of `elapsed` in which nothing could be sent."""
     most: float = math.inf

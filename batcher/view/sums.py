@@ -146,6 +146,7 @@ class Sums:
         if self.prices is not None:
             self._add_cost(self.prices, result)
         if result.failure is not None:
+            self.waited += timing.waited if timing is not None else 0.0
             self._add_failure(result.failure, result.id, sent=result.attempts > 0)
             self._add_wait(result.failure, timing)
             return
@@ -225,6 +226,7 @@ class Sums:
                 turned_away=sum(server.throttled for server in servers) if work.crowded > held / 2 else 0,
                 kept_by_tokens=work.tokens,
                 a_minute=work.a_minute,
+                alone=work.alone,
                 disk=work.disk,
                 cpu=work.cpu,
                 full=work.full,
@@ -265,7 +267,8 @@ class Sums:
         usages = [usage for usage in (completion.usage, completion.spent) if usage is not None]
         if not usages and result.failure is not None:
             return  # it is not known to have brought any
-        costs = [prices.of(result.model, usage) for usage in usages]
+        is_text = bool(completion.choices)
+        costs = [prices.of(result.model, usage, is_text=is_text) for usage in usages]
         if not costs or None in costs:
             self.unpriced += 1
         self.cost = (self.cost or 0.0) + sum(cost or 0.0 for cost in costs)

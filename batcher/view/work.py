@@ -23,6 +23,8 @@ class Work:
 
     held: float = 0.0
     """Nothing could be sent: servers were away, or said wait."""
+    alone: float = 0.0
+    """Nothing was left but single calls that waited to be asked again."""
     requests: float = 0.0
     tokens: float = 0.0
     a_minute: float = 0.0

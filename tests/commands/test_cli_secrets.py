@@ -164,6 +164,66 @@ def test_a_standing_key_goes_to_its_own_kind_of_server_alone(desk: Desk) -> None
             check_silence(desk, ran)
 
 
+@pytest.mark.parametrize(
+    ("args", "env"),
+    [
+        ((), {"OLLAMA_API_KEY": KEY}),
+        ((), {"OLLAMA_API_KEY": KEY, "OPENAI_API_KEY": HEADER}),
+        (("--api-key-file", "secret/key"), {}),
+        (("--api-key-env", "MINE"), {"MINE": KEY}),
+    ],
+)
+def test_an_ollama_behind_a_key_is_known_by_it(desk: Desk, args: tuple[str, ...], env: dict[str, str]) -> None:
+    """Whoever wants a key before he says what he is is asked with one that may be meant for him."""
+    prepare(desk)
+    with simulator_thread(key=KEY) as sim:
+        server = ("--base-url", sim.url, "-m", "simulator", *args)
+        ran = desk.call("run", "jobs.jsonl", "-o", "results.jsonl", "-v", *server, env=env)
+        looked = desk.call("check", "jobs.jsonl", *server, env=env)
+        assert (ran.code, looked.code) == (0, 0), ran.err + looked.err
+        assert {seen.path for seen in sim.tally.log} == {"/api/generate"}
+    check_silence(desk, ran, looked)
+
+
+@pytest.mark.parametrize("env", [{}, {"OLLAMA_API_KEY": HEADER}, {"OLLAMA_API_KEY": HEADER, "OPENAI_API_KEY": HEADER}])
+def test_what_to_say_of_an_ollama_behind_a_key_that_is_not_there(desk: Desk, env: dict[str, str]) -> None:
+    prepare(desk)
+    with simulator_thread(key=KEY) as sim:
+        ran = desk.call("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-m", "simulator", env=env)
+    assert ran.code == 77, ran.err
+    assert "--dialect native" in ran.err
+    assert "OLLAMA_API_KEY" in ran.err
+    check_silence(desk, ran)
+
+
+def test_a_key_that_is_echoed_while_it_is_found_out_what_a_server_speaks_is_not_told(desk: Desk) -> None:
+    """Not by one who says that he is loading, neither."""
+    prepare(desk)
+    with echoing(401) as server:
+        server.keyed = 503
+        ran = desk.call(
+            *(
+                "run",
+                "jobs.jsonl",
+                "-o",
+                "results.jsonl",
+                "-v",
+                "--max-wait",
+                "1s",
+                "-m",
+                "m",
+                "--base-url",
+                server.url,
+            ),
+            env={"OLLAMA_API_KEY": KEY},
+        )
+    assert ran.code == 69, ran.err
+    assert "you sent:" in ran.err
+    assert "***" in ran.err
+    for form in FORMS:
+        assert form not in ran.out + ran.err
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_not_followed(desk: Desk, status: int) -> None:
     """The other server hears nothing; the run stops and says where to go instead (78)."""

@@ -6,20 +6,27 @@ import random
 from dataclasses import replace
 
 import pytest
+from support.virtualrun import Run, calls
 
 from batcher.failures import Failure, FailureClass
+from batcher.figures import span
 from batcher.model import Api, Call, Endpoint
 from batcher.policy.backlog import Backlog
 from batcher.policy.breaker import Breaker
 from batcher.policy.evidence import LEAST
+from batcher.policy.holding import ends_after, holds_of
 from batcher.policy.lane import Lane
 from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.scheduler import Scheduler
 from batcher.policy.setback import Setback
-from batcher.running.holds import Holds
+from batcher.running.holds import Holds, words_of_alone
+from batcher.running.journal import Journal
+from batcher.running.standing import snapshot_of
 from batcher.view.bottleneck import Kind
+from batcher.view.pace import Pace
+from batcher.view.snapshot import Snapshot
 from batcher.view.summary import Summary
 
 A, B = "http://a:1", "http://b:1"
@@ -184,3 +191,62 @@ def test_a_wait_for_an_allowance_is_told_once() -> None:
     assert watch.look(4.0) == []
     lane.paced_until = 90.0
     assert watch.look(35.0) == ["keeping to the rate limit: the next request goes in 55 s"]
+
+
+def test_who_is_waited_for_alone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is told to wait while others are served, when all else is done: in words, sums and journal."""
+    told = replace(WAIT, retry_after=30.0)
+    run = Run.of(calls(20), limit=4)
+    monkeypatch.setattr("batcher.running.standing.now", lambda: run.now)
+    watch, journal = Watch(), Journal()
+    watch.scheduler = run.scheduler
+    while run.fill():
+        for one in list(run.lane.in_flight):
+            run.end(one, told if one.jobs[0].seq == 0 else None, 0.1)
+            watch.summary.ok += one.jobs[0].seq != 0
+    said, etas = [], []
+    pace = Pace()
+    pace.add(shown := Snapshot(elapsed=0.0))
+    start = run.now
+    while run.now < 20.0:
+        said += watch.look(run.now)
+        journal.look(run.scheduler, watch.summary, run.now)
+        shown = snapshot_of(watch.summary, run.scheduler, 20, str)
+        pace.add(shown)
+        etas.append((pace.remaining() or 0.0) + run.now)
+        run.now += 0.5
+    assert said == [f"waiting: '0.0' is asked again in {span(run.scheduler.waits_until - start)}, as the server says"]
+    assert f"waiting: {shown.note}" == said[0].replace(span(run.scheduler.waits_until - start), span(shown.wait))
+    assert min(etas) >= run.scheduler.waits_until >= 30.0
+    assert watch.summary.work.alone == watch.summary.held_s == pytest.approx(run.now - start - 0.5)
+    [event] = journal.to_json()
+    assert isinstance(event, dict)
+    assert (event["kind"], event["end"], event["words"]) == ("alone", None, said[0].removeprefix("waiting: "))
+
+
+def test_of_several_who_wait_alone_their_number_is_told() -> None:
+    """Nobody says until when: they failed."""
+    run = Run.of(calls(12), limit=4)
+    for _ in range(3):
+        run.fill()
+        for one in list(run.lane.in_flight):
+            run.end(one, BROKEN if one.jobs[0].seq in (3, 7, 11) else None)
+    run.fill()
+    [hold] = holds_of(run.scheduler, run.now)
+    assert hold is not None
+    assert words_of_alone(hold, run.now).startswith("3 requests are sent again, the first in ")
+    assert "server says" not in words_of_alone(hold, run.now)
+
+
+def test_what_is_asked_again_late_is_no_sooner_done() -> None:
+    """Also while others are in flight."""
+    run = Run.of(calls(9), limit=2)
+    one, _ = run.send(), run.send()
+    for other in run.sent[1:]:
+        run.end(other)
+    for _ in range(4):
+        run.end(run.send())
+    run.end(one, replace(WAIT, retry_after=600.0))
+    run.fill()
+    assert 600.0 <= ends_after(run.scheduler) <= 660.0
+    assert holds_of(run.scheduler, run.now) == [None]

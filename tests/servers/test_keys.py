@@ -36,6 +36,9 @@ def server(root: str = "https://h", api: Api | None = OPENAI) -> Server:
         ("http://10.0.0.1:1", NATIVE, "OLLAMA_API_KEY", False),
         ("https://h", None, "OPENAI_API_KEY", False),
         ("https://h", None, "OLLAMA_API_KEY", False),
+        ("http://127.0.0.1:1", None, "OLLAMA_API_KEY", True),
+        ("http://127.0.0.1:1", None, "OPENAI_API_KEY", False),
+        ("http://10.0.0.1:1", None, "OLLAMA_API_KEY", False),
     ],
 )
 def test_standing_keys_go_to_their_own_kind_of_server(root: str, api: Api | None, variable: str, *, sent: bool) -> None:

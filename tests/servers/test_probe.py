@@ -13,7 +13,7 @@ from batcher.servers.probe import identify
 NATIVE, OPENAI = Api.NATIVE, Api.OPENAI
 
 
-def identified(answer: Reply | Failure) -> Api:
+def identified(answer: Reply | Failure) -> Api | None:
     return anyio.run(identify, Script({"/api/version": answer}), ROOT)
 
 
@@ -23,16 +23,17 @@ def identified(answer: Reply | Failure) -> Api:
         (reply({"version": "0.33.0"}), NATIVE),
         (NOT_FOUND, OPENAI),
         (Reply(404, b'{"error":{"message":"File Not Found","type":"not_found_error","code":404}}'), OPENAI),
-        (Reply(401, b'{"error":{"message":"Invalid API Key","code":401}}'), OPENAI),
+        (Reply(401, b'{"error":{"message":"Invalid API Key","code":401}}'), None),
+        (Reply(403, b""), None),
         (reply({"error": "Unexpected endpoint or method. (GET /api/version)"}), OPENAI),
         (Reply(200, b"<html>", {"content-type": "text/html"}), OPENAI),
         (reply(["version"]), OPENAI),
         (reply({"version": None}), OPENAI),
-        (Reply(401, b'{"version":"1"}'), OPENAI),
+        (Reply(401, b'{"version":"1"}'), None),
     ],
 )
-def test_one_answer_decides_the_api(answer: Reply, api: Api) -> None:
-    """A version in JSON is Ollama's native API; whatever else answers speaks the OpenAI one."""
+def test_one_answer_decides_the_api(answer: Reply, api: Api | None) -> None:
+    """A version in JSON is Ollama's native API; whatever else answers speaks the OpenAI one, or wants a key first."""
     assert identified(answer) is api
 
 

@@ -21,6 +21,8 @@ class EchoServer(ThreadingHTTPServer):
         self.status = status
         self.headers = headers
         self.body = body
+        self.keyed: int | None = None
+        """The status for who comes with a key, if that is another one."""
         self.seen: list[dict[str, str]] = []
 
     @property
@@ -49,8 +51,9 @@ class Handler(BaseHTTPRequestHandler):
         message = {"role": "assistant", "content": words}
         answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
         refusal = {"error": {"message": words}}
-        body = self.server.body or orjson.dumps(answer if self.server.status == 200 else refusal)
-        self.send_response(self.server.status)
+        status = self.server.keyed if keys and self.server.keyed else self.server.status
+        body = self.server.body or orjson.dumps(answer if status == 200 else refusal)
+        self.send_response(status)
         for name, value in ({"Content-Type": "application/json"} | self.server.headers).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))

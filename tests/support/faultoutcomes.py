@@ -181,7 +181,8 @@ OUTCOMES: Final[tuple[tuple[Outcome, frozenset[Way], tuple[str, ...]], ...]] = (
     )),
     (retried("truncated"), STREAMS, ("do=empty200",)),
     (retried("malformed"), ALL - STREAMS, ("do=empty200",)),
-    (retried("stream_error"), ALL, ("do=endless_line",)),
+    (retried("malformed"), STREAMS, ("do=endless_line",)),  # longer than a line may be
+    (retried("stream_error"), ALL - STREAMS, ("do=endless_line",)),
     (retried("not_an_llm"), ALL, ("do=html200",)),
     (retried("bad_http"), ALL, ("do=endless_head",)),
     (retried("malformed"), ALL, (

@@ -41,6 +41,7 @@ CASES = {
         Kind.TOKEN_RATE,
         "of 60,000 tokens a minute",
     ),
+    "single jobs": (replace(WORK, alone=40.0), Kind.SINGLE, "--max-wait"),
     "a disk": (replace(WORK, disk=50.0), Kind.DISK, "--durability"),
     "CPU": (replace(WORK, cpu=97.0), Kind.CPU, "97 % of a core"),
     "prompts": (replace(WORK, prompts=500.0, queue=100.0), Kind.PROMPTS, "200 prompt tokens/s"),

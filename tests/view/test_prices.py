@@ -56,6 +56,14 @@ def test_what_a_line_cost(line: dict[str, Any], cost: float | None) -> None:
     assert prices.of_line(line) == (None if cost is None else pytest.approx(cost))
 
 
+def test_an_answer_of_text_whose_tokens_are_not_told_has_no_cost() -> None:
+    """Vectors have none; a text has some, and what they cost is not known."""
+    price = Price(1.0, None, 2.0)
+    assert price.of(Usage(prompt_tokens=1000)) == pytest.approx(0.001)
+    assert price.of(Usage(prompt_tokens=1000), is_text=True) is None
+    assert price.of(Usage(prompt_tokens=1000, completion_tokens=0), is_text=True) == pytest.approx(0.001)
+
+
 def test_prices_by_name(tmp_path: Path) -> None:
     """Exactly, else by the first pattern that fits, else what is for all; points in names want no quotes."""
     path = tmp_path / "prices.toml"

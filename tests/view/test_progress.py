@@ -143,6 +143,11 @@ def test_a_known_wait_is_in_the_eta(
     assert found == (None if eta is None else pytest.approx(eta, rel=0.02))
 
 
+def test_what_is_asked_again_late_is_in_the_eta() -> None:
+    """It cannot be done sooner, however fast the others are."""
+    assert pace_of(Snapshot(elapsed=0.0), Snapshot(elapsed=10.0, ok=90, total=100, least=300.0)).remaining() == 300.0
+
+
 def test_a_step_back_is_no_speed() -> None:
     """Pieces of an answer that broke off are gone, and the speed is no less than none."""
     assert pace_of(Snapshot(elapsed=0.0, tokens=500), Snapshot(elapsed=1.0, tokens=20)).tokens == 0.0

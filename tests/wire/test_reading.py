@@ -333,3 +333,33 @@ def test_an_empty_error_field_is_no_error(error: Any) -> None:
     """Some servers send `error: null` with every record."""
     record = orjson.dumps({"model": "m", "response": "x", "done": True, "error": error})
     assert _read(NATIVE, NDJSON, [record + b"\n"]).first.text == "x"
+
+
+COUNTED = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":0}}\n\n'
+"""As of gateways that say a usage with their first record, and none with the last."""
+SILENT = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":"stop"}]}\n\n'
+THOUGHT = b'data: {"choices":[{"index":0,"delta":{"reasoning_content":"hm"},"finish_reason":"length"}]}\n\n'
+USAGE = b'"usage":{"prompt_tokens":3,"completion_tokens":0}'
+OUTPUT = b'"output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"%s"}]}],'
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "body", "made"),
+    [
+        (V1, SSE, COUNTED + EVENTS, None),
+        (V1, SSE, COUNTED + THOUGHT + DONE, None),
+        (V1, SSE, COUNTED + SILENT + DONE, 0),  # nothing was made
+        (V1, SSE, COUNTED + FIRST + LAST + COUNTED.replace(b":0", b":7") + DONE, 7),
+        (V1, JSON, OBJECT.replace(b'"choices"', USAGE + b',"choices"'), None),
+        (V1, JSON, OBJECT.replace(b'"choices"', USAGE + b',"choices"').replace(b"Hello", b""), 0),
+        ("/v1/completions", JSON, b'{"choices":[{"index":0,"text":"Hi","finish_reason":"stop"}],' + USAGE + b"}", None),
+        ("/v1/responses", JSON, b'{"status":"completed",' + OUTPUT % b"Hi" + USAGE + b"}", None),
+        (NATIVE, JSON, LINE[:-1] + b',"prompt_eval_count":3,"eval_count":0}', None),
+        (NATIVE, JSON, LINE[:-1] + b',"prompt_eval_count":3,"eval_count":1}', 1),
+        (NATIVE, JSON, LINE.replace(b"Hello", b"")[:-1] + b',"prompt_eval_count":3,"eval_count":0}', 0),
+    ],
+)
+def test_a_count_of_nothing_beside_a_text_is_none(path: str, kind: str, body: bytes, made: int | None) -> None:
+    usage = _read(path, kind, [body], stream=kind != JSON).usage
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens) == (3, made)

@@ -43,13 +43,43 @@ def test_inputs_are_counted(content: Any, count: int) -> None:
     "vector",
     [
         *([], None, "", "AAA", "!!!!", {}, ["a"], [[1.0]], [math.nan, 1.0], [math.inf], [None], 3, [10**400]),
-        *([0.0, 0], "AAAAAAAAAAA=", [True, False], [0.5, True]),
+        *([0.0, 0], "AAAAAAAAAAA=", [True, False], [True], [0.5, True]),
     ],
 )
 def test_unusable_vectors_are_refused(vector: Any) -> None:
     """A vector that is none, holds anything but finite numbers, or nothing but zeros, is malformed."""
+    for binary in (False, True):
+        with pytest.raises(AttemptError, match="malformed"):
+            check_vectors([vector], 1, binary=binary)
+
+
+@pytest.mark.parametrize(
+    ("indices", "vectors"),
+    [
+        ((1, 0), [[2.0], [1.0]]),
+        ((1.0, 0.0), [[2.0], [1.0]]),
+        (("1", "0"), [[2.0], [1.0]]),
+        ((True, False), [[2.0], [1.0]]),
+        ((None, 1.0), [[1.0], [2.0]]),
+    ],
+)
+def test_an_index_is_read_in_any_form_of_a_number(indices: tuple[Any, Any], vectors: list[list[float]]) -> None:
+    """As of choices: gateways have other numbers, or none."""
+    first, second = indices
+    assert _vectors([{"index": first, "embedding": [1.0]}, {"index": second, "embedding": [2.0]}]) == vectors
+
+
+@pytest.mark.parametrize("index", [0.5, "0.5", "one", -1, 2, "2", [], 0, "0"])
+def test_an_index_that_is_none_or_there_twice_is_refused(index: Any) -> None:
     with pytest.raises(AttemptError, match="malformed"):
-        check_vectors([vector], 1)
+        _vectors([{"index": 0, "embedding": [1.0]}, {"index": index, "embedding": [2.0]}])
+
+
+def _vectors(data: list[Any]) -> Any:
+    job = Job(id="a", seq=0, kind=Kind.EMBED, content=["a", "b"])
+    call, completion = call_for((job,), Api.OPENAI, stream=False), Completion()
+    DIALECTS[call.path].whole({"data": data}, completion, call)
+    return completion.vectors
 
 
 @pytest.mark.parametrize("vector", [[1.5, -2, 3], [0.1, 1e-30, 0], [1, 2.5, 0.0]])

@@ -21,13 +21,14 @@ KINDS: Final = {
     "refusing": "the server refused",
     "requests": "requests a minute used up",
     "tokens": "tokens a minute used up",
+    "alone": "single jobs were waited for",
     "out": "the server was given up",
     "limit": "the limit in flight moved",
     "retries": "requests were sent again",
 }
 """Kind → what it says (`policy.holding.Cause`, and those of `running.journal`)."""
 OUTAGES: Final = frozenset({"away", "failing", "refusing", "out"})
-HOLDS: Final = frozenset({"told", "requests", "tokens"})
+HOLDS: Final = frozenset({"told", "requests", "tokens", "alone"})
 
 
 class Event(NamedTuple):

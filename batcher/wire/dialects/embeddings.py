@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, malformed, shown
 from batcher.model import Kind
+from batcher.wire.dialects.endings import index_of
 from batcher.wire.dialects.envelope import take_envelope, without
 from batcher.wire.dialects.parameters import openai_fields
 from batcher.wire.dialects.shapes import require
@@ -70,7 +71,9 @@ def _in_order(data: list[Json]) -> list[Json]:
         if type(item) is not dict:
             raise AttemptError(malformed(f"an embedding that is no object: {shown(item)}"))
         index = item.get("index", place)
-        if type(index) is not int or not 0 <= index < len(data) or index in vectors:
+        if type(index) is not int:
+            index = index_of(item, place)
+        if not 0 <= index < len(data) or index in vectors:
             raise AttemptError(malformed(f"index {index!r:.40} of an embedding is wrong or there twice"))
         vectors[index] = item.get("embedding")
     return [vectors[index] for index in range(len(data))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown, truncated
@@ -18,7 +19,7 @@ from batcher.wire.rules import classify_error
 
 if TYPE_CHECKING:
     from batcher.model import Call, Json
-    from batcher.outcome import Choice, Completion
+    from batcher.outcome import Choice, Completion, Usage
 
 MOST: Final = 4096
 """Entries of one record that are taken one by one, choices, tool calls and parts together: nothing waits for long."""
@@ -197,6 +198,15 @@ def has_content(choice: Choice) -> bool:
     return bool(any(choice.texts) or choice.thoughts or choice.tool_calls or choice.refusals)
 
 
+def settle_counts(completion: Completion, usage: Usage) -> None:
+    """Take out a count of 0 of an answer that has something in it.
+
+    It comes of a usage that was said before anything was made, as of gateways that say one with their first record.
+    """
+    if usage.completion_tokens == 0 and any(map(has_content, completion.choices.values())):
+        completion.usage = replace(usage, completion_tokens=None)
+
+
 FOREIGN: Final = (
     *("delta", "message"),  # chat completions; Cohere, Anthropic
     *("content", "text", "completion", "response"),  # llama.cpp's own, Anthropic's older, Ollama's
@@ -248,7 +258,7 @@ def choices_asked(call: Call) -> float:
 
 
 def index_of(piece: dict[str, Json], place: int = 0) -> int:
-    """The index of a choice; its place where the server names none."""
+    """The index of a choice, or of a vector; its place where the server names none."""
     index = piece.get("index")
     if index is None:
         return place
@@ -257,7 +267,7 @@ def index_of(piece: dict[str, Json], place: int = 0) -> int:
             return int(index)  # what is equal to a number is that number, as it is to `skim`
         if type(index) is str and index.isdecimal() and len(index) <= FEW:
             return int(index)
-        raise AttemptError(malformed(f"a choice whose index is no number: {shown(index)}"))
+        raise AttemptError(malformed(f"an index that is no number: {shown(index)}"))
     return index
 
 

@@ -13,7 +13,7 @@ from batcher.model import END, Call, Json
 from batcher.outcome import Completion
 from batcher.wire.dialects import SKIMS
 from batcher.wire.dialects.beginnings import BLANK, FIELD, JSON, is_events, is_whole
-from batcher.wire.dialects.endings import choices_asked
+from batcher.wire.dialects.endings import choices_asked, settle_counts
 from batcher.wire.dialects.halves import join_halves
 from batcher.wire.dialects.strays import instead_of_a_record, is_utf8, mended, told
 from batcher.wire.dialects.toolpieces import check_calls
@@ -114,6 +114,9 @@ class Reading:
             self._take_rest(lambda: self._events(framing.close()))
         else:
             self._take_rest(lambda: self._records(framing.close()))
+        usage = completion.usage
+        if usage is not None and not usage.completion_tokens:
+            settle_counts(completion, usage)
         if completion.whole is None and (missing := self._dialect.missing(completion, done=self.done)):
             raise AttemptError(truncated(missing))
         if self._unread is not None and not completion.tail.get("whole"):
