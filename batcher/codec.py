@@ -7,14 +7,18 @@ half a microsecond more a kilobyte.
 from __future__ import annotations
 
 import copyreg
+import gc
 import json
 import re
 import reprlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import orjson
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from batcher.model import Json
 
 RUN: Final = 19
@@ -31,6 +35,22 @@ _FEW: Final = b"0" * (RUN // STRIDE)
 _LONG: Final = re.compile(rb"(?<![0-9.eE+])[0-9]{%d}" % RUN)
 _RUN: Final = re.compile(rb"[0-9]{%d,}" % RUN)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Look for no garbage in the block: what is read from JSON has no circles, and goes when nobody has it any more.
+
+    Going through all there is again and again takes an eighth to a fifth of the time of reading many lines, and six
+    times as long as reading one of millions of values.
+    """
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()
 
 
 def loads(data: bytes | str) -> Json:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from itertools import islice
+from pathlib import Path
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any, Final
 
@@ -197,6 +198,19 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def malformed(what: str) -> Failure:
     """An answer that is not what the API promises."""
     return Failure(FailureClass.TRANSIENT, "malformed", what)
+
+
+INTERNAL: Final = "internal"
+"""The code of a failure that is a bug of ours."""
+
+
+def internal(error: Exception) -> Failure:
+    """A bug of ours that was met by one answer: it is the failure of that job, which says where, and costs no other."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})"
+    return Failure(FailureClass.PERMANENT, INTERNAL, f"{type(error).__name__}: {str(error)[:300]}{where}")
 
 
 FLAGS: Final = {

@@ -42,6 +42,10 @@ class Kind(StrEnum):
     IMAGE = "image"
 
 
+EMBED: Final = Kind.EMBED
+"""What is asked by the million: before Python 3.12 to look up a member costs as much as to call a function."""
+
+
 class Api(StrEnum):
     """How a server speaks: Ollama's native API, or the one OpenAI made common."""
 
@@ -49,11 +53,12 @@ class Api(StrEnum):
     OPENAI = "openai"
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Job:
     """One input line with the run's defaults merged in, in names that mean the same on both APIs.
 
-    Nobody changes one: that they are not frozen halves what it costs to make them.
+    Nobody changes one: that they are not frozen halves what it costs to make them, and so does giving them their
+    fields in order rather than by name.
     `seq` is the line number from 0. `content` is the prompt (str), the messages (list) or the embedding input
     (str or list). `params` holds the common parameters by their common names, `options` what is Ollama's own, `extra`
     what goes into the body as it is. A line that brought a whole `body` (OpenAI batch) keeps it, and the rest is empty.

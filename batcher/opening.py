@@ -89,8 +89,8 @@ def open_below(base: Path, path: Path) -> int:
     try:
         for folder in folders:
             inner = os.open(folder, _PASSING | os.O_NOFOLLOW, dir_fd=fd)
-            os.close(fd)
-            fd = inner
+            outer, fd = fd, inner
+            os.close(outer)
         return open_regular(Path(name), dir_fd=fd)
     finally:
         os.close(fd)
@@ -173,7 +173,7 @@ class Arriving(io.RawIOBase):
         super().close()
 
 
-def open_given(path: Path, checkpoint: Callable[[], object] = bool) -> BinaryIO:
+def open_given(path: Path, checkpoint: Callable[[], object] = bool) -> io.BufferedReader:
     """Open to read a file beside the input that the user named: a regular one, or a pipe, as the shell's `<(…)` is.
 
     A pipe waits for its writer, as everywhere, but `checkpoint` is called meanwhile. Of devices only `/dev/null` is

@@ -42,6 +42,11 @@ _LEAST: Final = {
     "repeat": 1,
     "estimate": 1,
 }
+_RESERVED: Final = {
+    "CPU": "for CPUs say worker_cpus",
+    "object_store_memory": "workers use nothing of Ray's store of objects",
+}
+"""Resources of Ray's that are not asked for by these names, and why not."""
 _RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]] = (
     (("rpm", "tpm"), lambda value: 0 < value < math.inf, "be more than 0 a minute"),
     (("worker_cpus",), lambda value: 0 <= value < math.inf, "not be less than 0 CPUs"),
@@ -252,6 +257,8 @@ class Options:
         for name, value in self.worker_resources.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise UsageError(f"worker_resources: {name} must be a number, not {value!r}")
+            if name in _RESERVED:
+                raise UsageError(f"worker_resources: {_RESERVED[name]}")
 
     def _check_numbers(self) -> None:
         for name, least in _LEAST.items():

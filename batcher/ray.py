@@ -6,7 +6,7 @@ answers = ray.data.read_parquet("reviews/").map_batches(
     Prompt,
     fn_constructor_kwargs={"prompt": "Good or bad? {{ review }}", "model": "llama3.2", "base_url": "http://gpu:8000"},
     batch_size=256,
-    concurrency=4,
+    compute=ray.data.ActorPoolStrategy(size=4),
 )
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from batcher.failures import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Unpack
 
     from batcher.api.arguments import MapOptions
@@ -28,11 +28,14 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "error")
 """What is added to each row, behind a `column_prefix`; `error` is null where all went well, else `code: message`."""
+_PRICES: Final = ("price_in", "price_cached", "price_out", "price_file")
 
 
 class Prompt:
-    """Asks what `prompt` makes of each row, and adds the answers as columns: those of `COLUMNS`, and `parsed`, which is
-    the answer's JSON as text, where a `schema` is given or JSON is asked for; `column_prefix` goes before their names.
+    """Asks what `prompt` makes of each row, and adds the answers as columns.
+
+    They are those of `COLUMNS`; `cost`, where prices are given, null where it is not known; and `parsed`, which is the
+    answer's JSON as text, where a `schema` is given or JSON is asked for. `column_prefix` goes before their names.
 
     `options` are those of `batcher.Client` and `batcher.amap`. Batches come as Ray Data has them by default, columns to
     arrays; all rows of one are asked at once, as far as `concurrency` allows, and those of all batches that an actor
@@ -50,7 +53,11 @@ class Prompt:
                 "or file on the workers' machines, by api_key_env or api_key_file"
             )
         from batcher.api.client import Client
+        from batcher.options import Options
+        from batcher.view.prices import prices_of
 
+        said = Options.of({name: value for name, value in options.items() if name in _PRICES})
+        self._prices = prices_of(said.price_in, said.price_cached, said.price_out, said.price_file)
         self._prompt, self._schema, self._column_prefix = prompt, schema, column_prefix
         self._parses = schema is not None or bool(options.get("json"))
         self._make: Callable[[], Client] = partial(Client, **options)
@@ -62,7 +69,8 @@ class Prompt:
         import numpy as np
 
         names = list(batch)
-        added = [self._column_prefix + name for name in (*COLUMNS, *(["parsed"] if self._parses else []))]
+        more = [*(["cost"] if self._prices is not None else []), *(["parsed"] if self._parses else [])]
+        added = [self._column_prefix + name for name in (*COLUMNS, *more)]
         if taken := [name for name in names if name in added]:
             raise UsageError(
                 f"the rows have columns that the answers' would replace ({', '.join(taken)}): "
@@ -71,9 +79,16 @@ class Prompt:
         client = await self._opened()
         rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
         results = await client.amap(rows, prompt=self._prompt, schema=self._schema)
-        told = [(*_told(result), *([_json(result)] if self._parses else [])) for result in results]
+        told = [(*_told(result), *self._more(result)) for result in results]
         columns = {name: np.array([row[place] for row in told], dtype=object) for place, name in enumerate(added)}
         return {**batch, **columns}
+
+    def _more(self, result: Result[Any, Any]) -> Iterator[Any]:
+        """The values of the columns that not all have."""
+        if self._prices is not None:
+            yield None if result.usage is None else self._prices.of(result.model, result.usage)
+        if self._parses:
+            yield _json(result)
 
     async def _opened(self) -> Client:
         """The client of all batches; another one where it could not be opened. Raises BatcherError."""

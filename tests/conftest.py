@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
-from support.commandline import Desk
+from support.commandline import THREADS, Desk
+from support.spread import Spread, part_of
 
 from batcher.simulator import Simulator
 from batcher.wire.transport import Transport
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 settings.register_profile("same", deadline=None, derandomize=True)  # a loaded machine makes no rule wrong
 settings.register_profile("new", deadline=None)  # other examples each time: `make properties` looks for what is unknown
 settings.load_profile("same")
+os.environ.update(THREADS)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,11 +47,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("anyio_backend", loops, ids=["asyncio", "uvloop"])
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on the real server run one after the other, in one process: two models would share the same two cores."""
-    for item in items:
-        if item.get_closest_marker("real"):
-            item.add_marker(pytest.mark.xdist_group("real"))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers have the tests in the order of the queue."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: part_of(item.path))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread | None:
+    """What stands in `support.spread`; any other way of spreading is xdist's own."""
+    return Spread(config, log) if config.option.dist == "loadgroup" else None
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from batcher.api.result import Result, given
 from batcher.failures import Failure, FailureClass, LineError
 from batcher.inputs.comparison import DuplicateError
@@ -15,6 +13,7 @@ from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.jsonl import refused
 from batcher.inputs.selection import Turns
 from batcher.inputs.source import Source
+from batcher.ledger.recovery import read_record
 from batcher.opening import open_regular
 from batcher.outcome import Choice, Completion, Result as Finished, Usage
 from batcher.running.wiring import defaults_for
@@ -120,11 +119,8 @@ def _records(path: Path, wanted: set[str], *, follow: bool) -> dict[str, dict[st
     if path.exists():
         with os.fdopen(open_regular(path, follow=follow), "rb") as file:
             for line in file:
-                try:
-                    record = orjson.loads(line)
-                except orjson.JSONDecodeError:
-                    continue
-                if isinstance(record, dict) and isinstance(ident := record.get("id"), str) and ident in wanted:
+                record = read_record(line)
+                if record is not None and isinstance(ident := record.get("id"), str) and ident in wanted:
                     found[ident] = record
     return found
 

@@ -15,7 +15,7 @@ from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, notes_of, options_from
 from batcher.commands.single import placed, results_path
 from batcher.commands.values import Duration, Parsed
-from batcher.failures import Exit, UsageError
+from batcher.failures import BatcherError, Exit, UsageError
 from batcher.figures import count, duration, rate, seconds
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 LEFT_OUT: Final = frozenset(
     {
         *("concurrency", "limit_new", "estimate", "max_duration", "skip_failed", "max_errors", "max_cost"),
-        *("price_in", "price_cached", "price_out", "price_file"),
         *("dry_run", "print_config", "summary_json", "metrics_file", "stats", "log_format", "verbose", "json"),
         *("pack", "keep", "table", "formula_guard", "ordered", "atomic", "if_locked"),
     }
@@ -145,25 +144,37 @@ def _bench(ctx: click.Context, /, input: str | tuple[str, ...], output: str | No
             packs=values["packs"],
             most=values["up_to"],
         )
-        for point in bench.sweep():
-            console.note(_told(point, is_auto=point is bench.auto))
+        ended: BatcherError | None = None
+        try:
+            for point in bench.sweep():
+                console.note(_told(point, is_auto=point is bench.auto))
+        except BatcherError as error:
+            if not bench.points:
+                raise
+            ended = error  # what was measured before is told all the same
     try:
         _show(bench, as_json=values["as_json"])
         sys.stdout.flush()
     except BrokenPipeError:
         end_quietly()
+    if ended is not None:
+        raise ended
     _end(bench)
 
 
 def _show(bench: Bench, *, as_json: bool) -> None:
-    from batcher.view.curve import as_dict, curve, table, verdict
+    from batcher.view.curve import as_dict, curve, spent, table, verdict
 
     points, auto, slo = bench.points, bench.auto, bench.slo
     if as_json:
-        print_json(as_dict(points, auto, slo, str(bench.output)))
-    elif points:
-        for line in (*table(points, auto, slo), "", *curve(points, auto), *verdict(points, auto, slo)):
-            answer(line)
+        more = {"complete": bench.is_complete, "cost": bench.cost, "unpriced": bench.unpriced}
+        print_json({**as_dict(points, auto, slo, str(bench.output)), **more})
+        return
+    told = [*table(points, auto, slo), "", *curve(points, auto)] if points else []
+    if points and not bench.is_complete:
+        told.append("the sweep was ended before its end: what it did not come to may bring more")
+    for line in (*told, *spent(bench.cost, bench.unpriced), *(verdict(points, auto, slo) if points else ())):
+        answer(line)
 
 
 def _end(bench: Bench) -> None:

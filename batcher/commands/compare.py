@@ -82,7 +82,7 @@ def command(
         if len(pasts) == 2:
             _two(pasts[0], pasts[1], prices, rows, output, as_json=as_json)
         else:
-            _one(pasts[0], rows, output, as_json=as_json)
+            _one(pasts[0], prices, rows, output, as_json=as_json)
 
 
 def _two(a: Past, b: Past, prices: Prices | None, rows: int, output: Path | None, *, as_json: bool) -> None:
@@ -110,11 +110,12 @@ def _two(a: Past, b: Past, prices: Prices | None, rows: int, output: Path | None
             answer(line)
 
 
-def _one(past: Past, rows: int, output: Path | None, *, as_json: bool) -> None:
+def _one(past: Past, prices: Prices | None, rows: int, output: Path | None, *, as_json: bool) -> None:
     from batcher.commands.pairing import Turns
     from batcher.view.comparison.repeats import Repeats
+    from batcher.view.comparison.sides import Side
 
-    found, turns = Repeats(rows), Turns(past)
+    found, turns = Repeats(rows, Side(prices)), Turns(past)
     turns.gather(found)
     if not found.rows:
         raise UsageError(

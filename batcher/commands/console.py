@@ -64,7 +64,7 @@ _STDERR: Final = _Stderr()
 def _width(descriptor: int = STDERR) -> int:
     """Cells of a row of the terminal there; the other one may go elsewhere."""
     said = os.environ.get("COLUMNS", "")
-    if said.isdecimal() and int(said):
+    if said.isdecimal() and len(said) < 7 and int(said):
         return int(said)
     try:
         return os.get_terminal_size(descriptor).columns or WIDTH

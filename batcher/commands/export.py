@@ -14,6 +14,7 @@ from batcher.commands.console import say
 from batcher.commands.earlier import as_the_run, chosen, chunking_of, inputs_of, open_to_read, reading_of
 from batcher.commands.grouped import Grouped
 from batcher.commands.options import environ_of, notes_of, option, options_from, request_options
+from batcher.commands.stats import price_options
 from batcher.failures import UsageError
 from batcher.figures import count
 from batcher.outputs.columns import fields_of
@@ -49,6 +50,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @option("--table", default="answers", show_default=True, metavar="NAME", help="The table of sqlite:FILE.")
 @option("--formula-guard/--no-formula-guard", default=True, help="Keep spreadsheets from running cells of CSV.")
 @option("-q", "--quiet", is_flag=True, help="Say nothing unless something went wrong.")
+@price_options
 @request_options
 @click.pass_context
 def command(
@@ -76,9 +78,12 @@ def command(
       batcher export vectors.jsonl -o vectors.npy
       batcher export answers.jsonl -o chats.jsonl --format messages
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
+    from batcher.view.prices import prices_of
+
     options = options_from(values)
     for note in notes_of(ctx):
         say(note)
+    prices = prices_of(options.price_in, options.price_cached, options.price_out, options.price_file)
     with ExitStack() as stack:
         what = Export(
             form=_format(output, form),
@@ -86,6 +91,7 @@ def command(
             keep=options.keep,
             guard=options.formula_guard,
             table=options.table,
+            price=prices.of_line if prices is not None else None,
         )
         opened = Sources(stack, results, inputs, errors)
         written = opened.export(what, options, environ_of(ctx))
@@ -141,6 +147,8 @@ class Sources:
             taken.recipe = defaults.recipe
             defaults = replace(defaults, files_root=Path(taken.source.path).absolute().parent)
         ours = {results: "the results", path: "the errors file", state_path(results): "the run's state file"}
+        if options.price_file is not None:
+            ours[options.price_file] = "the file of prices"
         _keep_apart(what.output, {**ours, quarantine_path(results): "what was damaged of the results"}, taken)
         fields = fields_of(defaults.params.get("format"))
         what = replace(what, fields=fields, defaults=defaults)

@@ -28,7 +28,7 @@ def keep_apart(past: Past, output: Path, *read: Path | None) -> None:
     from batcher.running.apart import same_as
 
     if str(output) == "-":
-        raise UsageError("-o -: leave -o out for standard output, or name a file")
+        raise UsageError("-o -: what is made goes into a file: name it; stats and compare print without -o")
     results = past.results
     errors = past.errors or former_errors(results)
     ours = {

@@ -205,11 +205,11 @@ def screen(merge: Merge, absent: list[str]) -> list[str]:
         f"{merge.out}: {count(verdict.ok, 'results')} of {count(len(gathered.parts), 'parts')}, in the input's order"
     ]
     if gathered.twice:
-        lines.append(f"{count(gathered.twice, 'results')} of ids that had one in a part named before are left out")
+        lines.append(f"left out are {count(gathered.twice, 'results')} of ids that had one in a part named before")
     if gathered.unreadable:
-        lines.append(f"{count(gathered.unreadable, 'lines')} of the parts are no results, and are left out")
+        lines.append(f"left out of the parts: {count(gathered.unreadable, 'lines')} without a result")
     if gathered.lost:
-        lines.append(f"{count(gathered.lost, 'results')} whose vectors are not in the store are left out")
+        lines.append(f"left out are {count(gathered.lost, 'results')} whose vectors are not in the store")
     for name in _OPEN:
         finding = getattr(verdict, name)
         if finding.count:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from batcher.codec import uncollected
 from batcher.commands.console import say
 from batcher.commands.earlier import open_to_read
+from batcher.failures import OutputError
+from batcher.figures import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from batcher.model import Json
 
 _UNREAD: Final[dict[str, Json]] = {}
+_TABLES: Final = (b"PAR1", b"ARROW1", b"SQLite format 3\0")
+"""How tables begin that are made of results: Parquet, Arrow, SQLite."""
+_HEAD: Final = 16
+"""Bytes by which a file is told."""
 
 
 @dataclass(slots=True)
@@ -51,7 +56,7 @@ class Past:
             self.results = named
         if not self.results.exists() and part_path(self.results).exists():
             self.results = part_path(self.results)
-        stack.enter_context(_uncollected())
+        stack.enter_context(uncollected())
         self._file = stack.enter_context(open_to_read(self.results))
         self.state, note = read(state_path(self.results)) if self.results.name else (None, None)
         if note:
@@ -96,7 +101,7 @@ class Past:
         """Where each line begins, the line, its id, and what it holds if it is a result: nothing unless it is read."""
         from batcher.inputs.done import DoneIds
         from batcher.ledger.errors import failed_id
-        from batcher.ledger.recovery import could_be_ours, identify, identity_of, none_of_ours, read_record
+        from batcher.ledger.recovery import could_be_ours, identify, identity_of, read_record
 
         assert self._file is not None
         last = DoneIds()
@@ -122,13 +127,30 @@ class Past:
                 if has_failures:
                     last.discard(identity[0])
                 yield start, line, identity[0], record
-            elif line.endswith(b"\n"):  # else a run is writing it
-                self.unreadable += 1
-                foreign = foreign or not could_be_ours(line)
+            else:
+                is_foreign = not could_be_ours(line)
+                foreign = foreign or is_foreign
+                self.unreadable += is_foreign or line.endswith(b"\n")  # else a run is writing it
             start += len(line)
         if foreign and not found:
-            raise none_of_ours(self.results, self.unreadable)
+            raise self._none()
         yield from self._standing(last)
+
+    def _none(self) -> OutputError:
+        """Make the error for a file of something else."""
+        from batcher.inputs.compression import MAGIC
+
+        assert self._file is not None
+        self._file.seek(0)
+        head = self._file.read(_HEAD)
+        if head.startswith(tuple(MAGIC)):
+            return OutputError(
+                f"{self.results}: is compressed, and lines are read as they were written: unpack it first"
+            )
+        if head.startswith(_TABLES):
+            return OutputError(f"{self.results}: is a table, made of results; name the file of results")
+        lines = count(self.unreadable, "other lines")
+        return OutputError(f"{self.results}: holds none of our results, but {lines}; name the file of results")
 
     def _standing(self, last: DoneIds) -> Iterator[tuple[int, bytes, str | bytes, None]]:
         """The failures that no later line is about."""
@@ -145,15 +167,3 @@ class Past:
             elif ident is not None:
                 self.superseded += 1
             start += len(line)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Look for no garbage meanwhile, an eighth of the time: a line that was read goes when the next one comes."""
-    is_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_on:
-            gc.enable()

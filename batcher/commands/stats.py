@@ -154,13 +154,10 @@ def _write_rows(past: Past, prices: Prices | None, output: Path | None, *, is_pa
 def _rows(past: Past, prices: Prices | None, fd: int, *, is_parquet: bool, for_terminal: bool) -> None:
     from batcher.outputs.measurements import Measurements
     from batcher.redaction import printable
-    from batcher.view.statistics.measures import measures_of
-    from batcher.view.statistics.statistics import cost_of
 
     with closing(Measurements(fd, is_parquet=is_parquet, clean=printable if for_terminal else None)) as rows:
         for _, record, _ in past.records():
-            cost = cost_of(prices, measures_of(record)) if prices is not None else None
-            rows.add(record, cost)
+            rows.add(record, prices.of_line(record) if prices is not None else None)
 
 
 def _write_text(found: Statistics, output: Path, *, as_json: bool) -> None:

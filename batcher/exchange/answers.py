@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.exchange import jsontext
 from batcher.exchange.guard import BLANK, repeats, tail
-from batcher.failures import FLAGS, Failure, FailureClass
+from batcher.failures import FLAGS, Failure, FailureClass, internal
 from batcher.model import Kind
 from batcher.wire.dialects.endings import flag_of
 from batcher.wire.dialects.toolpieces import is_cut
@@ -32,9 +32,12 @@ def judged(call: Call, attempt: Attempt, fail_on: AbstractSet[str]) -> Attempt:
     """Look at the answer of an attempt: what is doubtful about it is flagged, or a failure if `fail_on` names it."""
     completion = attempt.completion
     if completion is not None and attempt.failure is None and len(call.jobs) == 1:
-        completion.parsed = judge(call.jobs[0], completion)
-        if fail_on and completion.flags:
-            attempt.failure = suspicion(completion, fail_on)
+        try:
+            completion.parsed = judge(call.jobs[0], completion)
+            if fail_on and completion.flags:
+                attempt.failure = suspicion(completion, fail_on)
+        except Exception as error:  # noqa: BLE001 - a bug met by one answer must not cost the others
+            attempt.failure = internal(error)
     return attempt
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.failures import AttemptError, Failure, FailureClass
 
 if TYPE_CHECKING:
+    from batcher.model import Json
     from batcher.outcome import Completion
 
 TOO_LARGE: Final = "answer_too_large"
@@ -89,9 +90,16 @@ def _held(completion: Completion) -> tuple[int, int]:
         for held in (choice.texts, choice.thoughts, choice.refusals):
             text += sum(map(len, held))
             pieces += len(held)
-        text += sum(len((call.get("function") or {}).get("arguments") or "") for call in choice.tool_calls)
+        text += sum(map(_arguments, choice.tool_calls))
         pieces += len(choice.tool_calls) + 16 * len(choice.logprobs)
     return text, pieces
+
+
+def _arguments(call: dict[str, Json]) -> int:
+    """Characters of the arguments of a call, as far as they are there as text."""
+    function = call.get("function")
+    arguments = function.get("arguments") if type(function) is dict else None
+    return len(arguments) if type(arguments) is str else 0
 
 
 def _too_large(words: str) -> Failure:

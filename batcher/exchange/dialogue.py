@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from batcher.exchange.answers import MISMATCH
-from batcher.failures import Failure, FailureClass
+from batcher.failures import Failure, FailureClass, LineError
 from batcher.model import Api, Kind
 from batcher.outcome import Usage
 from batcher.wire.dialects import call_for
@@ -60,6 +60,16 @@ def goes_on(call: Call, attempt: Attempt, retries: int) -> bool:
     completion = attempt.completion
     if completion is None or len(call.jobs) != 1:
         return False
+    try:
+        return _goes_on(call, attempt, completion, retries)
+    except LineError as error:  # a model may call its tools with anything
+        words = f"the answer cannot be told to the model again: {error.message}"
+        attempt.failure = Failure(FailureClass.PERMANENT, error.code, words)
+        return False
+
+
+def _goes_on(call: Call, attempt: Attempt, completion: Completion, retries: int) -> bool:
+    """Raises LineError where the server cannot be told what was said before."""
     job, dialogue = call.jobs[0], call.dialogue
     if dialogue is None:
         dialogue = Dialogue(
@@ -80,11 +90,12 @@ def goes_on(call: Call, attempt: Attempt, retries: int) -> bool:
             attempt.failure = _unanswered(completion.first.tool_calls, dialogue.place + 2)
             return False
         beginning, images = _conversation(dialogue.content, job.images if not dialogue.place else ())
-        dialogue.content = [*_pinned(beginning, images), _message(completion.first), *turn]
+        content = [*_pinned(beginning, images), _message(completion.first), *turn]
+        call.body = _encoded(replace(job, images=()), call, content)
+        dialogue.content = content
         dialogue.said.append(completion)
         dialogue.place += 1
         dialogue.tries = 0
-        call.body = _encoded(replace(job, images=()), call, dialogue.content)
     else:
         return False
     call.dialogue = dialogue
@@ -183,7 +194,8 @@ def _message(choice: Choice) -> dict[str, Json]:
 
 
 def _unanswered(calls: Sequence[Mapping[str, Json]], turn: int) -> Failure:
-    names = ", ".join(str((call.get("function") or {}).get("name")) for call in calls)
+    named = (call.get("function") or call.get("custom") for call in calls)
+    names = ", ".join(str(one.get("name") if isinstance(one, dict) else one) for one in named)
     words = (
         f"the model waits for the result of {names}, and turn {turn} goes on without it: "
         'give it as a turn such as {"role": "tool", "content": "…"}'

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import LineError
+from batcher.failures import Failure, FailureClass, LineError
 from batcher.model import Kind
 from batcher.wire.dialects import call_for
 from batcher.wire.dialects.embeddings import BASE64
@@ -20,11 +20,12 @@ from batcher.wire.dialects.vectors import floats_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batcher.failures import Failure
     from batcher.model import Api, Call, Job, Json
     from batcher.outcome import Completion
 
 CODE: Final = "context_overflow"
+ZEROS: Final = "vector_of_zeros"
+"""A mean that has no direction: as little as a server's own is it a vector."""
 LEAST: Final = 16
 """Characters of a piece that is made no smaller."""
 SHARE: Final = (0.1, 0.9)
@@ -72,19 +73,27 @@ class Overflow:
         texts = [prefix + piece for piece in found]
         return self._asks(call, Pieces(job, texts), api)
 
-    def concludes(self, call: Call, completion: Completion | None) -> None:
-        """Have the answer to pieces be that to the text they are of, which is the call's again."""
+    def concludes(self, call: Call, completion: Completion | None) -> Failure | None:
+        """Have the answer to pieces be that to the text they are of, which is the call's again.
+
+        The failure, if what comes of them is no vector.
+        """
         pieces: Pieces | None = call.pieces
         if pieces is None:
-            return
+            return None
         call.jobs, call.pieces = (pieces.job,), None
         if completion is None or not completion.vectors:
-            return
-        if self.how == "split":
-            completion.vectors = [mean(completion.vectors, [len(text) for text in pieces.texts])]
-            completion.flag("input_split")
-        else:
+            return None
+        if self.how != "split":
             completion.flag("input_truncated")
+            return None
+        whole = mean(completion.vectors, [len(text) for text in pieces.texts])
+        if not any(whole):
+            words = f"the text was split, and the vectors of its {len(pieces.texts)} pieces cancel each other out"
+            return Failure(FailureClass.PERMANENT, ZEROS, words)
+        completion.vectors = [whole]
+        completion.flag("input_split")
+        return None
 
     def _asks(self, call: Call, pieces: Pieces, api: Api) -> bool:
         content: Json = pieces.texts if self.how == "split" else pieces.texts[0]

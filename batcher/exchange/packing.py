@@ -14,10 +14,10 @@ from batcher import codec
 from batcher.exchange import answers
 from batcher.exchange.dialogue import conclude
 from batcher.failures import LineError
-from batcher.model import Call, Job, Kind
+from batcher.model import EMBED, Call, Job
 from batcher.outcome import Completion, Result, Usage
 from batcher.policy.packs import ALONE, PER_TEXT
-from batcher.wire.dialects import DIALECTS, call_for, path_for
+from batcher.wire.dialects import DIALECTS, PATHS, call_for
 from batcher.wire.dialects.embeddings import BASE64
 from batcher.wire.dialects.vectors import inputs_of
 
@@ -46,12 +46,12 @@ class _Pack:
     def takes(self, job: Job, texts: int, work: float) -> bool:
         """Put a job in; false if it does not fit beside those that are there."""
         jobs, size = self.jobs, self.size
-        if jobs and (self.texts + texts > size.texts or self.work + work > size.work):
+        texts, work = self.texts + texts, self.work + work
+        if jobs and (texts > size.texts or work > size.work):
             return False
         jobs.append(job)
-        self.texts += texts
-        self.work += work
-        self.is_full = self.texts >= size.texts or self.work + self.work / len(jobs) > size.work
+        self.texts, self.work = texts, work
+        self.is_full = texts >= size.texts or work + work / len(jobs) > size.work
         return True
 
 
@@ -59,17 +59,18 @@ class _Pack:
 class _Filling:
     """The packs that are filling, by what their jobs have in common; the oldest first."""
 
-    api: Api
+    path: str
+    """Where those go that name no path."""
     packs: dict[Hashable, _Pack] = field(default_factory=dict)
 
     def take(self, job: Job, packs: Packs) -> Sequence[list[Job]]:
         """Put a job into its pack, and give the packs that leave for it: full ones, or the oldest of too many."""
-        path = path_for(job, self.api)
-        size, (texts, work) = packs.size(job.model, path), _weight(job)
+        path = job.path or self.path
+        key, (texts, work) = _key(job, path), _weight(job)
+        pack = self.packs.get(key)
+        size = packs.size(job.model, path) if pack is None else pack.size
         if texts >= size.texts or ALONE * work >= size.work:
             return ([job],)
-        key = _key(job, path)
-        pack = self.packs.get(key)
         if pack is not None and pack.takes(job, texts, work):
             return () if not pack.is_full else (self.packs.pop(key).jobs,)
         left = [] if pack is None else [self.packs.pop(key).jobs]
@@ -102,10 +103,10 @@ def calls(
     before a call of another kind unless their size was chosen: the order of the input is kept where nobody asked else.
     A job that its endpoint cannot express goes to `reject`. `base64` is as in `call_for`.
     """
-    filling, lets_by = _Filling(api), packs is None or packs.let_others_by
+    filling, lets_by = _Filling(PATHS[EMBED, api]), packs is None or packs.let_others_by
     encoded = partial(_encoded, api=api, reject=reject, base64=base64)
     for job in jobs:
-        is_packed = job is not None and packs is not None and job.kind is Kind.EMBED and job.body is None
+        is_packed = job is not None and packs is not None and job.kind is EMBED and job.body is None
         if job is None and filling.packs:
             yield from encoded(filling.leave())
         elif job is None:
@@ -183,19 +184,20 @@ def results_of(call: Call, endpoint: Endpoint, attempt: Attempt, *, raw: bool) -
     path, timing, sent, root, size = call.path, attempt.timing, call.sent, endpoint.root, len(call.jobs)
     return [
         Result(
-            id=job.id,
-            seq=job.seq,
-            hash=job.hash,
-            model=job.model,
-            path=path,
-            meta=job.meta,
-            columns=job.columns,
-            completion=share,
-            timing=timing,
-            attempts=sent,
-            server=root,
-            pack=(place, size),
-            many=type(job.content) is not str and answers.asks_many(job),
+            job.id,
+            job.seq,
+            job.hash,
+            job.model,
+            path,
+            job.meta,
+            job.columns,
+            share,
+            None,
+            timing,
+            sent,
+            root,
+            (place, size),
+            type(job.content) is not str and answers.asks_many(job),
         )
         for place, (job, share) in enumerate(shares(call, completion))
     ]
@@ -243,7 +245,8 @@ def _parts(count: int | None, ends: Sequence[int]) -> Iterable[int | None]:
     """A count divided by how far each part reaches."""
     if count is None:
         return repeat(None)
-    reached = [count * end // ends[-1] for end in ends]
+    whole = ends[-1]
+    reached = [count * end // whole for end in ends]
     return map(sub, reached, [0, *reached])
 
 

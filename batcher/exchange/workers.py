@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic as now
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -18,7 +18,7 @@ from batcher.exchange.presence import is_there
 from batcher.exchange.seam import Flow
 from batcher.exchange.timeouts import Timeouts, timed_out
 from batcher.exchange.watchdog import Watchdog
-from batcher.failures import AttemptError, Failure, FailureClass
+from batcher.failures import INTERNAL, AttemptError, internal
 from batcher.outcome import Attempt, Timing
 from batcher.wire.dialects import DIALECTS, body_of
 from batcher.wire.dialects.reading import Reading
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 ANSWERED: Final = frozenset({200, 201, 203})
 """Statuses that come with an answer; gateways say 201 of one that was made, and 203 of one that they changed."""
+
+GIVEN_UP: Final = frozenset({TOO_LARGE, INTERNAL})
+"""Failures of which nothing is kept: too much, or what nobody can read."""
 
 DRAIN = 1.0
 """Seconds to wait for what follows a complete answer: its counts, the terminal mark, the end of the body."""
@@ -174,13 +177,13 @@ class Workers:
             broke = True
             attempt.failure = timed_out(watch.phase if watch.deadline < last else "total", self.timeouts, call)
         except Exception as error:  # noqa: BLE001 - a bug met by one answer must not cost the others
-            attempt.failure = Failure(FailureClass.PERMANENT, "internal", f"{type(error).__name__}: {error}")
+            attempt.failure = internal(error)
         finally:
             watch.end()
             timing.finished = timing.finished or now()
             if attempt.completion is not None:
                 self._heard = timing.finished
-        if attempt.failure is not None and attempt.failure.code != TOO_LARGE and reading is not None:
+        if attempt.failure is not None and attempt.failure.code not in GIVEN_UP and reading is not None:
             _salvage(reading, attempt, broke=broke)
         return answers.judged(call, attempt, self.fail_on) if self.judges else attempt
 
@@ -235,15 +238,18 @@ class _Turn:
 
 def _salvage(reading: Reading, attempt: Attempt, *, broke: bool) -> None:
     """Keep a complete answer whose connection `broke` or fell silent before its end, and the partial text of others."""
-    if reading.done or (broke and reading.complete):
+    is_whole = reading.done or (broke and reading.complete)
+    if is_whole or (broke and reading.may_be_whole):
         try:
             attempt.completion, attempt.failure = reading.close(), None
         except AttemptError as error:
-            attempt.failure = error.failure
-        return
-    if broke and reading.may_be_whole:
-        with suppress(AttemptError):
-            attempt.completion, attempt.failure = reading.close(), None
+            if is_whole:
+                attempt.failure = error.failure
+                return
+        except Exception as error:  # noqa: BLE001 - a bug met by one answer must not cost the others
+            attempt.failure = internal(error)
+            return
+        else:
             return
     attempt.completion = reading.completion
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from batcher.failures import LineError
-from batcher.inputs.done import Sight
+from batcher.inputs.done import NEW, Sight
 from batcher.inputs.lineset import LineSet
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Comparison:
         if self.order is not None:
             is_job = sight is not Sight.REPEATED and sight is not Sight.CLASH
             self.order.note(line.seq, job.id if is_job else "")
-        if sight is Sight.NEW:
+        if sight is NEW:
             return self._judge_new(job)
         match sight:
             case Sight.DONE:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EXTENSIONS: Final = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 MAGIC: Final = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 """How packed files begin."""
+LONGEST_MARK: Final = max(map(len, MAGIC))
 
 _MARKS: Final = {kind: magic for magic, kind in MAGIC.items()}
 _PACKED: Final = 16 * 1024
@@ -182,6 +183,32 @@ class Unpacked:
         while size > 0 and (data := file.read(_PACKED if size > 2 * _PACKED else 1)):
             size -= len(data)
             yield data
+
+
+class _Raw(io.RawIOBase):
+    """What is in a packed file, for a buffer that has lines."""
+
+    def __init__(self, file: BinaryIO, kind: str) -> None:
+        self._file = Unpacked(file, kind)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def packing_of(head: bytes) -> str | None:
+    """How a file is packed that begins so, if it is."""
+    return next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
+
+
+def as_unpacked(file: io.BufferedReader) -> io.BufferedReader:
+    """The file, or what is in it, if it begins as packed ones do. Reading raises `InputError` as `Unpacked` does."""
+    kind = packing_of(file.peek(LONGEST_MARK))
+    return file if kind is None else io.BufferedReader(_Raw(file, kind), _PIECE)
 
 
 def unpacked(data: bytes, kind: str, at_most: int) -> bytes:

@@ -27,7 +27,6 @@ _LEAST: Final = 12
 """The smallest index has 2 to this many slots, 16 KB."""
 _MOST_AHEAD: Final = 1 << 27
 """Jobs that are believed to come on the word of a file's size."""
-_HALF: Final = 0xFFFF_FFFF
 _LOW: Final = 0 if sys.byteorder == "little" else 1
 """Which of the two halves of a key in memory is the lower one."""
 
@@ -53,6 +52,10 @@ class Sight(Enum):
     """An earlier line has its id and its request."""
     CLASH = auto()
     """An earlier line has its id and another request."""
+
+
+NEW: Final = Sight.NEW
+"""What nearly every line is: before Python 3.12 to look up a member costs as much as to call a function."""
 
 
 class DoneIds:
@@ -117,23 +120,21 @@ class DoneIds:
 
     def see(self, ident: str | bytes, digest: str) -> Sight:
         """Note a line of the input and tell what it is. The hash of its request is what `get` gives from now on."""
-        place = self._place(_key(ident))
-        marks = self._marks[place]
         try:
             number = int(digest, 16) if len(digest) == _HASH_DIGITS else 0
         except ValueError:
             number = 0
-        if not marks:  # nearly always in a run that begins
-            self._marks[place] = _SEEN
-            self._hashes[place] = number
-            return Sight.NEW
-        before = self._hashes[place]
+        entries = len(self._keys)
+        place = self._place(_key(ident), number, _SEEN)
+        if place == entries:  # nearly always in a run that begins
+            return NEW
+        marks, before = self._marks[place], self._hashes[place]
         if marks & _SEEN:
             return Sight.REPEATED if before == number else Sight.CLASH
         self._marks[place] = (marks | _SEEN) & ~_UNKNOWN
         self._hashes[place] = number
         if not marks & _DONE:
-            return Sight.NEW
+            return NEW
         if marks & _UNKNOWN or before == number:
             return Sight.DONE
         self._marks[place] |= _CHANGED
@@ -190,24 +191,24 @@ class DoneIds:
         """Where in the index a key is, or else the empty slot that it may have."""
         index, keys = self._index, self._keys
         mask = len(index) - 1
-        slot = key & _HALF & mask
+        slot = key & mask
         while (place := index[slot]) and keys[place] != key:
             slot = (slot + 1) & mask
         return slot
 
-    def _place(self, key: int) -> int:
-        """Where among the entries a key is; one that is new gets an entry of which nothing is known."""
+    def _place(self, key: int, number: int = 0, marks: int = 0) -> int:
+        """Where among the entries a key is; one that is new gets an entry with this hash and these marks."""
         index, keys = self._index, self._keys
         mask = len(index) - 1
-        slot = key & _HALF & mask
+        slot = key & mask
         while place := index[slot]:  # the loop of `_slot`, written out: it runs twice a job
             if keys[place] == key:
                 return place
             slot = (slot + 1) & mask
         place = len(keys)
         keys.append(key)
-        self._hashes.append(0)
-        self._marks.append(0)
+        self._hashes.append(number)
+        self._marks.append(marks)
         if place > len(index) * _LOAD:
             self._enter(place)
         else:

@@ -142,7 +142,7 @@ class FilePart:
         packing, form = self._packing, self._form
         begins = {magic[:1] for magic in compression.MAGIC}
         if packing is None and file.head(1)[:1] in begins:  # else nobody waits for more than the first byte
-            packing = _packing(file.head(_LEAST))
+            packing = compression.packing_of(file.head(_LEAST))
         if form is None:
             begun = _Begun(cast("BinaryIO", compression.Unpacked(cast("BinaryIO", file), packing))) if packing else file
             form = self._form = by_look(begun.first_line(), self._reading)
@@ -158,7 +158,7 @@ class FilePart:
         window = cast("BinaryIO", Window(self._file.fileno(), self._start, self.name, bool))
         head = window.read(HEAD)
         if self._packing is None:
-            self._packing = _packing(head)
+            self._packing = compression.packing_of(head)
         if head.startswith(_SQLITE_MAGIC):
             raise UsageError(f"{self.name} is a SQLite database: write sqlite:{self.name}, and --sql 'SELECT …'")
         if self._packing is not None:
@@ -202,10 +202,6 @@ class _Begun:
         return data
 
     read1 = read
-
-
-def _packing(head: bytes) -> str | None:
-    return next((kind for magic, kind in compression.MAGIC.items() if head.startswith(magic)), None)
 
 
 def _stdin() -> BinaryIO:

@@ -122,7 +122,7 @@ class RemotePart:
         with self._ask(self._opened, FORMATS["text"]) as file:
             head = self._ask(file.read, HEAD)
         if self._packing is None:
-            self._packing = next((kind for magic, kind in compression.MAGIC.items() if head.startswith(magic)), None)
+            self._packing = compression.packing_of(head)
         return by_look(self._unpacked(io.BytesIO(head)).read(HEAD) if self._packing else head, self._reading)
 
     def _opened(self, form: Format) -> BinaryIO:

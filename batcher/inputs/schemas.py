@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import orjson
 
+from batcher import codec
 from batcher.failures import ConfigError, UsageError
 from batcher.inputs.examples import example_of
 from batcher.opening import read_given
@@ -25,6 +26,7 @@ _SHOWN: Final = 300
 """Characters of a complaint: it may hold the whole of an answer."""
 _DISTINCT: Final = 256
 """Schemas of lines that are kept ready."""
+_UNTOLD: Final = "it nests too deep, or has a number with too many digits, to be held against the schema"
 
 
 class Schema:
@@ -39,22 +41,25 @@ class Schema:
 
     @property
     def words(self) -> str:
-        return orjson.dumps(self.document).decode()
+        return codec.dumps(self.document).decode()
 
     @property
     def example(self) -> str:
         """See `Fits.example`."""
         try:
             made = example_of(self.document)
-            return orjson.dumps(made).decode() if made and self._validator.is_valid(made) else ""
+            return codec.dumps(made).decode() if made and self._validator.is_valid(made) else ""
         except (AttributeError, LookupError, TypeError, ValueError):  # a schema may say what it likes
             return ""
 
     def fault(self, value: Json) -> str | None:
         """Say what about a value does not fit, the first thing; `None` if all does."""
-        if self._validator.is_valid(value):
-            return None
-        error = next(self._validator.iter_errors(value))
+        try:
+            if self._validator.is_valid(value):
+                return None
+            error = next(self._validator.iter_errors(value))
+        except ValueError:  # the library takes 255 levels, and no `orjson.Fragment`
+            return _UNTOLD
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
         message = str(error.message)
         short = message if len(message) <= _SHOWN else f"{message[: _SHOWN - 1]}…"
@@ -89,12 +94,16 @@ def schema_of(given: Any) -> Schema:
 
 def schema_on_line(document: Json) -> Schema:
     """The schema of one line; equal ones are made once. Raises ValueError, ConfigError."""
-    return _of_text(orjson.dumps(document))
+    try:
+        text = codec.dumps(document)
+    except TypeError:
+        raise ValueError("a schema nests too deep") from None
+    return _of_text(text)
 
 
 @lru_cache(_DISTINCT)
 def _of_text(text: bytes) -> Schema:
-    return Schema(orjson.loads(text))
+    return Schema(codec.loads(text))
 
 
 def _document(given: Any) -> Json:
@@ -104,7 +113,7 @@ def _document(given: Any) -> Json:
     if isinstance(given, str | Path):
         text, where = _text(given)
         try:
-            return orjson.loads(text)
+            return codec.loads(text)
         except orjson.JSONDecodeError as error:
             raise ValueError(f"{where}broken JSON in line {error.lineno}: {error.msg}") from error
     return given

@@ -17,11 +17,12 @@ from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 import orjson
 
 from batcher.failures import InputError, LineError
+from batcher.inputs.compression import as_unpacked
 from batcher.inputs.done import DoneIds
 from batcher.inputs.formats.jsonl import name_of, too_large
 from batcher.inputs.identity import Ids, rehashed
@@ -50,6 +51,8 @@ _LONGEST: Final = 64 << 20
 """Bytes of a line of results that is looked at whole."""
 _TURN: Final = 1 << 16
 _OK: Final = 200
+_FAILED: Final = (b'"error"', b'"response"')
+"""What stands on lines of results without an answer, ours or OpenAI's."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,20 +116,37 @@ class Selection:
         self._drawn.update([seq for _, seq in chosen])
 
     def read_done(self, checkpoint: Callable[[], object] = bool) -> None:
-        """Read the results that other runs have. Raises InputError if one of them cannot be read."""
+        """Read the results that other runs have. Raises InputError if one of them cannot be read, or holds none: what
+        was meant would be asked, and paid for, again.
+        """
         if not self.done_from:
             return
         self._elsewhere = DoneIds()
         for name in self.done_from:
             try:
                 with open_given(Path(name), checkpoint) as file:
-                    for read, line in enumerate(iter(partial(file.readline, _LONGEST), b"")):
-                        if not read % _TURN:
-                            checkpoint()
-                        if (found := answered(line)) is not None:
-                            self._elsewhere.add(*found)
+                    is_foreign = self._read_done(as_unpacked(file), checkpoint)
             except OSError as error:
                 raise InputError(f"--done-from: {name} cannot be read: {error.strerror}") from error
+            except InputError as error:
+                raise InputError(f"--done-from: {name}: {error}") from error
+            if is_foreign:
+                raise InputError(f"--done-from: {name} holds no results")
+
+    def _read_done(self, file: BinaryIO, checkpoint: Callable[[], object]) -> bool:
+        """Whether there are lines in it, and none of a run."""
+        assert self._elsewhere is not None
+        are_lines = is_of_run = False
+        for read, line in enumerate(iter(partial(file.readline, _LONGEST), b"")):
+            if not read % _TURN:
+                checkpoint()
+            if (found := answered(line)) is not None:
+                self._elsewhere.add(*found)
+                is_of_run = True
+            elif not is_of_run and line.endswith(b"\n"):  # half of one is what a kill leaves
+                are_lines = True
+                is_of_run = any(mark in line for mark in _FAILED)
+        return are_lines and not is_of_run
 
     def lines(self, lines: Iterable[Line | None]) -> Iterator[Line | None]:
         """Those of the sample, each as often as it is asked."""

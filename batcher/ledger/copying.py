@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
 from batcher.ledger.fallback import dump_anything
+from batcher.ledger.recovery import read_record
 
 if TYPE_CHECKING:
     from batcher.model import Json
 
 _NOT_COPIED: Final = ("id", "seq", "hash", "usage", "timing", "attempts", "pack", "meta", "columns", "copy_of")
 """What a line says of its own job, or of its request."""
-_LONG_NUMBER: Final = re.compile(rb"[:,\[ ]-?\d{19,}")
 
 
 class Copy(NamedTuple):
@@ -29,9 +27,9 @@ class Copy(NamedTuple):
 
 
 def copied_line(line: bytes, copy: Copy) -> bytes | None:
-    """The line of a copy, made of the line with the answer; `None` if that is of another request."""
-    record: dict[str, Json] = _read(line)
-    if record.get("hash") != copy.hash:
+    """The line of a copy, made of the line with the answer; `None` if that is of another request, or cannot be read."""
+    record = read_record(line)
+    if record is None or record.get("hash") != copy.hash:
         return None
     made = {"id": copy.id, "seq": copy.seq, "hash": copy.hash}
     made |= {name: value for name, value in record.items() if name not in _NOT_COPIED}
@@ -44,9 +42,3 @@ def copied_line(line: bytes, copy: Copy) -> bytes | None:
         return orjson.dumps(made, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # as in `ledger/lines`
         return dump_anything(made) + b"\n"
-
-
-def _read(line: bytes) -> dict[str, Json]:
-    # orjson makes a fraction of an integer that is beyond 64 bits
-    found: dict[str, Json] = json.loads(line) if _LONG_NUMBER.search(line) else orjson.loads(line)
-    return found

@@ -29,6 +29,8 @@ _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _write = os.write
 """A name of its own, so that a test can let the disk be full without touching every other file."""
 
+NOT_SYNCED = "a power cut may take its name away, for the directory cannot be synced"
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY})
 
@@ -163,8 +165,9 @@ def put(directory: int, name: str, data: bytes) -> None:
 def replacing(path: Path) -> Iterator[int]:
     """Give a new file to write; when the block ends well, it is on the disk in the place of `path`.
 
-    Its descriptor stays open then, for the caller to use or close. After an error `path` is as it was. One at a time
-    for a path: the temporary name is fixed, so that what a crash leaves behind goes with the next replacement.
+    Its descriptor stays open then, for the caller to use or close. After an error `path` is as it was, or the new file
+    if only its directory could not be synced, as `strerror` says then. One at a time for a path: the temporary name is
+    fixed, so that what a crash leaves behind goes with the next replacement.
     """
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
@@ -173,8 +176,12 @@ def replacing(path: Path) -> Iterator[int]:
         yield fd
         sync(fd)
         temporary.rename(path)
-        sync_directory(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         os.close(fd)
         raise
+    try:
+        sync_directory(path.parent)
+    except OSError as error:
+        os.close(fd)
+        raise OSError(error.errno, f"the new file is in its place, and {NOT_SYNCED}: {error.strerror}") from error

@@ -105,6 +105,8 @@ class ErrorsFile:
                 else:
                     self._remove()
         except OSError as error:
+            if not disk.is_at(self._fd, self.path):  # the new one is there: who appends is to open it
+                self.close()
             raise OutputIOError(f"{self.path}: cannot be rewritten: {error.strerror}") from error
         return len(last)
 
@@ -125,8 +127,8 @@ class ErrorsFile:
     def close(self) -> None:
         """Leave the file as it is, to other runs too; `append` opens it again."""
         if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+            fd, self._fd = self._fd, None
+            os.close(fd)
 
     def _write_waiting(self) -> None:
         self.begin_anew()
@@ -209,9 +211,9 @@ class ErrorsFile:
                     kept = unmarked(line).removesuffix(b"\n") + b"\n"
                     disk.write_all(fd, kept)
                     size += len(kept)
-        os.close(self._fd)
-        self._fd = fd
+        before, self._fd = self._fd, fd
         self._earlier = self._end = size
+        os.close(before)
 
     def _remove(self) -> None:
         """Take the file away, and no other that has its name by now."""

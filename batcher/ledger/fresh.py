@@ -7,10 +7,10 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import LockedError, OutputError
+from batcher.failures import LockedError, OutputError, OutputIOError
 from batcher.ledger import disk, neighbours
 from batcher.ledger.holder import is_held
-from batcher.ledger.lock import open_locked
+from batcher.ledger.lock import complaint, open_locked
 from batcher.ledger.names import (
     PART,
     errors_path,
@@ -49,15 +49,12 @@ def writing(out: Path) -> Iterator[int]:
     Runs look for its lock (`keep_from_merges`) when they have made OUT, and here OUT is looked for under the lock: of
     a run and a merge that begin together one at least sees the other.
 
-    Raises `OutputError` (73) if it cannot be made, or if OUT is there by then; `LockedError` (75); `OSError`.
+    Raises `OutputError` (73) if it cannot be made, or if OUT is there by then; `LockedError` (75); `OutputIOError` (74)
+    if it has its name, and that may not last; `OSError`.
     """
     working = _working(out)
-    fd, is_free = open_locked(working), False
+    fd, is_free = _begun(working), False
     try:
-        while os.fstat(fd).st_nlink > 1:  # it became OUT, and only its other name was left behind
-            working.unlink()
-            os.close(fd)
-            fd = open_locked(working)
         os.ftruncate(fd, 0)
         _check_no_run(out)
         is_free = True
@@ -68,9 +65,24 @@ def writing(out: Path) -> Iterator[int]:
         with suppress(OSError):
             if is_free:
                 _drop_left(out)
-            working.unlink(missing_ok=True)
+            if disk.is_at(fd, working):  # when it has become OUT, another merge may have made one
+                working.unlink()
         raise
     finally:
+        os.close(fd)
+
+
+def _begun(working: Path) -> int:
+    """Open and lock the file that is to become OUT. Raises as `open_locked` does, and `OSError`."""
+    while True:
+        fd = open_locked(working)
+        try:
+            if os.fstat(fd).st_nlink <= 1:
+                return fd
+            working.unlink()  # it became OUT, and only its other name was left behind
+        except BaseException:
+            os.close(fd)
+            raise
         os.close(fd)
 
 
@@ -124,7 +136,10 @@ def _put_in_place(working: Path, out: Path) -> None:
         working.rename(out)
     else:
         working.unlink()
-    disk.sync_directory(out.parent)
+    try:
+        disk.sync_directory(out.parent)
+    except OSError as error:
+        raise OutputIOError(complaint(out, f"is complete, but {disk.NOT_SYNCED}", error)) from error
 
 
 def _working(out: Path) -> Path:

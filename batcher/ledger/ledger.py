@@ -235,11 +235,18 @@ class Ledger:
     def replace(self, make: Callable[[int, Path], tuple[int, Path]]) -> None:
         """Sync, and go on with the file and the name that `make` gives for the ones it gets.
 
-        The new file holds the same results and the lock. Raises what `make` raises, and then nothing has changed.
+        The new file holds the same results and the lock. Raises what `make` raises, and then nothing has changed; or
+        `OutputIOError` if the new file is in its place, and may not last: nothing more is written then.
         """
         self.sync()
         self.changed = True
-        self._fd, self.path = make(self._fd, self.path)
+        try:
+            self._fd, self.path = make(self._fd, self.path)
+        except OSError as error:
+            if disk.is_at(self._fd, self.path):
+                raise
+            self._fault = OutputIOError(f"{self.path}: {error.strerror or error}")
+            raise self._fault from error
         self.end = self.synced = os.fstat(self._fd).st_size
         self.prefixes.forget()
         self.synced_seal = None

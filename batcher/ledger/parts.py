@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Self
 
 from batcher.failures import InputError, OutputError
+from batcher.inputs.compression import LONGEST_MARK, as_unpacked, packing_of
 from batcher.inputs.formats.folder import matched
 from batcher.inputs.parts import identity_of, is_pattern
 from batcher.inputs.selection import answered
@@ -78,7 +79,12 @@ class Part:
         """Tell results from damage; raises `InputError` (65) if nothing in it is a result of ours, `OSError`."""
         found = survey(self.file, self.size, checkpoint)
         if found.foreign and not found.results:
-            raise InputError(f"{self.path}: holds no results of batcher, and is no part of any")
+            self.file.seek(0)
+            packing = packing_of(self.file.read(LONGEST_MARK))
+            words = "holds no results of batcher, and is no part of any"
+            if packing is not None:
+                words = f"is packed ({packing}): unpack it first, as results are read where they stand"
+            raise InputError(f"{self.path}: {words}")
         self._damage = found.damage
         return found
 
@@ -163,7 +169,7 @@ def _has_answers(path: Path) -> bool:
     """Whether a file is one of results, ours or OpenAI's, by its first line; an empty one is, of a part without any."""
     try:
         with os.fdopen(open_regular(path, follow=True, own=False), "rb") as file:
-            line = unmarked(file.readline(_FIRST_LINE))
-    except OSError:
+            line = unmarked(as_unpacked(file).readline(_FIRST_LINE))
+    except (OSError, InputError):
         return False
     return not line or identify(line) is not None or (b'"response"' in line and answered(line) is not None)

@@ -74,7 +74,8 @@ class Publication:
     def publish(self) -> bool:
         """Give OUT.part the name OUT, on the disk; false, and nothing happens, if it is a mere copy of OUT.
 
-        Raises `OutputIOError` if that fails, or if OUT is not what it was when the run began. OUT.part is kept then.
+        Raises `OutputIOError` if that fails, or if OUT is not what it was when the run began. OUT.part is kept then,
+        unless it is OUT by then, and only the directory cannot be synced.
         """
         assert self._ledger is not None
         if self._is_copy():
@@ -90,6 +91,10 @@ class Publication:
             raise OutputIOError(
                 complaint(self.out, f"cannot be put in place; all results are safe in {self.part}", error)
             ) from error
+        try:
+            disk.sync_directory(self.out.parent)
+        except OSError as error:
+            raise OutputIOError(complaint(self.out, f"has all results, but {disk.NOT_SYNCED}", error)) from error
         return True
 
     def close(self) -> None:
@@ -97,8 +102,8 @@ class Publication:
         if self._is_copy():
             self.part.unlink(missing_ok=True)
         if self._held is not None:
-            os.close(self._held)
-            self._held = None
+            fd, self._held = self._held, None
+            os.close(fd)
 
     def _copy(self, source: int) -> bool:
         """Begin OUT.part with what OUT holds, unless a run that stopped left one; it is there whole or not at all."""
@@ -135,7 +140,6 @@ class Publication:
         if self._held is not None:
             os.fchmod(fd, stat.S_IMODE(os.fstat(self._held).st_mode))
         part.rename(self.out)
-        disk.sync_directory(self.out.parent)
         return fd, self.out
 
     def _out_is_ours(self) -> bool:

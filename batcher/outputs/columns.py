@@ -1,7 +1,8 @@
 """The columns of a table: those of the input, then those of the answers, each under a name of its own.
 
     the input's             as they are called there; `id` first where it has none of that name
-    the answer's            `text`, the fields of `parsed`, tokens … as far as any line has them; `error` always
+    the answer's            `text`, the fields of `parsed`, tokens … as far as any line has them; what it cost, where
+                            there are prices; `error` always
 
 A column of the answers that the input has too is called `answer_text`; names that differ in case alone count as one,
 as they do for databases.
@@ -11,13 +12,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from batcher.model import Json
     from batcher.outputs.joining import Chunk
+
+Price: TypeAlias = "Callable[[Mapping[str, Json]], float | None]"
 
 ID: Final = "id"
 ERROR: Final = "error"
@@ -28,18 +31,20 @@ _BEFORE: Final = ("text", "thinking", "refusal", "tool_calls", "turns", "choices
 """Fields of a line that come before those of `parsed`."""
 _AFTER: Final = ("mismatch", "finish_reason", "flags")
 _TOKENS: Final = ("prompt_tokens", "completion_tokens")
+COST: Final = "cost"
 _LAST: Final = ("embedding", "embeddings", "image", "images")
-_FIELDS: Final = frozenset({*_BEFORE, *_AFTER, *_LAST})
+_FIELDS: Final = frozenset({*_BEFORE, *_AFTER, COST, *_LAST})
 
 
 @dataclass(slots=True)
 class Columns:
     """What columns there are so far. `take` adds those of a chunk and gives the values of all.
 
-    `fields` are those of `parsed` that are known beforehand.
+    `fields` are those of `parsed` that are known beforehand. `price` tells what a line cost, None if that is not known.
     """
 
     fields: dict[str, None] = field(default_factory=dict)
+    price: Price | None = None
     _rows: dict[str, None] = field(default_factory=dict)
     _present: set[str] = field(default_factory=set)
     _has_plain: bool = False
@@ -75,7 +80,9 @@ class Columns:
         for row in chunk.rows if new else ():  # in the order in which they stand
             self._rows.update(dict.fromkeys(row))
         keys = chunk.keys
-        self._present |= keys & _FIELDS
+        self._present |= keys & _FIELDS - {COST}
+        if self.price is not None:
+            self._present.add(COST)
         if "usage" in keys:
             self._present.update(_TOKENS)
         for record in chunk.records if PARSED in keys else ():
@@ -101,6 +108,8 @@ class Columns:
             usages = [usage if type(usage := record.get("usage")) is dict else _NOTHING for record in records]
             for name in _TOKENS:
                 found[name] = _values(name, usages)
+        if self.price is not None:
+            found[COST] = [*map(self.price, records)]
         found |= self._said(_LAST, chunk)
         errors = _values(ERROR, records) if ERROR in chunk.keys else ()
         found[ERROR] = [None if error is None else _told(error) for error in errors] or [None] * len(records)
@@ -120,7 +129,7 @@ class Columns:
         taken = {name.casefold() for name in self._rows}
         keys = [
             *([] if ID in self._rows else [ID]),
-            *_BEFORE, *map(_key, self.fields), PARSED, *_AFTER, *_TOKENS, *_LAST, ERROR,
+            *_BEFORE, *map(_key, self.fields), PARSED, *_AFTER, *_TOKENS, COST, *_LAST, ERROR,
         ]  # fmt: skip
         used: dict[str, str] = {}
         for key in keys:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from batcher.codec import uncollected
 from batcher.failures import OutputError, OutputIOError, UsageError
 from batcher.ledger import disk
 from batcher.ledger.names import errors_path
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from batcher.inputs.formats.defaults import Defaults
+    from batcher.outputs.columns import Price
     from batcher.outputs.joining import Chunk
     from batcher.outputs.store import Store
     from batcher.outputs.taken import Taken
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 class Export:
     """What is to be made, and where it goes: a path, or `sqlite:` and one. `guard` and `keep` are as in `Shape`.
 
-    `fields` are those that `parsed` has by its schema; `defaults` what the run said for its lines, for `messages`.
+    `fields` are those that `parsed` has by its schema; `defaults` what the run said for its lines, for `messages`;
+    `price` tells what a line cost, for tables.
     """
 
     form: str
@@ -47,6 +49,7 @@ class Export:
     table: str = "answers"
     fields: Sequence[str] = ()
     defaults: Defaults | None = None
+    price: Price | None = None
     store: Store | None = None
     """Where the vectors are that lines name."""
 
@@ -76,22 +79,10 @@ def export(
     Raises UsageError, InputError, OutputError (73) and OutputIOError (74); what was there before is there then.
     """
     check_format(what.form)
-    with _uncollected():
+    with uncollected():
         if what.form == ARRAY:
             return _array(Path(what.output), what.store, results, taken, checkpoint)
         return _export(what, Places(results, errors, checkpoint), taken, checkpoint)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Leave rows to their counts: there are no circles among them, and looking for some takes a fifth of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _export(what: Export, places: Places, taken: Taken | None, checkpoint: Callable[[], object]) -> Written:
@@ -104,7 +95,7 @@ def _export(what: Export, places: Places, taken: Taken | None, checkpoint: Calla
             yield chunk
 
     try:
-        columns = Columns(dict.fromkeys(what.fields))
+        columns = Columns(dict.fromkeys(what.fields), what.price)
         if what.output.startswith(SQLITE):
             from batcher.outputs.database import upsert
 

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from batcher.policy.doubling import doubled
+
 if TYPE_CHECKING:
     from batcher.model import Call
 
@@ -88,9 +90,9 @@ class Breaker:
             self.is_doubted, self.held_until = False, now
         else:
             self.silent_at = now
-            self.unreachable(None, now, spread, is_hung_up=True)
+            self._hold(now, spread, is_hung_up=True)
 
-    def unreachable(self, call: Call | None, now: float, spread: float = 1.0, *, is_hung_up: bool = False) -> None:
+    def unreachable(self, call: Call, now: float, spread: float = 1.0, *, is_hung_up: bool = False) -> None:
         """Nobody answered, or somebody hung up. `spread` is a factor about 1 on the time to the next probe, for jitter.
 
         What other calls than the probe meet belongs to the outage that is known.
@@ -102,12 +104,16 @@ class Breaker:
             self.down_since = now
         elif not was_probe:
             return
+        self._hold(now, spread, is_hung_up=is_hung_up)
+
+    def _hold(self, now: float, spread: float, *, is_hung_up: bool) -> None:
+        """Let nobody pass, nor ask, for longer than the last time."""
         cap = min(HUNG_UP_CAP[self.ever_answered], self.cooldown_cap) if is_hung_up else self.cooldown_cap
-        until = now + min(FIRST_COOLDOWN * 2.0**self._probes, cap) * spread
+        until = now + doubled(FIRST_COOLDOWN, self._probes, cap) * spread
         if now < self._gives_up_at:
             until = min(until, self._gives_up_at)  # a server back in time is found
         self.held_until = max(self.held_until, until)
-        self._probes = min(self._probes + 1, 30)
+        self._probes += 1
 
     def gives_up(self, now: float, within: float = math.inf) -> bool:
         """Whether the server has been down longer than the run is willing to wait, or has answered for so many seconds

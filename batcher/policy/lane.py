@@ -204,17 +204,18 @@ class Lane:
 
     def lands(self, call: Call, attempt: Attempt, now: float, *, tells: bool = True) -> float:
         """An attempt has ended, in whichever way; an answer `tells` the limit something. Return when it was sent."""
-        if tells or attempt.failure is not None:
-            self.limit.finished(attempt, len(self.in_flight), now)
-        self.pacing.settle(call, attempt, now)
+        flying = len(self.in_flight)
+        sent = self.in_flight.pop(call)
         if call.sent:
             self.again -= 1
-        sent = self.in_flight.pop(call)
         if self.is_sticky:
             if self.loading.loader is call:
                 self.loading.lands(attempt)
             if not self.in_flight:
                 self.loading.rests(now)
+        if tells or attempt.failure is not None:
+            self.limit.finished(attempt, flying, now)
+        self.pacing.settle(call, attempt, now)
         return sent
 
     def frees(self, sent: float, now: float) -> None:

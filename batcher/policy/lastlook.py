@@ -18,6 +18,7 @@ from batcher.failures import FailureClass
 from batcher.figures import span
 from batcher.policy import history
 from batcher.policy.backlog import size_of
+from batcher.policy.doubling import doubled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,7 +130,7 @@ class LastLook:
             self.opens = now
         elif self.opens == math.inf:
             self._in_vain = 0 if self._has_served else self._in_vain + 1
-            self.opens = now + min(WAITS[0] * 2.0 ** max(0, self._in_vain - 1), WAITS[1])
+            self.opens = now + doubled(WAITS[0], max(0, self._in_vain - 1), WAITS[1])
         if now < self.opens:
             return
         if self._next and not self._lines:

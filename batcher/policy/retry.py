@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batcher.policy.doubling import doubled
+
 if TYPE_CHECKING:
     import random
 
@@ -35,7 +37,7 @@ class RetryPolicy:
 
     def delay(self, counted: int, rng: random.Random) -> float:
         """Seconds to wait after the `counted`-th failed attempt."""
-        return rng.uniform(0, min(self.cap, self.base * 2 ** min(counted - 1, 30)))
+        return rng.uniform(0, doubled(self.base, counted - 1, self.cap))
 
     def throttle_delay(self, episode: int, rng: random.Random) -> float:
         """Seconds to hold an endpoint that throttled without saying for how long; `episode` counts from 1.
@@ -55,12 +57,12 @@ class RetryPolicy:
 
     def failing_delay(self, gate: int, rng: random.Random) -> float:
         """Seconds to hold what fails whatever is asked, for the n-th time: spread, lest many runs ask in step."""
-        return min(self.failing_cap, self.failing_base * 2.0 ** min(gate - 1, 30)) * rng.uniform(0.8, 1.2)
+        return doubled(self.failing_base, gate - 1, self.failing_cap) * rng.uniform(0.8, 1.2)
 
     def unproven_delay(self, gate: int, rng: random.Random) -> float:
         """Seconds to hold what has failed from the start, for the n-th time: it is to be known soon."""
-        return min(self.unproven_cap, self.unproven_base * 2.0 ** min(gate - 1, 30)) * rng.uniform(0.8, 1.2)
+        return doubled(self.unproven_base, gate - 1, self.unproven_cap) * rng.uniform(0.8, 1.2)
 
     def _half_sure(self, times: int, cap: float, rng: random.Random) -> float:
-        ceiling = min(cap, self.throttle_base * 2 ** min(times - 1, 30))
+        ceiling = doubled(self.throttle_base, times - 1, cap)
         return rng.uniform(ceiling / 2, ceiling)

@@ -260,6 +260,21 @@ class Scheduler:
             self._give_back(call)
         return verdict
 
+    def drops(self, call: Call, attempt: Attempt, now: float) -> None:
+        """It was met by a bug, and is gone: wherever it is, it holds up nobody, and is not sent again."""
+        lane = self._in_flight.pop(call, None)
+        if lane is None:  # the bug was met here
+            lane = next(one for one in self.lanes if one.endpoint.root == call.server)
+        self._noted[lane] = None
+        if lane.solitary is call:
+            lane.solitary = None
+        lane.tells_nothing(call)
+        self._clear(lambda one: one is call)
+        self._judge.forget(call)
+        self._dispatch.openings.forget(call)
+        if call in lane.in_flight:
+            lane.lands(call, attempt, now)
+
     @property
     def allowed(self) -> int:
         """How many calls may be in flight now, on all servers together."""

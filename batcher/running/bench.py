@@ -7,27 +7,25 @@ have no result, rows are asked again into a directory that is gone afterwards.
 from __future__ import annotations
 
 import math
-import re
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from batcher.figures import AUTO, Concurrency
+from batcher.figures import AUTO, Concurrency, count
 from batcher.running.loops import on_loop
 from batcher.running.runner import Run
+from batcher.running.sampling import Watch
 from batcher.running.wiring import source_for
-from batcher.view.steps import Held, Point, Sample, Slo, capped, point_of, quantile
+from batcher.view.steps import Held, Point, Slo, capped, point_of
 from batcher.view.sweep import beside, best_pack, doubled, knee, middles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from batcher.failures import Failure
     from batcher.options import Options
-    from batcher.outcome import Result
     from batcher.view.observer import Observer
-    from batcher.view.snapshot import Snapshot
     from batcher.view.summary import Summary
 
 A_SLOT: Final = 8
@@ -40,63 +38,6 @@ PACKS_AT: Final = 4
 """Requests in flight with which packs are tried first: one alone would have the server wait for the next."""
 LONGER: Final = 2
 """How many times as long as the others the step of `auto` may take, which has to find its concurrency first."""
-
-_NUMBERS: Final = re.compile(r"[\d,.]|s\b")
-"""What differs where the same is said of another number of rows."""
-
-
-class Watch:
-    """The observer of one step: keeps what ended, and passes on what there is to say, each of it once in a sweep."""
-
-    wants_total = True
-
-    def __init__(self, observer: Observer, said: set[str]) -> None:
-        self._observer = observer
-        self._said = said
-        self.samples: list[Sample] = []
-
-    @property
-    def redact(self) -> Callable[[str], str]:
-        return self._observer.redact
-
-    @redact.setter
-    def redact(self, redact: Callable[[str], str]) -> None:
-        self._observer.redact = redact
-
-    def note(self, message: str) -> None:
-        kind = _NUMBERS.sub("", message)
-        if kind not in self._said:
-            self._said.add(kind)
-            self._observer.note(message)
-
-    def finished(self, result: Result) -> None:
-        self._observer.finished(result)
-        if (sample := sample_of(result)) is not None:
-            self.samples.append(sample)
-
-    def tick(self, snapshot: Callable[[], Snapshot]) -> None:
-        self._observer.tick(snapshot)
-
-    def asked(self, snapshot: Snapshot) -> None:
-        self._observer.asked(snapshot)
-
-
-def sample_of(result: Result) -> Sample | None:
-    """What one job tells of the request that it went in; None if it went in none, or another job of the pack tells."""
-    timing = result.timing
-    if timing is None or not result.attempts or (result.pack is not None and result.pack[0]):
-        return None
-    usage = result.completion.usage if result.completion is not None else None
-    arrivals = timing.arrivals
-    return Sample(
-        sent=timing.started,
-        first=arrivals[0] if arrivals else None,
-        ended=timing.finished,
-        tokens=usage.completion_tokens if usage is not None else None,
-        answers=result.pack[1] if result.pack is not None else 1,
-        itl=quantile(timing.gaps(), 0.95),
-        ok=result.ok,
-    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,20 +64,30 @@ class Bench:
     signal: int | None = None
     left: int | None = None
     """Rows that have no result yet, as far as that is known."""
+    cost: float | None = None
+    """Of all answers whose price is known, those among them that are not kept."""
+    unpriced: int = 0
     _is_packed: bool = False
     """Requests with several inputs were made."""
     _share: int = 0
     """Rows of the input."""
     _said: set[str] = field(default_factory=set)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it came to its end, which is the step of `auto`."""
+        return self.auto is not None
+
     def sweep(self) -> Iterator[Point]:
-        """Make the steps, and yield a point after each, `auto` last; none of an input without rows, which is said.
+        """Make the steps, and yield a point after each, `auto` last; none where there is no row to ask, which is said.
 
         Raises BatcherError as a run does.
         """
         if not self._has_rows():
             return
-        self._run(self._kept(1), Concurrency(1, 1), 1)  # a model is loaded, and rows are counted
+        run, _ = self._run(self._kept(1), Concurrency(1, 1), 1)  # a model is loaded, and rows are counted
+        if self._has_none_to_ask(run.summary):
+            return
         for level, pack in self._pairs():
             if (point := self._step(level, pack)) is None:
                 return
@@ -228,6 +179,20 @@ class Bench:
         point = point_of(watch.samples, in_all, held, self.slo, settles=level is None)
         return replace(point, concurrency=settled, pack=pack)
 
+    def _has_none_to_ask(self, summary: Summary) -> bool:
+        """Whether a run came to the end of the input and had nothing to send: nor would the next, and that is said."""
+        if self.stop is not None or summary.stop is not None or summary.attempts or summary.pending or summary.unread:
+            return False
+        if not summary.jobs:
+            self.observer.note("none of the rows is chosen: there is nothing to ask")
+        elif summary.invalid == summary.jobs:
+            first = summary.causes.ranked()[0]
+            words = f"{count(first.count)} × {first.code}: {first.message} ({first.id})"  # noqa: RUF001 - times
+            self.observer.note(f"none of {count(summary.jobs, 'rows')} can be sent: {words}")
+        else:
+            return False
+        return True
+
     def _rows(self, width: int, each: int) -> int:
         if self.rows is not None:
             return self.rows
@@ -280,6 +245,9 @@ class Bench:
         )
         summary = on_loop(run.run)
         self.signal = summary.signal
+        self.unpriced += summary.unpriced
+        if summary.cost is not None:
+            self.cost = (self.cost or 0.0) + summary.cost
         if summary.stop is not None and summary.stop.code != "limit_new":
             self.stop = summary.stop
         elif summary.refused:

@@ -33,9 +33,12 @@ READY: Final = 256
 """Copies that are written at a stretch."""
 FAILURES: Final = 10_000
 """Failures that are remembered for later copies; those of others are asked again."""
-_ASKED: Final = 0
+_FREE: Final = 0
+_ASKED: Final = 1
+_ANSWER: Final = 2
 _FAILED: Final = 1 << 63
-"""A place from here on is the number of a failure; below it, an offset in the results file and 1."""
+"""A place from here on is the number of a failure; from `_ANSWER` on, an offset in the results file; else nobody asks
+for it, or its answer is awaited."""
 _ANSWERED: Final = Result(id="", seq=0)
 
 
@@ -58,6 +61,7 @@ class Copies:
     _leaders: dict[str, int] = field(default_factory=dict)
     """Which entry is asked for by the job of an id, until it ends."""
     _waiting: dict[int, list[Copy]] = field(default_factory=dict)
+    """Copies by the entry that they are of, where there are any."""
     _held: int = 0
     """Copies that wait for an answer."""
     _ready: deque[tuple[Copy, int]] = field(default_factory=deque)
@@ -86,7 +90,7 @@ class Copies:
                 for offset, ident, _ in places(file):
                     number = self._earlier.pop(id_hash(ident), 0)
                     if number:
-                        self._requests.places[number] = offset + 1
+                        self._requests.places[number] = _ANSWER + offset
             self._earlier.clear()
         self.ledger.placed = self._answered
 
@@ -95,6 +99,7 @@ class Copies:
         if self.ledger is None:
             yield from jobs
             return
+        places = self._requests.places
         for job in jobs:
             if job is None or job.kind not in self.kinds:
                 yield job
@@ -105,15 +110,9 @@ class Copies:
                 self.due()
                 yield None
             self.is_blocked = False
-            if is_new:
+            if places[number] == _FREE or self._leaders.get(job.id) == number:  # or it is read a second time
                 self._leaders[job.id] = number
-                self._waiting[number] = []
-                yield job
-            elif self._leaders.get(job.id) == number:
-                yield job  # it is read a second time
-            elif self._requests.places[number] == _ASKED and number not in self._waiting:
-                self._leaders[job.id] = number
-                self._waiting[number] = []
+                places[number] = _ASKED
                 yield job
             else:
                 self._file(Copy(job.id, job.seq, job.hash, job.meta, job.columns), number)
@@ -121,7 +120,9 @@ class Copies:
     def left(self, call: Call) -> None:
         """Note that a call will not be sent: its jobs stay pending, and so do their copies so far."""
         for job in call.jobs:
-            self._held -= len(self._waiting.pop(self._leaders.pop(job.id, 0), ()))
+            if number := self._leaders.pop(job.id, 0):
+                self._requests.places[number] = _FREE
+                self._release(number)
         self.due()  # there is room for others
 
     def failed(self, result: Result) -> list[Result]:
@@ -133,8 +134,9 @@ class Copies:
         if len(self._failures) < FAILURES:
             self._requests.places[number] = _FAILED + len(self._failures)
             self._failures.append(failed)
-        followers = self._waiting.pop(number, [])
-        self._held -= len(followers)
+        else:
+            self._requests.places[number] = _FREE
+        followers = self._release(number)
         self.due()  # there is room for others
         return [_as(failed, copy) for copy in followers]
 
@@ -151,19 +153,19 @@ class Copies:
             copy, place = self._ready.popleft()
             if place >= _FAILED:
                 failed.append(_as(self._failures[place - _FAILED], copy))
-            elif (line := copied_line(ledger.line_at(place - 1), copy)) is not None:
+            elif (line := copied_line(ledger.line_at(place - _ANSWER), copy)) is not None:
                 lines.append((copy.id, copy.hash, line))
                 copied.append(_as(_ANSWERED, copy))
         return lines, copied, failed
 
     def _is_full(self, number: int) -> bool:
         """Whether a copy of a request has to wait for room."""
-        return len(self._ready) >= READY or (self._held >= WAITING and number in self._waiting)
+        return len(self._ready) >= READY or (self._held >= WAITING and self._requests.places[number] == _ASKED)
 
     def _file(self, copy: Copy, number: int) -> None:
         place = self._requests.places[number]
         if place == _ASKED:
-            self._waiting[number].append(copy)
+            self._waiting.setdefault(number, []).append(copy)
             self._held += 1
         else:
             self._put(copy, place)
@@ -173,11 +175,16 @@ class Copies:
         number = self._leaders.pop(ident, 0)
         if not number:
             return
-        self._requests.places[number] = offset + 1
+        self._requests.places[number] = place = _ANSWER + offset
+        if number in self._waiting:
+            for copy in self._release(number):
+                self._put(copy, place)
+
+    def _release(self, number: int) -> list[Copy]:
+        """Those that wait for a request, who do so no more."""
         followers = self._waiting.pop(number, [])
         self._held -= len(followers)
-        for copy in followers:
-            self._put(copy, offset + 1)
+        return followers
 
     def _put(self, copy: Copy, place: int) -> None:
         self._ready.append((copy, place))

@@ -227,7 +227,14 @@ class Destination:
         from batcher.running.tables import write_table
 
         summary.unwritten += write_table(
-            self.table, ledger, self.files.errors, options, store=self.store, taken=taken, fields=fields
+            self.table,
+            ledger,
+            self.files.errors,
+            options,
+            store=self.store,
+            taken=taken,
+            fields=fields,
+            prices=summary.prices,
         )
 
     def write_vectors(self, taken: Taken | None, summary: Summary) -> None:

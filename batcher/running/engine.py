@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final, Self
 from batcher.exchange import dialogue, packing
 from batcher.exchange.overflow import Overflow
 from batcher.exchange.seam import LOST
+from batcher.failures import BatcherError, internal
 from batcher.outputs.numbers import normalized
-from batcher.policy.judge import Verdict
+from batcher.policy.judge import ALIKE, Verdict
 from batcher.policy.scheduler import Ask, Done, Send
 from batcher.running.omissions import Omissions
 from batcher.wire.dialects.vectors import Sizes
@@ -65,6 +66,8 @@ class Engine:
     _consumer: asyncio.Future[None] | None = None
     _timer: asyncio.TimerHandle | None = None
     _due: float = math.inf
+    _bugs: int = 0
+    """How many of the last calls each met one."""
     _omissions: Omissions = field(default_factory=Omissions)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -183,7 +186,26 @@ class Engine:
         self._fill()
 
     def ended(self, call: Call, endpoint: Endpoint, attempt: Attempt) -> None:
-        """Do what becomes of a call after an attempt."""
+        """Do what becomes of a call after an attempt. A bug that it meets costs its own jobs their answers, no others.
+
+        What raises a BatcherError is no bug; and one that is met by answer after answer is the run's.
+        """
+        try:
+            self._ends(call, endpoint, attempt)
+        except BatcherError:
+            raise
+        except Exception as error:
+            self._bugs += 1
+            if self._bugs >= ALIKE:
+                raise
+            attempt.completion, attempt.failure = None, internal(error)
+            self.scheduler.drops(call, attempt, now())
+            self._hand_on(call, endpoint, attempt)
+            self._fill()
+        else:
+            self._bugs = 0
+
+    def _ends(self, call: Call, endpoint: Endpoint, attempt: Attempt) -> None:
         if attempt.failure is None:
             self._omissions.served(call)
         elif not self.scheduler.stopped and self._omissions.takes_back(call, endpoint, attempt.failure):
@@ -205,9 +227,7 @@ class Engine:
         if verdict is Verdict.ENDED or verdict is Verdict.FAILED:
             if call.pieces is not None or self.normalize:
                 self._finish_vectors(call, attempt)
-            self._outbox.extend(packing.results_of(call, endpoint, attempt, raw=self.raw))
-            self._untaken += 1
-            self._wake_consumer()
+            self._hand_on(call, endpoint, attempt)
             return
         if verdict is Verdict.SPLIT:
             halves = packing.halves(call, endpoint.api)
@@ -215,10 +235,15 @@ class Engine:
             self.scheduler.requeue(*halves)
         self._fill()
 
+    def _hand_on(self, call: Call, endpoint: Endpoint, attempt: Attempt) -> None:
+        self._outbox.extend(packing.results_of(call, endpoint, attempt, raw=self.raw))
+        self._untaken += 1
+        self._wake_consumer()
+
     def _finish_vectors(self, call: Call, attempt: Attempt) -> None:
         """Make what was asked for of the vectors that came."""
         completion = attempt.completion
-        self.overflow.concludes(call, completion)
+        attempt.failure = self.overflow.concludes(call, completion) or attempt.failure
         if self.normalize and attempt.failure is None and completion is not None and completion.vectors:
             completion.vectors = [normalized(vector) for vector in completion.vectors]
 

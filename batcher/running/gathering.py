@@ -112,7 +112,7 @@ class Gathered:
                     clashes.append(f"{_text(found.ident)} in {other} and {part.path}{what}")
         if clashing:
             more = f" and {clashing - len(clashes)} more" if clashing > len(clashes) else ""
-            raise TwiceError(f"{count(clashing, 'ids')} have a result in two parts: {'; '.join(clashes)}{more}")
+            raise TwiceError(f"two parts have results of {count(clashing, 'ids')}: {'; '.join(clashes)}{more}")
 
     def first_model(self) -> str | None:
         """The model on the first results that name one."""

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from batcher.codec import media_type
-from batcher.failures import OutputError, OutputIOError, malformed
+from batcher.failures import OutputError, OutputIOError, internal, malformed
 from batcher.inputs.done import id_hash
 from batcher.ledger import disk
 from batcher.ledger.lines import error_line, pack_lines, result_line
@@ -111,9 +111,13 @@ class Recorder:
                 continue
             for result in together:
                 if result.ok:
-                    line = result_line(result, base64=self.base64, redactor=self.redactor)
-                    lines.append((result.id, result.hash, line))
-                else:
+                    try:
+                        line = result_line(result, base64=self.base64, redactor=self.redactor)
+                    except Exception as error:  # noqa: BLE001 - a bug met by one answer must not cost the others
+                        result.failure, result.vector = internal(error), None
+                    else:
+                        lines.append((result.id, result.hash, line))
+                if result.failure is not None:
                     self._fail(result)
         return lines
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from batcher.model import Kind
+from batcher.model import EMBED
 
 if TYPE_CHECKING:
     from batcher.model import Job, Json
@@ -65,11 +65,13 @@ class Requests:
         size = 2 * len(self._index)
         self._index = array("I")  # the old one goes before the new one comes
         index = array("I", [0]) * size
-        for number in range(1, len(self._low)):
-            slot = self._low[number] & (size - 1)
-            while index[slot]:
-                slot = (slot + 1) & (size - 1)
-            index[slot] = number
+        mask = size - 1
+        with memoryview(self._low) as whole, whole[1:] as lows:
+            for number, low in enumerate(lows, 1):
+                slot = low & mask
+                while index[slot]:
+                    slot = (slot + 1) & mask
+                index[slot] = number
         self._index = index
 
 
@@ -79,12 +81,7 @@ def key_of(job: Job, turn: int = 0) -> tuple[int, int]:
     Nearly every embedding asks for nothing but its text: then the hash of its request is one half, and the other is
     Python's own of the text, which has a key of its own in each process (PEP 456).
     """
-    if (
-        job.kind is Kind.EMBED
-        and type(job.content) is str
-        and job.hash
-        and not (job.params or job.options or job.extra)
-    ):
+    if job.kind is EMBED and type(job.content) is str and job.hash and not (job.params or job.options or job.extra):
         return int(job.hash, 16), hash((turn, job.path, job.model, job.content)) & _HALF
     asked = _asked(job, turn)
     try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batcher.options import Options
     from batcher.outputs.store import Store
     from batcher.outputs.taken import Taken
+    from batcher.view.prices import Prices
 
 
 def check_table(table: str, results: Path, *, overwrite: bool) -> None:
@@ -51,6 +52,7 @@ def write_table(
     store: Store | None,
     taken: Taken | None,
     fields: Sequence[str],
+    prices: Prices | None,
 ) -> list[str]:
     """Make the table of what is there; gives what went wrong.
 
@@ -65,6 +67,7 @@ def write_table(
         guard=options.formula_guard,
         table=options.table,
         fields=fields,
+        price=prices.of_line if prices is not None else None,
         store=store,
     )
     try:

@@ -220,6 +220,7 @@ def said(jobs: Iterable[Job | None], server: Contact, note: Callable[[str], None
     if server.is_ollama:
         jobs = _in_ollamas_words(jobs, note)
     api = server.endpoint.api
+    is_native = api is Api.NATIVE
     seen: set[tuple[object, ...]] = set()
     mentioned: set[tuple[str, str]] = set()
     contexts = Contexts()
@@ -227,7 +228,7 @@ def said(jobs: Iterable[Job | None], server: Contact, note: Callable[[str], None
         if job is None:
             yield None
             continue
-        if api is Api.NATIVE and (differing := contexts.note(job, path_for(job, api))):
+        if is_native and (differing := contexts.note(job, path_for(job, api))):
             note(differing)
         if job.body is None and (job.params or job.options or job.tools or job.images or job.system):
             shape = (job.path, job.kind, bool(job.tools), bool(job.images), *job.params, *job.options)

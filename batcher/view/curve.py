@@ -5,17 +5,23 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from batcher.figures import count, rate, seconds
+from batcher.figures import count, money, rate, seconds
 from batcher.view.sweep import best_under_slo, is_better, is_rising, knee, rate_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batcher.model import Json
     from batcher.view.steps import Point, Slo
 
 WIDTH: Final = 40
 """Characters of the longest bar."""
+_MEASURED: Final[Mapping[str, Callable[[Point], float | None]]] = {
+    "ttft": lambda point: point.ttft_p50,
+    "latency": lambda point: point.latency_p50,
+    "itl": lambda point: point.itl_p95,
+}
+"""What a step tells of each that may be asked (`SLOS`)."""
 _COLUMNS: Final = ("in flight", "answers/s", "tokens/s", "TTFT p50", "p95", "latency p95", "failed")
 
 
@@ -98,7 +104,9 @@ def verdict(points: Sequence[Point], auto: Point | None, slo: Slo) -> Iterator[s
         words = " and ".join(f"{name} ≤ {seconds(most)}" for name, most in slo.items())
         good = best_under_slo(points)
         if good is None:
-            yield f"in time ({words}): none of the answers"
+            unknown = [name for name in slo if all(_MEASURED[name](point) is None for point in points)]
+            why = f", as all came in one piece, of which {' and '.join(unknown)} cannot be told" if unknown else ""
+            yield f"in time ({words}): none of the answers{why}"
         else:
             yield f"in time ({words}): {rate(good.good_per_s or 0.0)} requests a second at {_words(good)}"
     yield from choice(points, auto, slo)
@@ -110,6 +118,14 @@ def _nothing(points: Sequence[Point]) -> str:
         longer = "" if any(point.failed for point in points) else "; answers may take longer than a step (--seconds)"
         return f"nothing was answered, so there is nothing to choose by{longer}"
     return "nothing was measured: the server was away in each step that it answered in; try again when it stays"
+
+
+def spent(cost: float | None, unpriced: int) -> Iterator[str]:
+    """What the answers of a sweep cost, those that are not kept among them, where there are prices."""
+    known = [] if cost is None else [money(cost)]
+    unknown = [f"that of {count(unpriced, 'answers')} whose price is not known"] if unpriced else []
+    if known or unknown:
+        yield f"cost of the sweep: {' and '.join([*known, *unknown])}"
 
 
 def choice(points: Sequence[Point], auto: Point | None, slo: Slo) -> list[str]:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from batcher.failures import UsageError
 from batcher.opening import read_given
+from batcher.outcome import Usage, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from batcher.outcome import Usage
-
 _MILLION: Final = 1e6
 _KINDS: Final = ("in", "cached", "out")
 _LATEST: Final = ":latest"
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens")
+"""The fields of `Usage`, as lines have them."""
 
 
 class Price(NamedTuple):
@@ -34,7 +35,7 @@ class Price(NamedTuple):
         """What an answer cost; `None` if tokens are not told, or have no price. One of text has completion tokens."""
         cached = usage.cached_tokens or 0
         pairs = (
-            (None if usage.prompt_tokens is None else usage.prompt_tokens - cached, self.prompt),
+            (None if usage.prompt_tokens is None else max(0, usage.prompt_tokens - cached), self.prompt),
             (cached, self.prompt if self.cached is None else self.cached),
             (usage.completion_tokens if is_text else usage.completion_tokens or 0, self.completion),
         )
@@ -57,6 +58,17 @@ class Prices:
         """What an answer of a model cost; `None` if that is not known."""
         price = self._price(model or "")
         return None if price is None else price.of(usage, is_text=is_text)
+
+    def of_line(self, record: Mapping[str, Any]) -> float | None:
+        """What a line of results or errors cost, as `of`; a copy of another's answer cost nothing."""
+        if "copy_of" in record:
+            return 0.0
+        usage, model = record.get("usage"), record.get("model")
+        if type(usage) is not dict:
+            return None
+        counts = Usage(*(count_of(usage.get(name)) for name in _COUNTS))
+        is_text = record.get("finish_reason") is not None
+        return self.of(model if type(model) is str else None, counts, is_text=is_text)
 
     def _price(self, model: str) -> Price | None:
         for name in (model, model.removesuffix(_LATEST)):

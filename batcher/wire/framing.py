@@ -7,6 +7,7 @@ Records split at bytes, never at characters, so a UTF-8 sequence may be cut anyw
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -14,8 +15,12 @@ import orjson
 from batcher.wire.faults import near
 
 LIMIT: Final = 64 * 1024 * 1024
-"""The longest line or event, in bytes. Embeddings of a large pack and long contexts come as one line of many MB."""
+"""Bytes that a line or an event takes at most. Embeddings of a large pack and long contexts are a line of many MB."""
 
+PIECE: Final = 64
+"""Bytes that a piece of a line, and a line of an event, takes beside what is in it: there may be nothing in it."""
+NAME: Final = 64
+"""Bytes of an event's name that are looked at; those that mean anything are short words."""
 BOM: Final = b"\xef\xbb\xbf"
 DONE: Final = b"data: [DONE]"
 MARK: Final = 16
@@ -69,9 +74,9 @@ class Lines:
         return self._clean([last if self._started else last.removeprefix(BOM)])
 
     def _hold(self, piece: bytes) -> None:
-        self._held += len(piece)
+        self._held += len(piece) + PIECE
         if self._held > self._limit:
-            raise RecordTooLongError(f"a line longer than {self._limit} bytes")
+            raise RecordTooLongError(f"a line that takes more than {self._limit} bytes")
         self._pieces.append(piece)
 
     def _clean(self, lines: list[bytes]) -> list[bytes]:
@@ -91,13 +96,30 @@ class EventStream:
     `comments` counts the comment lines (servers send them as pings).
     """
 
-    __slots__ = ("_data", "_event", "_held", "_lf_is_done", "_limit", "_single", "_started", "_tail", "comments")
+    __slots__ = (
+        "_data",
+        "_event",
+        "_held",
+        "_is_part",
+        "_lf_is_done",
+        "_limit",
+        "_single",
+        "_size",
+        "_started",
+        "_tail",
+        "comments",
+    )
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._tail: list[bytes] = []
         self._held = 0
+        """Bytes that the unfinished line takes."""
         self._data: list[bytes] = []
+        self._size = 0
+        """Bytes that the unfinished event takes."""
+        self._is_part = False
+        """Its first line was looked at, and is no whole object."""
         self._event = ""
         self._lf_is_done = False
         self._started = False
@@ -136,7 +158,9 @@ class EventStream:
         if rest:
             self._tail.append(rest)
         events = self._events(lines) if lines else []
-        self._measure(lines, rest)
+        self._held = len(rest) if lines else self._held + len(rest) + PIECE
+        if self._held + self._size > self._limit:
+            raise RecordTooLongError(f"an event that takes more than {self._limit} bytes")
         return events
 
     def close(self) -> list[tuple[str, bytes]]:
@@ -153,12 +177,6 @@ class EventStream:
         if chunk.endswith(b"\r"):
             self._lf_is_done = True
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-    def _measure(self, lines: list[bytes], rest: bytes) -> None:
-        """Bound what is held: the unfinished line and the data of the unfinished event."""
-        self._held = len(rest) + sum(map(len, self._data)) if lines else self._held + len(rest)
-        if self._held > self._limit:
-            raise RecordTooLongError(f"an event longer than {self._limit} bytes")
 
     def _events(self, lines: list[bytes]) -> list[tuple[str, bytes]]:
         if not self._started:
@@ -178,26 +196,33 @@ class EventStream:
 
     def _take(self, data: bytes, events: list[tuple[str, bytes]]) -> None:
         """Take a line of data; what was before it ends if it is whole."""
-        self._end_whole(events)
-        is_done = data == b"[DONE]"
-        if not is_done and len(data) < MARK and data.strip() == b"[DONE]":
-            is_done, data = True, b"[DONE]"
-        if is_done and self._data:
-            self._end(events)
+        if self._data:
+            self._end_whole(events)
+        is_done = len(data) < MARK and data.strip() == b"[DONE]"
+        if is_done:
+            data = b"[DONE]"
+            if self._data:
+                self._end(events)
         self._data.append(data)
+        self._size += len(data) + PIECE
         if is_done or (self._single and data[:1] == b"{" and data[-1:] == b"}"):
             self._end(events)
 
     def _end_whole(self, events: list[tuple[str, bytes]]) -> None:
         """End an event whose one line of data is a whole object, though no blank line has come."""
-        if len(self._data) == 1 and self._data[0][-1:] == b"}" and _is_object(self._data[0]):
-            self._single = True
-            self._end(events)
+        if len(self._data) == 1 and not self._is_part and self._data[0][-1:] == b"}":
+            if _is_object(self._data[0]):
+                self._single = True
+                self._end(events)
+            else:  # an `event:` that follows has it looked at again
+                self._is_part = True
 
     def _end(self, events: list[tuple[str, bytes]]) -> None:
         if self._data:
             events.append((self._event, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
             self._data = []
+            self._size = 0
+            self._is_part = False
         self._event = ""
 
     def _field(self, line: bytes, events: list[tuple[str, bytes]]) -> None:
@@ -205,7 +230,7 @@ class EventStream:
         value = value.removeprefix(b" ")
         if name == b"event":
             self._end_whole(events)
-            self._event = value.decode("utf-8", "replace")
+            self._event = value[:NAME].decode("utf-8", "replace")
         elif name == b"data":
             self._take(value, events)
         elif name == b"error":
@@ -224,7 +249,13 @@ def _is_object(data: bytes) -> bool:
 def _is_ignored(line: bytes) -> bool:
     """Whether a line is a field that means nothing here, and no damaged one."""
     field = _FIELD.match(line)
-    return field is not None and not holds_json(line) and near(field[1].decode(), FIELDS) is None
+    return field is not None and not holds_json(line) and not _is_damaged(field[1])
+
+
+@lru_cache(maxsize=64)
+def _is_damaged(name: bytes) -> bool:
+    """Whether the name of a field is nearly one that means something; a stream has the same few again and again."""
+    return near(name.decode(), FIELDS) is not None
 
 
 def holds_json(line: bytes) -> bool:

@@ -26,6 +26,10 @@ _WORDS: Final = (
 """Where errors say what they are, as `faults` knows their shapes."""
 _STATUS: Final = re.compile(r"(?:code|status|http)['\"]?\s{0,2}[:= ]\s{0,2}['\"]?([45]\d\d)\b", re.IGNORECASE)
 """A status in plain words: `Error code: 429 - {'error': …}`, as Python's clients print their errors."""
+_DEPTH: Final = 32
+"""Objects in each other in which an error is looked for."""
+_FEW: Final = 10
+"""Digits from which on a text is no code: "²" is a digit and none of Python's, and 5,000 are too many for it."""
 _EVENTS: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry|error|):")
 
 
@@ -69,23 +73,23 @@ def error_of(value: Any) -> Any:
     return value if inner is None else inner
 
 
-def strings_of(error: Any) -> Iterator[str]:
+def strings_of(error: Any, depth: int = 0) -> Iterator[str]:
     """Yield message, type and code of an error, also of one that is JSON inside a string (Ollama's runner errors)."""
     if isinstance(error, str):
         inner = _inner_json(error)
         if inner is None:
             yield error
         else:
-            yield from strings_of(inner.get("error", inner))
-    elif isinstance(error, dict):
+            yield from strings_of(inner.get("error", inner), depth)
+    elif isinstance(error, dict) and depth < _DEPTH:
         for key in _WORDS:
             value = error.get(key)
             if isinstance(value, str | dict):
-                yield from strings_of(value)
+                yield from strings_of(value, depth + 1)
             elif value and not isinstance(value, int | float):
                 yield codec.told(value)
     elif error is not None:
-        yield str(error)
+        yield codec.told(error) if isinstance(error, dict) else str(error)
 
 
 def _inner_json(text: str) -> dict[str, Any] | None:
@@ -93,18 +97,18 @@ def _inner_json(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def numbers_of(error: Any) -> Iterator[int]:
-    if isinstance(error, dict):
+def numbers_of(error: Any, depth: int = 0) -> Iterator[int]:
+    if isinstance(error, dict) and depth < _DEPTH:
         for key in ("code", "status", "status_code", "statusCode", "StatusCode", "statuscode", "httpcode"):
             value = error.get(key)
             if isinstance(value, int):
                 yield value
-            elif isinstance(value, str) and value.isdigit():
+            elif isinstance(value, str) and value.isdecimal() and len(value) < _FEW:
                 yield int(value)
-        yield from numbers_of(error.get("error"))
+        yield from numbers_of(error.get("error"), depth + 1)
     elif isinstance(error, str):
         inner = _inner_json(error)
-        yield from numbers_of(inner) if inner else map(int, _STATUS.findall(error[:MESSAGE_LIMIT]))
+        yield from numbers_of(inner, depth) if inner else map(int, _STATUS.findall(error[:MESSAGE_LIMIT]))
 
 
 _TYPES: Final = re.compile(r"; (?:[a-z_]+_error|[A-Z][A-Za-z]*(?:Error|Exception))(?=;|$)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from support.commandline import PROJECT
 from support.talkserver import talking
 
+import batcher
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
@@ -86,3 +88,19 @@ async def test_the_web_handler(sim: BackgroundSimulator) -> None:
         bodies = await asyncio.gather(*(client.post("/", data="[[sim ttft=0.05]]\n" * 4) for _ in range(4)))
         assert [len((await body.text()).splitlines()) for body in bodies] == [4] * 4
     assert sim.peak_in_flight <= 4
+
+
+def test_several_models_are_a_loop(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/choosing.md has it: a file for each, with every row, also one that names another model itself."""
+    [program] = re.findall(r"(?ms)^```python\n(.*?)^```", (PROJECT / "docs" / "choosing.md").read_text())
+    (tmp_path / "reviews.jsonl").write_text('{"id":"a","prompt":"x"}\n{"id":"b","prompt":"y","model":"another"}\n')
+    names = ("llama3.2", "qwen2.5:7b")
+    with simulator_thread(models=names) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        exec(program, {"batcher": batcher})
+    assert capsys.readouterr().out == "".join(f"{name} 2 done, 0 failed\n" for name in names)
+    for name in ("llama3.2", "qwen2.5-7b"):
+        lines = (tmp_path / f"answers.{name}.jsonl").read_text().splitlines()
+        assert sorted(json.loads(line)["id"] for line in lines) == ["a", "b"]

@@ -53,6 +53,22 @@ def test_a_column_is_never_replaced(url: str) -> None:
     asyncio.run(run())
 
 
+def test_prices_make_a_column(url: str) -> None:
+    """What each answer cost, by its tokens; nothing of one that failed; wrong prices are refused at once."""
+    with pytest.raises(UsageError):
+        Prompt(SAYS, model="simulator", base_url=url, price_in=-1)
+
+    async def run() -> None:
+        asks = Prompt("[[sim {{ word }}]]", model="simulator", base_url=url, price_in=1, price_out=2)
+        answers = await asks({"word": column("tokens=3", "status=400")})
+        tokens = [*zip(answers["prompt_tokens"], answers["completion_tokens"], strict=True)]
+        assert list(answers["cost"]) == [pytest.approx((tokens[0][0] + 2 * tokens[0][1]) / 1e6), None]
+        with pytest.raises(UsageError, match=r"\(cost\)"):
+            await asks({"word": column("tokens=3"), "cost": column("mine")})
+
+    asyncio.run(run())
+
+
 def test_a_server_that_comes_late_is_found() -> None:
     """An actor lives on where Ray Data tries a batch again: what failed once does not fail for good."""
     taken = socket.socket()

@@ -177,10 +177,11 @@ def told(name: str, found: dict[str, Any], grid: dict[int, float]) -> float:
     best = max(grid, key=lambda level: grid[level])
     ratio = grid[found["knee"]] / grid[best]
     levels = " ".join(f"{level}:{rate:.1f}" for level, rate in grid.items())
+    steps = " ".join(f"{step['concurrency']}:{step['tokens_per_s'] or 0:.1f}" for step in found["steps"])
     missed = "  MISSED" if ratio < TARGET else ""
     print(
         f"{name:14} knee {found['knee']:3}  {grid[found['knee']]:7.1f} tokens/s  best {best:3} {grid[best]:7.1f}  "
-        f"ratio {ratio:.3f}{missed}   {found['config']!r}\n{'':14} grid {levels}",
+        f"ratio {ratio:.3f}{missed}   {found['config']!r}\n{'':14} grid {levels}\n{'':14} steps {steps}",
         flush=True,
     )
     return ratio

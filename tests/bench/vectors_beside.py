@@ -8,6 +8,7 @@ makes nothing safe to trust.
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 from base64 import b64encode
@@ -29,9 +30,12 @@ BARE: Final = (sys.executable, __file__, "--bare")
 """The loop, to which a URL, a file of texts and whether it asks for base64 (1, or 0) are given."""
 
 
-async def serve(each: float, text: float, dim: float) -> None:
-    """Answer embeddings, each after `each` seconds and `text` for each text, with `dim` numbers; count requests."""
-    numbers = np.random.default_rng(1).standard_normal(int(dim)).astype("<f4")
+async def serve(listening: int, each: float, text: float, dim: int) -> None:
+    """Answer embeddings, each after `each` seconds and `text` for each text, with `dim` numbers; count requests.
+
+    `listening` is the descriptor of a bound socket.
+    """
+    numbers = np.random.default_rng(1).standard_normal(dim).astype("<f4")
     encoded = {
         True: b'"%b"' % b64encode(numbers.tobytes()),
         False: orjson.dumps(numbers.tolist()),
@@ -68,8 +72,7 @@ async def serve(each: float, text: float, dim: float) -> None:
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=1 << 24)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    server = await asyncio.start_server(answer, sock=socket.socket(fileno=listening), limit=1 << 24)
     await server.serve_forever()
 
 
@@ -104,11 +107,15 @@ async def bare(url: str, path: str, *, base64: bool) -> None:
 
 @contextmanager
 def server(each: float = 0.0, text: float = 0.0, dim: int = DIM) -> Iterator[str]:
-    command = [sys.executable, __file__, "--serve", str(each), str(text), str(dim)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    """Its URL, once it answers. The socket is bound here, so that there is nothing to be told by whoever starts."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url, fd = f"http://127.0.0.1:{listening.getsockname()[1]}", listening.fileno()
+        command = [sys.executable, __file__, "--serve", *map(str, (fd, each, text, dim))]
+        process = subprocess.Popen(command, pass_fds=[fd])
+    with process:
         try:
-            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+            asked(url)
+            yield url
         finally:
             process.kill()
 
@@ -117,12 +124,13 @@ def asked(url: str) -> int:
     """Requests that a server was sent."""
     from urllib.request import urlopen
 
-    with urlopen(f"{url}/count") as answer:
+    with urlopen(f"{url}/count", timeout=60) as answer:
         return int(answer.read())
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--serve":
-        asyncio.run(serve(*map(float, sys.argv[2:])))
+        fd, each, text, dim = sys.argv[2:]
+        asyncio.run(serve(int(fd), float(each), float(text), int(dim)))
     else:
         asyncio.run(bare(sys.argv[2], sys.argv[3], base64=sys.argv[4] == "1"))

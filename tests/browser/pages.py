@@ -33,8 +33,10 @@ HOSTILE: Final = (
 )
 
 
-def made_up(number: int, *, stretches: int = 1, hostile: bool = False) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Lines of results and of errors, and which of both each is."""
+def made_up(
+    number: int, *, stretches: int = 1, hostile: bool = False, failing: float = 0.02, embeds: bool = False
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Lines of results and of errors, and which of both each is; `failing` is the part that fails."""
     rng = random.Random(SEED)
     free = [START] * 16
     for seq in range(number):
@@ -50,7 +52,7 @@ def made_up(number: int, *, stretches: int = 1, hostile: bool = False) -> Iterat
         ident = f"{rng.choice(HOSTILE)[:80]} {seq}" if hostile else f"q{seq}"
         model = HOSTILE[seq % 4] if hostile else rng.choice(["llama3.2", "qwen2.5:7b"])
         about = {"id": ident, "seq": seq, "model": model, "server": "http://127.0.0.1:11434"}
-        if rng.random() < 0.02:
+        if rng.random() < failing:
             error = {"class": "transient", "code": text[:40] if hostile else "timeout_idle", "message": text[:300]}
             yield {**about, "error": error, "attempts": 4, "at": stamp}, False
             continue
@@ -60,6 +62,11 @@ def made_up(number: int, *, stretches: int = 1, hostile: bool = False) -> Iterat
             "started_at": stamp, "waited_s": 0.0, "ttft_s": ttft, "itl_p50_s": gap, "itl_p95_s": 1.6 * gap,
             "total_s": total, "tokens_per_s": 1 / gap,
         }  # fmt: skip
+        if embeds:
+            times = {name: timing[name] for name in ("started_at", "waited_s", "total_s")}
+            line = {**about, "hash": f"{seq:016x}", "embedding": [0.5, -0.5], "usage": {"prompt_tokens": tokens}}
+            yield {**line, "timing": times, "attempts": 1}, True
+            continue
         usage = {"prompt_tokens": rng.randint(20, 400), "completion_tokens": tokens, "cached_tokens": 16}
         line = {**about, "hash": f"{seq:016x}", "text": text[:4000], "finish_reason": "stop", "usage": usage}
         yield {**line, "timing": timing, "attempts": 1 + (seq % 40 == 0), "flags": flags}, True

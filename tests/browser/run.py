@@ -58,9 +58,13 @@ def _pages(where: Path, rows: int) -> list[Path]:
         write(where / f"{name}.jsonl", number)
     write(where / "nights.jsonl", 3000, stretches=4)
     write(where / "hostile.jsonl", 2000, hostile=True)
+    write(where / "failed.jsonl", 60, failing=1.0)
+    write(where / "embeddings.jsonl", 500, embeds=True)
     (where / "none.jsonl").touch()
     prices = ("--price-in", "0.15", "--price-cached", "0.07", "--price-out", "0.6")
-    made = [page(where / f"{name}.jsonl", *prices) for name in (*sizes, "nights", "hostile", "none")]
+    made = [
+        page(where / f"{name}.jsonl", *prices) for name in (*sizes, "nights", "hostile", "failed", "embeddings", "none")
+    ]
     return [*made, *_comparisons(where)]
 
 

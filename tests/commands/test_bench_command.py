@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from support.commandline import names, prompts
 
+from batcher.commands import bench
 from batcher.commands.bench import levels_of, packs_of, slo_of
 from batcher.failures import Exit
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
     from support.commandline import Desk
+
+    from batcher.view.steps import Point
 
 SWEEP = ("bench", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", "--seconds", "10m")
 PATIENCE = 300.0
@@ -75,6 +79,54 @@ def test_an_input_without_rows(desk: Desk, more: tuple[str, ...]) -> None:
     assert not more or json.loads(ran.out)["steps"] == []
     assert more or not ran.out
     assert [path.name for path in desk.path.iterdir()] == ["empty.jsonl"]
+
+
+def test_rows_of_which_none_can_be_sent(desk: Desk) -> None:
+    """That is said with the first reason, also where they failed before: no step is made, and no server asked."""
+    desk.write("jobs.jsonl", *({"id": name, "promt": "x"} for name in names(3)))
+    with simulator_thread() as sim:
+        for _ in range(2):
+            ran = desk.call(*SWEEP, "--base-url", sim.url, "--json")
+            assert ran.code == Exit.SOME_FAILED, ran.err
+            assert "none of 3 rows can be sent: 3 × input_invalid: the line has no " in ran.err  # noqa: RUF001 - times
+            found = json.loads(ran.out)
+            assert (found["steps"], found["complete"], found["config"]) == ([], False, None)
+        assert not sim.counts
+        desk.write("jobs.jsonl", {"id": "0", "promt": "x"}, *prompts(names(4)))
+        ran = desk.call(*SWEEP, "--base-url", sim.url, "-c", "1", "--rows", "8", "--json")
+    assert ran.code == Exit.OK, ran.err
+    assert json.loads(ran.out)["steps"][0]["marks"] == ["rows again"]
+
+
+def test_a_selection_that_takes_nothing(desk: Desk) -> None:
+    """It is said, and nothing is measured of nothing."""
+    desk.write("jobs.jsonl", *prompts(names(2)))
+    with simulator_thread() as sim:
+        ran = desk.call(*SWEEP, "--base-url", sim.url, "--shard", "1/100000")
+    assert (ran.code, ran.out) == (Exit.SOME_FAILED, "")
+    assert ran.err.splitlines()[-1] == "batcher: none of the rows is chosen: there is nothing to ask"
+    assert not sim.counts
+
+
+def test_a_server_that_dies_between_steps(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured before is told, and that it is not all; what was answered is kept; it ends as a run does."""
+    desk.write("jobs.jsonl", *prompts(names(40)))
+    told = bench._told
+    with ExitStack() as stack:
+        sim = stack.enter_context(simulator_thread(tokens=2))
+
+        def die(point: Point, *, is_auto: bool) -> str:
+            stack.close()
+            return told(point, is_auto=is_auto)
+
+        monkeypatch.setattr(bench, "_told", die)
+        args = ("--base-url", sim.url, "-c", "1,2,4", "--rows", "8", "--max-wait", "0s")
+        ran = desk.call(*SWEEP, *args, "--price-in", "1", "--price-out", "1")
+    assert ran.code == Exit.UNAVAILABLE, ran.err
+    assert "the sweep was ended before its end" in ran.out
+    assert "cost of the sweep: 0.00" in ran.out
+    assert ran.out.splitlines()[-1] == "concurrency = 1"
+    assert desk.ids() == names(9)
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,8 @@ def test_standard_input(desk: Desk, sim: BackgroundSimulator) -> None:
 @pytest.mark.slow
 def test_a_changed_row_costs_its_block(desk: Desk, sim: BackgroundSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a large input of which one row changed, a thousand are read anew, and the run asks for that one alone."""
-    lines = [{"id": f"q{number}", "prompt": f"say {number}"} for number in range(3000)]
+    count = 2100  # two blocks of 1,024 rows, and a rest
+    lines = [{"id": f"q{number}", "prompt": f"say {number}"} for number in range(count)]
     desk.write("jobs.jsonl", *lines)
     command = ["run", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator", "--base-url", sim.url, "-c", "32"]
     assert desk.call(*command).code == 0
@@ -209,15 +210,15 @@ def test_a_changed_row_costs_its_block(desk: Desk, sim: BackgroundSimulator, mon
     desk.write("jobs.jsonl", *lines)
     assert desk.call(*command).code == 0
     assert sim.tally.answered.total() - before == 1
-    assert 1024 + 3000 % 1024 <= len(parsed) < 2 * 1024 + 3000 % 1024
+    assert 1024 + count % 1024 <= len(parsed) < 2 * 1024 + count % 1024
     lines[100] |= {"prompt": "other"}
     desk.write("jobs.jsonl", *lines)
     refused = desk.call(*command)
     assert (refused.code, "line 101" in refused.err) == (65, True)
-    lines[100] |= {"id": "q2999", "prompt": "under the id of a later line"}
+    lines[100] |= {"id": f"q{count - 1}", "prompt": "under the id of a later line"}
     desk.write("jobs.jsonl", *lines)
     assert desk.call(*command).code in (3, 65)
-    assert len(desk.ids()) == len(set(desk.ids())) == 3001
+    assert len(desk.ids()) == len(set(desk.ids())) == count + 1
 
 
 @pytest.fixture

@@ -168,6 +168,44 @@ def test_two_runs_and_how_they_differ(desk: Desk) -> None:
     assert told(desk, "r.jsonl")["rows"] == 3
 
 
+def test_what_the_answers_to_one_row_cost(desk: Desk) -> None:
+    """Tokens of all of them, and what they cost as far as that is known, in words, on the page and as JSON."""
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500, "cached_tokens": 400}
+    desk.write("r.jsonl", *(line(0, 1, seq=n, id=f"a~{n}", usage=usage if n else None) for n in range(3)))
+    prices = ("--price-in", "1", "--price-cached", "0.5", "--price-out", "2")
+    told_words = "0.0036 and that of 1 answer whose price is not known"
+    shown = desk.call("compare", "r.jsonl", *prices).out
+    assert "tokens    2,000 in (800 of them cached), 1,000 out" in shown
+    assert f"cost      {told_words}" in shown
+    found = told(desk, "r.jsonl", *prices)
+    assert (found["cost"], found["unpriced"]) == (pytest.approx(0.0036), 1)
+    assert found["tokens"] == {"prompt": 2000, "cached": 800, "completion": 1000}
+    assert desk.call("compare", "r.jsonl", *prices, "-o", "page.html").code == 0
+    assert f"cost: {told_words}" in (desk.path / "page.html").read_text()
+    plain = told(desk, "r.jsonl")
+    assert (plain["cost"], plain["unpriced"]) == (None, None)
+    assert "cost" not in desk.call("compare", "r.jsonl").out
+
+
+def test_rows_of_which_nothing_is_compared(desk: Desk) -> None:
+    """Vectors and pictures are not called the same."""
+    vector = {"text": None, "embedding": [0.5]}
+    answers: list[dict[str, Any]] = [
+        vector,
+        vector,
+        {"text": None, "parsed": 1},
+        {"text": None, "tool_calls": [{"id": "x"}]},
+        {},
+    ]
+    lines = [line(0, 1, seq=n, **more) for n, more in enumerate(answers)]
+    desk.write("a.jsonl", *lines)
+    found = told(desk, "a.jsonl", "a.jsonl")
+    assert (found["rows"]["both"], found["rows"]["uncompared"], found["rows"]["differing"]) == (5, 2, 0)
+    assert "2 rows without text, JSON or calls" in desk.call("compare", "a.jsonl", "a.jsonl").out
+    desk.write("b.jsonl", line(0, 1))
+    assert "not seen" not in desk.call("compare", "b.jsonl", "b.jsonl").out
+
+
 def test_many_answers_to_a_row_are_chained(desk: Desk) -> None:
     """Rows of any number of answers, of which a thousand are looked at."""
     desk.write("r.jsonl", *(line(0, 1, seq=n, id=f"a~{n}", text=str(n % 2)) for n in range(1203)))

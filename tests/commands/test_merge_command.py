@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import shutil
 import subprocess
@@ -170,10 +171,16 @@ def no_results(desk: Desk) -> None:
     part(desk, 2).write_bytes(b"some words\n")
 
 
+def packed(desk: Desk) -> None:
+    path = part(desk, 2)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
 @pytest.mark.parametrize(
     ("harm", "code", "words"),
     [
-        (two_results, Exit.INPUT, "a result in two parts: q"),
+        (packed, Exit.INPUT, "parts/out-2-of-3.jsonl: is packed (gzip): unpack it first"),
+        (two_results, Exit.INPUT, "two parts have results of 1 id: q"),
         (another_request, Exit.INPUT, "answer other requests"),
         (another_model, Exit.INPUT, "model simulator → other"),
         (other_rows, Exit.INPUT, "limit"),

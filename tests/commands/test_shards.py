@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import signal
 import subprocess
@@ -103,6 +104,9 @@ def test_what_others_have_done_by_a_pattern(desk: Desk, sim: Simulator) -> None:
     desk.write("parts/batch.jsonl", {"id": "b", "custom_id": left[1], "response": response, "error": None})
     assert desk.call(*asked(sim, "--done-from", "parts/*.jsonl", "-o", "rest.jsonl")).code == Exit.OK
     assert desk.ids("rest.jsonl") == sorted(set(left) - {left[1]})
+    (desk.path / "packed.jsonl.gz").write_bytes(gzip.compress((desk.path / "parts/out-1-of-2.jsonl").read_bytes()))
+    assert desk.call(*asked(sim, "--done-from", "packed*", "-o", "unpacked.jsonl")).code == Exit.OK
+    assert desk.ids("unpacked.jsonl") == sorted(left)
     ran = desk.call(*asked(sim, "--done-from", "nothing/*.jsonl", "-o", "other.jsonl"))
     assert (ran.code, "there is no file" in ran.err) == (Exit.INPUT, True)
     again = desk.call(*asked(sim, "--done-from", "parts/*.jsonl", "-o", "parts/mine.jsonl"))

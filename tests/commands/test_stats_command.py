@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -97,7 +98,7 @@ def test_parquet_goes_to_whoever_reads_it(desk: Desk, monkeypatch: pytest.Monkey
     assert (ran.code, ran.err) == (0, "")
     assert parquet.read_table(desk.path / "taken").column("id").to_pylist() == ["q0", "q1"]
     ran = desk.call(*asked, "-o", "-")
-    assert (ran.code, "leave -o out for standard output" in ran.err) == (2, True)
+    assert (ran.code, "stats and compare print without -o" in ran.err) == (2, True)
     monkeypatch.setattr("os.isatty", lambda fd: fd == 1)
     ran = desk.call(*asked)
     assert (ran.code, "name a file with -o" in ran.err) == (2, True)
@@ -141,6 +142,30 @@ def test_what_is_no_results_file_is_refused(desk: Desk) -> None:
         assert (desk.path / name).read_bytes() == before
     desk.write("others.jsonl", line(0, 1))
     assert desk.call("report", "answers.jsonl", "-o", "others.jsonl").code == Exit.CANNOT_CREATE
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            gzip.compress(b'{"id":"a"}\n' * 9, mtime=0),
+            "is compressed, and lines are read as they were written: unpack it first",
+        ),
+        (b"\x28\xb5\x2f\xfd\n" * 9, "is compressed, and lines"),
+        (b"PAR1\n\n\nPAR1\n", "is a table, made of results; name the file of results"),
+        (b"SQLite format 3\0\n", "is a table"),
+        (b'{"id":"a","prompt":"x"}\n', "holds none of our results, but 1 other line; name the file of results"),
+        (b'{"id":"a","prompt":"x"}', "holds none of our results, but 1 other line; name the file of results"),
+    ],
+    ids=["gzip", "zstd", "parquet", "sqlite", "jobs", "a job without an end"],
+)
+def test_what_people_have_for_results(desk: Desk, data: bytes, words: str) -> None:
+    """It is told as what it is, in words that hold for a command that reads alone."""
+    (desk.path / "a.jsonl").write_bytes(data)
+    for command in (("stats",), ("report", "-o", "page.html"), ("compare", "a.jsonl")):
+        ran = desk.call(*command, "a.jsonl")
+        assert (ran.code, f"a.jsonl: {words}" in ran.err) == (Exit.CANNOT_CREATE, True), ran.err
+        assert "--overwrite" not in ran.err
 
 
 def test_a_run_and_its_report(desk: Desk) -> None:

@@ -248,3 +248,23 @@ def test_export_refuses_what_it_cannot_make(desk: Desk, sim: Simulator) -> None:
         assert (ran.code, words in ran.err) == (code, True), (args, ran.err)
     assert desk.call("export", "gone.jsonl", "-o", "out.csv").code == 73
     assert desk.call("export", "rows.jsonl", "-o", "out.csv").code == 0  # nothing in it is a result
+
+
+def test_prices_make_a_column(desk: Desk, sim: Simulator) -> None:
+    """In the table of a run and in one that is made later, each what the sums say; a file of prices is none to make."""
+    desk.write("rows.jsonl", *ROWS[:3])
+    priced = ("--price-in", "1", "--price-out", "2")
+    ran = run(desk, sim, "out.csv", *priced, "--summary-json", "sums.json")
+    assert ran.code == 0, ran.err
+    cost = orjson.loads((desk.path / "sums.json").read_bytes())["cost"]
+    assert cost > 0
+    assert desk.call("export", "out.csv.results.jsonl", "-o", "later.csv", *priced, "-q").code == 0
+    for name in ("out.csv", "later.csv"):
+        assert sum(float(row["cost"]) for row in cells(desk, name)) == pytest.approx(cost)
+    assert desk.call("export", "out.csv.results.jsonl", "-o", "plain.csv", "-q").code == 0
+    assert "cost" not in cells(desk, "plain.csv")[0]
+    (desk.path / "prices.csv").write_text("[simulator]\nin = 1\nout = 2\n")
+    before = (desk.path / "prices.csv").read_bytes()
+    made = desk.call("export", "out.csv.results.jsonl", "-o", "prices.csv", "--price-file", "prices.csv")
+    assert (made.code, "the file of prices" in made.err) == (2, True)
+    assert (desk.path / "prices.csv").read_bytes() == before

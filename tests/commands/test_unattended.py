@@ -250,14 +250,3 @@ def test_the_sums_of_a_silent_run_are_left_for_a_monitor(machine: Machine) -> No
     assert machine.run(cron_command()) == (0, "", "")
     sums = json.loads((machine.desk.path / "sums.json").read_text())
     assert (sums["exit_code"], sums["jobs"]["ok"]) == (0, 1)
-
-
-@pytest.mark.real
-def test_the_sample_runs_locally(desk: Desk) -> None:
-    """`batcher run --config jobs/nightly.toml --local` is a whole command that needs nothing else."""
-    for name in ("nightly.toml", "hello.jsonl"):
-        shutil.copy(PROJECT / "jobs" / name, desk.path)
-    process = desk.start("run", "--config", "nightly.toml", "--local", "-c", "2")
-    out, err = process.communicate(timeout=55)
-    assert (process.returncode, out) == (0, ""), err
-    assert len(desk.lines("nightly.results.jsonl")) == (PROJECT / "jobs/hello.jsonl").read_text().count("\n")

@@ -42,6 +42,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         (grown(Choice([""] * (PIECES + 1))), False),
         (grown(Choice(logprobs=[{}] * (PIECES // 16 + 1))), False),
         (grown(Choice(tool_calls=[CALL])), False),
+        (grown(Choice(tool_calls=[{"function": "f"}, {"function": {"arguments": 5}}, {"custom": {}}])), True),
         (grown(*[Choice(["x"])] * (PIECES + 1)), False),
     ],
 )

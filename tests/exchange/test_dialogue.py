@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from batcher.exchange.dialogue import conclude, goes_on
 from batcher.failures import Failure, FailureClass
@@ -108,6 +109,55 @@ def test_a_call_of_a_tool_wants_its_result() -> None:
     call = call_of(turns=["one", {"role": "tool", "content": "r"}])
     assert goes_on(call, answered("", tool_calls=[tool]), 2)
     assert orjson.loads(call.body)["messages"][2]["tool_call_id"] == "c1"
+
+
+DEEP: Any = orjson.loads("[" * 300 + "]" * 300)
+ANYTHING = st.sampled_from(
+    [
+        None,
+        "x",
+        "",
+        5,
+        1.5,
+        True,
+        [],
+        {},
+        [1],
+        {"a": [1]},
+        '{"a":1}',
+        "[1]",
+        "oops",
+        10**30,
+        "\ud800",
+        DEEP,
+        {"a": DEEP},
+    ]
+)
+FUNCTIONS = st.fixed_dictionaries({"name": ANYTHING}, optional={"arguments": ANYTHING, "index": ANYTHING})
+TOOL_CALLS = st.lists(
+    st.fixed_dictionaries(
+        {}, optional={"id": ANYTHING, "type": ANYTHING, "custom": ANYTHING, "function": st.one_of(FUNCTIONS, ANYTHING)}
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(calls=TOOL_CALLS, api=st.sampled_from(Api), is_told=st.booleans())
+@settings(max_examples=150)
+def test_whatever_a_model_calls_its_tools_with(calls: list[Any], api: Api, *, is_told: bool) -> None:
+    """The next turn is asked, or the job has failed in words: nothing else is raised, and what was said stands."""
+    turn = {"role": "tool", "content": "42"} if is_told else "two"
+    job = parse_job(orjson.dumps({"id": "a", "turns": ["one", turn, "three"]}), 0, Defaults(model="m"))
+    call = call_for((job,), api, stream=False)
+    before, attempt = call.body, answered("", tool_calls=calls)
+    if goes_on(call, attempt, 2):
+        assert attempt.failure is None
+        assert orjson.loads(call.body)["messages"][2]["content"] == "42"
+    else:
+        assert attempt.failure is not None
+        assert attempt.failure.code in ("tool_calls", "tool_arguments", "tool_call_open", "input_invalid")
+        assert (call.body, call.dialogue) == (before, None)
 
 
 FORM = {"type": "object", "properties": {"label": {"enum": ["good", "bad"]}, "score": {"type": "integer"}}}

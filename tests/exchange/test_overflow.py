@@ -95,6 +95,18 @@ def test_it_ends_though_a_server_refuses_all() -> None:
     assert call.jobs[0].content == LONG
 
 
+@pytest.mark.parametrize("pair", [([1.0, 0.0], [-1.0, 0.0]), (b"\0\0\x80?", b"\0\0\x80\xbf"), ([1, -2], [-1, 2])])
+def test_pieces_that_cancel_each_other_out_have_no_vector(pair: tuple[object, object]) -> None:
+    """A vector of zeros is none, wherever it comes from."""
+    call, splitting = call_of("x" * 80), Overflow("split")
+    job = call.jobs[0]
+    assert splitting.refits(call, failure("too long"), Api.OPENAI)
+    found = splitting.concludes(call, Completion(vectors=[*pair]))
+    assert found is not None
+    assert (found.kind, found.code) == (FailureClass.PERMANENT, "vector_of_zeros")
+    assert (call.jobs, call.pieces) == ((job,), None)
+
+
 def test_the_mean_is_weighted() -> None:
     """Of lists and of bytes alike."""
     assert mean([[1.0, 3.0], b"\0\0\x80?\0\0\0\0"], [1, 3]) == [1.0, 0.75]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from batcher.exchange import packing
-from batcher.model import Api, Call, Job, Kind
-from batcher.outcome import Completion, Usage
+from batcher.model import Api, Call, Endpoint, Job, Kind
+from batcher.outcome import Attempt, Completion, Result, Timing, Usage
 from batcher.policy.packs import FixedPacks, FoundPacks
 
 if TYPE_CHECKING:
@@ -132,6 +132,26 @@ def test_each_job_gets_its_own_vectors(api: Api) -> None:
         ("e2", [[2.0]]),
     ]
     assert all((share.served_model, share.proof, share.flags) == ("m", "p", ["f"]) for _, share in shares)
+
+
+def test_the_results_of_a_pack_say_whose_they_are() -> None:
+    """What is a job's own, and what is the call's."""
+    jobs = [embed(0, hash="h0", meta={"m": 0}), embed(1, ["a", "b"], hash="h1", columns={"c": 1})]
+    call, timing = pack(*jobs, api=Api.OPENAI), Timing(started=1.0, finished=2.0)
+    call.sent = 3
+    attempt = Attempt(timing, Completion(vectors=[[0.0], [1.0], [1.5]]))
+    first, second = packing.results_of(call, Endpoint(root="http://h", api=Api.OPENAI), attempt, raw=False)
+    fields: dict[str, Any] = {
+        "model": "m",
+        "path": "/v1/embeddings",
+        "timing": timing,
+        "attempts": 3,
+        "server": "http://h",
+    }
+    own: dict[str, Any] = {"meta": {"m": 0}, "completion": first.completion, "pack": (0, 2)}
+    assert first == Result(id="e0", seq=0, hash="h0", **fields, **own)
+    own = {"columns": {"c": 1}, "completion": second.completion, "pack": (1, 2), "many": True}
+    assert second == Result(id="e1", seq=1, hash="h1", **fields, **own)
 
 
 counts = st.none() | st.integers(0, 1 << 40)

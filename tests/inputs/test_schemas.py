@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
+from batcher import codec
 from batcher.failures import ConfigError, UsageError
 from batcher.inputs.schemas import ANY_OBJECT, Schema, schema_of, schema_on_line
 
@@ -50,6 +51,36 @@ def test_the_first_thing_that_does_not_fit_is_told(value: Any, fault: str | None
     if found is not None and fault is not None:
         assert found.startswith(fault)
         assert len(found) < 400
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"maximum": 10**30}, f'{{"maximum":{10**30}}}'),
+        ({"title": "\ud800"}, '{"title":"\ufffd"}'),
+        ({"title": "\ud83d\ude00"}, '{"title":"\U0001f600"}'),
+    ],
+)
+def test_a_schema_of_a_line_may_hold_any_json(document: Any, words: str) -> None:
+    """Numbers keep their digits, and halves of characters are written as they are elsewhere."""
+    schema = schema_on_line(document)
+    assert schema.words == words
+    assert schema.fault(10**29) is None
+
+
+@pytest.mark.parametrize("document", [10**30, codec.loads('{"not":' * 300 + "{}" + "}" * 300), {"maximum": 10**5000}])
+def test_a_schema_of_a_line_that_is_none_is_refused_in_words(document: Any) -> None:
+    with pytest.raises(ValueError, match="schema"):
+        schema_on_line(document)
+
+
+@pytest.mark.parametrize("schema", [{"type": "object"}, {"enum": [1]}, {"items": {"$ref": "#"}, "type": "integer"}])
+@pytest.mark.parametrize("answer", ["[" * 300 + "]" * 300, "[" * 1000 + "]" * 1000, "7" * 5000, f"[{'7' * 5000}]"])
+def test_what_cannot_be_held_against_a_schema_does_not_fit(schema: dict[str, Any], answer: str) -> None:
+    """A model may write anything: the library takes no more than 255 levels, and no number that Python does not."""
+    found = Schema(schema).fault(codec.loads(answer))
+    assert found is not None
+    assert "\n" not in found
 
 
 @pytest.mark.parametrize(("value", "fits"), [({}, True), ({"a": 1}, True), ([], False), (None, False), (3, False)])

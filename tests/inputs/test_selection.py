@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -17,6 +20,7 @@ from batcher.inputs.shard import ARRAYS, Shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 LINES = [Line(2 * number, 0, b"{}") for number in range(200)]
 
@@ -198,3 +202,50 @@ def test_turns_have_ids_and_seeds_of_their_own() -> None:
     assert len({job.hash for job in jobs[:6]}) == 6
     assert jobs[6].hash == jobs[7].hash == jobs[8].hash
     assert turns.repeated
+
+
+OURS = b'{"id":"a","seq":0,"hash":"0123456789abcdef","text":"x"}\n'
+FAILED = b'{"id":"b","seq":1,"error":{"code":"bad_request","message":"no"}}\n'
+BATCH = b'{"id":"1","custom_id":"c","response":{"status_code":500,"body":{}},"error":null}\n'
+ROW = b'{"id":"a","prompt":"a"}\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "is_done"),
+    [
+        (b"", False),
+        (OURS, True),
+        (OURS[:-9], False),
+        (ROW + OURS, True),
+        (FAILED, False),
+        (BATCH, False),
+        (gzip.compress(OURS), True),
+        (bz2.compress(ROW + OURS), True),
+        (lzma.compress(FAILED * 9), False),
+    ],
+)
+def test_what_other_runs_have_done(tmp_path: Path, data: bytes, *, is_done: bool) -> None:
+    """Packed or not; a part may have no answer yet, or half of one."""
+    assert read_done(tmp_path, data).has_elsewhere("a") is is_done
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (ROW, "holds no results"),
+        (b"some words\n" * 3 + b"and more", "holds no results"),
+        (gzip.compress(ROW), "holds no results"),
+        (gzip.compress(OURS * 9000)[:-40], "the gzip data is cut off"),
+    ],
+)
+def test_what_is_none_of_a_run(tmp_path: Path, data: bytes, words: str) -> None:
+    """It was not meant: what was would be asked, and paid for, again."""
+    with pytest.raises(InputError, match=f"^--done-from: {tmp_path}/done.*{words}"):
+        read_done(tmp_path, data)
+
+
+def read_done(where: Path, data: bytes) -> Selection:
+    (where / "done").write_bytes(data)
+    selection = Selection(done_from=(str(where / "done"),))
+    selection.read_done()
+    return selection

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from support.fulldisk import refuse_to_sync, write_with_room
 
 from batcher.failures import Exit, LockedError, OutputError, OutputIOError
 from batcher.ledger import disk
@@ -258,3 +259,31 @@ def test_disk_full(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 errors.finish(nothing_done)
     assert path.read_bytes() == failure("a") + failure("b") + failure("c")
     assert errors.lost == 0
+
+
+def test_rewritten_and_perhaps_not_to_stay(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the directory cannot be synced the new file is there, and what fails later is in it."""
+    with ErrorsFile(path) as errors:
+        errors.append(failure("a", "old"))
+        errors.append(failure("a"))
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, "sync_directory", refuse_to_sync)
+            with pytest.raises(OutputIOError, match="the new file is in its place, and"):
+                errors.finish(nothing_done)
+        errors.append(failure("b"))
+    assert path.read_bytes() == failure("a") + failure("b")
+
+
+def test_a_line_behind_half_a_line_is_not_cut(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a crash left is ended first, and that counts: where a later line finds no room, the one before stays."""
+    path.write_bytes(failure("a") + failure("b")[:20])
+    with ErrorsFile(path) as errors:
+        errors.append(failure("c"))
+        before = path.read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, "_write", write_with_room(0))
+            with pytest.raises(OutputIOError, match="No space left"):
+                errors.append(failure("d"))
+        assert path.read_bytes() == before
+        assert errors.finish(nothing_done) == 3
+    assert path.read_bytes() == failure("a") + failure("c") + failure("d")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from support.fulldisk import refuse_to_sync
 
-from batcher.failures import LockedError, OutputError
+from batcher.failures import LockedError, OutputError, OutputIOError
+from batcher.ledger import disk, fresh
 from batcher.ledger.fresh import check_free, writing
 from batcher.ledger.ledger import Ledger
+from batcher.ledger.lock import open_locked
 from batcher.ledger.names import PART, images_path, state_path
 
 if TYPE_CHECKING:
@@ -84,3 +88,46 @@ def test_a_run_goes_on_from_what_a_merge_has_made(out: Path) -> None:
     left.touch()
     Ledger.open(out).close()
     assert not left.exists()
+
+
+def test_what_another_merge_makes_is_not_touched(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be first where one that was killed has left the name; and no descriptor is closed twice."""
+    working = out.with_name(f".{out.name}.merge")
+    working.touch()
+    os.link(working, out.with_name("moved"))
+    others: list[int] = []
+
+    def open_second(path: Path) -> int:
+        fd = open_locked(path)
+        if others or os.fstat(fd).st_nlink > 1:
+            return fd
+        others.append(fd)
+        path.write_text("theirs")
+        raise LockedError("another merge")
+
+    monkeypatch.setattr(fresh, "open_locked", open_second)
+    with pytest.raises(LockedError, match="another merge"), writing(out):
+        pass
+    assert working.read_text() == "theirs"
+    os.close(others[0])
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_made_and_perhaps_not_to_stay(out: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool) -> None:
+    """Where the directory cannot be synced the file is there, and another merge's that has begun is left alone."""
+    working = out.with_name(f".{out.name}.merge")
+
+    def refuse(path: Path) -> None:
+        working.write_text("theirs")
+        refuse_to_sync(path)
+
+    def link(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    if not links:
+        monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(disk, "sync_directory", refuse)
+    with pytest.raises(OutputIOError, match=r"all\.jsonl: is complete, but .*: Input/output error"), writing(out) as fd:
+        os.write(fd, b"merged")
+    assert out.read_bytes() == b"merged"
+    assert working.read_text() == "theirs"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, strategies as st
+from support.fulldisk import refuse_to_sync
 from support.result_lines import entry, ids
 from support.stepkill import killed
 
@@ -187,3 +188,17 @@ def test_killed_at_every_step(path: Path) -> None:
     assert path.read_bytes() == new
     assert len(seen) == 2
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_in_order_and_perhaps_not_to_stay(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the directory cannot be synced the file in order is there: nobody has moved the one that was."""
+    ledger = Ledger.open(path)
+    ledger.append([entry("b", 1), entry("a", 0)])
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "sync_directory", refuse_to_sync)
+        with pytest.raises(OutputIOError, match=r"the new file is in its place, and .*: Input/output error"):
+            put_in_order(ledger, places("a", "b"))
+    with pytest.raises(OutputIOError, match="is in its place"):
+        ledger.append([entry("c", 2)])
+    ledger.close()
+    assert ids(path) == ["a", "b"]

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.fulldisk import refuse_to_sync
 from support.result_lines import entry, ids
 from support.stepkill import killed
 
 from batcher.failures import Exit, LockedError, OutputError, OutputIOError
 from batcher.ledger import disk
 from batcher.ledger.ledger import Ledger
-from batcher.ledger.names import part_path, quarantine_path
+from batcher.ledger.names import PART, part_path, quarantine_path
 from batcher.ledger.publication import Publication
 
 if TYPE_CHECKING:
@@ -270,6 +271,18 @@ def test_cannot_be_put_in_place(out: Path, publication: Publication, monkeypatch
             publication.publish()
     publication.close()
     assert files(out) == {"results.jsonl.part": ["a"]}
+
+
+def test_in_place_and_perhaps_not_to_stay(out: Path, publication: Publication, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where OUT is there and its name is not safe, that is what is said: nothing is in OUT.part any more."""
+    with publication.open(Ledger.open) as ledger, monkeypatch.context() as patch:
+        ledger.append([A])
+        patch.setattr(disk, "sync_directory", refuse_to_sync)
+        with pytest.raises(OutputIOError, match=r"results\.jsonl: has all results, but .*: Input/output") as caught:
+            publication.publish()
+    publication.close()
+    assert PART not in str(caught.value)
+    assert files(out) == {"results.jsonl": ["a"]}
 
 
 def test_cannot_be_copied(out: Path, publication: Publication, monkeypatch: pytest.MonkeyPatch) -> None:

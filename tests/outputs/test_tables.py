@@ -480,3 +480,16 @@ def test_a_database_takes_ids_of_another_type_later(files: Files) -> None:
     with closing(sqlite3.connect(files.path / "a.db")) as database:
         kinds = database.execute("SELECT typeof(id), count(*) FROM answers GROUP BY 1").fetchall()
     assert kinds == [("integer", 40), ("text", 1)]
+
+
+@pytest.mark.parametrize("form", TYPED)
+def test_what_an_answer_cost_stands_beside_its_tokens(files: Files, form: str) -> None:
+    """Where there are prices: a number, or nothing where it is not known; a column of the input keeps its name."""
+    files.input([{"id": name, "prompt": "x", "cost": 7} for name in "abc"])
+    files.results([result(0, "a", usage={"prompt_tokens": 3}), result(1, "b", cost=9)])
+    files.export("plain", form)
+    assert "answer_cost" not in TYPED[form](files.path / "plain")[0]
+    files.export("priced", form, price=lambda record: 0.5 if "usage" in record else None)
+    rows = TYPED[form](files.path / "priced")
+    assert [(row["cost"], row["answer_cost"]) for row in rows] == [(7, 0.5), (7, None), (7, None)]
+    assert [*rows[0]][-4:] == ["prompt_tokens", "completion_tokens", "answer_cost", "error"]

@@ -53,6 +53,16 @@ def test_probes_grow_rarer_up_to_the_cap() -> None:
     assert gaps == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
 
 
+def test_a_server_may_be_away_for_as_long_as_patience_is() -> None:
+    """A week of probes, each at the cap from the last."""
+    breaker, now = down_since(0.0, first_patience=1e9), 0.0
+    for _ in range(2000):
+        now, probe = breaker.opens(), a_call()
+        breaker.sent(probe)
+        breaker.unreachable(probe, now)
+    assert breaker.opens() == now + 30.0
+
+
 def test_stragglers_of_an_outage_change_nothing() -> None:
     """Calls sent before the outage was known neither lengthen the cooldown nor replace the probe that is out."""
     breaker, probe, straggler = down_since(0.0), a_call(), a_call()
@@ -133,6 +143,21 @@ def test_where_somebody_hangs_up_probes_go_on_often(was_heard: bool, expected: l
         breaker.sent(probe)
         breaker.unreachable(probe, now, is_hung_up=True)
     assert gaps == expected
+
+
+def test_who_is_asked_while_a_probe_hangs_is_asked_ever_less_often() -> None:
+    """What broke off beside the probe has it asked whether anybody is there: a gateway says no within milliseconds."""
+    breaker, probe = down_since(0.0, first_patience=1e6), a_call()
+    breaker.ever_answered, breaker.patience = True, 1e6
+    breaker.sent(probe)
+    breaker.is_doubted, now, gaps = True, breaker.held_until, []
+    for _ in range(6):
+        breaker.told(now, 1.0, is_there=False)
+        gaps.append(breaker.held_until - now)
+        now = breaker.held_until
+        assert breaker.opens() == math.inf
+    assert gaps == [1.0, 2.0, 4.0, 4.0, 4.0, 4.0]
+    assert breaker.probe is probe
 
 
 def test_how_long_somebody_answers_and_does_nothing_else_is_counted_from_the_last_silence() -> None:

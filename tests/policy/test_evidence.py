@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
-from support.virtualrun import BAD, LATE, NO_KEY, NO_SOCKETS, ODD, REFUSED, SICK, Run, call, calls, throttle
+from support.virtualrun import BAD, CRASH, LATE, NO_KEY, NO_SOCKETS, ODD, REFUSED, SICK, Run, call, calls, throttle
 
 from batcher.failures import Failure, FailureClass
 from batcher.policy.evidence import SEVERAL, WINDOW, Ending, Evidence, Fault, ending_of
@@ -15,6 +16,9 @@ from batcher.policy.lastlook import ROOM, LastLook
 from batcher.policy.retry import RetryPolicy
 from batcher.policy.service import ASKING, Service
 from batcher.policy.setback import Setback
+
+if TYPE_CHECKING:
+    from batcher.model import Call
 
 
 def votes(failed: int, served: int) -> Evidence:
@@ -191,6 +195,21 @@ def failing(failure: Failure, *, times: int = 3, now: float = 0.0, served_before
     return service
 
 
+@pytest.mark.parametrize(
+    ("served", "broken", "votes"), [(0, 2, 0), (4, 3, 4), (20, 5, WINDOW - 5), (0, WINDOW, 0), (4, WINDOW + 4, 0)]
+)
+def test_what_broke_off_as_the_server_went_down_takes_its_votes_back(served: int, broken: int, votes: int) -> None:
+    """As many as are remembered: hundreds may break off at once."""
+    service = Service()
+    for _ in range(served):
+        service.served(0.0, is_first=True)
+    for number in range(broken):
+        service.failed(Setback(call(number), CRASH, 0.0, 1.0), RetryPolicy(), Still())
+    service.goes_down(1.0)
+    assert service.evidence.votes == votes
+    assert service.evidence.failed == 0
+
+
 def test_the_gate_closes_for_as_long_as_the_server_says_and_a_second_call_asks_a_second_later() -> None:
     """One probe a gate; of those who refuse at once another goes after a second, until one is heard."""
     service = failing(throttle(7.0))
@@ -286,6 +305,35 @@ def test_the_last_look() -> None:
     assert failed == 2
     assert [after - before for before, after in pairwise(begins)] == [1.0, 1.0, 2.0, 4.0, 8.0]
     assert look.kept == 0
+
+
+def played(look: LastLook, one: Call, rounds: int) -> tuple[float, bool]:
+    """So many rounds more in vain with one call: when the last began, and whether it fails with that."""
+    now, is_over = 0.0, False
+    for _ in range(rounds):
+        look.begin(now)
+        now = max(now, look.opens) if look.opens < float("inf") else now
+        look.begin(now)
+        assert look.take(lambda _: True) is one
+        is_over = look.refused(one, throttle(), now, 3600.0)
+        assert look.keep(one, ROOM)
+    return now, is_over
+
+
+def test_rounds_in_vain_may_be_as_many_as_were_asked_for() -> None:
+    """Each 16 s after the one before it, a thousand and more."""
+    look, one = LastLook(retries=2000), call()
+    assert look.keep(one, ROOM)
+    assert played(look, one, 1100) == (1 + 2 + 4 + 8 + 16 * 1095, False)
+
+
+@pytest.mark.parametrize(("sent", "is_over"), [(1, False), (4, False), (5, True), (6, True)])
+def test_in_the_last_look_none_fails_that_was_not_sent_as_often_as_it_may_be(sent: int, *, is_over: bool) -> None:
+    """Whoever has come late has had its rounds in vain with others, and not its own tries."""
+    look, one = LastLook(retries=4), call()
+    one.sent = sent
+    assert look.keep(one, ROOM)
+    assert played(look, one, 7)[1] is is_over
 
 
 def test_a_wait_that_is_longer_than_patience_is_not_waited_for() -> None:

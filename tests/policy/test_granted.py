@@ -231,6 +231,18 @@ def played(fates: str, rate: float = math.inf, every: float = 0.1) -> list[float
     return rates
 
 
+@pytest.mark.parametrize(("calm", "grows"), [(12.0, 1.01), (65.0, 1.04), (30_720.0, 1.16), (1e6, 1.16)])
+def test_it_grows_by_more_the_longer_nothing_was_refused(calm: float, grows: float) -> None:
+    """And by a sixth at most, after hours too: as many are granted then as are sent."""
+    granted = Granted(0.0)
+    ask(granted, 1, 1.0, 0, 0.0)
+    granted.rate = 10.0
+    granted.granted(1.1, 100, 1.2)
+    granted.grants.mark(100, max(1.2, calm - 10.0), is_asked=True)
+    granted.granted(1.0 + calm, 1_000, 1.0 + calm)
+    assert granted.rate == pytest.approx(10.0 * grows)
+
+
 def test_what_is_refused_by_turns_is_a_rate_once_some_of_it_is_granted() -> None:
     """Else it may be about those calls: as many jobs that are refused each time, and were not asked again yet."""
     assert min(played("......xx" * 30)) == math.inf

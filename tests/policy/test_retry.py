@@ -6,7 +6,16 @@ import random
 
 import pytest
 
+from batcher.policy.doubling import doubled
 from batcher.policy.retry import RetryPolicy
+
+
+@pytest.mark.parametrize(
+    ("times", "found"), [(-1, 0.25), (0, 0.5), (3, 4.0), (8.0, 60.0), (1024.0, 60.0), (10**9, 60.0)]
+)
+def test_what_is_doubled_stays_within_its_bound(times: float, found: float) -> None:
+    """However often: 2.0**1024 is beyond a float."""
+    assert doubled(0.5, times, 60.0) == found
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from support.virtualrun import BAD, CRASH, EMPTY, NO_KEY, NO_SOCKETS, PAGE, REFUSED, Run, call, calls, throttle
+from support.virtualrun import BAD, CRASH, EMPTY, NO_KEY, NO_SOCKETS, PAGE, REFUSED, SICK, Run, call, calls, throttle
 
 from batcher.failures import Exit, Failure, FailureClass
 from batcher.outcome import Attempt, Completion, Timing
@@ -296,3 +296,20 @@ def test_a_call_that_would_ask_on_stays_without_a_line_where_nothing_is_sent() -
 
 def answered(run: Run) -> Attempt:
     return Attempt(Timing(started=run.now, finished=run.now), Completion())
+
+
+def test_a_call_that_a_bug_met_holds_up_nobody() -> None:
+    """Whatever it was in for: alone, as a probe, waiting for another attempt, or as one that may be at fault."""
+    run = Run.of(calls(4), limit=4)
+    run.fill()
+    alone, parked, probe, _ = run.sent
+    run.lane.solitary = alone
+    run.scheduler.drops(alone, Attempt(Timing(), failure=SICK), run.now)
+    assert run.lane.solitary is None
+    assert run.end(parked, SICK) is Verdict.PARKED
+    run.scheduler.drops(parked, Attempt(Timing(), failure=SICK), run.now)
+    assert run.scheduler.parked == 0
+    run.lane.breaker.down_since, run.lane.breaker.probe = run.now, probe
+    run.scheduler.drops(probe, Attempt(Timing(), failure=SICK), run.now)
+    assert run.lane.breaker.opens() < math.inf
+    assert (run.scheduler.in_flight, len(run.lane.in_flight)) == (1, 1)

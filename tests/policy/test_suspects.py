@@ -29,6 +29,17 @@ if TYPE_CHECKING:
     from batcher.failures import Failure
 
 
+@pytest.mark.parametrize(("took", "others_until"), [(0.0, 10.0), (0.5, 11.0), (8.0, 26.0)])
+def test_after_one_that_was_alone_the_others_go_for_twice_as_long(took: float, others_until: float) -> None:
+    """Else a line of suspects that take their time would have the server for itself."""
+    run = Run.of(calls(4), limit=4)
+    run.fill()
+    run.lane.solitary = run.sent[0]
+    run.lane.frees(10.0 - took, 10.0)
+    assert run.lane.solitary is None
+    assert run.lane.shared_until == others_until
+
+
 @pytest.mark.parametrize(("without", "needed"), [(0, 3), (1, 3), (2, 4), (4, 5), (20, 8)])
 def test_one_that_is_asked_alone_is_convicted_the_later_the_more_breaks_down_without_it(
     without: int, needed: int

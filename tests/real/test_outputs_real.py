@@ -43,7 +43,8 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def run(desk: Desk, url: str, source: str, *args: str) -> Ran:
-    return desk.run("run", source, "--base-url", url, "-m", "demo", "-c", "2", *FEW, *args)
+    command = ("run", source, "--base-url", url, "-m", "demo", "-c", "2", *FEW, *args)
+    return desk.run(*command, patience=120)  # the model's speed is that of the machine
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])

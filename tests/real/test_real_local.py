@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.commandline import Desk, ended, running, until
+from support.commandline import PROJECT, Desk, ended, running, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,10 +24,7 @@ ARGS = ("run", "jobs.jsonl", "-o", "results.jsonl", "--local", "-c", "2")
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    desk = Desk(tmp_path)
-    # Threads of llama.cpp wait for each other in a loop, which costs many times the work where cores are shared.
-    desk.env["OMP_WAIT_POLICY"] = "passive"
-    return desk
+    return Desk(tmp_path)
 
 
 def finished(desk: Desk) -> int:
@@ -89,3 +87,13 @@ def test_without_its_server_a_run_ends_and_the_next_one_finishes(desk: Desk) -> 
     assert again.code == 3
     assert desk.ids() == [job["id"] for job in JOBS[:MANY]]
     assert desk.errors() == {"long": "context_overflow"}
+
+
+def test_the_sample_runs_locally(desk: Desk) -> None:
+    """`batcher run --config jobs/nightly.toml --local` is a whole command that needs nothing else."""
+    for name in ("nightly.toml", "hello.jsonl"):
+        shutil.copy(PROJECT / "jobs" / name, desk.path)
+    process = desk.start("run", "--config", "nightly.toml", "--local", "-c", "2")
+    out, err = process.communicate(timeout=55)
+    assert (process.returncode, out) == (0, ""), err
+    assert len(desk.lines("nightly.results.jsonl")) == (PROJECT / "jobs/hello.jsonl").read_text().count("\n")

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, strategies as st
 
+from batcher.api.kept import _records
 from batcher.inputs.formats import parse_job
 from batcher.inputs.formats.defaults import Defaults
 from batcher.ledger.copying import Copy, copied_line
+from batcher.ledger.ledger import Ledger
+from batcher.ledger.recovery import identify
 from batcher.model import Job, Kind
 from batcher.running import copies
+from batcher.running.copies import Copies
 from batcher.running.requests import Requests, key_of
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.commandline import Desk, Ran
 
     from batcher.simulator import Simulator
@@ -91,6 +98,33 @@ def test_the_line_of_a_copy() -> None:
     assert copied_line(line, Copy("b", 7, "1" * 16, None)) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "copied"),
+    [(r'"\ud800 x"', '"\ufffd x"'), (r'"x \udc00"', '"x \ufffd"'), ("7" * 5000, "7" * 5000), ('"x', None)],
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_what_is_taken_for_a_result_is_copied(text: str, copied: str | None, mark: str) -> None:
+    """Lines of earlier versions have halves of characters; what cannot be read at all is no answer to copy."""
+    line = f'{mark}{{"id":"a","seq":0,"hash":"{"0" * 16}","text":{text},"attempts":1}}\n'.encode()
+    made = copied_line(line, Copy("b", 7, "0" * 16, None))
+    if copied is None:
+        assert made is None
+    else:
+        assert identify(line) is not None
+        assert made is not None
+        assert f'"text":{copied},'.encode() in made
+
+
+def test_results_that_a_program_reads_back_are_those_that_it_does_not_ask_again(tmp_path: Path) -> None:
+    """Also what only earlier versions wrote; integers keep their digits."""
+    file = tmp_path / "results.jsonl"
+    head = f'"seq":0,"hash":"{"0" * 16}"'
+    file.write_text(f'{{"id":"a",{head},"text":"\\ud800"}}\n{{"id":"b",{head},"meta":{10**30}}}\n[]\n{{"id":"c"\n')
+    found = _records(file, {"a", "b", "c"}, follow=False)
+    assert [*found] == ["a", "b"]
+    assert (found["a"]["text"], found["b"]["meta"]) == ("\ufffd", 10**30)
+
+
 @pytest.mark.parametrize(("waiting", "ready"), [(3, 256), (10_000, 2), (1, 1)])
 def test_few_copies_at_a_time(desk: Desk, monkeypatch: pytest.MonkeyPatch, waiting: int, ready: int) -> None:
     """However few may wait or be written at a stretch, each row gets its answer, and the input waits for room."""
@@ -129,6 +163,28 @@ def test_more_failures_than_are_remembered(desk: Desk, monkeypatch: pytest.Monke
         asked = sum(sim.counts[f"no{number}"] for number in range(3))
     assert set(desk.errors()) == {"b0", "b1", "b2", "l0", "l1", "l2"}
     assert asked == 5
+
+
+def asking(ident: str, prompt: str) -> Job:
+    return Job(id=ident, seq=0, kind=Kind.GENERATE, content=prompt)
+
+
+def test_a_job_that_is_read_a_second_time_is_no_copy_of_itself(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "results.jsonl") as ledger:
+        jobs = [asking("a", "one"), asking("b", "two"), asking("a", "one"), asking("c", "one")]
+        passed = Copies(ledger, frozenset(Kind)).distinct(jobs)
+        assert [job.id for job in passed if job is not None] == ["a", "b", "a"]
+
+
+def test_the_first_copy_waits_for_room_as_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where as many wait as may, one of a request for which none waits has to as well."""
+    monkeypatch.setattr(copies, "WAITING", 1)
+    with Ledger.open(tmp_path / "results.jsonl") as ledger:
+        jobs = [asking(ident, prompt) for ident, prompt in (("a", "one"), ("b", "two"), ("c", "one"), ("d", "two"))]
+        waiting = Copies(ledger, frozenset(Kind))
+        passed = waiting.distinct(jobs)
+        assert [job and job.id for job in islice(passed, 4)] == ["a", "b", None, None]
+        assert waiting.is_blocked
 
 
 def test_a_text_is_known_by_two_hashes() -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 from support.enginerun import PATHS, engine_for, job, results_of, until
 
 from batcher.exchange.timeouts import Timeouts
-from batcher.failures import Exit, FailureClass
+from batcher.failures import Exit, FailureClass, OutputError
+from batcher.model import Api, Endpoint, Job, Kind
 from batcher.policy.evidence import SEVERAL
+from batcher.policy.judge import ALIKE
 from batcher.simulator import Simulator, text
 
 if TYPE_CHECKING:
-    from batcher.model import Api, Endpoint, Kind
+    from batcher.outcome import Result
 
 pytestmark = pytest.mark.anyio
 
@@ -249,3 +252,87 @@ async def test_doubtful_answers_are_flagged_or_failed(simulator: Simulator, dire
         assert result.completion.flags == [flag]
         assert (result.failure.code if result.failure else None) == (flag if fail_on else None)
     assert simulator.counts["j1"] == 2
+
+
+BUGS: list[tuple[str, type[Exception]]] = [
+    ("batcher.wire.dialects.reading.Reading.close", KeyError),
+    ("batcher.exchange.answers.judge", ValueError),
+    ("batcher.running.omissions.Omissions.served", AttributeError),
+    ("batcher.exchange.dialogue.goes_on", LookupError),
+    ("batcher.policy.scheduler.Scheduler.finished", AssertionError),
+    ("batcher.policy.pace.pacing.Pacing.settle", OverflowError),
+    ("batcher.policy.lane.Lane.served", ZeroDivisionError),
+    ("batcher.policy.quota.RetryQuota.earn", TypeError),
+    ("batcher.exchange.packing.results_of", RecursionError),
+]
+"""Where a bug may be met, from the request to the result."""
+
+
+def breaks(monkeypatch: pytest.MonkeyPatch, where: str, error: Exception, times: int) -> None:
+    """Have a function raise an error, so many times, where it is about the job `j1`, or a later one."""
+    original, left = resolve_name(where), [error] * times
+
+    def broken(*args: Any, **named: Any) -> Any:
+        about = [getattr(one, "_call", one) for one in args]
+        ids = [job.id for one in about for job in getattr(one, "jobs", (one,)) if isinstance(job, Job)]
+        if left and ids and ids != ["j0"]:
+            raise left.pop()
+        return original(*args, **named)
+
+    monkeypatch.setattr(where, broken)
+
+
+@pytest.mark.parametrize(("where", "kind"), BUGS)
+async def test_a_bug_that_one_answer_meets_costs_no_other(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, where: str, kind: type[Exception]
+) -> None:
+    """Its job has failed, and the words say of what; nothing is in flight, alone, or loads a model for it any more."""
+    breaks(monkeypatch, where, kind("oops"), 1)
+    turn: list[Any] = [{"role": "user", "content": "[[sim id=again]]"}]
+    jobs = [replace(job(n, kind=Kind.CHAT), turns=(turn,) if where.endswith("goes_on") else ()) for n in range(6)]
+    async with engine_for(jobs, simulator.url) as engine:
+        results = await results_of(engine)
+    (failed,) = [one for one in results.values() if one.failure is not None]
+    assert failed.failure is not None
+    assert (failed.failure.code, failed.failure.kind) == ("internal", FailureClass.PERMANENT)
+    assert failed.failure.message.startswith(f"{kind.__name__}: ")
+    assert "(test_engine_faults.py:" in failed.failure.message
+    assert len(results) == 6
+    lane = engine.scheduler.lanes[0]
+    assert (engine.scheduler.in_flight, lane.in_flight, lane.solitary, lane.again) == (0, {}, None, 0)
+    assert lane.loading.loader is None
+
+
+@pytest.mark.parametrize(("error", "times"), [(KeyError("oops"), ALIKE), (OutputError("no room"), 1)])
+async def test_what_every_answer_meets_and_what_is_no_bug_end_the_run(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, error: Exception, times: int
+) -> None:
+    """Else a whole input would be paid for, and none of it answered."""
+    breaks(monkeypatch, "batcher.running.omissions.Omissions.served", error, times)
+    seen: list[Result] = []
+
+    async def run() -> None:
+        async with engine_for([job(n, "tokens=1") for n in range(60)], simulator.url) as engine:
+            async for batch in engine.batches():
+                seen.extend(batch)
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await run()
+    assert raised.group_contains(type(error), match="oops|no room")
+    assert len(seen) <= times
+
+
+@pytest.mark.parametrize("do", ["cut after=3", "reset after=3", "truncate after=3"])
+async def test_a_bug_in_what_is_kept_of_a_broken_answer(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, do: str
+) -> None:
+    """It may have been whole, and is closed to see that."""
+    monkeypatch.setattr("batcher.wire.dialects.reading.Reading.may_be_whole", True)
+    breaks(monkeypatch, "batcher.wire.dialects.reading.Reading.close", KeyError("oops"), 9)
+    async with engine_for([job(0), job(1, f"do={do}"), job(2, "tokens=2")], simulator.url, limit=1) as engine:
+        results = await results_of(engine)
+    assert {name: one.failure and one.failure.code for name, one in results.items()} == {
+        "j0": None,
+        "j1": "internal",
+        "j2": "internal",
+    }

@@ -81,6 +81,8 @@ def test_each_worker_has_a_server_of_its_own() -> None:
         ({"ray_address": "head:6379"}, "are for an engine: say engine as well"),
         ({"worker_resources": {"GPU": 1}}, "are for an engine: say engine as well"),
         ({"engine": "ray", "workers": 0}, "workers must be at least 1, not 0"),
+        ({"engine": "ray", "worker_resources": {"CPU": 2}}, "for CPUs say worker_cpus"),
+        ({"engine": "ray", "worker_resources": {"object_store_memory": 2}}, "nothing of Ray's store"),
         ({"engine": "ray", "worker_cpus": -1}, "worker_cpus must not be less than 0 CPUs"),
         ({"engine": "ray", "worker_cpus": float("nan")}, "worker_cpus must not be less than 0 CPUs"),
         ({"engine": "ray", "worker_resources": {"GPU": "one"}}, "worker_resources: GPU must be a number, not 'one'"),

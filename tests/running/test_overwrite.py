@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-RUN = ("run", "jobs.jsonl", "-o", "results.jsonl", "-m", "simulator")
+RUN = ("run", "jobs.jsonl", "-o", "results.jsonl")
 ANEW = (*RUN, "--overwrite", "--param", "temperature=0")
 
 
@@ -33,7 +33,7 @@ def sim() -> Iterator[BackgroundSimulator]:
 @pytest.fixture
 def old(desk: Desk, sim: BackgroundSimulator) -> dict[str, bytes]:
     """What a run left: two results, a failure, its state."""
-    desk.env["OPENAI_API_KEY"] = "right"
+    desk.env |= {"OPENAI_API_KEY": "right", "BATCHER_MODEL": "simulator"}
     desk.write("jobs.jsonl", *prompts(["a", "b"]), *prompts(["bad"], "do=bad"))
     assert desk.call(*RUN, "--base-url", f"{sim.url}/v1").code == 3
     found = left(desk.path)
@@ -98,7 +98,7 @@ def test_a_run_to_the_end_replaces_all(
 
 def test_a_pipe_has_no_results_but_may_have_an_errors_file(desk: Desk, sim: BackgroundSimulator) -> None:
     """Begun anew, it is gone when all has gone well, though there was no results file whose end took it along."""
-    desk.env["OPENAI_API_KEY"] = "right"
+    desk.env |= {"OPENAI_API_KEY": "right", "BATCHER_MODEL": "simulator"}
     command = (*RUN[:2], "-o", "-", "-m", "simulator", "--errors", "failed.jsonl", "--base-url", f"{sim.url}/v1")
     desk.write("jobs.jsonl", *prompts(["a"]), *prompts(["bad"], "do=bad"))
     assert desk.call(*command).code == 3

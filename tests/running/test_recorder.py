@@ -16,6 +16,7 @@ from batcher.failures import Failure, FailureClass, OutputIOError
 from batcher.ledger import disk, writer as writer_module
 from batcher.ledger.errors import WAITING, ErrorsFile
 from batcher.ledger.ledger import Ledger
+from batcher.ledger.lines import result_line
 from batcher.ledger.writer import Writer
 from batcher.outcome import Completion, Delta, Result, Timing
 from batcher.redaction import Redactor
@@ -192,3 +193,22 @@ async def test_the_last_of_a_run_on_a_full_disk(office: Office, monkeypatch: pyt
     assert office.summary.ok == 0
     assert office.results.read_bytes() == b""
     assert office.saved() == {}
+
+
+async def test_a_bug_that_the_line_of_one_answer_meets_costs_no_other(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a failure then, in the errors file and in the sums."""
+
+    def line_of(result: Result, *, base64: bool, redactor: Redactor) -> bytes:
+        if result.id == "odd":
+            raise KeyError("oops")
+        return result_line(result, base64=base64, redactor=redactor)
+
+    monkeypatch.setattr("batcher.running.recorder.result_line", line_of)
+    await office.recorder.record([answer("a"), answer("odd"), answer("b")])
+    office.errors.close()
+    assert ids(office.results) == ["a", "b"]
+    (line,) = [orjson.loads(line) for line in office.errors.path.read_bytes().splitlines()]
+    assert (line["id"], line["error"]["code"]) == ("odd", "internal")
+    assert (office.summary.ok, office.summary.failed) == (2, 1)

@@ -18,16 +18,16 @@ from batcher.simulator import text
 if TYPE_CHECKING:
     from pathlib import Path
 
-JOBS = 2000
+JOBS = 1400
 """Of 10 ms each, four at a time: long enough for kills and restarts that come every second."""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)  # it ends by itself: its run after 50 s at most, and then the results are checked
+@pytest.mark.timeout(200)  # it ends by itself: its run after 110 s at most, and then the results are checked
 def test_soak(tmp_path: Path) -> None:
     """Killed and restarted in the midst of faults, a run ends with every job done once and little sent again."""
     plan = Plan(
-        jobs=JOBS, kill_every=0.9, restart_every=2.0, faults=0.1, seed=1, concurrency=4, seconds=50, token_delay=0.005
+        jobs=JOBS, kill_every=0.9, restart_every=2.0, faults=0.1, seed=1, concurrency=4, seconds=110, token_delay=0.005
     )
     verdict = soak(tmp_path, plan, quiet=True)
     missed = [str(target) for target in verdict.targets() if target.met is False]

@@ -29,6 +29,9 @@ PROJECT = Path(__file__).parents[2]
 WAIT = 20.0
 """Seconds after which a process that should have ended, or something that should have come, is given up."""
 
+THREADS = {"OMP_WAIT_POLICY": "passive"}
+"""Threads of llama.cpp wait for each other in a loop, which costs ten times the work where cores are shared."""
+
 
 class Ran(NamedTuple):
     """How a process ended: its code (negative: the signal), and what it said."""
@@ -43,7 +46,7 @@ class Desk:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.env = {"PATH": os.environ["PATH"], "HOME": str(path), "LANG": "C.UTF-8", "COLUMNS": "120"}
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(path), "LANG": "C.UTF-8", "COLUMNS": "120"} | THREADS
 
     def command(self, *args: str | Path) -> list[str]:
         # Without -W the warnings of our own code about files left open, and the like, would not be seen.

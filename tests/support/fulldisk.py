@@ -1,4 +1,4 @@
-"""A disk with room for so many bytes more, by a write that the tests put in the place of the system's."""
+"""A disk with room for so many bytes more, or that fails, by what the tests put in the place of the system's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def write_with_room(room: int) -> Callable[[int, memoryview], int]:
@@ -23,3 +24,8 @@ def write_with_room(room: int) -> Callable[[int, memoryview], int]:
         return written
 
     return write
+
+
+def refuse_to_sync(path: Path) -> None:
+    """Fail as the sync of a directory does on a failing disk."""
+    raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))

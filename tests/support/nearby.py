@@ -29,6 +29,7 @@ class Nearby:
     ended: list[str] = field(default_factory=list)
     places: bool = True
     """Workers are started; else Ray has no room for them."""
+    lacks: str = ""
     room: int | None = None
     """How many have room at a time; one has it until it is dismissed, however it ended. Others wait, as Ray has it."""
     _holding: set[int] = field(default_factory=set)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,6 +22,7 @@ THOUSAND = Usage(prompt_tokens=1000, completion_tokens=500)
         (Price(1.0, None, 2.0), THOUSAND, 0.002),
         (Price(1.0, 0.5, 2.0), Usage(prompt_tokens=1000, completion_tokens=500, cached_tokens=400), 0.0018),
         (Price(1.0, None, 2.0), Usage(prompt_tokens=1000, completion_tokens=500, cached_tokens=400), 0.002),
+        (Price(1.0, 0.5, 2.0), Usage(prompt_tokens=100, completion_tokens=0, cached_tokens=400), 0.0002),
         (Price(0.0, None, 0.0), THOUSAND, 0.0),
         (Price(1.0), THOUSAND, None),
         (Price(1.0), Usage(prompt_tokens=1000), 0.001),
@@ -41,6 +42,27 @@ def test_an_answer_of_text_whose_tokens_are_not_told_has_no_cost() -> None:
     assert price.of(Usage(prompt_tokens=1000)) == pytest.approx(0.001)
     assert price.of(Usage(prompt_tokens=1000), is_text=True) is None
     assert price.of(Usage(prompt_tokens=1000, completion_tokens=0), is_text=True) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    ("line", "cost"),
+    [
+        ({"model": "m", "usage": {"prompt_tokens": 1000, "completion_tokens": 500, "cached_tokens": 400}}, 0.0018),
+        ({"model": "other", "usage": {"prompt_tokens": 1000, "completion_tokens": 500}}, 0.008),
+        ({"model": 7, "usage": {"prompt_tokens": 1000}}, 0.008),
+        ({"model": 7, "usage": {"prompt_tokens": 1000}, "finish_reason": "stop"}, None),
+        ({"model": "m", "usage": {"completion_tokens": 500}}, None),
+        ({"model": "m", "usage": {"prompt_tokens": "1000", "completion_tokens": -5}}, None),
+        ({"model": "m", "usage": []}, None),
+        ({"model": "m"}, None),
+        ({}, None),
+        ({"model": "m", "copy_of": "a"}, 0.0),
+    ],
+)
+def test_what_a_line_cost(line: dict[str, Any], cost: float | None) -> None:
+    """By its own model and tokens, however odd; a copy cost nothing."""
+    prices = Prices({"m": Price(1.0, 0.5, 2.0)}, Price(8.0, None, 0.0))
+    assert prices.of_line(line) == (None if cost is None else pytest.approx(cost))
 
 
 def test_prices_by_name(tmp_path: Path) -> None:

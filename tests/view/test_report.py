@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from view.test_statistics import START, failure, line, stamp
 
+from batcher.view.prices import Price, Prices
 from batcher.view.report.axes import Course, linear, logarithmic
+from batcher.view.report.contents import tiles
 from batcher.view.report.page import BUDGET, TEXT, Report
 from batcher.view.report.picks import EACH, Picks
 from batcher.view.statistics.events import events_of
@@ -224,6 +226,16 @@ def test_of_nothing_there_is_a_page() -> None:
     assert "0 answers" in page_of([])
     assert "1 failed" in page_of([], [failure(1)])
     assert "1 answer " in page_of([{"id": "a", "seq": 0, "hash": "0"}])
+
+
+def test_a_price_of_nothing_is_not_unknown() -> None:
+    """Where nothing was answered there is no cost to tell; an answer whose tokens are not told has one."""
+    found = Statistics(Prices(rest=Price(1.0, None, 1.0)))
+    found.add_failure(failure(1))
+    assert "cost" not in " ".join(tile.words for tile in tiles(found, []))
+    found.add({"id": "a", "seq": 0, "hash": "0"})
+    found.settle()
+    assert ("cost, as far as known", "?") in [*tiles(found, [])]
 
 
 @given(st.floats(1e-6, 1e9), st.floats(1.0, 1e9))

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from batcher.outcome import Usage
 from batcher.view.histogram import ERROR, Histogram
 from batcher.view.prices import prices_of
 from batcher.view.statistics.events import events_of
 from batcher.view.statistics.groups import MOST as NAMES, OTHERS, UNTOLD
-from batcher.view.statistics.measures import moment_of
+from batcher.view.statistics.measures import measures_of, moment_of, taken_by
 from batcher.view.statistics.statistics import SAMPLE, Statistics
 from batcher.view.statistics.telling import as_dict
 from batcher.view.statistics.timeline import MOST, PAUSE, Timeline
@@ -146,7 +147,7 @@ def test_sums_and_quantiles_are_those_of_the_lines(told: list[dict[str, Any]]) -
             unpriced += "copy_of" not in record
             continue
         cached = usage.get("cached_tokens", 0)
-        priced += 2.0 * (usage["prompt_tokens"] - cached) + 0.5 * cached + 4.0 * usage.get("completion_tokens", 0)
+        priced += 2.0 * max(0, usage["prompt_tokens"] - cached) + 0.5 * cached + 4.0 * usage.get("completion_tokens", 0)
     assert (shown["cost"] or 0.0) == pytest.approx(priced / 1e6, abs=1e-12)
     assert shown["unpriced"] == unpriced
 
@@ -260,6 +261,9 @@ HOSTILE: list[Any] = [
 ]  # fmt: skip
 
 
+TAKEN = ("model", "total", "ttft", "speed", *Usage.__dataclass_fields__, "place", "is_copy")
+
+
 @given(st.data())
 def test_lines_that_are_made_up_cost_nothing_but_themselves(data: st.DataObject) -> None:
     """Whatever stands in the place of a number, a time or a name: all of it can be told."""
@@ -286,6 +290,9 @@ def test_lines_that_are_made_up_cost_nothing_but_themselves(data: st.DataObject)
     found = statistics([record, line(0, 1)], [record, {**record, "error": {"code": data.draw(value)}}], prompt=1.0)
     assert as_dict(found)["answers"] == 2
     assert len([*lines(found)]) > 5
+    for made in (record, {**record, "timing": data.draw(value), "usage": data.draw(value)}, line(0, 1), {"copy_of": 1}):
+        short, whole = taken_by(made), measures_of(made)  # what is told in short is what is told in full
+        assert [getattr(short, name) for name in TAKEN] == [getattr(whole, name) for name in TAKEN]
 
 
 def test_bars_are_of_one_width_and_leave_nothing_out() -> None:

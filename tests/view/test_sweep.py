@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from view.test_steps import made
 
-from batcher.view.curve import as_dict, curve, table, verdict
+from batcher.view.curve import as_dict, curve, spent, table, verdict
 from batcher.view.steps import Held, Point
 from batcher.view.sweep import beside, best_pack, best_under_slo, doubled, knee, middles, rate_of
 
@@ -151,8 +151,31 @@ def test_an_slo_chooses_the_line_for_the_config_file() -> None:
     assert list(verdict(points, None, slo))[-1] == "concurrency = 1"
     found = as_dict(points, None, slo, "out.jsonl")
     assert (found["knee"], found["best_under_slo"], found["config"]) == (2, 1, "concurrency = 1")
-    none = [made(1, 10.0, good_per_s=0.0)]
+    none = [made(1, 10.0, good_per_s=0.0, ttft_p50=0.6)]
     assert list(verdict(none, None, slo))[-2:] == ["in time (ttft ≤ 500 ms): none of the answers", "concurrency = 1"]
+
+
+def test_an_slo_that_nobody_can_hold_says_why() -> None:
+    """What comes in one piece has neither a TTFT nor gaps: embeddings, and answers that are not streamed."""
+    point = made(1, 10.0, good_per_s=0.0, latency_p50=0.1)
+    whole = "none of the answers, as all came in one piece, of which {} cannot be told"
+    for slo, names in (({"ttft": 0.5}, "ttft"), ({"itl": 0.5, "latency": 1.0, "ttft": 1.0}, "itl and ttft")):
+        assert list(verdict([point], None, slo))[-2].endswith(whole.format(names))
+    assert list(verdict([point], None, {"latency": 0.05}))[-2].endswith(": none of the answers")
+
+
+@pytest.mark.parametrize(
+    ("cost", "unpriced", "told"),
+    [
+        (None, 0, []),
+        (0.25, 0, ["cost of the sweep: 0.25"]),
+        (0.25, 3, ["cost of the sweep: 0.25 and that of 3 answers whose price is not known"]),
+        (None, 1, ["cost of the sweep: that of 1 answer whose price is not known"]),
+    ],
+)
+def test_what_a_sweep_cost(cost: float | None, unpriced: int, told: list[str]) -> None:
+    """As far as it is known; nothing without prices."""
+    assert list(spent(cost, unpriced)) == told
 
 
 def test_a_sweep_that_an_outage_has_spoilt_says_nothing() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from batcher.wire.framing import EventStream, Lines, RecordTooLongError
+from batcher.wire import framing as framing_module
+from batcher.wire.framing import PIECE, EventStream, Lines, RecordTooLongError
 
 PIECES = [
     b"a",
@@ -190,20 +191,71 @@ def test_the_short_way_is_taken() -> None:
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_records_without_an_end_are_refused(framing: type[Lines | EventStream], size: int) -> None:
     """What is held stays within the limit, whatever the size of the chunks."""
-    with pytest.raises(RecordTooLongError, match="64 bytes"):
-        _feed_forever(framing(limit=64), b"x" * size)
+    with pytest.raises(RecordTooLongError, match="640 bytes"):
+        _feed_forever(framing(limit=640), b"x" * size)
 
 
-def test_events_of_many_lines_are_limited_too() -> None:
-    """Data lines of an event that never ends are held, and count."""
+@pytest.mark.parametrize("line", [b"data: xxxxxxxx\n", b"data: x\n", b"data:\n", b"data\n", b"data: \r\n", b"x\n"])
+def test_events_of_many_lines_are_limited_too(line: bytes) -> None:
+    """Data lines of an event that never ends are held, and count, also those with nothing in them."""
     with pytest.raises(RecordTooLongError):
-        _feed_forever(EventStream(limit=64), b"data: xxxxxxxx\n")
+        _feed_forever(EventStream(limit=640), line)
+
+
+@pytest.mark.parametrize("framing", [Lines, EventStream])
+def test_pieces_of_a_line_take_memory(framing: type[Lines | EventStream]) -> None:
+    """A line that comes a byte at a time is held as so many pieces, and may be so much shorter."""
+    with pytest.raises(RecordTooLongError):
+        _feed_forever(framing(limit=64 * PIECE), b"x")
 
 
 @pytest.mark.parametrize("framing", [Lines, EventStream])
 def test_the_limit_is_for_one_record(framing: type[Lines | EventStream]) -> None:
     """A long stream of short records passes, cut in the middle of each."""
-    reader = framing(limit=64)
+    reader = framing(limit=256)
     for _ in range(50):
         reader.feed(b"data: xxxxxxxxxx")
         assert reader.feed(b"xxxxxxxxxx\n\n")
+
+
+@pytest.mark.parametrize(
+    "line", [b"\n", b": ping\n", b":\n", b"id: 7\n", b"event: x\n", b"retry: 1\n", b"other: a\n", b"data: x\n\n"]
+)
+@pytest.mark.parametrize("begun", [b"", b"data: begun\n"])
+def test_what_is_not_kept_does_not_count(line: bytes, begun: bytes) -> None:
+    """Pings, names and numbers of events may come for ever, also in the middle of one."""
+    stream = EventStream(limit=256)
+    stream.feed(begun)
+    _feed_forever(stream, line * 20)
+    assert stream.feed(b"\n\ndata: a\n\n")[-1] == ("", b"a")
+
+
+def test_blank_lines_take_nothing() -> None:
+    """Between lines of JSON they may come for ever."""
+    lines = Lines(limit=256)
+    _feed_forever(lines, b"\n \r\n\n" * 20)
+    assert lines.feed(b"a\n") == [b"a"]
+
+
+def test_a_long_event_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line that comes behind one that is nearly an object would cost as much as that again."""
+    looked: list[bytes] = []
+    is_object = framing_module._is_object
+
+    def look(data: bytes) -> bool:
+        looked.append(data)
+        return is_object(data)
+
+    monkeypatch.setattr(framing_module, "_is_object", look)
+    stream = EventStream()
+    for line in (b'data: {"a":1}}\n', b"event: x\n", b"event: y\n", b"event: z\n", b"data: {}\n"):
+        stream.feed(line)
+    assert looked == [b'{"a":1}}']
+    assert stream.feed(b"\ndata: {}\nevent: x\n") == [("z", b'{"a":1}}\n{}'), ("", b"{}")]
+    assert looked == [b'{"a":1}}', b"{}"]
+
+
+def test_the_name_of_an_event_is_short() -> None:
+    """Of a long one no more is kept than is looked at."""
+    [(name, data)] = _events(b"event: " + b"x" * 5000 + b"\ndata: a\n\n")
+    assert (len(name), data) == (framing_module.NAME, b"a")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from batcher.failures import LineError
 from batcher.wire.dialects.messages import to_input, to_native, to_openai
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PNG = "iVBORw0KGgoAAAANSUhEUg=="
 JPEG = "/9j/4AAQSkZJRgABAQ=="
@@ -96,6 +99,47 @@ def test_openai_tool_calls_become_native() -> None:
     assert [call["function"]["arguments"] for call in translated[1]["tool_calls"]] == [{"city": "Tokyo"}, {}]
     assert [message["tool_name"] for message in translated[2:]] == ["get_time", "get_weather"]
     assert OPENAI_CALLS[1]["tool_calls"][0]["function"]["arguments"] == '{"city":"Tokyo"}'  # the job is not changed
+
+
+@pytest.mark.parametrize("say", [to_native, to_openai, to_input])
+@pytest.mark.parametrize("calls", ["x", 5, {"a": 1}, ["x"], [None]])
+def test_tool_calls_are_a_list_of_objects(say: Callable[..., Any], calls: Any) -> None:
+    """Also in a conversation that stands in the input: a line of other things is refused, in words."""
+    with pytest.raises(LineError, match="a list of objects") as raised:
+        say([{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": calls}])
+    assert raised.value.code == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    "call", [{}, {"function": "f"}, {"function": None}, {"type": "custom", "custom": {"name": "f"}}]
+)
+def test_calls_of_others_than_functions_are_openais_alone(call: Any) -> None:
+    """Its chats are told of them as they came; nobody else knows them."""
+    messages = [{"role": "assistant", "content": "", "tool_calls": [{"id": "c", **call}]}]
+    assert to_openai(messages)[0]["tool_calls"] == [{"id": "c", **call}]
+    for say in (to_native, to_input):
+        with pytest.raises(LineError, match="functions alone"):
+            say(messages)
+
+
+@pytest.mark.parametrize("arguments", ["oops", "[1]", "5", [1, 2], 5, True])
+def test_arguments_that_are_no_object_cannot_be_said_to_ollama(arguments: Any) -> None:
+    """On OpenAI's API they are a text, whatever it holds."""
+    messages = [
+        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": arguments}}]}
+    ]
+    with pytest.raises(LineError, match="must be a JSON object"):
+        to_native(messages)
+    assert isinstance(to_openai(messages)[0]["tool_calls"][0]["function"]["arguments"], str)
+
+
+@pytest.mark.parametrize("given", [None, "", 0, True, [1], {"a": 1}])
+def test_a_call_whose_id_is_none_has_one_by_its_place(given: Any) -> None:
+    """Which the result names."""
+    called = {"id": given, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    said = to_openai([{"role": "assistant", "tool_calls": [called]}, {"role": "tool", "content": "r"}])
+    assert said[0]["tool_calls"] == [{**called, "id": "call_0"}]
+    assert said[1]["tool_call_id"] == "call_0"
 
 
 def test_native_tool_calls_become_openai() -> None:

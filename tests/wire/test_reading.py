@@ -302,18 +302,21 @@ def test_halves_of_a_character_in_two_records() -> None:
     assert not completion.flags
 
 
+@pytest.mark.parametrize("piece", [b"x" * 100, b"x"])
 @pytest.mark.parametrize(
     ("path", "kind", "head"), [(NATIVE, NDJSON, b'{"model":"'), (V1, SSE, b"data: "), (V1, JSON, b"{")]
 )
-def test_answers_without_end_are_refused(path: str, kind: str, head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is held in memory is bounded in each framing."""
-    monkeypatch.setattr("batcher.wire.framing.Lines.__init__.__defaults__", (1000,))
-    monkeypatch.setattr("batcher.wire.framing.EventStream.__init__.__defaults__", (1000,))
-    monkeypatch.setattr(reading_module, "BODY_LIMIT", 1000)
+def test_answers_without_end_are_refused(
+    path: str, kind: str, head: bytes, piece: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held in memory is bounded in each framing, and in how many pieces."""
+    monkeypatch.setattr("batcher.wire.framing.Lines.__init__.__defaults__", (2000,))
+    monkeypatch.setattr("batcher.wire.framing.EventStream.__init__.__defaults__", (2000,))
+    monkeypatch.setattr(reading_module, "BODY_LIMIT", 2000)
     reading = _reading(path, kind)
     reading.feed(head)
     with pytest.raises(AttemptError) as caught:
-        _feed_forever(reading, b"x" * 100)
+        _feed_forever(reading, piece)
     assert caught.value.failure.code == "malformed"
 
 

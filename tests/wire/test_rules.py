@@ -136,6 +136,26 @@ def meanings() -> list[object]:
     ]
 
 
+@pytest.mark.parametrize(
+    ("code", "status"), [("429", 429), (429, 429), ("٤٢٩", 429), ("²", None), ("5" * 5000, None), (True, None)]
+)
+def test_a_code_may_be_any_text(code: object, status: int | None) -> None:
+    """A status where it is a number that can be one."""
+    assert classify_error({"code": code, "message": "x"}, CHAT).status == status
+
+
+@pytest.mark.parametrize("keys", [["error"], ["message", "error"], ["code"]])
+def test_an_error_may_nest_as_deep_as_it_is_read(keys: list[str]) -> None:
+    """Its words are not looked for further than any server puts them."""
+    error: object = "x"
+    for number in range(1000):
+        error = {keys[number % len(keys)]: error}
+    assert classify_error(error, CHAT).code == "stream_error"
+    assert classify(
+        400, orjson.dumps({"error": "x"}).replace(b'"x"', b'{"error":' * 900 + b"1" + b"}" * 900), CHAT
+    ).code
+
+
 @given(st.sampled_from([0, 200, 400, 403, 429, 500, 503]), st.binary(max_size=60) | st.sampled_from(ROWS).map(body_of))
 def test_any_answer_has_a_class(status: int, body: bytes) -> None:
     """Nothing that a server sends gets an exception out of the table."""

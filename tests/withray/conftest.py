@@ -10,7 +10,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.commandline import Desk
@@ -36,6 +36,14 @@ class RayDesk(Desk):
 
     def workers(self) -> list[int]:
         return self.pids("ray::Actor")
+
+    def start_aloud(self, *args: str | Path, **settings: Any) -> subprocess.Popen[str]:
+        """Start a command whose words are read while it runs, by `said`."""
+        with (self.path / "said").open("w") as file:
+            return self.start(*args, stderr=file, **settings)
+
+    def said(self) -> str:
+        return (self.path / "said").read_text()
 
     def children(self, of: int) -> list[int]:
         return [pid for pid, _ in commands() if parent(pid) == of]

@@ -61,6 +61,9 @@ def test_a_node_dies_and_the_run_is_killed(three: Any, desk: RayDesk, server: Ca
     assert len(done) == 400
     assert all(line["attempts"] == 1 for line in done.values())
     until(lambda: not desk.workers(), "the workers are gone")
+    ran = desk.run(*command, "--overwrite", "--worker-resource", "place=2", "--max-wait", "1s", patience=PATIENCE)
+    assert ran.code == 69, ran.err
+    assert ran.err.count("a worker asks for place=2, of which no machine has more than 1") == 2, "a note, and the end"
 
 
 def test_a_head_that_is_not_there(desk: RayDesk) -> None:
@@ -77,6 +80,19 @@ def test_a_head_that_is_not_there(desk: RayDesk) -> None:
     assert "refused" in ran.err
     assert time.monotonic() - began < PATIENCE
     assert not (desk.path / "results.jsonl").exists()
+
+
+def test_this_machine_lacks_what_a_worker_asks_for(desk: RayDesk) -> None:
+    """Nothing is waited for: no other machine joins a Ray that was started for the run."""
+    jobs(desk, 1)
+    ran = desk.run(
+        *("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--dialect", "openai"),
+        *(*ENGINE, "--worker-resource", "GPU=1000"),
+        patience=PATIENCE,
+    )
+    assert ran.code == 78, ran.err
+    assert "no worker can be started on this machine: a worker asks for GPU=1000, of which" in ran.err
+    until(lambda: not desk.pids(), "all processes are gone")
 
 
 def _raylet(node: Any) -> int:

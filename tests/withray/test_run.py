@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.commandline import ended
 from withray.conftest import PATIENCE, RayDesk, until
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from batcher.simulator import simulator_thread
 
 pytestmark = pytest.mark.timeout(180)
 CANARY = "sk-canary-41b7c2"
+KEYS = (f"{CANARY}-old", f"{CANARY}-new")
+STARTED_WITH = ("cmdline", "environ")
 ENGINE = ("--engine", "ray", "--workers", "2", "-m", "simulator", "--no-progress")
 
 
@@ -31,25 +33,32 @@ def results(desk: RayDesk) -> dict[str, dict[str, Any]]:
     return {line["id"]: line for line in lines}
 
 
-def test_killed_workers_failures_and_a_key_that_nobody_says(desk: RayDesk, server: Callable[..., str]) -> None:
-    """Two workers are killed in the midst of it, some answers fail, and in none of Ray's files is the key."""
-    url = server("--key", CANARY)
+def test_killed_workers_failures_and_keys_that_nobody_says(desk: RayDesk) -> None:
+    """Two workers are killed in the midst of it, some answers fail, the key is replaced by another one, and neither is
+    in any of Ray's files, or in what processes are started with.
+    """
     jobs(desk, 150)
     with (desk.path / "jobs.jsonl").open("a") as more:
         for number in range(150, 160):
             more.write(f'{{"id":"j{number}","prompt":"[[sim id=j{number} status=400]]"}}\n')
-    run = desk.start(
-        *("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", url, "-c", "8", "--retries", "1", *ENGINE, "-v"),
-        env={"OPENAI_API_KEY": CANARY},
-    )
-    for share in (20, 60):
-        until(partial(_is_on_its_way, desk, share), f"{share} results")
-        environs = [environ_of(pid) for pid in (*desk.workers(), *desk.pids("raylet"), *desk.pids("foreman"))]
-        assert environs
-        assert not any(CANARY.encode() in environ for environ in environs)
-        os.kill(desk.workers()[0], signal.SIGKILL)
-    ran = ended(run, None, PATIENCE)
+    key = desk.sessions / "key"
+    key.write_text(KEYS[0])
+    with simulator_thread(look="openai", key=KEYS[0]) as sim:
+        run = desk.start(
+            *("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", sim.url, "-c", "8", "--retries", "1", "-v"),
+            *("--api-key-file", key, *ENGINE),
+        )
+        for share, valid in zip((20, 60), reversed(KEYS), strict=True):
+            until(partial(_is_on_its_way, desk, share), f"{share} results")
+            assert desk.workers()
+            assert not any(holds(Path(f"/proc/{pid}/{name}"), CANARY) for pid in desk.pids() for name in STARTED_WITH)
+            os.kill(desk.workers()[0], signal.SIGKILL)
+            key.write_text(valid)
+            sim.settings = replace(sim.settings, key=valid)
+        ran = ended(run, None, PATIENCE)
+    key.unlink()
     assert ran.code == 3, ran.err
+    assert sim.tally.refused["unauthorized"] > 0
     done = results(desk)
     assert set(done) == {f"j{n}" for n in range(150)}
     assert [line for line in done.values() if line["attempts"] != 1] == []
@@ -62,24 +71,40 @@ def test_killed_workers_failures_and_a_key_that_nobody_says(desk: RayDesk, serve
     assert CANARY not in ran.err + ran.out
 
 
-def test_runs_that_are_killed_or_stopped_leave_nobody(desk: RayDesk, server: Callable[..., str]) -> None:
-    """After `kill -9` the next run goes on; Ctrl-C is the run's own, and what is in flight may finish."""
-    url = server()
+def test_runs_that_are_killed_or_stopped_leave_nobody(desk: RayDesk) -> None:
+    """After `kill -9` the next run goes on; Ctrl-C is the run's own, and what is in flight may finish, or is cancelled
+    by another one.
+    """
     jobs(desk, 200)
-    command = ("run", "jobs.jsonl", "-o", "results.jsonl", "--base-url", url, "-c", "8", *ENGINE)
-    run = desk.start(*command)
-    until(lambda: len(desk.lines()) > 8, "some results")
-    run.kill()
-    run.communicate()
-    until(lambda: not desk.pids(), "all processes are gone")
-    kept = len(desk.lines())
-    run = desk.start(*command, start_new_session=True)
-    until(lambda: len(desk.lines()) > kept, "more results")
-    os.killpg(run.pid, signal.SIGINT)
-    ran = ended(run, None, PATIENCE)
-    assert ran.code == -signal.SIGINT, ran.err
-    until(lambda: not desk.pids(), "all processes are gone")
-    assert all(line["attempts"] == 1 for line in results(desk).values())
+    with simulator_thread(look="openai") as sim:
+        command = ("--base-url", sim.url, "-c", "8", *ENGINE)
+        short = ("run", "jobs.jsonl", "-o", "results.jsonl", *command)
+        run = desk.start(*short)
+        until(lambda: len(desk.lines()) > 8, "some results")
+        run.kill()
+        run.communicate()
+        until(lambda: not desk.pids(), "all processes are gone")
+        kept = len(desk.lines())
+        run = desk.start(*short, start_new_session=True)
+        until(lambda: len(desk.lines()) > kept, "more results")
+        os.killpg(run.pid, signal.SIGINT)
+        ran = ended(run, None, PATIENCE)
+        assert ran.code == -signal.SIGINT, ran.err
+        until(lambda: not desk.pids(), "all processes are gone")
+        assert all(line["attempts"] == 1 for line in results(desk).values())
+        assert sim.tally.aborted <= 8, "by the run that was killed alone"
+
+        jobs(desk, 8, "tokens=3000 delay=0.1")
+        aborted = sim.tally.aborted
+        long = ("run", "jobs.jsonl", "-o", "long.jsonl", *command, "--grace", "10m")
+        run = desk.start_aloud(*long, start_new_session=True)
+        for what in (lambda: sim.tally.in_flight == 8, lambda: "once more to cancel" in desk.said()):
+            until(what, "it is time")
+            os.killpg(run.pid, signal.SIGINT)
+        run.communicate(timeout=PATIENCE)
+        assert run.returncode == -signal.SIGINT, desk.said()
+        until(lambda: not desk.pids(), "all processes are gone")
+        until(lambda: sim.tally.aborted == aborted + 8, "the server sees that they are gone")
 
 
 def test_two_servers_on_the_workers(desk: RayDesk) -> None:
@@ -104,12 +129,8 @@ def _is_on_its_way(desk: RayDesk, share: int) -> bool:
     return len(desk.lines()) > share and len(desk.workers()) == 2
 
 
-def environ_of(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""
-
-
 def holds(path: Path, words: str) -> bool:
-    return path.is_file() and words.encode() in path.read_bytes()
+    try:
+        return path.is_file() and words.encode() in path.read_bytes()
+    except OSError:  # of a process that has ended
+        return False

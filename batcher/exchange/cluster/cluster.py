@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import wraps
@@ -16,12 +15,12 @@ from anyio import to_thread
 
 from batcher.exchange import answers
 from batcher.exchange.cluster import parcels
-from batcher.exchange.cluster.crew import Crew
+from batcher.exchange.cluster.crew import Crew, Waiting
 from batcher.exchange.cluster.errand import SPOKEN, Errand
 from batcher.exchange.cluster.link import Link, admits
+from batcher.exchange.cluster.losses import Losses
 from batcher.exchange.cluster.member import Flying, Member
-from batcher.exchange.seam import LOST
-from batcher.failures import ConfigError, Exit, Failure, FailureClass, UnavailableError
+from batcher.failures import ConfigError, UnavailableError
 from batcher.figures import count
 from batcher.outcome import Attempt, Timing
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from batcher.exchange.cluster.errand import Placement, Setup
     from batcher.exchange.cluster.link import Message
     from batcher.exchange.seam import Flow, Reports
+    from batcher.failures import Failure
     from batcher.model import Call, Endpoint
     from batcher.redaction import Secret
 
@@ -45,10 +45,6 @@ GREETS_S: Final = 15.0
 LOOK_S: Final = 5.0
 SILENT: Final = 6
 """How often a worker is looked for in vain: each says something every second, unless its machine is gone."""
-LOSSES: Final = 3
-"""Workers that may die under a call before it is looked into whether they die of it."""
-PAUSES: Final = (0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Seconds before the next worker is started, after so many in one place that died before they served anything."""
 
 P = ParamSpec("P")
 
@@ -93,17 +89,8 @@ class Cluster:
     _links: set[Link] = field(default_factory=set)
     """Connections that are open, those of strangers among them."""
     _crew: Crew = field(init=False)
-    _waiting: dict[str, deque[tuple[float, Call, Endpoint]]] = field(default_factory=dict)
-    """Calls for which there is no worker, and since when; by their server, where workers have servers of their own."""
     _numbers: int = 0
-    _failures: dict[int, int] = field(default_factory=dict)
-    """How many have died in a place, one after the other, that served nothing."""
-    _given_up: set[int] = field(default_factory=set)
-    """Places that nobody takes any more."""
-    _losses: dict[Call, int] = field(default_factory=dict)
-    """Under how many workers that died a call was."""
-    _why: str = "none is ready"
-    """Why the last worker died."""
+    _losses: Losses = field(default_factory=Losses)
     _first: asyncio.Future[None] = field(init=False)
     _broken: asyncio.Future[None] = field(init=False)
     """Has the error that ends the run."""
@@ -122,6 +109,9 @@ class Cluster:
             self.setup = replace(self.setup, authority=await to_thread.run_sync(Path(self.ca_file).read_bytes))
         self._broken = loop.create_future()
         async with self.placement.open(self._gone, self._break) as self._host:
+            if self.placement.lacks:
+                self._losses.why = self.placement.lacks
+                self.note(f"no worker can begin as it stands: {self.placement.lacks}")
             server = await loop.create_server(self._greet, self._host, 0)
             self._port = server.sockets[0].getsockname()[1]
             self._is_open = True
@@ -157,7 +147,7 @@ class Cluster:
         """Give the call to a worker, or keep it until there is one."""
         member = self._crew.next(endpoint)
         if member is None:
-            self._waiting.setdefault(self._owner(endpoint), deque()).append((now(), call, endpoint))
+            self._crew.keep(Waiting(call, endpoint, now()))
         else:
             self._give(member, call, endpoint)
 
@@ -173,9 +163,6 @@ class Cluster:
     def flow(self) -> Flow:
         """What comes just now, as the workers said it last."""
         return self._crew.flow()
-
-    def _owner(self, endpoint: Endpoint) -> str:
-        return endpoint.root if self.owned else ""
 
     def _give(self, member: Member, call: Call, endpoint: Endpoint) -> None:
         self._numbers += 1
@@ -224,10 +211,8 @@ class Cluster:
         try:
             await asyncio.wait_for(asyncio.shield(self._first), self.first_within)
         except TimeoutError:
-            words = f"no worker was ready within {self.first_within:g} s"
-            raise UnavailableError(
-                f"{words}: {self._why}. Ask for fewer resources a worker, or give the cluster more"
-            ) from None
+            words = f"no worker was ready within {self.first_within:g} s: {self._losses.why}"
+            raise UnavailableError(f"{words}. Ask for fewer resources a worker, or give the cluster more") from None
 
     @_ends_the_run
     def _take(self, link: Link, messages: list[Message]) -> None:
@@ -259,14 +244,13 @@ class Cluster:
         self._crew.join(member)
         if not self._first.done():
             self._first.set_result(None)
-        for _, call, endpoint in self._waiting.pop(self._crew.server_of(member.place), ()):
+        for call, endpoint, _ in self._crew.waiting_for(member):
             self.send(call, endpoint)
 
     def _ended(self, member: Member, number: int, parcel: Message) -> None:
         call, endpoint, started_at, started = member.flying.pop(number)
         member.has_served = True
-        if self._losses:
-            self._losses.pop(call, None)
+        self._losses.outlived(call)
         attempt = parcels.heard_attempt(parcel, call, started_at, started)
         self._reports.ended(call, endpoint, answers.judged(call, attempt, self.fail_on))
 
@@ -293,13 +277,12 @@ class Cluster:
         if not self._is_open or self._members.pop(member.number, None) is None:
             return
         who = f"worker {member.place + 1}" + (f" on {member.host}" if member.host else "")
-        self._why = f"{who}: {words}"
+        pause = self._losses.died(member.place, f"{who}: {words}", has_served=member.has_served)
         if member.is_ready:
             self._crew.leave(member)
         if member.link is not None:
             member.link.close()
         self.placement.dismiss(member.number)
-        failures = self._failures[member.place] = 0 if member.has_served else self._failures.get(member.place, 0) + 1
         if cannot and not self._first.done():
             self._first.set_exception(ConfigError(f"{who} cannot begin: {words}"))
             return
@@ -308,26 +291,20 @@ class Cluster:
             return
         had = count(len(member.flying), "calls")
         self.note(f"{who} is gone ({words}): its {had} are sent again, and another one takes its place")
-        pause = PAUSES[min(failures, len(PAUSES) - 1)]
         asyncio.get_running_loop().call_later(pause, self._hire, member.place)
         for flying in member.flying.values():
-            self._report_lost(flying, words)
+            timing = Timing(flying.started_at, flying.started, now(), flying.call.waited)
+            self._fail(flying.call, flying.endpoint, timing, self._losses.under(flying.call, words))
         for endpoint in member.asked.values():
             self.ask(endpoint)
 
     def _give_up_place(self, place: int, words: str) -> None:
-        self._given_up.add(place)
+        self._losses.given_up.add(place)
         self.note(f"{words}. Nobody takes its place")
-        if len(self._given_up) == self.size:
+        if len(self._losses.given_up) == self.size:
             self._break(ConfigError(words))
 
-    def _report_lost(self, flying: Flying, words: str) -> None:
-        call, endpoint, started_at, started = flying
-        losses = self._losses[call] = self._losses.get(call, 0) + 1
-        failure = Failure(FailureClass.CONNECTION, LOST, f"its worker is gone: {words}", exit=Exit.UNAVAILABLE)
-        if losses > LOSSES:  # from here on as if a server had died of it: alone, it shows whose fault that is
-            failure = Failure(FailureClass.TRANSIENT, "server_crash", f"its worker is gone each time: {words}")
-        timing = Timing(started_at, started, now(), call.waited)
+    def _fail(self, call: Call, endpoint: Endpoint, timing: Timing, failure: Failure) -> None:
         self._reports.ended(call, endpoint, Attempt(timing, failure=failure))
 
     async def _watch(self) -> None:
@@ -335,7 +312,8 @@ class Cluster:
         looked = now()
         while True:
             await asyncio.sleep(min(1.0, self.nobody_within / 2))
-            self._give_up(now() - self.nobody_within)
+            for call, endpoint, since in self._crew.overdue(now() - self.nobody_within):
+                self._fail(call, endpoint, Timing(time.time(), since, now(), call.waited), self._losses.of_nobody())
             if now() - looked < LOOK_S:
                 continue
             looked = now()
@@ -343,11 +321,3 @@ class Cluster:
                 member.silent += 1
                 if member.silent > SILENT:
                     self._lose(member, f"it has said nothing for {SILENT * LOOK_S:g} s")
-
-    def _give_up(self, since: float) -> None:
-        for waiting in list(self._waiting.values()):
-            while waiting and waiting[0][0] <= since:
-                asked, call, endpoint = waiting.popleft()
-                failure = Failure(FailureClass.CONNECTION, "no_worker", self._why, exit=Exit.UNAVAILABLE)
-                timing = Timing(time.time(), asked, now(), call.waited)
-                self._reports.ended(call, endpoint, Attempt(timing, failure=failure))

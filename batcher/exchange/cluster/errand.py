@@ -53,6 +53,10 @@ class Setup:
 class Placement(Protocol):
     """Starts workers somewhere."""
 
+    @property
+    def lacks(self) -> str:
+        """Why nobody can be placed as it stands, once it is open; empty if nothing is in the way."""
+
     def open(
         self, gone: Callable[[int, str], None], broken: Callable[[Exception], None]
     ) -> AbstractAsyncContextManager[str]:

@@ -12,13 +12,16 @@ import sys
 from functools import partial
 from importlib.util import find_spec
 from threading import Lock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from batcher.exchange.cluster.errand import Errand
 from batcher.exchange.cluster.remote import work
 from batcher.redaction import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 CONNECT_S: Final = 5.0
 """For a first connection to the head: Ray itself would wait for a minute, and say little."""
@@ -32,6 +35,10 @@ _ENVIRON: Final = {
     "RAY_enable_worker_prestart": "0",  # no process that nobody has asked for
     "RAY_prestart_worker_first_driver": "0",
 }
+
+
+_OWN: Final = {"GPU": "num_gpus", "memory": "memory"}
+"""What Ray's own resources are called where it is told what a worker is to have; CPUs have an option of the run's."""
 
 
 class Actor:
@@ -67,7 +74,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - whatever Ray raises is told to people
         voice.say(failed=_words(error))
         return
-    voice.say(ready=address)
+    voice.say(ready=address, lacks=lacking({"CPU": site["cpus"], **site["resources"]}, _machines()))
     _obey(site, voice)
 
 
@@ -84,7 +91,7 @@ def _reach(site: dict[str, Any]) -> str:
     if given is None:
         os.environ.pop("RAY_ADDRESS", None)
         size, cpus = site["size"], site["cpus"]
-        resources = {name: size * each for name, each in site["resources"].items() if name != "GPU"}
+        resources = {name: size * each for name, each in site["resources"].items() if name not in _OWN}
         ray.init(
             address="local",
             num_cpus=max(os.cpu_count() or 1, -int(-size * cpus // 1)),
@@ -97,22 +104,50 @@ def _reach(site: dict[str, Any]) -> str:
     return str(ray.util.get_node_ip_address())
 
 
+def _machines() -> list[dict[str, float]]:
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def lacking(wanted: Mapping[str, float], machines: Sequence[Mapping[str, float]]) -> str:
+    """What a worker wants that no machine has, whatever else is at work there; empty if there is one for it."""
+    if any(all(machine.get(name, 0) >= amount for name, amount in wanted.items()) for machine in machines):
+        return ""
+    most = {name: max((machine.get(name, 0) for machine in machines), default=0) for name in wanted}
+    too_much = "; ".join(
+        f"{name}={amount:g}, of which no machine has more than {most[name]:g}"
+        for name, amount in wanted.items()
+        if amount > most[name]
+    )
+    all_of_it = " and ".join(f"{name}={amount:g}" for name, amount in wanted.items())
+    return f"a worker asks for {too_much or f'{all_of_it}, which no machine has together'}"
+
+
 def _obey(site: dict[str, Any], voice: Voice) -> None:
     """Place and dismiss, as one is told, until nobody tells any more; then end all of them."""
     import ray
 
-    others = dict(site["resources"])
-    gpus = others.pop("GPU", 0)
-    remote = ray.remote(Actor).options(
-        num_cpus=site["cpus"], num_gpus=gpus, resources=others or None, max_restarts=0, scheduling_strategy="SPREAD"
-    )
+    made = ray.remote(Actor)
+    others = {name: amount for name, amount in site["resources"].items() if name not in _OWN}
+    own = {_OWN[name]: amount for name, amount in site["resources"].items() if name in _OWN}
     actors: dict[int, Any] = {}
     for line in sys.stdin.buffer:
         said = orjson.loads(line)
         if "place" in said:
             where = said["place"]
             number = where["number"]
-            actor = actors[number] = remote.remote()
+            try:
+                actor = actors[number] = made.options(
+                    num_cpus=site["cpus"],
+                    resources=others or None,
+                    max_restarts=0,
+                    scheduling_strategy="SPREAD",
+                    **own,
+                ).remote()
+            except ValueError as error:
+                voice.say(refused=_words(error))
+                break
             errand = Errand(host=where["host"], port=where["port"], number=number, secret=Secret(where["secret"]))
             actor.work.remote(errand).future().add_done_callback(partial(_tell, voice, number))
         elif (actor := actors.pop(said["dismiss"], None)) is not None:

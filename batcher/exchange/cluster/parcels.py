@@ -11,7 +11,7 @@ from array import array
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from batcher.failures import Failure, FailureClass
+from batcher.failures import INTERNAL, Failure, FailureClass
 from batcher.model import Call, Endpoint, Job, Kind
 from batcher.outcome import NO_HINTS, Attempt, Choice, Completion, ServerTimes, Timing, Usage
 from batcher.wire.dialects import body_of
@@ -83,7 +83,7 @@ def said_instead(message: Message, error: Exception) -> Message:
     if message[0] != ENDED:
         raise error
     words = f"the answer could not be brought from its worker: {type(error).__name__}: {error}"
-    failure = Failure(FailureClass.PERMANENT, "internal", words)
+    failure = Failure(FailureClass.PERMANENT, INTERNAL, words)
     return ENDED, message[1], (message[2][0], None, None, failure, None, False)
 
 

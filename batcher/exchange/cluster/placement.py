@@ -69,6 +69,8 @@ class Foreman:
 
     site: Site
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    lacks: str = field(default="", init=False)
+    """As in `Placement`: what a worker asks for that no machine of a cluster has; one may join that has it."""
     _gone: Callable[[int, str], None] = field(init=False)
     _child: Process | None = None
     _placed: dict[int, Errand] = field(default_factory=dict)
@@ -77,7 +79,9 @@ class Foreman:
 
     @asynccontextmanager
     async def open(self, gone: Callable[[int, str], None], broken: Callable[[Exception], None]) -> AsyncIterator[str]:
-        """As in `Placement`. Raises UnavailableError if Ray cannot be reached, ConfigError if it is not installed."""
+        """As in `Placement`. Raises UnavailableError if Ray cannot be reached, ConfigError if it is not installed, and
+        where this machine, on which one is started, lacks what a worker asks for.
+        """
         self._gone = gone
         keeper: asyncio.Task[None] | None = None
         try:
@@ -136,6 +140,9 @@ class Foreman:
             raise ConfigError("--engine ray needs Ray, which is not installed: run `pip install 'batcher[ray]'`")
         if "failed" in told:
             raise UnavailableError(f"{self.site.name} could not be reached: {told['failed']}")
+        self.lacks = told["lacks"]
+        if self.lacks and self.site.address is None:
+            raise ConfigError(f"no worker can be started on this machine: {self.lacks}")
         return str(told["ready"])
 
     async def _keep(self, broken: Callable[[Exception], None]) -> None:
@@ -151,6 +158,8 @@ class Foreman:
             assert self._child is not None
             while (told := await self._hear(self._child)) is not None:
                 deaths = 0
+                if "refused" in told:
+                    raise ConfigError(f"Ray cannot give a worker what it is to have: {told['refused']}")
                 self._gone(told["gone"], told["words"])
                 self.dismiss(told["gone"])  # one whose work has ended keeps what it got of its machine until then
             await self._end()

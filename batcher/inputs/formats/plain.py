@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from batcher.inputs.identity import canonical_request, request_hash
-from batcher.model import Job, Kind
+from batcher.model import EMBED, Job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,8 +42,8 @@ class Plain:
 
     def __post_init__(self) -> None:
         params, options, extra = self.params, self.options, self.extra
-        asked = canonical_request(Kind.EMBED, self.model, None, params=params, options=options, extra=extra)
-        place = len(canonical_request(Kind.EMBED, self.model, None)) - _AFTER
+        asked = canonical_request(EMBED, self.model, None, params=params, options=options, extra=extra)
+        place = len(canonical_request(EMBED, self.model, None)) - _AFTER
         self._head, self._tail = asked[:place], asked[place + _NO_TEXT :]
 
     def job(self, record: Mapping[str, Json], name: str, seq: int) -> Job | None:
@@ -58,15 +58,19 @@ class Plain:
         except TypeError:  # half of a character
             return None
         return Job(
-            id=name,
-            seq=seq,
-            kind=Kind.EMBED,
-            hash=request_hash(asked),
-            model=self.model,
-            path=self.path,
-            content=text,
-            params=self.params,
-            options=self.options,
-            extra=self.extra,
-            keep_alive=self.keep_alive,
+            name,
+            seq,
+            EMBED,
+            request_hash(asked),
+            self.model,
+            self.path,
+            None,
+            text,
+            None,
+            (),
+            None,
+            self.params,
+            self.options,
+            self.extra,
+            self.keep_alive,
         )

@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from batcher.policy.doubling import doubled
 from batcher.policy.pace.grants import EVERY, SPAN, Grants, Mark
 from batcher.policy.pace.turns import Turns
 
@@ -279,7 +280,7 @@ class Granted:
         if granted - self._calm_from < CALM[1] and now - self._calm_since < SPAN:
             return
         calm = now - self._refused_at
-        self.rate *= 1 + min(STEPS[0] * 2.0 ** (calm // DOUBLED), STEPS[1])
+        self.rate *= 1 + doubled(STEPS[0], calm // DOUBLED, STEPS[1])
         if calm >= LOOSE[0] and self.rate > LOOSE[1] * self.grants.rates(taken, now, now)[self.by_tokens]:
             self.rate = math.inf
         self._weigh(granted - self._start.requests, self._tried[1], 0.0)

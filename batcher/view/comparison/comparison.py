@@ -96,6 +96,8 @@ class Comparison:
     """Rows whose hashes differ, as they do with the model: they do not tell whether anything else was asked."""
     told_otherwise: list[str] = field(default_factory=list)
     """What the two runs were told, by their state files, that is not the same."""
+    uncompared: int = 0
+    """Rows of which neither answer has a text, JSON or calls: vectors and pictures are not compared."""
     texts: int = 0
     exact: int = 0
     similarities: Histogram = field(default_factory=Histogram)
@@ -149,6 +151,8 @@ class Comparison:
                 _count(field, of_a.get(name), of_b.get(name))
         if any(found.calls):
             _count(self.calls, *found.calls)
+        elif not found.distance and found.similarity is None and not (of_a or of_b):
+            self.uncompared += 1
         return found
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from batcher.figures import count
 from batcher.view.comparison.likeness import canonical
 from batcher.view.comparison.shown import Words, answer_of, marked, told, window
+from batcher.view.comparison.sides import spent
 from batcher.view.comparison.words import agreement, differing, notes, percent, share, steadiness, table
 from batcher.view.report.chart import Table
 from batcher.view.report.contents import Part, Tile, clean
@@ -107,7 +108,7 @@ class Page:
         return self._render(
             headline=f"{count(of.rows, 'rows')} with {count(of.answers, 'answers')}",
             tiles=tiles,
-            notes=[f"{name}: {words}" for name, words in steadiness(of)],
+            notes=[f"{name}: {words}" for name, words in (*spent(of.side), *steadiness(of))],
             tables=parts,
             titles=(),
         )

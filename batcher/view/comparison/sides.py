@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from batcher.figures import count, money, rate, seconds
 from batcher.view.histogram import Histogram
 from batcher.view.statistics.groups import Block, Group, count_all
-from batcher.view.statistics.measures import measures_of
+from batcher.view.statistics.measures import taken_by
 from batcher.view.statistics.statistics import NAMES, cost_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Side:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Count an answer. `settle` has to follow on the last one."""
-        self._block.append(measures_of(record, with_moment=False))
+        self._block.append(taken_by(record))
         if len(self._block) >= _TOGETHER:
             self.settle()
 
@@ -87,6 +87,18 @@ def figures(a: Side, b: Side) -> Iterator[Figure]:
         of_a, of_b = value(a), value(b)
         if of_a or of_b:
             yield Figure(key, words, of_a, of_b, shown)
+
+
+def spent(side: Side) -> Iterator[tuple[str, str]]:
+    """What the answers of a side took: tokens, and what they cost, as far as either is told."""
+    group = side.group
+    if group.prompt_tokens or group.completion_tokens:
+        cached = f" ({count(side.cached_tokens)} of them cached)" if side.cached_tokens else ""
+        yield "tokens", f"{count(group.prompt_tokens)} in{cached}, {count(group.completion_tokens)} out"
+    if side.prices is not None and (group.cost is not None or group.unpriced):
+        known = [] if group.cost is None else [money(group.cost)]
+        unknown = [f"that of {count(group.unpriced, 'answers')} whose price is not known"] if group.unpriced else []
+        yield "cost", " and ".join([*known, *unknown])
 
 
 def _whole(x: float) -> str:

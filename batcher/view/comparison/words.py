@@ -9,7 +9,7 @@ from batcher.figures import count
 from batcher.redaction import printable
 from batcher.view.comparison.comparison import compared
 from batcher.view.comparison.shown import answer_of, window
-from batcher.view.comparison.sides import figures
+from batcher.view.comparison.sides import figures, spent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,7 +53,7 @@ def repeats_lines(of: Repeats, rows: Iterable[Row], width: int) -> Iterator[str]
     yield _row("rows", f"{count(of.rows)} with {count(of.answers, 'answers')}{single}")
     if of.side.failed:
         yield _row("failed", count(of.side.failed))
-    for name, words in steadiness(of):
+    for name, words in (*spent(of.side), *steadiness(of)):
         yield _row(name, words)
     yield from _fields(
         {
@@ -76,6 +76,9 @@ def notes(of: Comparison) -> Iterator[tuple[str, Named | None, str]]:
     ):
         if named.count:
             yield name, named, words.format(count(named.count, "rows"))
+    if of.uncompared:
+        words = f"{count(of.uncompared, 'rows')} without text, JSON or calls: vectors and pictures are not compared"
+        yield "not seen", None, words
     if of.other_models:
         words = f"{count(of.other_models, 'rows')} of other models, whose hashes do not tell if all else was the same"
         yield "asked", None, words

@@ -59,7 +59,7 @@ def tiles(of: Statistics, stretches: list[Stretch]) -> Iterator[Tile]:
         yield Tile("tokens out", count(of.completion_tokens))
     if of.cached_tokens:
         yield Tile("of these in, cached", count(of.cached_tokens))
-    if of.prices is not None:
+    if of.cost is not None or of.unpriced:
         yield Tile("cost" if not of.unpriced else "cost, as far as known", "?" if of.cost is None else money(of.cost))
     full = of.fullness(stretches)
     if full.most:

@@ -19,6 +19,7 @@ FLAGS: Final = 32
 """Flags of a line that are looked at."""
 _USUAL: Final = len("2026-11-22T20:11:03.120Z")
 _TIMES: Final = ("total_s", "ttft_s", "itl_p50_s", "itl_p95_s", "tokens_per_s", "waited_s")
+_TAKEN: Final = ("total_s", "ttft_s", "tokens_per_s")
 _OF_SERVER: Final = ("load_s", "prompt_eval_s", "eval_s")
 _TOKENS: Final = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens")
 
@@ -62,14 +63,14 @@ class Measures(NamedTuple):
         return not self.is_copy and not self.place
 
 
-def measures_of(record: Mapping[str, Any], *, with_moment: bool = True) -> Measures:
-    """What a line of results tells; without `with_moment` not when, which is a quarter of the price."""
+def measures_of(record: Mapping[str, Any]) -> Measures:
+    """What a line of results tells."""
     get = record.get
     timing, usage, pack, flags = get("timing"), get("usage"), get("pack"), get("flags")
     times, started, server = _UNTIMED, None, None
     if type(timing) is dict:
         times, server = _numbers(timing, _TIMES), timing.get("server")
-        started = timing.get("started_at") if with_moment else None
+        started = timing.get("started_at")
     hour, moment = moment_of(started)
     place, size = (count_of(pack.get("place")), count_of(pack.get("size"))) if type(pack) is dict else (None, None)
     return Measures._make(
@@ -89,6 +90,22 @@ def measures_of(record: Mapping[str, Any], *, with_moment: bool = True) -> Measu
             place,
             size,
             "copy_of" in record,
+        )
+    )
+
+
+def taken_by(record: Mapping[str, Any]) -> Measures:
+    """What an answer took, and nothing else of its line, at half the price: its model, times and tokens."""
+    timing, usage, pack = record.get("timing"), record.get("usage"), record.get("pack")
+    total, ttft, speed = _numbers(timing, _TAKEN) if type(timing) is dict else (None, None, None)
+    return Measures._make(
+        (
+            *("", name_of(record.get("model")), None, None, None, total, ttft, None, None, speed, None),
+            *_UNSERVED,
+            *(_counts(usage) if type(usage) is dict else _UNCOUNTED),
+            *(0, 0, (), None),
+            count_of(pack.get("place")) if type(pack) is dict else None,
+            *(None, "copy_of" in record),
         )
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from batcher import codec
+from batcher.failures import LineError
 from batcher.model import Api, Call, Job, Json, Kind
 from batcher.wire.dialects import (
     chat,
@@ -114,7 +115,7 @@ def call_for(jobs: Sequence[Job], api: Api, *, stream: bool, base64: bool = Fals
 
     How long a model is to stay is kept apart, for `body_of`; not at all, which holds up nobody, is said each time.
     `base64` asks for vectors in that form where it can be asked for, and the job says nothing of it; they are wanted as
-    bytes in any case.
+    bytes in any case. Raises LineError for what cannot be said there.
     """
     job = jobs[0]
     path = path_for(job, api)
@@ -123,7 +124,10 @@ def call_for(jobs: Sequence[Job], api: Api, *, stream: bool, base64: bool = Fals
     body = dialect.encode(jobs, stream=streamed) if job.body is None else _own_body(job, path, stream=streamed)
     streamed = dialect.STREAMS and bool(body.get("stream", path.startswith("/api/")))
     stay = body.pop("keep_alive") if path.startswith("/api/") and _stays(body.get("keep_alive")) else None
-    data = codec.dumps(body)
+    try:
+        data = codec.dumps(body)
+    except TypeError:
+        raise LineError("input_invalid", f"it nests deeper than {codec.DEPTH} levels") from None
     if base64 and path == embeddings.PATH and job.body is None and "encoding_format" not in body:
         data = data[:-1] + embeddings.BASE64
     return Call(tuple(jobs), path, data, streamed, job.model, group_of(job, path), stay, binary=base64)

@@ -34,14 +34,17 @@ def to_native(messages: Sequence[Message], system: str | None = None, images: Se
 
 
 def to_openai(messages: Sequence[Message], system: str | None = None, images: Sequence[str] = ()) -> list[Message]:
-    """The conversation as `/v1/chat/completions` takes it."""
+    """The conversation as `/v1/chat/completions` takes it. Raises LineError for what is no tool call."""
     if not _plain(messages):
         messages = _converted(messages, _openai_message)
     return _completed(messages, system, images, _with_parts)
 
 
 def to_input(content: str | Sequence[Message], system: str | None = None, images: Sequence[str] = ()) -> Json:
-    """The `input` of `/v1/responses`: a text as it is, or items. Items that are no chat messages pass through."""
+    """The `input` of `/v1/responses`: a text as it is, or items. Items that are no chat messages pass through.
+
+    Raises LineError for what cannot be said there.
+    """
     if isinstance(content, str):
         if not system and not images:
             return content
@@ -185,10 +188,10 @@ def _items(message: Message) -> list[Message]:
         items.append({"type": "message", "role": role, "content": _input_parts(parts, "output")})
     elif content:
         items.append({"role": role, "content": _input_parts(content, "input")})
-    items += [
-        {"type": "function_call", "call_id": call.get("id"), **call["function"]}
-        for call in message.get("tool_calls") or ()
-    ]
+    for call in message.get("tool_calls") or ():
+        if type(call.get("function")) is not dict:
+            raise LineError("tool_calls", f"calls of functions alone can be told here, not {codec.told(call)[:80]}")
+        items.append({"type": "function_call", "call_id": call.get("id"), **call["function"]})
     return items
 
 

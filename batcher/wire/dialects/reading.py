@@ -19,7 +19,7 @@ from batcher.wire.dialects.strays import instead_of_a_record, is_utf8, mended, t
 from batcher.wire.dialects.toolpieces import check_calls
 from batcher.wire.dialects.weight import HEAVY, LONG, weighed
 from batcher.wire.faults import error_in
-from batcher.wire.framing import EventStream, Lines, RecordTooLongError, holds_json
+from batcher.wire.framing import PIECE, EventStream, Lines, RecordTooLongError, holds_json
 from batcher.wire.rules import classify_error, not_an_llm
 
 if TYPE_CHECKING:
@@ -156,9 +156,9 @@ class Reading:
         if not self._size and chunk[:1] == b"{" and self._type.startswith(JSON):  # nearly every answer in one piece
             self._whole = True
         self._pieces.append(chunk)
-        self._size += len(chunk)
+        self._size += len(chunk) + PIECE
         if self._size > BODY_LIMIT:
-            raise AttemptError(malformed(f"an answer larger than {BODY_LIMIT} bytes"))
+            raise AttemptError(malformed(f"an answer that takes more than {BODY_LIMIT} bytes"))
         if self._whole:
             return False
         held = b"".join(self._pieces)

@@ -233,6 +233,17 @@ async def test_nobody_is_ready(simulator: Simulator) -> None:
             pass
 
 
+async def test_nobody_can_be_placed(simulator: Simulator) -> None:
+    """What no machine of a cluster has is said at once, as one may be on its way, and again in the end."""
+    notes: list[str] = []
+    made = cluster(Nearby(places=False, lacks="a worker asks for GPU=1"), 2, notes=notes)
+    made.first_within = 0.05
+    with pytest.raises(UnavailableError, match=r"within 0\.05 s: a worker asks for GPU=1\. Ask for fewer"):
+        async with engine_for([job(1)], simulator.url, exchanges=made):
+            pass
+    assert notes == ["no worker can begin as it stands: a worker asks for GPU=1"]
+
+
 async def test_another_key_is_passed_on(simulator: Simulator) -> None:
     """A server that is known under another key is told anew, and only then."""
     made = cluster(Nearby(), 1)

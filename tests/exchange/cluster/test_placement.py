@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import orjson
@@ -12,7 +13,7 @@ from support.enginerun import until
 from batcher.exchange.cluster import placement
 from batcher.exchange.cluster.errand import Errand
 from batcher.exchange.cluster.placement import Foreman, Site
-from batcher.failures import UnavailableError
+from batcher.failures import ConfigError, UnavailableError
 from batcher.redaction import Secret
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Child:
 async def child(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Child]:
     """The first foreman; there is Ray."""
     made = Child()
-    made.tell(ready="127.0.0.1")
+    made.tell(ready="127.0.0.1", lacks="")
 
     async def create(*_: object, **__: object) -> Child:
         return made
@@ -117,6 +118,28 @@ async def test_the_last_words_of_a_foreman_are_told(child: Child) -> None:
         async with Foreman(Site(address="head:1")).open(lambda *_: None, list[Exception]().append):
             pass
     assert len(str(raised.value)) < 3000
+
+
+@pytest.mark.parametrize("address", [None, "head:6379"])
+async def test_what_no_machine_has_is_told(child: Child, address: str | None) -> None:
+    """No other machine will join a Ray that was started for the run; one may join a cluster."""
+    child.stdout = asyncio.StreamReader()
+    child.tell(ready="127.0.0.1", lacks="a worker asks for GPU=1")
+    foreman = Foreman(Site(address=address))
+    with nullcontext() if address else pytest.raises(ConfigError, match="on this machine: a worker asks for GPU=1"):
+        async with foreman.open(lambda *_: None, list[Exception]().append):
+            assert foreman.lacks == "a worker asks for GPU=1"
+    assert child.is_over.is_set()
+
+
+async def test_what_ray_refuses_to_give_ends_the_run(child: Child) -> None:
+    """Another foreman would be refused the same."""
+    errors: list[Exception] = []
+    async with Foreman(Site()).open(lambda *_: None, errors.append):
+        child.tell(refused="GPU resource quantities >1 must be whole numbers")
+        await until(lambda: bool(errors))
+    assert isinstance(errors[0], ConfigError)
+    assert "what it is to have: GPU resource" in str(errors[0])
 
 
 async def test_an_error_while_the_foreman_is_listened_to_is_told(child: Child) -> None:
