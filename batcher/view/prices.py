@@ -66,7 +66,9 @@ class Prices:
         usage, model = record.get("usage"), record.get("model")
         if type(usage) is not dict:
             return None
-        return self.of(model if type(model) is str else None, Usage(*(count_of(usage.get(name)) for name in _COUNTS)))
+        counts = Usage(*(count_of(usage.get(name)) for name in _COUNTS))
+        is_text = record.get("finish_reason") is not None
+        return self.of(model if type(model) is str else None, counts, is_text=is_text)
 
     def _price(self, model: str) -> Price | None:
         for name in (model, model.removesuffix(_LATEST)):

@@ -79,7 +79,7 @@ V1: dict[str, Spoil] = {
     "an index twice": whole(lambda items: [*items[:-1], {**items[-1], "index": 0}] if len(items) > 1 else [{}]),
     "an index too many": whole(lambda items: [*items[:-1], {**items[-1], "index": len(items)}]),
     "an index below": whole(lambda items: [*items[:-1], {**items[-1], "index": -1}]),
-    "an index that is none": whole(lambda items: [*items[:-1], {**items[-1], "index": "0"}]),
+    "an index that is none": whole(lambda items: [*items[:-1], {**items[-1], "index": "zero"}]),
     "base64 of an odd length": each(lambda _: b64encode(bytes(range(1, 32))).decode()),
     "base64 that is none": each(lambda _: "@@@@" + base64_of(BAD)[4:]),
     "base64 of 64 bits": each(lambda _: base64_of(BAD, "<f8")),

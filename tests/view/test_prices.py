@@ -36,12 +36,21 @@ def test_what_an_answer_costs(price: Price, usage: Usage, cost: float | None) ->
     assert found == (None if cost is None else pytest.approx(cost))
 
 
+def test_an_answer_of_text_whose_tokens_are_not_told_has_no_cost() -> None:
+    """Vectors have none; a text has some, and what they cost is not known."""
+    price = Price(1.0, None, 2.0)
+    assert price.of(Usage(prompt_tokens=1000)) == pytest.approx(0.001)
+    assert price.of(Usage(prompt_tokens=1000), is_text=True) is None
+    assert price.of(Usage(prompt_tokens=1000, completion_tokens=0), is_text=True) == pytest.approx(0.001)
+
+
 @pytest.mark.parametrize(
     ("line", "cost"),
     [
         ({"model": "m", "usage": {"prompt_tokens": 1000, "completion_tokens": 500, "cached_tokens": 400}}, 0.0018),
         ({"model": "other", "usage": {"prompt_tokens": 1000, "completion_tokens": 500}}, 0.008),
         ({"model": 7, "usage": {"prompt_tokens": 1000}}, 0.008),
+        ({"model": 7, "usage": {"prompt_tokens": 1000}, "finish_reason": "stop"}, None),
         ({"model": "m", "usage": {"completion_tokens": 500}}, None),
         ({"model": "m", "usage": {"prompt_tokens": "1000", "completion_tokens": -5}}, None),
         ({"model": "m", "usage": []}, None),
@@ -54,14 +63,6 @@ def test_what_a_line_cost(line: dict[str, Any], cost: float | None) -> None:
     """By its own model and tokens, however odd; a copy cost nothing."""
     prices = Prices({"m": Price(1.0, 0.5, 2.0)}, Price(8.0, None, 0.0))
     assert prices.of_line(line) == (None if cost is None else pytest.approx(cost))
-
-
-def test_an_answer_of_text_whose_tokens_are_not_told_has_no_cost() -> None:
-    """Vectors have none; a text has some, and what they cost is not known."""
-    price = Price(1.0, None, 2.0)
-    assert price.of(Usage(prompt_tokens=1000)) == pytest.approx(0.001)
-    assert price.of(Usage(prompt_tokens=1000), is_text=True) is None
-    assert price.of(Usage(prompt_tokens=1000, completion_tokens=0), is_text=True) == pytest.approx(0.001)
 
 
 def test_prices_by_name(tmp_path: Path) -> None:
