@@ -219,7 +219,7 @@ ROW = b'{"id":"a","prompt":"a"}\n'
         (ROW + OURS, True),
         (FAILED, False),
         (BATCH, False),
-        (gzip.compress(OURS), True),
+        (gzip.compress(OURS, mtime=0), True),
         (bz2.compress(ROW + OURS), True),
         (lzma.compress(FAILED * 9), False),
     ],
@@ -234,8 +234,8 @@ def test_what_other_runs_have_done(tmp_path: Path, data: bytes, *, is_done: bool
     [
         (ROW, "holds no results"),
         (b"some words\n" * 3 + b"and more", "holds no results"),
-        (gzip.compress(ROW), "holds no results"),
-        (gzip.compress(OURS * 9000)[:-40], "the gzip data is cut off"),
+        (gzip.compress(ROW, mtime=0), "holds no results"),
+        (gzip.compress(OURS * 9000, mtime=0)[:-40], "the gzip data is cut off"),
     ],
 )
 def test_what_is_none_of_a_run(tmp_path: Path, data: bytes, words: str) -> None:
