@@ -6,6 +6,7 @@ or duration of 0 is left out.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
@@ -96,6 +97,9 @@ def finish(record: dict[str, Json], completion: Completion, choice: Choice, path
     completion.tail = record
     completion.served_model = record.get("model") or completion.served_model
     measure(record, completion)
+    usage = completion.usage
+    if usage is not None and usage.completion_tokens is None and not endings.has_content(choice):
+        completion.usage = replace(usage, completion_tokens=0)  # it is left out
 
 
 def measure(record: dict[str, Json], completion: Completion) -> None:
