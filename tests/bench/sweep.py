@@ -2,11 +2,11 @@
 
 Three simulated servers (slots, a batch that shares its speed, a limit by the minute) and a real llama.cpp. The grid is
 none of batcher's: so many loops ask one server each, all numbers at once where servers only wait, one after the other
-on the real one; what counts is tokens of answers by the part of their time that lies in a window in which the server
-has settled, for the limit its second minute. The ratio is what the grid found for the knee of `bench`, of the most that
-it found. Simulated servers need a machine with time to spare: where this process is late, that is said, and fails.
-From the real server's windows the seconds are taken in which the thread that computes was ready and got no core. Exits
-with 1 if a ratio is below the target.
+on the real one; what counts is the tokens that come in a window in which the server has settled, for the limit its
+second minute: an answer that waits for its slot adds nothing while it waits. The ratio is what the grid found for the
+knee of `bench`, of the most that it found. Simulated servers need a machine with time to spare: where this process is
+late, that is said, and fails. From the real server's windows the seconds are taken in which the thread that computes
+was ready and got no core. Exits with 1 if a ratio is below the target.
 """
 
 from __future__ import annotations
@@ -44,10 +44,14 @@ LEVELS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16)
 REAL: Final = (1, 2, 3, 4, 6, 8)
 """What `bench` may try on the real one with `--up-to 8`."""
 ROUNDS: Final = 2
+REAL_SECONDS: Final = 20.0
+"""How long each step on the real one sends: with fewer answers their lengths decide, and not the server."""
+CONTENT: Final = b'"content":"'
+EMPTY: Final = b'"content":""'
 LOOK: Final = 0.1
 LATE: Final = 0.05
 """Seconds by which this process may be late on average; more, and a server that only waits is not what it says."""
-PATIENCE: Final = 240.0
+PATIENCE: Final = 400.0
 """Seconds for one sweep."""
 
 
@@ -70,29 +74,27 @@ SCENES: Final = (
 
 @dataclass(slots=True)
 class Window:
-    """Tokens of answers, by the part of their time that lies in it."""
+    """Tokens that come in it, each a record of its own."""
 
     start: float
     end: float
-    tokens: float = 0.0
+    tokens: int = 0
     codes: Counter[int] = field(default_factory=Counter)
 
-    def add(self, sent: float, ended: float, tokens: int) -> None:
-        inside = min(ended, self.end) - max(sent, self.start)
-        if inside > 0:
-            self.tokens += tokens * inside / (ended - sent)
+    def add(self, record: bytes) -> None:
+        self.tokens += CONTENT in record and EMPTY not in record and self.start <= time.monotonic() <= self.end
 
 
 async def loop(
     session: aiohttp.ClientSession, url: str, bodies: Iterator[dict[str, Any]], window: Window, until: float
 ) -> None:
     """Ask one after the other until a time is over; who is told to wait does."""
-    while (sent := time.monotonic()) < until:
+    while time.monotonic() < until:
         async with session.post(f"{url}/v1/chat/completions", json=next(bodies)) as answer:
             window.codes[answer.status] += 1
-            said = await answer.json(content_type=None)
             if answer.status == 200:
-                window.add(sent, time.monotonic(), said["usage"]["completion_tokens"])
+                async for record in answer.content:
+                    window.add(record)
             else:
                 await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
 
@@ -101,6 +103,7 @@ def bodies(model: str, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any
     for row in rows:
         yield {
             "model": model,
+            "stream": True,
             "messages": [{"role": "user", "content": row["prompt"]}],
             **{name: value for name, value in row.items() if name in ("max_tokens", "temperature")},
         }
@@ -109,7 +112,7 @@ def bodies(model: str, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any
 async def ask(url: str, level: int, model: str, rows: Iterator[dict[str, Any]], window: Window) -> None:
     """Have so many in flight at a server until a window is over."""
     asked = bodies(model, rows)
-    no_limit = aiohttp.TCPConnector(limit=0)
+    no_limit = aiohttp.TCPConnector(limit=0, force_close=True)  # llama.cpp closes kept ones when it likes
     async with aiohttp.ClientSession(connector=no_limit) as session:
         await asyncio.gather(*(loop(session, url, asked, window, window.end) for _ in range(level)))
 
@@ -207,7 +210,7 @@ async def all_of(only: str, seconds: float) -> list[float]:
         ratios.append(0.0)
     if only in "llama.cpp":
         try:
-            ratios.append(told("llama.cpp", *await real(seconds * 2 / 3)))
+            ratios.append(told("llama.cpp", *await real(REAL_SECONDS * seconds / 12)))
         except RuntimeError as error:  # where others have the cores no answer comes within a step
             print(f"llama.cpp      NOT MEASURED: {error}", flush=True)
             ratios.append(0.0)
