@@ -74,7 +74,10 @@ ROOMS: dict[str, Room] = {
             "pace.estimate", "pace.pacing", "packs", "quota", "retry", "scheduler",
         },
     ),
-    "servers": Room(may={TOP, "wire"}, doors={"catalogue", "contact", "described", "diagnosis", "local", "urls"}),
+    "servers": Room(
+        may={TOP, "wire"},
+        doors={"catalogue", "contact", "described", "diagnosis", "local", "settling", "urls"},
+    ),
     "ledger": Room(
         may={"inputs"},
         doors={
@@ -454,14 +457,15 @@ INSIDE: dict[str, dict[str, set[str]]] = {
     "servers": {
         "__init__": set(),
         "catalogue": {"modelnames"},
-        "contact": {"diagnosis", "keys", "local", "probe", "surroundings", "urls"},
-        "described": {"catalogue", "contact", "probe", "urls"},
+        "contact": {"keys", "local", "settling", "surroundings", "urls"},
+        "described": {"catalogue", "contact", "probe", "settling", "urls"},
         "diagnosis": {"catalogue", "keys"},
         "keys": {"surroundings", "urls"},
         "llamacpp": set(),
         "local": set(),
         "modelnames": set(),
         "probe": {"catalogue", "diagnosis"},
+        "settling": {"diagnosis", "keys", "probe", "urls"},
         "surroundings": {"urls"},
         "urls": set(),
     },

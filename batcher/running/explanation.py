@@ -10,9 +10,9 @@ import anyio
 from batcher.failures import BatcherError, Exit, FailureClass, Scope, UnavailableError
 from batcher.redaction import printable
 from batcher.servers.catalogue import missing
-from batcher.servers.contact import unreachable
 from batcher.servers.described import described
 from batcher.servers.diagnosis import key_refused, model_missing
+from batcher.servers.settling import unreachable
 
 if TYPE_CHECKING:
     from batcher.failures import Failure

@@ -16,7 +16,7 @@ from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.pace.estimate import counts_in_full
 from batcher.policy.pace.pacing import Pacing
 from batcher.running.openfiles import raise_to
-from batcher.servers.contact import FIRST_PATIENCE, PATIENCE
+from batcher.servers.settling import FIRST_PATIENCE, PATIENCE
 from batcher.servers.urls import is_loopback
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from batcher.failures import AttemptError, BatcherError, ConfigError, FailureCla
 from batcher.figures import AUTO, count
 from batcher.model import Api
 from batcher.servers import catalogue
-from batcher.servers.contact import contact, unreachable
+from batcher.servers.contact import contact
 from batcher.servers.probe import describe, greets_as_ollama
+from batcher.servers.settling import unreachable
 from batcher.servers.urls import DEFAULT_PORT, is_loopback
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from batcher.model import Endpoint, Json
     from batcher.options import Options
     from batcher.servers.catalogue import About
-    from batcher.servers.contact import Contact, Told
+    from batcher.servers.contact import Contact
+    from batcher.servers.settling import Told
 
 EMBEDDINGS: Final = "/v1/embeddings"
 MODELS_NAMED: Final = 8

@@ -156,6 +156,7 @@ def short_waits() -> Iterator[None]:
             "policy.lastlook.WAITS": (0.02, 0.1),
             "exchange.workers.DRAIN": 0.05,
             "servers.contact.LEAST_WAIT": 10.0,
+            "servers.settling.LEAST_WAIT": 10.0,
         }
     ):
         yield
