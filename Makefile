@@ -174,7 +174,7 @@ bench-pace-real: $(VENV)/.model  ## -c auto beside fixed numbers on a real llama
 	$(BIN)/python tests/bench/pace_real.py $(ARGS)
 
 .PHONY: bench-sweep
-bench-sweep: $(VENV)/.model  ## the knee of `batcher bench` beside every fixed number, three simulated servers and llama.cpp, 4 minutes
+bench-sweep: $(VENV)/.model  ## the knee of `batcher bench` beside every fixed number, three simulated servers and llama.cpp, 20 minutes
 	$(BIN)/python tests/bench/sweep.py $(ARGS)
 
 .PHONY: bench-atsize

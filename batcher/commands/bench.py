@@ -103,8 +103,9 @@ def _bench(ctx: click.Context, /, input: str | tuple[str, ...], output: str | No
     """Find out how many requests in flight are enough for the rows of INPUT on the server, and which number to set.
 
     Each step asks the next rows with one concurrency, for --seconds or --rows. The knee is the least concurrency with
-    95 % of the best throughput: tokens a second where the server counts them, else answers. What -c auto makes of it
-    stands below. The answers are results, in the file that batcher run would write: it asks none of them again.
+    97 % of the best throughput: tokens a second where the server counts them, else answers; those between which it is
+    chosen are measured twice. What -c auto makes of it stands below. The answers are results, in the file that batcher
+    run would write: it asks none of them again.
 
     \b
     Examples:
@@ -147,7 +148,7 @@ def _bench(ctx: click.Context, /, input: str | tuple[str, ...], output: str | No
         ended: BatcherError | None = None
         try:
             for point in bench.sweep():
-                console.note(_told(point, is_auto=point is bench.auto))
+                console.note(_told(point, bench))
         except BatcherError as error:
             if not bench.points:
                 raise
@@ -200,9 +201,11 @@ def _results(inputs: str | tuple[str, ...], output: str | None, vectors: Path | 
     return results
 
 
-def _told(point: Point, *, is_auto: bool) -> str:
-    name = f"auto, {point.concurrency} in the end" if is_auto else f"{point.concurrency} in flight"
+def _told(point: Point, bench: Bench) -> str:
+    name = f"auto, {point.concurrency} in the end" if point is bench.auto else f"{point.concurrency} in flight"
     name += f" of {count(point.pack, 'texts')}" if point.pack is not None else ""
+    if point is not bench.auto and any(one.way == point.way and one.looks > 1 for one in bench.points):
+        name += ", once more"
     tokens = f", {rate(point.tokens_per_s)} tokens/s" if point.tokens_per_s is not None else ""
     marks = f" ({', '.join(point.marks())})" if point.marks() else ""
     failed = f", {count(point.failed)} failed" if point.failed else ""

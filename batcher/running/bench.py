@@ -17,8 +17,8 @@ from batcher.running.loops import on_loop
 from batcher.running.runner import Run
 from batcher.running.sampling import Watch
 from batcher.running.wiring import source_for
-from batcher.view.steps import Held, Point, Slo, capped, point_of
-from batcher.view.sweep import beside, best_pack, doubled, knee, middles
+from batcher.view.steps import Held, Point, Slo, both, capped, point_of
+from batcher.view.sweep import beside, best_pack, contenders, doubled, knee, middles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -93,6 +93,11 @@ class Bench:
                 return
             self.points = _alike([*self.points, point])
             yield self.points[-1]
+        for first in contenders(self.points, self.slo):
+            if (point := self._step(first.concurrency, first.pack)) is None:
+                return
+            self.points = _alike([both(one, point) if one.way == point.way else one for one in self.points])
+            yield point
         held = self.packs[0] if len(self.packs) == 1 else None
         if (point := self._step(None, held)) is not None:
             *self.points, self.auto = _alike([*self.points, point])
@@ -146,7 +151,7 @@ class Bench:
                 yield level
 
     def _at(self, level: int, pack: int | None) -> Point | None:
-        return next((point for point in self.points if (point.concurrency, point.pack) == (level, pack)), None)
+        return next((point for point in self.points if point.way == (level, pack)), None)
 
     def _of(self, levels: Sequence[int], pack: int | None) -> list[Point]:
         return [point for level in levels if (point := self._at(level, pack)) is not None]

@@ -168,6 +168,7 @@ def _point(point: Point) -> dict[str, Json]:
         **{name: _three(getattr(point, name)) for name in ("answers_per_s", "requests_per_s", "tokens_per_s")},
         "good_per_s": _three(point.good_per_s),
         **{f"{name}_s": _micro(getattr(point, name)) for name in times},
+        "looks": point.looks,
         "marks": [*point.marks()],
         "kept": held.kept,
         "throttled": held.throttled,

@@ -108,6 +108,13 @@ class Point:
     pack: int | None = None
     """How many embedding inputs went in one request, where that was told."""
     held: Held = Held()
+    looks: int = 1
+    """How many steps it is the mean of."""
+
+    @property
+    def way(self) -> tuple[int, int | None]:
+        """What was set."""
+        return self.concurrency, self.pack
 
     @property
     def load(self) -> int:
@@ -140,6 +147,8 @@ class Point:
             found.append("few answers")
         if not self.held.kept:
             found.append("rows again")
+        if self.looks > 1:
+            found.append(f"mean of {self.looks}")
         return found
 
 
@@ -175,6 +184,52 @@ def point_of(samples: Sequence[Sample], concurrency: int, held: Held, slo: Slo, 
     if slo:
         point = replace(point, good_per_s=sum(part for part, sample in parts if meets(sample, slo)) * each)
     return capped(point, held.most)
+
+
+_MEANS: Final = (
+    *("answers_per_s", "requests_per_s", "tokens_per_s", "good_per_s"),
+    *("ttft_p50", "ttft_p95", "itl_p95", "latency_p50", "latency_p95"),
+)
+
+
+def both(one: Point, other: Point) -> Point:
+    """Two steps of one concurrency as one: each counts by the length of its window.
+
+    One that is no step to hold against others counts for nothing beside one that is.
+    """
+    if one.is_fair != other.is_fair:
+        return one if one.is_fair else other
+    length = one.seconds + other.seconds
+    part = one.seconds / length if length else 0.5
+    means = {name: _mean(getattr(one, name), getattr(other, name), part) for name in _MEANS}
+    return replace(
+        one,
+        seconds=length,
+        requests=one.requests + other.requests,
+        failed=one.failed + other.failed,
+        is_rough=one.is_rough or other.is_rough,
+        held=_joined(one.held, other.held),
+        looks=one.looks + other.looks,
+        **means,
+    )
+
+
+def _mean(one: float | None, other: float | None, part: float) -> float | None:
+    """Of what both know; else what one of them knows."""
+    if one is None or other is None:
+        return one if other is None else other
+    return part * one + (1 - part) * other
+
+
+def _joined(one: Held, other: Held) -> Held:
+    return Held(
+        elapsed=one.elapsed + other.elapsed,
+        away=one.away + other.away,
+        limited=one.limited + other.limited,
+        throttled=one.throttled + other.throttled,
+        most=min(one.most, other.most),
+        kept=one.kept and other.kept,
+    )
 
 
 def capped(point: Point, most: float) -> Point:

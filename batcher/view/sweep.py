@@ -1,9 +1,10 @@
 """Which concurrency is tried next, and which of those that were is enough: the rules of `batcher bench`. Pure.
 
 It doubles from 1 as long as that brings anything, then tries the middles beside the knee. The knee is the least
-concurrency with 95 % of the best throughput: tokens a second where servers count them, else answers. Of packs of
-embeddings each is tried at one concurrency, then each concurrency with the best of them, then the packs beside it at
-the knee: a cross, not a grid.
+concurrency with 97 % of the best throughput: tokens a second where servers count them, else answers. Two steps of one
+number differ by some per cent, so those between which the knee is chosen are measured twice. Of packs of embeddings
+each is tried at one concurrency, then each concurrency with the best of them, then the packs beside it at the knee: a
+cross, not a grid.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batcher.view.steps import Point
+    from batcher.view.steps import Point, Slo
 
 ENOUGH: Final = 0.95
-"""The part of the best throughput that is as good as the best."""
+"""What brings less than a twentieth more is not worth more in flight."""
+KNEE: Final = 0.97
+"""The part of the best throughput that is as good as the best: what steps differ by by chance still leaves 95 %."""
+CLOSE: Final = 0.9
+"""The part of the best throughput with which a step may be the best, once it is measured again."""
 FLAT: Final = 2
 """Doublings in a row that brought no twentieth more, after which the sweep ends: one may have had bad luck."""
 
@@ -57,14 +62,30 @@ def middles(points: Sequence[Point]) -> list[int]:
 
 
 def knee(points: Sequence[Point]) -> Point | None:
-    """The point with the least in flight that has 95 % of the best throughput; None if nothing was measured."""
+    """The point with the least in flight that has 97 % of the best throughput; None if nothing was measured."""
     rate, _ = rate_of(points)
-    return _least(points, rate)
+    return _least(points, rate, KNEE)
 
 
 def best_under_slo(points: Sequence[Point]) -> Point | None:
-    """The least concurrency with 95 % of the most requests a second that kept to what was asked; None: none did."""
-    return _least(points, lambda point: point.good_per_s or 0.0)
+    """The least concurrency with 97 % of the most requests a second that kept to what was asked; None: none did."""
+    return _least(points, _good, KNEE)
+
+
+def contenders(points: Sequence[Point], slo: Slo) -> list[Point]:
+    """What to measure once more before one is chosen: the best, the knee, and the least that comes close to the best.
+
+    Most in flight first, so that a server that slows down or speeds up tells for none of them. Nothing where they are
+    one, and none that a rate limit held, which another look would meet again.
+    """
+    rate = _good if slo and best_under_slo(points) else rate_of(points)[0]
+    found = {least.load: least for enough in (1.0, KNEE, CLOSE) if (least := _least(points, rate, enough)) is not None}
+    chosen = [found[load] for load in sorted(found, reverse=True) if not found[load].is_limited]
+    return chosen if len(found) > 1 else []
+
+
+def _good(point: Point) -> float:
+    return point.good_per_s or 0.0
 
 
 def is_rising(points: Sequence[Point]) -> bool:
@@ -81,14 +102,17 @@ def is_better(auto: Point, points: Sequence[Point]) -> bool:
     return auto.is_fair and rate(auto) * ENOUGH > max(map(rate, points), default=0.0)
 
 
-def _least(points: Sequence[Point], rate: Callable[[Point], float]) -> Point | None:
-    """Of points that are fair, if any is; else of those in which the server was there at least."""
+def _least(points: Sequence[Point], rate: Callable[[Point], float], enough: float) -> Point | None:
+    """The point with the least in flight that has enough of the best; None if none has anything.
+
+    Of points that are fair, if any is; else of those in which the server was there at least.
+    """
     there = [point for point in points if not point.is_away]
     fair = [point for point in there if point.is_fair] or there
     best = max(map(rate, fair), default=0.0)
     if not best:
         return None
-    return min((point for point in fair if rate(point) >= ENOUGH * best), key=lambda point: point.load)
+    return min((point for point in fair if rate(point) >= enough * best), key=lambda point: point.load)
 
 
 def best_pack(points: Sequence[Point]) -> int | None:

@@ -43,7 +43,7 @@ LEVELS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16)
 """What is tried on simulated servers: what `bench` may try with `--up-to 16`, and all others up to 8."""
 REAL: Final = (1, 2, 3, 4, 6, 8)
 """What `bench` may try on the real one with `--up-to 8`."""
-ROUNDS: Final = 2
+ROUNDS: Final = 4
 REAL_SECONDS: Final = 20.0
 """How long each step on the real one sends: with fewer answers their lengths decide, and not the server."""
 CONTENT: Final = b'"content":"'
@@ -51,7 +51,7 @@ EMPTY: Final = b'"content":""'
 LOOK: Final = 0.1
 LATE: Final = 0.05
 """Seconds by which this process may be late on average; more, and a server that only waits is not what it says."""
-PATIENCE: Final = 400.0
+PATIENCE: Final = 900.0
 """Seconds for one sweep."""
 
 

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from batcher.view.steps import Held, Point, Sample, capped, meets, point_of, quantile
+from batcher.view.steps import Held, Point, Sample, both, capped, meets, point_of, quantile
 
 HELD = Held()
 
@@ -164,3 +164,22 @@ def made(concurrency: int, rate: float, **more: object) -> Point:
     """A point of some throughput, for the rules of a sweep."""
     values: dict[str, object] = {"seconds": 10.0, "requests": 100, "failed": 0, "requests_per_s": rate, **more}
     return Point(concurrency=concurrency, answers_per_s=rate, **values)  # type: ignore[arg-type]  # as they are named
+
+
+def test_two_steps_of_one_number() -> None:
+    """Each counts by how long its window was; what only one of them knows is known."""
+    one = made(4, 10.0, seconds=30.0, ttft_p50=1.0, tokens_per_s=100.0, failed=1)
+    other = made(4, 20.0, seconds=10.0, tokens_per_s=140.0, itl_p95=0.2, held=Held(elapsed=5.0, throttled=2, most=50.0))
+    found = both(one, other)
+    assert (found.answers_per_s, found.requests_per_s, found.tokens_per_s) == (12.5, 12.5, 110.0)
+    assert (found.seconds, found.requests, found.failed, found.looks) == (40.0, 200, 1, 2)
+    assert (found.ttft_p50, found.itl_p95, found.good_per_s) == (1.0, 0.2, None)
+    assert (found.held.throttled, found.held.most, found.held.kept) == (2, 50.0, True)
+    assert found.marks() == ["rate limit", "mean of 2"]
+    assert both(made(1, 0.0, seconds=0.0), made(1, 0.0, seconds=0.0)).answers_per_s == 0.0
+
+
+def test_a_step_that_was_spoilt_takes_nothing_from_its_double() -> None:
+    """Whichever of them came first."""
+    fair, spoilt = made(4, 10.0), made(4, 2.0, held=Held(elapsed=10.0, away=9.0))
+    assert both(fair, spoilt) == both(spoilt, fair) == fair

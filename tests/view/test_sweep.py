@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 from view.test_steps import made
 
 from batcher.view.curve import as_dict, curve, spent, table, verdict
-from batcher.view.steps import Held, Point
-from batcher.view.sweep import beside, best_pack, best_under_slo, doubled, knee, middles, rate_of
+from batcher.view.steps import Held, Point, both
+from batcher.view.sweep import beside, best_pack, best_under_slo, contenders, doubled, knee, middles, rate_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from batcher.view.steps import Slo
 
 
 def swept(rate: Callable[[int], float], most: int = 64) -> list[Point]:
@@ -44,6 +47,68 @@ def test_the_knee_is_within_a_twentieth_of_the_best(rate: Callable[[int], float]
     found = knee(swept(rate))
     assert found is not None
     assert found.answers_per_s >= 0.95 * max(map(rate, range(1, 65))) - 1e-9
+
+
+def flat_from_two(level: int) -> float:
+    """As a llama.cpp server on two cores has it: most is there with two in flight, and a bit more with six."""
+    return {1: 38.0, 2: 45.0, 3: 47.0, 4: 47.5, 5: 48.0}.get(level, 49.0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "share"),
+    [(slots(4), 1.0), (slots(16), 1.0), (saturating(1.0), 0.9), (saturating(40.0), 0.95), (flat_from_two, 0.97)],
+)
+def test_the_knee_is_found_in_noise(rate: Callable[[int], float], share: float) -> None:
+    """Steps that differ by 3 % by chance (a standard deviation) cost no more than a twentieth in so many of 300 sweeps.
+
+    Named by one look and 95 %, it was 0.77 of them on a curve that rises slowly, and 0.86 on llama.cpp's.
+    """
+    chance = Random(11)
+
+    def measured(level: int) -> Point:
+        return made(level, rate(level) * chance.gauss(1.0, 0.03))
+
+    best, near, sweeps = max(map(rate, range(1, 65))), 0, 300
+    for _ in range(sweeps):
+        points: list[Point] = []
+        while (level := doubled(points, 64)) is not None:
+            points.append(measured(level))
+        points += [measured(level) for level in middles(points)]
+        for first in contenders(points, {}):
+            again = measured(first.concurrency)
+            points = [both(point, again) if point.way == again.way else point for point in points]
+        found = knee(points)
+        assert found is not None
+        near += rate(found.concurrency) >= 0.95 * best
+    assert near >= share * sweeps
+
+
+@pytest.mark.parametrize(
+    ("points", "slo", "again"),
+    [
+        ([(1, 50), (2, 91), (4, 98), (8, 100)], {}, [8, 4, 2]),  # the best, the knee, and what is close
+        ([(1, 50), (2, 89), (4, 98), (8, 100)], {}, [8, 4]),
+        ([(1, 50), (2, 100), (4, 89)], {}, []),  # nothing comes close
+        ([(1, 10)], {}, []),
+        ([], {}, []),
+        ([(1, 100), (2, 95), (4, 92)], {}, []),  # less with more in flight: the best is the least as well
+    ],
+)
+def test_what_is_measured_twice(points: list[tuple[int, float]], slo: Slo, again: list[int]) -> None:
+    """Those between which the choice lies, most in flight first."""
+    assert [point.concurrency for point in contenders([made(*point) for point in points], slo)] == again
+
+
+def test_what_is_not_measured_twice() -> None:
+    """A rate limit would be met again; a step that an outage has spoilt is no contender; in time is what counts."""
+    limited = made(4, 100.0, held=Held(throttled=1))
+    assert contenders([made(2, 96.0), limited], {}) == [made(2, 96.0)]
+    away = made(8, 120.0, held=Held(elapsed=10.0, away=5.0))
+    assert contenders([made(2, 50.0), made(4, 100.0), away], {}) == []
+    in_time = [made(1, 10.0, good_per_s=9.5), made(2, 20.0, good_per_s=10.0), made(4, 40.0, good_per_s=1.0)]
+    assert [point.concurrency for point in contenders(in_time, {"ttft": 1.0})] == [2, 1]
+    none = [made(1, 10.0, good_per_s=0.0), made(2, 10.2, good_per_s=0.0)]
+    assert [point.concurrency for point in contenders(none, {"ttft": 1.0})] == [2, 1]
 
 
 def test_the_knee_is_no_more_than_needed() -> None:
@@ -138,7 +203,7 @@ def test_what_is_told_of_a_sweep_that_did_not_see_the_end() -> None:
     near = [made(32, 480.0), made(48, 517.0), made(64, 537.0)]
     assert any("--up-to" in line for line in verdict(near, None, {}))
     assert list(verdict(near, made(256, 593.0), {}))[-1] == 'concurrency = "auto"'
-    assert list(verdict(near, made(256, 550.0), {}))[-1] == "concurrency = 48"
+    assert list(verdict(near, made(256, 550.0), {}))[-1] == "concurrency = 64"
     assert not any("--up-to" in line for line in verdict([made(1, 10.0), made(2, 10.1)], None, {}))
     limited = made(2, 20.0, held=Held(throttled=1))
     assert not any("--up-to" in line for line in verdict([made(1, 10.0), limited], None, {}))
@@ -202,7 +267,7 @@ def test_where_some_always_fail_the_rest_is_measured() -> None:
 
 def test_packs_are_chosen_by_what_is_in_flight() -> None:
     """Of points that are as good the one with the fewest texts on the way, and both numbers are told."""
-    points = [made(4, 100.0, pack=256), made(4, 96.0, pack=64), made(8, 97.0, pack=64), made(4, 40.0, pack=16)]
+    points = [made(4, 100.0, pack=256), made(4, 97.5, pack=64), made(8, 98.0, pack=64), made(4, 40.0, pack=16)]
     assert best_pack(points) == 64
     assert (beside(64, [256, 16, 64]), beside(16, [16]), beside(None, [1, 2])) == ([16, 256], [], [])
     assert list(verdict(points, made(4, 90.0), {}))[-2:] == ["concurrency = 4", "pack = 64"]
