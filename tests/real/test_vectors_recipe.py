@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from support.commandline import PROJECT, Desk
+from support.embedder import made
 from support.realserver import serving
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def test_a_folder_of_notes_and_its_nearest(tmp_path: Path) -> None:
             text = f"# {folder}, {number}\n\n{SUBJECTS[number % 5] * (1 + number // 3)}\n"
             (notes / folder / f"{number}.md").write_text(text)
     (notes / "2026/plans.md").write_text("# Plans\n\nBuild a hive for the bees, and sow what they like.\n")
-    with serving() as url:
-        command = ["demo" if word == "nomic-embed-text" else word for word in COMMAND] + ["--base-url", url]
+    with serving(model=made(tmp_path / "all-minilm.gguf")) as url:
+        command = ["all-minilm" if word == "nomic-embed-text" else word for word in COMMAND] + ["--base-url", url]
         assert desk.run(*command).code == 0
         assert desk.call("verify", "notes/**/*.md", "notes.npy.results.jsonl").code == 0
         found = nearest(desk)

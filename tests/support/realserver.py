@@ -1,6 +1,6 @@
 """Starts real llama.cpp servers for tests and runs jobs on them in this process.
 
-Run as a program it serves the demo model, with a chat template of `record_wire.py` if it is named one.
+Run as a program it serves a model, with a chat template of `record_wire.py` if it is named one.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ MODEL = "demo"  # llama.cpp answers whatever the name
 
 
 @contextmanager
-def serving(template: str = "") -> Iterator[str]:
+def serving(template: str = "", model: Path | None = None) -> Iterator[str]:
     """The base URL of a server with four slots of 512 tokens; `template` names one of `record_wire.py`."""
-    with server_process(template) as (url, _):
+    with server_process(template, model) as (url, _):
         yield url
 
 
 @contextmanager
-def server_process(template: str = "") -> Iterator[tuple[str, int]]:
+def server_process(template: str = "", model: Path | None = None) -> Iterator[tuple[str, int]]:
     """The same, with the id of its process. Raises RuntimeError with its last words if it does not get so far."""
-    command = [sys.executable, "-m", "support.realserver", template]
+    command = [sys.executable, "-m", "support.realserver", template, str(model or default_model())]
     pipe = subprocess.PIPE
     with (
         TemporaryFile() as said,
@@ -74,11 +74,11 @@ def results_of(source: Path, results: Path, **options: Any) -> dict[str, dict[st
     return {line["id"]: line for line in found}
 
 
-def _serve(template: str) -> None:
+def _serve(template: str, model: str) -> None:
     import xllamacpp
     from support import record_wire
 
-    settings = parameters(default_model(), SLOTS, CONTEXT, None)  # the embedded server's own
+    settings = parameters(Path(model), SLOTS, CONTEXT, None)  # the embedded server's own
     settings.chat_template = getattr(record_wire, template) if template else ""
     # Threads of llama.cpp wait for each other in a loop: where cores are shared, two are many times slower than one.
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
@@ -90,4 +90,4 @@ def _serve(template: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])
