@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -201,7 +201,7 @@ def both(one: Point, other: Point) -> Point:
         return one if one.is_fair else other
     length = one.seconds + other.seconds
     part = one.seconds / length if length else 0.5
-    means = {name: _mean(getattr(one, name), getattr(other, name), part) for name in _MEANS}
+    means: dict[str, Any] = {name: _mean(getattr(one, name), getattr(other, name), part) for name in _MEANS}
     return replace(
         one,
         seconds=length,
