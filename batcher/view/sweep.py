@@ -112,7 +112,7 @@ def _least(points: Sequence[Point], rate: Callable[[Point], float], enough: floa
     best = max(map(rate, fair), default=0.0)
     if not best:
         return None
-    return min((point for point in fair if rate(point) >= enough * best), key=lambda point: point.load)
+    return min((point for point in fair if rate(point) >= enough * best), key=lambda point: (point.load, -rate(point)))
 
 
 def best_pack(points: Sequence[Point]) -> int | None:

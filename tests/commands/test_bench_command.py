@@ -109,7 +109,7 @@ def test_a_selection_that_takes_nothing(desk: Desk) -> None:
     with simulator_thread() as sim:
         ran = desk.call(*SWEEP, "--base-url", sim.url, "--shard", "1/100000")
     assert (ran.code, ran.out) == (Exit.SOME_FAILED, "")
-    assert ran.err.splitlines()[-1] == "batcher: none of the rows is chosen: there is nothing to ask"
+    assert ran.err.splitlines()[-1] == "batcher: none of 2 rows is chosen for part 1/100000: there is nothing to ask"
     assert not sim.counts
 
 
