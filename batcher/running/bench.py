@@ -119,7 +119,7 @@ class Bench:
             at = self.levels[0] if self.levels else min(PACKS_AT, self.most)
             for each in reversed(packs):  # one that makes no packs of the largest has no use for the others
                 yield at, each
-                if not self._is_packed:
+                if not self._is_packed and self.points[-1].requests:  # of nothing that was answered nobody can tell
                     self.observer.note("no request had several inputs: packs are for embeddings, and are not tried")
                     self.points, packs = [], []
                     break
