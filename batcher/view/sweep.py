@@ -68,7 +68,7 @@ def knee(points: Sequence[Point]) -> Point | None:
 
 
 def best_under_slo(points: Sequence[Point]) -> Point | None:
-    """The least concurrency with 97 % of the most requests a second that kept to what was asked; None: none did."""
+    """The least concurrency with 97 % of the most answers a second that kept to what was asked; None: none did."""
     return _least(points, _good, KNEE)
 
 
