@@ -205,7 +205,7 @@ class ErrorsFile(Closing):
                     size += len(kept)
         before, self._fd = self._fd, fd
         self._earlier = self._end = size
-        os.close(before)
+        disk.let_go(before)
 
     def _remove(self) -> None:
         """Take the file away, and no other that has its name by now."""
