@@ -95,10 +95,11 @@ ROOMS: dict[str, Room] = {
     "view": Room(
         may=set(),
         doors={
-            "bottleneck", "comparison.comparison", "comparison.page", "comparison.repeats", "comparison.sides",
-            "comparison.telling", "comparison.words", "curve", "line", "metrics", "observer", "pace", "prices",
-            "progress", "report.page", "report.picks", "snapshot", "statistics.events", "statistics.measures",
-            "statistics.statistics", "statistics.telling", "statistics.words", "steps", "summary", "sweep", "together",
+            "bottleneck", "comparison.comparison", "comparison.differences", "comparison.page", "comparison.repeats",
+            "comparison.sides", "comparison.telling", "comparison.words", "curve", "line", "metrics", "observer",
+            "pace", "prices", "progress", "report.page", "report.picks", "snapshot", "statistics.events",
+            "statistics.measures", "statistics.statistics", "statistics.telling", "statistics.words", "steps",
+            "summary", "sweep", "together",
         },
     ),
     "inputs": Room(
@@ -527,13 +528,17 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "bottleneck": set(),
         "causes": set(),
         "comparison": set(),
-        "comparison.comparison": {"comparison.likeness", "comparison.sides", "histogram"},
+        "comparison.comparison": {"comparison.differences", "comparison.likeness", "comparison.sides", "histogram"},
+        "comparison.differences": set(),
         "comparison.likeness": {"statistics.measures"},
         "comparison.page": {
             "comparison.comparison", "comparison.likeness", "comparison.repeats", "comparison.shown",
             "comparison.sides", "comparison.words", "report.chart", "report.contents", "report.frame",
         },
-        "comparison.repeats": {"comparison.comparison", "comparison.likeness", "comparison.sides", "histogram"},
+        "comparison.repeats": {
+            "comparison.comparison", "comparison.differences", "comparison.likeness", "comparison.sides",
+            "histogram",
+        },
         "comparison.shown": {"comparison.likeness"},
         "comparison.sides": {
             "histogram", "prices", "statistics.groups", "statistics.measures", "statistics.statistics",
