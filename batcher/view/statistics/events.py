@@ -115,6 +115,6 @@ def events_of(report: Mapping[str, Any]) -> Events:
     return Events(known=True, all=sorted(found, key=lambda event: event.start), began=began)
 
 
-def clock(moment: float) -> str:
+def clock(moment: float, *, with_date: bool = True) -> str:
     """A moment for people, in UTC."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S" if with_date else "%H:%M:%S")
