@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.commands.conclusion import conclude, end_quietly
+from batcher.commands.conversion import options_from
 from batcher.commands.grouped import Grouped
-from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, server_options
+from batcher.commands.options import Inputs, environ_of, notes_of, option, server_options
 from batcher.commands.single import made, placed
 from batcher.commands.values import Amount, Duration, KeyValue, Parsed
 from batcher.failures import FLAGS
