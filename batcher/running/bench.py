@@ -18,7 +18,7 @@ from batcher.running.runner import Run
 from batcher.running.sampling import Watch
 from batcher.running.wiring import source_for
 from batcher.view.steps import Held, Point, Slo, both, capped, point_of
-from batcher.view.sweep import beside, best_pack, contenders, doubled, knee, middles
+from batcher.view.sweep import beside, best_pack, contenders, doubled, is_contender, knee, middles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +36,8 @@ SHARE: Final = 20
 """A step takes a twentieth of the rows that are left, if that is more."""
 PACKS_AT: Final = 4
 """Requests in flight with which packs are tried first: one alone would have the server wait for the next."""
+LOOKS: Final = 2
+"""Steps of what is chosen between."""
 LONGER: Final = 2
 """How many times as long as the others the step of `auto` may take, which has to find its concurrency first."""
 
@@ -99,7 +101,12 @@ class Bench:
             self.points = _alike([both(one, point) if one.way == point.way else one for one in self.points])
             yield point
         held = self.packs[0] if len(self.packs) == 1 else None
-        if (point := self._step(None, held)) is not None:
+        for _ in range(LOOKS):
+            if self.auto is not None and not is_contender(self.auto, self.points, self.slo):
+                return
+            if (point := self._step(None, held)) is None:
+                return
+            point = both(point, self.auto) if self.auto is not None else point
             *self.points, self.auto = _alike([*self.points, point])
             yield self.auto
 

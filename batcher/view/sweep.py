@@ -102,6 +102,12 @@ def is_better(auto: Point, points: Sequence[Point]) -> bool:
     return auto.is_fair and rate(auto) * ENOUGH > max(map(rate, points), default=0.0)
 
 
+def is_contender(auto: Point, points: Sequence[Point], slo: Slo) -> bool:
+    """Whether to measure `auto` once more: one step of it would be what is chosen."""
+    is_chosen = is_better(auto, points) and not (slo and best_under_slo(points))
+    return is_chosen and not auto.is_limited
+
+
 def _least(points: Sequence[Point], rate: Callable[[Point], float], enough: float) -> Point | None:
     """The point with the least in flight that has enough of the best; None if none has anything.
 
