@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,17 @@ class Duration(click.ParamType[float]):
             return float(value) if isinstance(value, int | float) else duration(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Amount(click.FloatRange):
+    """A number from 0 on; what is no number, or has no end, is none, though Python reads it as one."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        return number if isfinite(number) else self.fail(f"{value} is no number to count with", param, ctx)
 
 
 class Parsed(click.ParamType[Any]):

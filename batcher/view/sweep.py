@@ -68,7 +68,7 @@ def knee(points: Sequence[Point]) -> Point | None:
 
 
 def best_under_slo(points: Sequence[Point]) -> Point | None:
-    """The least concurrency with 97 % of the most requests a second that kept to what was asked; None: none did."""
+    """The least concurrency with 97 % of the most answers a second that kept to what was asked; None: none did."""
     return _least(points, _good, KNEE)
 
 
@@ -112,7 +112,7 @@ def _least(points: Sequence[Point], rate: Callable[[Point], float], enough: floa
     best = max(map(rate, fair), default=0.0)
     if not best:
         return None
-    return min((point for point in fair if rate(point) >= enough * best), key=lambda point: point.load)
+    return min((point for point in fair if rate(point) >= enough * best), key=lambda point: (point.load, -rate(point)))
 
 
 def best_pack(points: Sequence[Point]) -> int | None:

@@ -109,7 +109,7 @@ def test_a_selection_that_takes_nothing(desk: Desk) -> None:
     with simulator_thread() as sim:
         ran = desk.call(*SWEEP, "--base-url", sim.url, "--shard", "1/100000")
     assert (ran.code, ran.out) == (Exit.SOME_FAILED, "")
-    assert ran.err.splitlines()[-1] == "batcher: none of the rows is chosen: there is nothing to ask"
+    assert ran.err.splitlines()[-1] == "batcher: none of 2 rows is chosen for part 1/100000: there is nothing to ask"
     assert not sim.counts
 
 
@@ -197,3 +197,19 @@ def test_packs_of_what_makes_none(desk: Desk) -> None:
         ran = desk.call("bench", "jobs.jsonl", "-m", "simulator", *args)
     assert (ran.code, "packs are for embeddings" in ran.err) == (Exit.OK, True), ran.err
     assert [step["pack"] for step in json.loads(ran.out)["steps"]] == [None]
+
+
+def test_packs_of_which_the_first_were_not_answered(desk: Desk) -> None:
+    """Whether rows go several at a time is told by answers: a step without any says nothing of that."""
+    rows = [
+        {"id": name, "input": f"[[sim {'do=bad' if 1 <= at < 5 else 'tokens=1'}]] {name}"}
+        for at, name in enumerate(names(60))
+    ]
+    desk.write("jobs.jsonl", *rows)
+    with simulator_thread() as sim:
+        args = ("--base-url", sim.url, "--pack", "2,4", "-c", "1", "--rows", "4", "--json")
+        ran = desk.call(*SWEEP, *args)
+    assert (ran.code, "packs are for embeddings" in ran.err) == (Exit.OK, False), ran.err
+    steps = json.loads(ran.out)["steps"]
+    assert [step["pack"] for step in steps] == [2, 4]
+    assert (steps[1]["requests"], steps[0]["requests"]) == (0, 2), steps

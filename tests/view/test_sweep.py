@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -277,3 +278,15 @@ def test_packs_are_chosen_by_what_is_in_flight() -> None:
     assert [row.split()[1] for row in shown[1:-1]] == ["16", "64", "64", "256"]
     found = as_dict(points, None, {}, "r.jsonl")
     assert (found["knee"], found["knee_pack"], found["config"]) == (4, 64, "concurrency = 4\npack = 64")
+
+
+def test_of_equal_load_the_faster_is_chosen() -> None:
+    """Few large packs and many small ones are as much on the way: what is measured again is what may be chosen."""
+    packs = [
+        replace(made(8, 97.5), pack=4), replace(made(4, 100.0), pack=8),
+        replace(made(2, 91.0), pack=8), replace(made(1, 50.0), pack=8),
+    ]  # fmt: skip
+    found = knee(packs)
+    assert found is not None
+    assert found.way == (4, 8)
+    assert [point.way for point in contenders(packs, {})] == [(4, 8), (2, 8)]
