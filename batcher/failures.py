@@ -195,6 +195,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def unfit_vector(words: str) -> Failure:
+    """What came is no vector that may be kept: asking again brings the same."""
+    return Failure(FailureClass.PERMANENT, "vector_unfit", words)
+
+
 def malformed(what: str) -> Failure:
     """An answer that is not what the API promises."""
     return Failure(FailureClass.TRANSIENT, "malformed", what)

@@ -261,7 +261,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "formats.lines": {"formats.rows"},
         "formats.objects": {"formats.encodings"},
         "formats.parameters": set(),
-        "formats.plain": {"identity"},
+        "formats.plain": {"formats.content", "identity"},
         "formats.pythonic": set(),
         "formats.reading": {"formats.lines"},
         "formats.records": {

@@ -37,7 +37,7 @@ FINDINGS: Final = {
     "duplicate": "a second line for an id",
     "unreadable": "a line that is no result",
     "corrupt": "a vector that is not in the store as it was written",
-    "misplaced": "a row of the array that is not the vector of its job: the same run makes it anew",
+    "misplaced": "a row of the array, or an id beside it, that is not that of its job: the same run makes it anew",
     "extra": "a result for an id that the input does not have (no fault)",
 }
 """Finding → what it means; lines are those of the input for the first four, else those of the results file."""

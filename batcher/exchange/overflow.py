@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import Failure, FailureClass, LineError
+from batcher.failures import LineError, unfit_vector
 from batcher.model import Kind
 from batcher.wire.dialects import call_for
 from batcher.wire.dialects.embeddings import BASE64
@@ -20,12 +20,11 @@ from batcher.wire.dialects.vectors import floats_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batcher.failures import Failure
     from batcher.model import Api, Call, Job, Json
     from batcher.outcome import Completion
 
 CODE: Final = "context_overflow"
-UNFIT: Final = "vector_unfit"
-"""A mean that has no direction: as little as a server's own is it a vector."""
 LEAST: Final = 16
 """Characters of a piece that is made no smaller."""
 SHARE: Final = (0.1, 0.9)
@@ -90,7 +89,7 @@ class Overflow:
         whole = mean(completion.vectors, [len(text) for text in pieces.texts])
         if not any(whole):
             words = f"the text was split, and the vectors of its {len(pieces.texts)} pieces cancel each other out"
-            return Failure(FailureClass.PERMANENT, UNFIT, words)
+            return unfit_vector(words)  # as little as a server's own that has no direction
         completion.vectors = [whole]
         completion.flag("input_split")
         return None

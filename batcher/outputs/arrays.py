@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
@@ -128,9 +128,9 @@ def write_array(
             for number, chunk in enumerate(_chunks(results, taken, checkpoint, written)):
                 rows = [*_rows(store, chunk, made)]
                 disk.write_all(fd, b"".join(rows))
-                disk.write_all(beside, (b",\n" if number else b"[") + b",\n".join(map(codec.dumps, chunk.idents)))
+                disk.write_all(beside, _ids(chunk, is_first=not number))
                 made.rows += len(rows)
-            disk.write_all(beside, b"]\n" if made.rows else b"[]\n")
+            disk.write_all(beside, _end_of_ids(made.rows))
             _put_head(fd, _head(store.dtype, made.rows, dim))
     except OSError as error:
         raise OutputIOError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -142,13 +142,20 @@ def write_array(
 def faults_of(path: Path, store: Store, results: BinaryIO, taken: Taken | None) -> Iterator[tuple[int, str | None]]:
     """The rows of an array, from 0, that are not the vectors of its ids, with the id: by the checksums on the lines.
 
-    Row -1 stands for the whole: it has another shape. Raises OutputError if it cannot be read.
+    Row -1 stands for the whole: it has another shape, or the list of ids, if it is there, has others. Raises
+    OutputError if they cannot be read.
     """
+    beside = ids_path(real(path, follow=True))
     try:
-        with os.fdopen(open_regular(path, follow=True, own=False), "rb") as file:
+        with (
+            os.fdopen(open_regular(path, follow=True, own=False), "rb") as file,
+            os.fdopen(open_regular(beside, follow=True, own=False), "rb")
+            if os.path.lexists(beside)
+            else nullcontext() as ids,
+        ):
             match = _SHAPE.search(file.read(HEAD))
             width = store.width
-            count = 0
+            count, are_others = 0, False
             if match is None or match[1].decode() != _KINDS[store.dtype] or int(match[3]) != store.dim:
                 yield -1, None
                 return
@@ -158,8 +165,13 @@ def faults_of(path: Path, store: Store, results: BinaryIO, taken: Taken | None) 
                     row = data[place * width : (place + 1) * width]
                     if crc32()(row) != _sum_of(record, store):
                         yield count + place, chunk.idents[place]
+                if ids is not None:
+                    wanted = _ids(chunk, is_first=not count)
+                    are_others |= ids.read(len(wanted)) != wanted
                 count += len(chunk.records)
-            if count != int(match[2]) or file.read(1):
+            if ids is not None:
+                are_others |= ids.read(4) != _end_of_ids(count)
+            if count != int(match[2]) or file.read(1) or are_others:
                 yield -1, None
     except OSError as error:
         raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
@@ -198,6 +210,15 @@ def _rows(store: Vectors, chunk: Chunk, made: Array) -> Iterator[bytes]:
         else:
             made.empty += 1
             yield nothing
+
+
+def _ids(chunk: Chunk, *, is_first: bool) -> bytes:
+    """How the ids of some rows stand in the list of all."""
+    return (b"[" if is_first else b",\n") + b",\n".join(map(codec.dumps, chunk.idents))
+
+
+def _end_of_ids(rows: int) -> bytes:
+    return b"]\n" if rows else b"[]\n"
 
 
 def _named(record: Mapping[str, Json]) -> tuple[int, int] | None:

@@ -238,7 +238,11 @@ class Judge:
         elif failure.kind is FailureClass.FATAL:
             self.witnesses.refused.add(call)
         suspects = self.dispatch.suspects
-        if len(call.jobs) > 1 and (call.counted > 1 or suspects.suspects(call, is_out_of_attempts=False)):
+        # Twice whole, and no word but that something is wrong: the server may be well, and the pack too large for it.
+        is_in_doubt = is_outage and failure.kind is FailureClass.TRANSIENT and call.sent > 1
+        if len(call.jobs) > 1 and (
+            is_in_doubt or call.counted > 1 or suspects.suspects(call, is_out_of_attempts=False)
+        ):
             return Verdict.SPLIT
         if not (is_outage or retry.allows(call.counted) or self.witnesses.is_too_soon(setback)):
             return self._fail(call, failure)

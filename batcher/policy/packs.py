@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol
 
+from batcher.failures import FailureClass
+
 if TYPE_CHECKING:
     from batcher.failures import Failure
     from batcher.model import Call
@@ -64,7 +66,12 @@ _ABOUT_SIZE: Final = re.compile(
 """TEI: "batch size 64 > maximum allowed batch size 32" (router/src/http/server.rs); OpenAI: "'$.input' is invalid …
 array too long"; Gemini: "at most 100 requests can be in one batch"; DashScope: "batch size is invalid, it should not
 be larger than 10"; pydantic: "List should have at most 16 items"."""
-_NUMBER: Final = re.compile(r"(?<![\w.])(\d{1,6})(?![\w.]*\d)")
+_NUMBER: Final = re.compile(
+    r"(?<![\w.\[])(?<!index )(?<!input )(?<!item )(?<!text )(?<!position )(\d{1,6})(?![\w.]*\d)(?!\])"
+    r"(?!\W{0,2}(?:[kmg]i?b|bytes?|megabytes?|kilobytes?|tokens?|char(?:acter)?s?|words?|m?s|sec(?:ond)?s?|dim\w*)\b)",
+    re.IGNORECASE,
+)
+"""A number of texts: none that says which of them it is about (`input[3]`), and none of bytes, tokens or letters."""
 
 
 class Size(Protocol):
@@ -174,20 +181,27 @@ class FoundSize:
         if len(self._round) >= ROUND:
             self._end_round(now)
 
-    def refused(self, call: Call, failure: Failure) -> None:
-        """Take in a refusal whose words are about how much was asked for at once."""
+    def refused(self, call: Call, failure: Failure) -> bool:
+        """Take in a refusal whose words are about how much was asked for at once; whether they name the texts."""
         if failure.code == "context_overflow":
-            return  # one text is too long, in however large a pack
+            return False  # one text is too long, in however large a pack
         numbers = [int(number) for number in _NUMBER.findall(failure.message)]
         named = max((number for number in numbers if 1 <= number < len(call.jobs)), default=0)
         if named and _ABOUT_SIZE.search(failure.message):
             self.texts = min(self.texts, named)
             self.is_growing = False
-        elif failure.status == 413:
+            return True
+        if failure.status == 413:
             self._lower(work_of(call) / 2, lasting=True)
+        return False
 
-    def was_too_large(self, work: float) -> None:
-        """A pack was refused, and its halves were not."""
+    def was_too_large(self, work: float, texts: int) -> None:
+        """A pack was refused, and its halves were not.
+
+        So little work is too much for no server: there it is the texts, which some take one by one only.
+        """
+        if work / 2 < LEAST and texts <= self.texts:
+            self.texts = max(1, texts // 2)
         self._lower(work / 2)
 
     def _end_round(self, now: float) -> None:
@@ -238,6 +252,7 @@ class _Trial:
 
     size: FoundSize
     work: float
+    texts: int
     left: int = 2
 
 
@@ -269,19 +284,24 @@ class FoundPacks:
         if trial is not None:
             trial.left -= 1
             if not trial.left:
-                trial.size.was_too_large(trial.work)
+                trial.size.was_too_large(trial.work, trial.texts)
 
     def failed(self, call: Call) -> None:
         self._trials.pop(call, None)
 
     def split(self, call: Call, halves: tuple[Call, Call], failure: Failure | None) -> None:
         size = self.size(call.model, call.path)
-        if failure is not None:
-            size.refused(call, failure)
         self._trials.pop(call, None)
-        trial = _Trial(size, work_of(call))
+        if failure is not None and (size.refused(call, failure) or _tells_nothing(call, failure)):
+            return
+        trial = _Trial(size, work_of(call), len(call.jobs))
         for half in halves:
             self._trials[half] = trial
+
+
+def _tells_nothing(call: Call, failure: Failure) -> bool:
+    """Whether a pack was split while its server was as good as away: that halves were served later, says nothing."""
+    return failure.kind is not FailureClass.PERMANENT and not call.counted
 
 
 def packs_of(texts: int | None, most: int | None = None) -> Packs:

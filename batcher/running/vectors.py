@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from anyio.from_thread import check_cancelled
 
-from batcher.failures import BatcherError, Failure, FailureClass, OutputError, OutputIOError, UsageError
+from batcher.failures import (
+    BatcherError,
+    Failure,
+    FailureClass,
+    OutputError,
+    OutputIOError,
+    UsageError,
+    unfit_vector,
+)
 from batcher.figures import count
 from batcher.ledger import disk
 from batcher.ledger.names import quarantine_path, vectors_path
@@ -52,7 +60,7 @@ class Vectors:
             try:
                 row = row_of(completion.vectors[0], store.dtype)
             except (TypeError, ValueError) as error:
-                result.failure = Failure(FailureClass.PERMANENT, "vector_unfit", str(error))
+                result.failure = unfit_vector(str(error))
                 continue
             if (result.model, len(row)) != like:
                 why = store.differs(result.model, len(row) // WIDTHS[store.dtype])

@@ -12,6 +12,7 @@ from support.job_lines import USER, job_of, refusal
 from batcher.exchange.answers import asks_many, judge
 from batcher.failures import LineError, UsageError
 from batcher.inputs.formats import FORMATS, by_extension, by_look, named
+from batcher.inputs.formats.content import is_blank
 from batcher.inputs.formats.defaults import Defaults
 from batcher.inputs.formats.endpoints import endpoint_of
 from batcher.inputs.formats.jsonl import parse_job
@@ -291,3 +292,10 @@ def test_what_a_job_asks_of_its_line(line: bytes, json_asked: bool, many: bool) 
     job = parse_job(line, 0, Defaults())
     answer = Completion(choices={0: Choice(texts=["[1]"])})
     assert (judge(job, answer) == [1], asks_many(job)) == (json_asked, many)
+
+
+@pytest.mark.parametrize("text", ["", "\u3000\n", "\ufeff", " \u200b\u2060\u00ad", "\0\x85", "\u2800", "\u3164"])
+def test_a_text_of_which_nothing_is_to_be_seen_is_blank(text: str) -> None:
+    assert is_blank(text)
+    for seen in ("a", "\u0301", "\U0001f469\u200d\U0001f467", "\ue000", "-", "\ud800"):
+        assert not is_blank(text + seen + text)

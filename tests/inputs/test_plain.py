@@ -28,7 +28,22 @@ RUNS: Final[tuple[dict[str, Any], ...]] = (
 TEXTS: Final = st.one_of(
     st.text(max_size=20),
     st.sampled_from(
-        ["", " ", "\N{NO-BREAK SPACE}", "null", '",null', "a\0b", "\ud800", "\u2028", 7, None, ["a", "b"], [1]]
+        [
+            "",
+            " ",
+            "\N{NO-BREAK SPACE}",
+            "\ufeff",
+            " \u200b\0",
+            "null",
+            '",null',
+            "a\0b",
+            "\ud800",
+            "\u2028",
+            7,
+            None,
+            ["a", "b"],
+            [1],
+        ]
     ),
 )
 ROWS: Final = st.fixed_dictionaries(

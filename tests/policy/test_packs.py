@@ -123,7 +123,12 @@ def test_a_trickle_ends_the_search() -> None:
         ("<400> InternalError: batch size is invalid, it should not be larger than 10.", 10),  # DashScope
         ("Too many inputs. The max number of inputs is 16. We hope to increase this soon.", 16),  # Azure, 2023
         ("List should have at most 25 items after validation, not 64", 25),  # pydantic
+        ("invalid request: total number of texts must be at most 48 - received 64", 48),  # Cohere
         ("text 3 is bad", MOST_TEXTS),
+        ("input[3] is too large", MOST_TEXTS),
+        ("item at index 3 is too large", MOST_TEXTS),
+        ("Request body too large. Max 2 MB", MOST_TEXTS),
+        ("input too large: maximum of 50 tokens in a batch", MOST_TEXTS),
         ("invalid model version 2.5", MOST_TEXTS),
     ],
 )
@@ -133,6 +138,36 @@ def test_a_limit_that_is_named_is_kept_to(message: str, texts: int) -> None:
     packs.split(whole, (pack(32), pack(32)), refusal(message))
     assert packs.size("m", PATH).texts == texts
     assert packs.size("other", PATH).texts == MOST_TEXTS
+
+
+def test_a_limit_that_is_named_is_the_only_one_that_is_learnt() -> None:
+    """That halves are served then says nothing more: packs of few bytes would be far smaller than is allowed."""
+    packs = FoundPacks()
+    halves = pack(10), pack(10)
+    packs.split(pack(20), halves, refusal("Too many inputs. The max number of inputs is 16."))
+    for half in halves:
+        packs.served(half, answer(0.01, 1.0), 1, 1.0)
+    assert (packs.size("m", PATH).texts, packs.size("m", PATH).work) == (16, START)
+
+
+def test_texts_are_too_many_where_so_little_cannot_be_too_much() -> None:
+    """A server that takes one text only, and does not say so, is asked for one from then on."""
+    packs = FoundPacks()
+    halves = pack(1, 20), pack(1, 20)
+    packs.split(pack(2, 20), halves, refusal("Input should be a valid string"))
+    for half in halves:
+        packs.served(half, answer(0.01, 1.0), 1, 1.0)
+    assert packs.size("m", PATH).texts == 1
+
+
+def test_halves_of_a_server_that_was_away_say_nothing() -> None:
+    """The pack was split to find out; that the server is back does not make it too large."""
+    packs = FoundPacks()
+    halves = pack(10), pack(10)
+    packs.split(pack(20), halves, Failure(FailureClass.TRANSIENT, "http_500", "boom", 500))
+    for half in halves:
+        packs.served(half, answer(0.01, 1.0), 1, 1.0)
+    assert packs.size("m", PATH).work == START
 
 
 def test_a_body_that_is_too_large_is_halved_for_good() -> None:

@@ -164,6 +164,17 @@ def test_what_becomes_of_a_pack(failures: list[Failure], verdicts: list[Verdict]
     assert run.is_done()
 
 
+def test_a_pack_that_was_whole_twice_is_halved_though_its_server_fails_everything() -> None:
+    """It may be well, and they too large for it: smaller ones are tried before patience is gone."""
+    run, verdicts = Run.of([call(number, size=4) for number in range(16)], limit=8), list[Verdict]()
+    pack = call()
+    while Verdict.SPLIT not in verdicts and Verdict.PENDING not in verdicts:
+        pack = run.send_when_due()
+        verdicts.append(run.end(pack, SICK))
+    assert verdicts[-1] is Verdict.SPLIT
+    assert pack.sent == 2
+
+
 def test_halves_that_come_back_after_the_end_stay_pending() -> None:
     """A pack that was in flight when the run was stopped loses no job."""
     run = Run.of([call(0, size=4)])

@@ -67,6 +67,8 @@ ANY_FORM: dict[str, Spoil] = {
     "texts in it": each(lambda given: [*map(str, numbers(given))]),
     "null in it": each(lambda given: [*numbers(given)[:-1], None]),
     "truth in it": each(lambda given: [*numbers(given)[:-1], {}]),
+    "truth among numbers": each(lambda given: [*numbers(given)[:3], True, *numbers(given)[4:]]),
+    "lies among numbers": each(lambda given: [*numbers(given)[:3], False, *numbers(given)[4:]]),
     "too large for any float": each(lambda given: [*numbers(given)[:-1], 1e39]),
     "shorter": each(lambda given: numbers(given)[:-1]),
     "longer": each(lambda given: [*numbers(given), 0.5]),

@@ -517,3 +517,19 @@ def test_a_vector_that_is_not_what_was_written_is_asked_again(desk: Desk, native
     assert embed(desk, native).code == 0
     assert list(native.counts) == ["text number 3"]
     holds(desk, wanted)
+
+
+def test_a_list_of_ids_that_is_another_is_found(desk: Desk, native: Simulator) -> None:
+    """Cut, or of other rows: `verify` says so, and the same command makes it anew. It may be gone."""
+    wanted = texts(6)
+    write(desk, wanted)
+    assert embed(desk, native).code == 0
+    beside = desk.path / "notes.npy.ids.json"
+    whole = beside.read_bytes()
+    for spoilt in (whole[:-9], b"", whole + b"1", json.dumps([*wanted][::-1]).encode()):
+        beside.write_bytes(spoilt)
+        assert "misplaced" in desk.call("verify", "jobs.jsonl", RESULTS).out
+    assert embed(desk, native).code == 0
+    holds(desk, wanted)
+    beside.unlink()
+    assert desk.call("verify", "jobs.jsonl", RESULTS).code == 0

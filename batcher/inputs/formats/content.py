@@ -5,13 +5,27 @@ Servers answer an empty prompt with success and no text (Ollama only loads the m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from unicodedata import category
 
 from batcher.failures import LineError
 from batcher.inputs.formats.parameters import wrong
 
 if TYPE_CHECKING:
     from batcher.model import Json
+
+
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
+"""Categories of characters of which nothing is to be seen: controls, joiners and marks of order, blanks."""
+_FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and signs that are drawn as nothing (Unicode: Hangul fillers, the empty pattern of Braille)."""
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text is to be seen: what a file has of which only its byte order mark is left, say."""
+    if not text or text.isspace():
+        return True
+    return all(category(one) in _UNSEEN or one in _FILLERS for one in text)
 
 
 def check_prompt(prompt: Json, key: str = "prompt") -> str:
@@ -57,7 +71,7 @@ def check_input(value: Json, key: str = "input", *, may_be_empty: bool = True) -
     """
     if type(value) is not str and type(value) is not list:
         raise wrong(key, "text or a list of texts", value)
-    if not value or (type(value) is str and value.isspace()):
+    if not value or (type(value) is str and is_blank(value)):
         raise LineError("empty_prompt", f'"{key}" is empty; there is nothing to embed')
     if type(value) is list and any(type(item) is not int for item in value):
         for place, item in enumerate(value):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from batcher.inputs.formats.content import is_blank
 from batcher.inputs.identity import canonical_request, request_hash
 from batcher.model import EMBED, Job
 
@@ -49,7 +50,9 @@ class Plain:
     def job(self, record: Mapping[str, Json], name: str, seq: int) -> Job | None:
         """The job of a row, if it is such a one."""
         text = record.get("input")
-        if type(text) is not str or not text or text.isspace() or not _KEYS.issuperset(record):
+        if type(text) is not str or not text or not _KEYS.issuperset(record):
+            return None
+        if not text[0].isalnum() and is_blank(text):
             return None
         if self.prefix:
             text = self.prefix + text

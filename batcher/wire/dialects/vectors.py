@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HUGE: Final = 2.0**50
 """A number as large as this is in no vector."""
 _TEXT: Final = frozenset({str})
+_FALSE, _TRUE = struct.pack("<f", 0), struct.pack("<f", 1)
+_HIGH_OF_FALSE, _HIGH_OF_TRUE = _FALSE[3:], _TRUE[3:]
 _USUAL: Final = bytes(byte for byte in range(256) if byte & 0x7F < 0x58)
 """The first bytes, sign and most of the exponent, of 32-bit floats that are smaller."""
 
@@ -117,25 +119,30 @@ def _reader() -> Callable[[str], bytes]:
 
 def _packed(vector: list[Json]) -> bytes:
     """The bytes of a list, which is gone through once; none if it is to be looked at more closely."""
-    if vector and _is_of_truths(vector):
-        return b""
     try:
         data = struct.pack(f"<{len(vector)}f", *vector)
     except (struct.error, OverflowError):
         return b""
-    return data
+    return b"" if _has_truths(vector, data) else data
 
 
-def _is_of_truths(vector: list[Json]) -> bool:
-    """Whether a list has `true` and `false`, which Python takes for numbers: by its ends, for no server mixes them."""
-    return type(vector[0]) is bool or type(vector[-1]) is bool
+def _has_truths(vector: list[Json], data: bytes) -> bool:
+    """Whether a list has `true` or `false`, which Python takes for 1 and 0; `data` is what it is as 32-bit floats.
+
+    Types are looked at only where these bytes have a 1 or a 0: of vectors of length 1, hardly one has either.
+    """
+    high = data[3::4]
+    is_likely = (_HIGH_OF_TRUE in high and _TRUE in data) or (_HIGH_OF_FALSE in high and _FALSE in data)
+    return is_likely and bool in {*map(type, vector)}
 
 
 def _length(vector: Json) -> int:
     """How many numbers a vector has; 0 if it is none, or of zeros. The sum is finite only if every number is."""
     try:
         if type(vector) is list:
-            return len(vector) if math.isfinite(sum(vector)) and any(vector) and not _is_of_truths(vector) else 0
+            if not (math.isfinite(sum(vector)) and any(vector)):
+                return 0
+            return 0 if _has_truths(vector, struct.pack(f"<{len(vector)}f", *vector)) else len(vector)
         return _length_of(vector) if type(vector) is bytes else 0
     except (TypeError, ValueError, OverflowError):
         return 0
