@@ -137,6 +137,17 @@ def test_images_come_as_base64() -> None:
     assert caught.value.failure.kind is FailureClass.PERMANENT
 
 
+def test_base64_without_its_padding_is_read() -> None:
+    """Of a vector whose bytes are no multiple of three; what lacks more than that is none."""
+    for numbers in ([1.5], [1.5, -2], [1.5, -2, 3], [1.5, -2, 3, 4]):
+        packed = struct.pack(f"<{len(numbers)}f", *numbers)
+        bare = base64.b64encode(packed).decode().rstrip("=")
+        assert check_vectors([bare, base64.b64encode(packed).decode()], 2) == [packed, packed]
+        for cut in range(1, 5):
+            with pytest.raises(AttemptError):
+                check_vectors([bare[:-cut]], 1)
+
+
 @pytest.mark.parametrize("text", ["", "A", "AADA PwAAAMAA AEBA", "AADAPwAAAMAAAEBA\n", "AADAPwAA*AMAAAEBA", "é" * 16])
 @pytest.mark.parametrize("has_pybase64", [True, False])
 def test_base64_is_read_strictly(text: str, monkeypatch: pytest.MonkeyPatch, *, has_pybase64: bool) -> None:

@@ -57,7 +57,7 @@ def check_vectors(vectors: Sequence[Json], expected: int, *, binary: bool = Fals
         taken = vector
         if type(vector) is str:
             try:
-                taken = read(vector)
+                taken = read(vector + "=" * (-len(vector) % 4))  # which may be left out (RFC 4648, 3.2)
             except ValueError:
                 taken = b""
         elif binary and type(vector) is list:
@@ -118,31 +118,30 @@ def _reader() -> Callable[[str], bytes]:
 
 
 def _packed(vector: list[Json]) -> bytes:
-    """The bytes of a list, which is gone through once; none if it is to be looked at more closely."""
+    """The bytes of a list, which is gone through once; none if it is to be looked at more closely.
+
+    Types are looked at only where these bytes have a 1 or a 0: of vectors of length 1, hardly one has either.
+    """
     try:
         data = struct.pack(f"<{len(vector)}f", *vector)
     except (struct.error, OverflowError):
         return b""
-    return b"" if _has_truths(vector, data) else data
-
-
-def _has_truths(vector: list[Json], data: bytes) -> bool:
-    """Whether a list has `true` or `false`, which Python takes for 1 and 0; `data` is what it is as 32-bit floats.
-
-    Types are looked at only where these bytes have a 1 or a 0: of vectors of length 1, hardly one has either.
-    """
     high = data[3::4]
     is_likely = (_HIGH_OF_TRUE in high and _TRUE in data) or (_HIGH_OF_FALSE in high and _FALSE in data)
-    return is_likely and bool in {*map(type, vector)}
+    return b"" if is_likely and _has_truths(vector) else data
+
+
+def _has_truths(vector: list[Json]) -> bool:
+    """Whether a list has `true` or `false`, which Python takes for 1 and 0."""
+    return bool in {*map(type, vector)}
 
 
 def _length(vector: Json) -> int:
     """How many numbers a vector has; 0 if it is none, or of zeros. The sum is finite only if every number is."""
     try:
         if type(vector) is list:
-            if not (math.isfinite(sum(vector)) and any(vector)):
-                return 0
-            return 0 if _has_truths(vector, struct.pack(f"<{len(vector)}f", *vector)) else len(vector)
+            is_whole = math.isfinite(sum(vector)) and any(vector) and not _has_truths([vector[0], vector[-1]])
+            return len(vector) if is_whole else 0
         return _length_of(vector) if type(vector) is bytes else 0
     except (TypeError, ValueError, OverflowError):
         return 0
