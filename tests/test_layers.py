@@ -179,7 +179,7 @@ INSIDE: dict[str, dict[str, set[str]]] = {
         "several": {"conclusion", "console", "options", "preview", "single"},
         "simulate": {"console"},
         "single": {"conclusion", "console", "options"},
-        "stats": {"console", "grouped", "making", "options", "past"},
+        "stats": {"console", "grouped", "making", "options", "past", "values"},
         "status": {"console", "earlier", "options"},
         "typos": set(),
         "values": set(),

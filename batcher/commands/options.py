@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from batcher.commands.values import Duration, KeyValue, LocalModel, Names, Parsed, Template
+from batcher.commands.values import Duration, KeyValue, LocalModel, Names, Number, Parsed, Template
 from batcher.failures import ConfigError, UsageError
 from batcher.inputs.shard import Shard
 from batcher.model import Api
@@ -184,7 +184,7 @@ _SERVER = (
     option("--ray-address", metavar="HOST:PORT|auto", help="The cluster that has them (default: this machine alone)."),
     option(
         "--worker-cpus",
-        type=click.FloatRange(0),
+        type=Number(0),
         default=1.0,
         show_default=True,
         metavar="N",
