@@ -15,12 +15,14 @@ from playwright.sync_api import sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WIDTHS: Final = (360, 768, 1440)
+WIDTHS: Final = (320, 768, 1440)
 SCHEMES: Final = ("light", "dark")
+VIEWS: Final = (*((scheme, width, 100) for scheme in SCHEMES for width in WIDTHS), ("light", 768, 200))
+"""Scheme, width, and how large the text is, in percent of its usual size."""
 LARGEST: Final = 3_000_000
 """Bytes of a page."""
-PICTURES: Final = (("light", 1200, 1240, "light"), ("dark", 1200, 1240, "dark"), ("narrow", 390, 1500, "dark"))
-"""Name, width, height and scheme."""
+PICTURES: Final = (("light", 1200, 3, "light"), ("dark", 1200, 3, "dark"), ("narrow", 390, 2, "dark"))
+"""Name, width, after which chart it ends, and scheme."""
 MOST_TABS: Final = 600
 OVERFLOW: Final = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 OVERLAPS: Final = """() => {
@@ -41,6 +43,15 @@ OVERLAPS: Final = """() => {
   }
   for (const box of document.querySelectorAll('.tiles div, .tiles dd, .parameters div, summary, h1, h2, h3, p'))
     if (seen(box) && box.scrollWidth > box.clientWidth + 1) found.push(`overflow: ${box.textContent.slice(0, 60)}`);
+  for (const row of document.querySelectorAll('.charts')) {
+    const [last, all] = [row.lastElementChild.getBoundingClientRect(), row.getBoundingClientRect()];
+    if (last.right < all.right - 0.5) found.push(`half of a row is empty beside ${row.lastElementChild.id}`);
+  }
+  for (const chart of document.querySelectorAll('.plot'))
+    if (![...chart.querySelectorAll('.area, .bar, .failure, .dot')].some(one => one.getBBox().height > 0))
+      found.push(`nothing is drawn: ${chart.ariaLabel}`);
+  for (const cell of document.querySelectorAll('th, td'))
+    if (seen(cell) && cell.scrollWidth > cell.clientWidth + 1) found.push(`cut off: ${cell.textContent.slice(0, 60)}`);
   return found;
 }"""
 CONTRAST: Final = """() => {
@@ -90,27 +101,27 @@ def _looked(browser: Any, path: Path) -> Iterator[str]:
     """What is wrong with a page."""
     if path.stat().st_size > LARGEST:
         yield f"{path.stat().st_size} bytes"
-    for scheme in SCHEMES:
-        for width in WIDTHS:
-            where = f"{scheme}, {width} px"
-            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            view = context.new_page()
-            heard: list[str] = []
-            view.on("console", lambda message, heard=heard: heard.append(f"console: {message.text}"))
-            view.on("pageerror", lambda error, heard=heard: heard.append(f"error: {error}"))
-            view.on("request", lambda sent, heard=heard: heard.append(sent.url))
-            view.goto(path.resolve().as_uri())
-            for is_open in (False, True):
-                if is_open:
-                    view.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
-                told = [*view.evaluate(OVERLAPS), *view.evaluate(CONTRAST)]
-                if (wide := view.evaluate(OVERFLOW)) > 0:
-                    told.append(f"{wide} px wider than the screen")
-                yield from (f"{where}{', all open' if is_open else ''}: {fault}" for fault in told)
-            if view.evaluate("document.querySelectorAll('script, img, iframe, link, form').length"):
-                yield f"{where}: an element that no report has"
-            yield from (f"{where}: {words}" for words in heard if words != path.resolve().as_uri())
-            context.close()
+    for scheme, width, size in VIEWS:
+        where = f"{scheme}, {width} px, text at {size} %"
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        view = context.new_page()
+        heard: list[str] = []
+        view.on("console", lambda message, heard=heard: heard.append(f"console: {message.text}"))
+        view.on("pageerror", lambda error, heard=heard: heard.append(f"error: {error}"))
+        view.on("request", lambda sent, heard=heard: heard.append(sent.url))
+        view.goto(path.resolve().as_uri())
+        view.evaluate(f"document.documentElement.style.fontSize = '{size}%'")
+        for is_open in (False, True):
+            if is_open:
+                view.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+            told = [*view.evaluate(OVERLAPS), *view.evaluate(CONTRAST)]
+            if (wide := view.evaluate(OVERFLOW)) > 0:
+                told.append(f"{wide} px wider than the screen")
+            yield from (f"{where}{', all open' if is_open else ''}: {fault}" for fault in told)
+        if view.evaluate("document.querySelectorAll('script, img, iframe, link, form').length"):
+            yield f"{where}: an element that no report has"
+        yield from (f"{where}: {words}" for words in heard if words != path.resolve().as_uri())
+        context.close()
     yield from _by_keyboard(browser, path)
 
 
@@ -149,9 +160,11 @@ def _by_keyboard(browser: Any, path: Path) -> Iterator[str]:
 
 def _draw(browser: Any, path: Path, where: Path) -> None:
     """Pictures for the documents: as small as they can be and still be read."""
-    for name, width, height, scheme in PICTURES:
-        view = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    for name, width, charts, scheme in PICTURES:
+        view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         view.goto(path.resolve().as_uri())
+        end = view.evaluate(f"document.querySelectorAll('.chart')[{charts - 1}].getBoundingClientRect().bottom")
+        view.set_viewport_size({"width": width, "height": int(end) + 16})
         view.screenshot(path=where / f"report-{name}.png")
         view.close()
 

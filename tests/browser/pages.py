@@ -14,7 +14,7 @@ import orjson
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 START: Final = datetime(2026, 11, 30, 20, 0, tzinfo=UTC).timestamp()
@@ -31,10 +31,25 @@ HOSTILE: Final = (
     "wide" * 400,
     "é" * 3000 + "漢字" * 3000 + "🐝" * 500,
 )
+MODELS: Final = ("llama3.2", "qwen2.5:7b")
+SERVERS: Final = ("http://127.0.0.1:11434",)
+LONG_MODELS: Final = (
+    "hf.co/somebody/A-Model-With-Many-Parameters-3.1-70B-Instruct-Q4_K_M-GGUF:latest-and-a-tag-that-goes-on-and-on",
+    "/models/quantised/" + "x" * 180,
+    "m",
+)
+MANY_SERVERS: Final = tuple(f"https://inference-{n}.a-long-name-of-a-company.internal.example:8443" for n in range(120))
 
 
 def made_up(
-    number: int, *, stretches: int = 1, hostile: bool = False, failing: float = 0.02, embeds: bool = False
+    number: int,
+    *,
+    stretches: int = 1,
+    hostile: bool = False,
+    failing: float = 0.02,
+    embeds: bool = False,
+    models: Sequence[str] = MODELS,
+    servers: Sequence[str] = SERVERS,
 ) -> Iterator[tuple[dict[str, Any], bool]]:
     """Lines of results and of errors, and which of both each is; `failing` is the part that fails."""
     rng = random.Random(SEED)
@@ -50,8 +65,8 @@ def made_up(
         stamp = datetime.fromtimestamp(began, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         text = rng.choice(HOSTILE) if hostile else "Bees live in the city. " * (tokens // 5 + 1)
         ident = f"{rng.choice(HOSTILE)[:80]} {seq}" if hostile else f"q{seq}"
-        model = HOSTILE[seq % 4] if hostile else rng.choice(["llama3.2", "qwen2.5:7b"])
-        about = {"id": ident, "seq": seq, "model": model, "server": "http://127.0.0.1:11434"}
+        model = HOSTILE[seq % 4] if hostile else rng.choice(models)
+        about = {"id": ident, "seq": seq, "model": model, "server": servers[seq % len(servers)]}
         if rng.random() < failing:
             error = {"class": "transient", "code": text[:40] if hostile else "timeout_idle", "message": text[:300]}
             yield {**about, "error": error, "attempts": 4, "at": stamp}, False

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a script, as `make test-browser` does
 
-from browser.pages import compared, comparison, page, run, write
+from browser.pages import LONG_MODELS, MANY_SERVERS, compared, comparison, page, run, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,11 +60,11 @@ def _pages(where: Path, rows: int) -> list[Path]:
     write(where / "hostile.jsonl", 2000, hostile=True)
     write(where / "failed.jsonl", 60, failing=1.0)
     write(where / "embeddings.jsonl", 500, embeds=True)
+    write(where / "crowd.jsonl", 2000, models=LONG_MODELS, servers=MANY_SERVERS)
     (where / "none.jsonl").touch()
     prices = ("--price-in", "0.15", "--price-cached", "0.07", "--price-out", "0.6")
-    made = [
-        page(where / f"{name}.jsonl", *prices) for name in (*sizes, "nights", "hostile", "failed", "embeddings", "none")
-    ]
+    others = ("nights", "hostile", "failed", "embeddings", "crowd", "none")
+    made = [page(where / f"{name}.jsonl", *prices) for name in (*sizes, *others)]
     return [*made, *_comparisons(where)]
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from view.test_statistics import START, failure, line, stamp
 
 from batcher.view.prices import Price, Prices
-from batcher.view.report.axes import Course, linear, logarithmic
+from batcher.view.report.axes import Course, linear, logarithmic, rounded
 from batcher.view.report.contents import tiles
 from batcher.view.report.page import BUDGET, TEXT, Report
 from batcher.view.report.picks import EACH, Picks
@@ -221,6 +221,62 @@ def test_answers_are_picked_by_what_is_odd() -> None:
     assert "Failed: timeout_idle" in page
 
 
+def test_a_slot_is_said_to_be_as_long_as_most_are() -> None:
+    """The first may have taken in a part of another, and the last be cut."""
+    page = page_of([line(10.3, 1), *(line(n / 4, 1, seq=n) for n in range(40))])
+    assert "at most, in slots of 1 s." in page
+
+
+def test_rows_closer_than_seconds_tell_tenths() -> None:
+    """Else several would be of the same time; of a longer run seconds are enough."""
+    times = [re.findall(r"<bdi>2026-11-30 ([\d:.]+)</bdi>", page_of([line(0, took)])) for took in (2, 600)]
+    assert times[0][:3] == ["12:00:00.0", "12:00:00.2", "12:00:00.5"]
+    assert times[1][:2] == ["12:00:00", "12:00:50"]
+
+
+def test_the_day_of_a_run_is_told_once() -> None:
+    """Unless it went into another one."""
+    assert "2026-11-30 12:00:00 to 12:00:40 UTC" in page_of([line(0, 40)])
+    assert "2026-11-30 12:00:00 to 2026-12-01 12:00:00 UTC" in page_of([line(0, 86400)])
+
+
+def test_of_failures_alone_nothing_is_drawn_of_answers() -> None:
+    """No axis without a line on it, no column of nothing, no rate of none."""
+    page = page_of([], [failure(1), failure(5)])
+    assert re.findall(r'id="chart-(\w+)"', page) == ["failures"]
+    for absent in ("answers/s", "TTFT", "latency p50", "tokens in"):
+        assert absent not in page
+
+
+def test_embeddings_have_no_columns_of_first_tokens() -> None:
+    """Nor of tokens out, which there are none of."""
+    timing = {"started_at": stamp(START), "total_s": 1.0}
+    page = page_of([line(0, 1, timing=timing, usage={"prompt_tokens": 10}, embedding=[0.5])])
+    assert "TTFT" not in page
+    assert "tokens out" not in page
+    assert "tokens in" in page
+
+
+def test_of_one_value_there_are_no_quantiles() -> None:
+    """One request took so long; several that took as long all did."""
+    assert "1 request: 4.00 s." in page_of([line(0, 4)])
+    several = page_of([line(0, 4), line(9, 4)])
+    assert "2 requests: all 4.00 s." in several
+    assert 'class="p99"' not in several
+
+
+def test_few_values_have_few_bars() -> None:
+    """Forty bars of nine values would be a fence."""
+    page = page_of([line(10 * n, 1.5**n, seq=n) for n in range(9)])
+    chart = page[page.index('id="chart-latency"') : page.index('id="chart-ttft"')]
+    assert chart.count('<rect class="bar"') <= 8
+
+
+def test_hours_are_written_for_people() -> None:
+    """As they stand on a clock."""
+    assert "<bdi>2026-11-30 12:00</bdi>" in page_of([line(0, 1)])
+
+
 def test_of_nothing_there_is_a_page() -> None:
     """A run without an answer, and one of failures alone."""
     assert "0 answers" in page_of([])
@@ -247,6 +303,52 @@ def test_marks_of_axes_stand_in_order_within_it(low: float, times: float) -> Non
         assert all(0 <= place <= 100 for place in places)
         assert 1 <= len(places) <= 7
     assert linear(low, str).high >= low * 0.999
+
+
+@given(st.integers(1, 10**9))
+def test_marks_of_what_is_counted_are_whole(most: int) -> None:
+    """Nobody failed half a job."""
+    scale = linear(most, str, counts=True)
+    assert all(float(mark.words).is_integer() for mark in scale.marks)
+    assert 0.999 * most <= scale.high <= 3 * most
+
+
+def test_what_is_at_its_round_number_but_for_an_error_has_no_mark_above() -> None:
+    """A mean of one in flight is now and then a billionth more."""
+    assert linear(1.0000001, str).high == 1.0
+
+
+@given(st.floats(1e-6, 1e6))
+def test_one_value_stands_in_the_middle_of_a_logarithmic_axis(value: float) -> None:
+    """Not at its edge, where half of it is cut off."""
+    assert logarithmic(value, value, str).at(value) == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "short"),
+    [
+        ("50.0 ms", "50 ms"),
+        ("1.00 s", "1 s"),
+        ("2.50 s", "2.5 s"),
+        ("0.05", "0.05"),
+        ("0.10", "0.1"),
+        ("10.5 ms", "10.5 ms"),
+        ("1,000", "1,000"),
+        ("100", "100"),
+    ],
+)
+def test_marks_have_no_zeros_behind_their_point(words: str, short: str) -> None:
+    """A round number needs none; what is before the point stays."""
+    assert rounded(words) == short
+
+
+def test_marks_of_time_tell_the_day_where_there_are_several() -> None:
+    """`00:00` twice on an axis would be two moments."""
+    found = Statistics()
+    for record in [line(0, 40 * 3600), line(1, 1)]:
+        found.add(record)
+    found.settle()
+    assert "12-01 00:00" in [mark.words for mark in Course(found.stretches()).marks]
 
 
 def test_the_axis_of_time_leaves_pauses_out() -> None:

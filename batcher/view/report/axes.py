@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -15,19 +16,19 @@ STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 1
 """Seconds between two marks of time; longer ones are whole days."""
 MARKS: Final = 5
 """Marks of an axis that are aimed at."""
-EDGE: Final = 7.0
-"""Percent from an end of the axis within which a mark's words stand inside of it."""
+LEAST_RATIO: Final = 1.05
+"""Of the ends of a logarithmic axis; values that are closer stand in its middle, with as much on both sides."""
 GAP: Final = 1.5
 """Percent of the axis between two stretches of work; of many, a fifth of it together."""
 APART: Final = 22.0
 """Percent between two marks of time."""
 _DAY: Final = 86400
+_ZEROS: Final = re.compile(r"\.0+(?!\d)|(?<=\.\d)0+(?!\d)")
 
 
 class Mark(NamedTuple):
     at: float
     words: str
-    anchor: str = "middle"
     is_spare: bool = False
     """Left out where there is little room."""
 
@@ -48,12 +49,14 @@ class Scale(NamedTuple):
         return min(max(100 * (value - low) / (high - low), 0.0), 100.0)
 
 
-def linear(most: float, words: Callable[[float], str]) -> Scale:
-    """From 0 to a round number that is no less than the most."""
+def linear(most: float, words: Callable[[float], str], *, counts: bool = False) -> Scale:
+    """From 0 to a round number that is no less than the most; of what `counts`, all marks are whole."""
     most = most if most > 0 else 1.0
     size = 10 ** floor(log10(most / 4))
-    step = next(size * n for n in (1, 2, 2.5, 5, 10) if size * n * 4 >= most * 0.999)
-    number = max(1, ceil(most / step - 1e-9))
+    steps = (1, 2, 5, 10) if counts and size < 10 else (1, 2, 2.5, 5, 10)
+    step = next(size * n for n in steps if size * n * 4 >= most * 0.999)
+    step = max(step, 1.0) if counts else step
+    number = max(1, ceil(most / step - 1e-3))
     high = number * step
     return Scale(0.0, high, is_log=False, marks=[Mark(100 * n / number, words(n * step)) for n in range(number + 1)])
 
@@ -61,7 +64,8 @@ def linear(most: float, words: Callable[[float], str]) -> Scale:
 def logarithmic(low: float, high: float, words: Callable[[float], str]) -> Scale:
     """From the least to the most, with marks at round numbers of each power of ten, as far as there is room."""
     low = max(low, 1e-9)
-    high = max(high, low * 1.05)
+    if high < low * LEAST_RATIO:
+        low, high = low / 1.5, max(low, high) * 1.5
     scale = Scale(low, high, is_log=True, marks=())
     for factors in ((1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         powers = range(floor(log10(low)), ceil(log10(high)) + 1)
@@ -71,15 +75,17 @@ def logarithmic(low: float, high: float, words: Callable[[float], str]) -> Scale
     values = values[:: -(-len(values) // (MARKS + 1))] if values else []
     if not values:  # between two round numbers
         values = [low, high]
-    return scale._replace(marks=spaced([(scale.at(value), words(value)) for value in values]))
+    return scale._replace(marks=spaced([(scale.at(value), rounded(words(value))) for value in values]))
 
 
 def spaced(marks: list[tuple[float, str]]) -> list[Mark]:
-    """Marks whose words stay within the axis; every other one can be spared."""
-    return [
-        Mark(at, words, "start" if at < EDGE else "end" if at > 100 - EDGE else "middle", bool(place % 2))
-        for place, (at, words) in enumerate(marks)
-    ]
+    """Marks of which every other one can be spared."""
+    return [Mark(at, words, bool(place % 2)) for place, (at, words) in enumerate(marks)]
+
+
+def rounded(words: str) -> str:
+    """A round number without the zeros behind its point: `50.0 ms` is `50 ms`."""
+    return _ZEROS.sub("", words)
 
 
 class Course:
@@ -132,6 +138,8 @@ def _round_moments(start: float, end: float) -> list[tuple[float, str]]:
     if step is None:
         step = _DAY * ceil(span / _DAY / MARKS)
     form = "%m-%d" if step >= _DAY else "%H:%M" if step % 60 == 0 else "%H:%M:%S"
+    if step < _DAY <= span:  # of which day
+        form = f"%m-%d {form}"
     first = ceil(start / step) * step
     moments = [float(moment) for moment in range(int(first), int(end) + 1, step)]
     if not moments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batcher.figures import count, rate, seconds
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from batcher.view.statistics.statistics import Statistics
 
 BARS: Final = 40
+FEWEST_BARS: Final = 8
+"""Bars at most: of few values twice the root of their number, but so many."""
 
 
 class Measure(NamedTuple):
@@ -50,33 +53,35 @@ def distributions(of: Statistics) -> Iterator[Chart]:
 
 def _distribution(measure: Measure, of: Histogram) -> Chart:
     name, title, words, unit, what = measure
-    bars = of.bars(BARS)
-    quantiles = [(q, of.quantile(q) or 0.0) for q in (0.5, 0.9, 0.99)]
+    bars = of.bars(min(BARS, max(FEWEST_BARS, 2 * isqrt(of.count))))
+    quantiles = [(q, of.quantile(q) or 0.0) for q in (0.5, 0.9, 0.99) if of.min < of.max]
     told = " · ".join(f"p{q * 100:g} {words(value)}" for q, value in quantiles)
+    told += f", from {words(of.min)} to {words(of.max)}" if told else ("all " * (of.count > 1) + words(of.min))
     keys = [Key(f"p{q * 100:g}", f"p{q * 100:g} {words(value)}") for q, value in quantiles]
     if not bars:
         bars = [(0.5, 1.0, 0)]
-    scale, counts = logarithmic(bars[0][0], bars[-1][1], words), linear(max(number for _, _, number in bars), whole)
+    scale, counts = (
+        logarithmic(bars[0][0], bars[-1][1], words),
+        linear(max(number for _, _, number in bars), whole, counts=True),
+    )
     boxes = []
     for low, high, number in bars:
         left, right, tall = scale.at(low), scale.at(high), counts.at(number)
         label = f"{words(low)} to {words(high)}: {count(number, what)}"
         boxes.append(Box(left, 100 - tall, max(right - left - 0.3, 0.2), tall, "bar", label))
-    lines = [
-        Line(f"M{10 * scale.at(value):.1f} 0V{HEIGHT}", f"p{q * 100:g}") for q, value in quantiles if value >= scale.low
-    ]
+    paths = [(f"M{10 * scale.at(value):.1f} 0V{HEIGHT}", q) for q, value in quantiles if value >= scale.low]
     return Chart(
         name=name,
         title=title,
         x=f"{unit} (logarithmic)",
         y=what,
-        words=f"{count(of.count, what)}: {told}, from {words(of.min)} to {words(of.max)}.",
+        words=f"{count(of.count, what)}: {told}.",
         x_marks=scale.marks,
         y_marks=counts.marks,
         table=Table(["above", "up to", what], [[words(a), words(b), count(n)] for a, b, n in bars]),
         keys=keys,
         boxes=boxes,
-        lines=lines,
+        lines=[*(Line(path, "casing") for path, _ in paths), *(Line(path, f"p{q * 100:g}") for path, q in paths)],
         note=f"{count(of.nothing, what)} with none are left out. " if of.nothing else "",
     )
 
@@ -116,5 +121,5 @@ def _lengths(of: Statistics) -> Chart:
     )
     for q, style in ((0.5, "p50"), (0.95, "p90")):
         points = [(across.at(0.75 * 2**n), up.at(h.quantile(q) or 0.0)) for n, h in classes]
-        chart.lines.append(Line(path_of(points), style))
+        chart.lines += [Line(path_of(points), "casing"), Line(path_of(points), style)]
     return chart

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batcher.figures import count, rate, seconds, span
-from batcher.view.report.axes import Course, linear
+from batcher.view.report.axes import Course, linear, rounded
 from batcher.view.report.chart import Box, Chart, Key, Line, Table, path_of, whole
 from batcher.view.statistics.events import HOLDS, KINDS, OUTAGES, clock
 
@@ -30,28 +30,14 @@ def over_time(of: Statistics, stretches: list[Stretch]) -> Iterator[Chart]:
     if not stretches:
         return
     over = OverTime(of, stretches, Course(stretches))
-    yield _throughput(over)
+    if of.answers:
+        yield _course(over, "throughput", "Answers a second over time", "answers/s", lambda s: _a_second(s.answers, s))
     if of.latency.count:
         yield _in_flight(over)
     if of.completion_tokens:
         yield _course(over, "tokens", "Tokens a second over time", "tokens/s out", lambda s: _a_second(s.tokens, s))
     if of.failed:
         yield _failures(over)
-
-
-def _throughput(over: OverTime) -> Chart:
-    chart = _course(
-        over,
-        "throughput",
-        "Answers a second over time",
-        "answers/s",
-        lambda s: _a_second(s.answers, s),
-    )
-    if over.of.events.known and not over.of.events.holds:
-        chart.note += "There was no hold and no outage. "
-    elif not over.of.events.known:
-        chart.note += "Holds and outages are not known: there is no state file beside the results. "
-    return chart
 
 
 def _in_flight(over: OverTime) -> Chart:
@@ -79,13 +65,14 @@ def _course(over: OverTime, name: str, title: str, unit: str, value: Callable[[S
     scale = linear(most, whole if most >= 5 else _small)
     slots = [slot for stretch in over.stretches for slot in stretch.slots]
     average = sum(value(slot) * slot.span for slot in slots) / (sum(slot.span for slot in slots) or 1.0)
+    usual = sorted(slot.span for slot in slots)[len(slots) // 2]
     behind, keys = _holds(over)
     return Chart(
         name=name,
         title=title,
         x="time of day, UTC",
         y=unit,
-        words=f"{unit}: {rate(average)} on average, {rate(most)} at most, in slots of {seconds(slots[0].span)}.",
+        words=f"{unit}: {rate(average)} on average, {rate(most)} at most, in slots of {_length(usual)}.",
         x_marks=over.course.marks,
         y_marks=scale.marks,
         table=_slots_table(slots, unit, value),
@@ -99,7 +86,7 @@ def _course(over: OverTime, name: str, title: str, unit: str, value: Callable[[S
 
 def _failures(over: OverTime) -> Chart:
     chart = _course(over, "failures", "Failures over time", "jobs that failed", lambda s: s.failed)
-    scale = linear(_most(over.stretches, lambda s: s.failed), whole)
+    scale = linear(_most(over.stretches, lambda s: s.failed), whole, counts=True)
     chart.y_marks, chart.lines = scale.marks, []
     for stretch in over.stretches:
         for slot in stretch.slots:
@@ -128,11 +115,13 @@ def _holds(over: OverTime) -> tuple[list[Box], list[Key]]:
 
 def _slots_table(slots: list[Slot], unit: str, value: Callable[[Slot], float]) -> Table:
     by = -(-len(slots) // TABLE_ROWS)
+    is_fine = any(slot.span * by < 1.0 for slot in slots[:-1])
     rows = []
     for place in range(0, len(slots), by):
         some = slots[place : place + by]
         mean = sum(value(slot) * slot.span for slot in some) / (sum(slot.span for slot in some) or 1.0)
-        rows.append([clock(some[0].start), span(some[-1].end - some[0].start), rate(mean)])
+        lasted = some[-1].end - some[0].start
+        rows.append([_moment(some[0].start, is_fine=is_fine), _length(lasted), rate(mean)])
     return Table(["from (UTC)", "for", unit], rows)
 
 
@@ -154,6 +143,15 @@ def _most(stretches: list[Stretch], value: Callable[[Slot], float]) -> float:
 
 def _a_second(number: int, slot: Slot) -> float:
     return number / slot.span if slot.span else 0.0
+
+
+def _moment(at: float, *, is_fine: bool) -> str:
+    """When, to the tenth of a second where rows are closer than seconds."""
+    return f"{clock(at)}.{int(at % 1.0 * 10)}" if is_fine else clock(at)
+
+
+def _length(s: float) -> str:
+    return rounded(seconds(s)) if s < 9.95 else span(s)
 
 
 def _small(x: float) -> str:
