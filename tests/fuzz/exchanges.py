@@ -202,7 +202,7 @@ def wrong(desk: Desk, wire: WireFile, answers: list[Parts]) -> tuple[str, int]:
         return f"ended with {ran.code}: done {done}, failed {failed}", ran.code
     starts = [answer[0].get("bytes", "")[9:12] for answer in answers if answer]
     is_served = all(start < "429" for start in starts)  # others are waited for as long as `--max-wait` says
-    if is_served and ran.code != 69 and len(server.posts) > len(JOBS) * (1 + RETRIES) + SPARE:
+    if is_served and ran.code not in (4, 69) and len(server.posts) > len(JOBS) * (1 + RETRIES) + SPARE:
         return f"{len(server.posts)} requests for {len(JOBS)} jobs", ran.code
     return "", ran.code
 
