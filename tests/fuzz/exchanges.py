@@ -114,7 +114,7 @@ class Exchanges:
             elif how == 3 and isinstance(inner, list):
                 inner.insert(rng.randint(0, len(inner)), json.loads(json.dumps(inner[key])))
             else:
-                inner[key] = rng.choice(VALUES)
+                inner[key] = json.loads(json.dumps(rng.choice(VALUES)))
         dumped = json.dumps(record, ensure_ascii=rng.random() < 0.5).encode(errors="surrogatepass")
         if rng.random() < 0.1:  # a key that is there twice, which no dict can say
             dumped = dumped[:-1] + b"," + dumped[1:]
