@@ -46,6 +46,19 @@ EMBED: Final = Kind.EMBED
 """What is asked by the million: before Python 3.12 to look up a member costs as much as to call a function."""
 
 
+ENDPOINTS: Final[dict[str, Kind]] = {
+    "/api/generate": Kind.GENERATE,
+    "/api/chat": Kind.CHAT,
+    "/api/embed": Kind.EMBED,
+    "/v1/chat/completions": Kind.CHAT,
+    "/v1/completions": Kind.GENERATE,
+    "/v1/responses": Kind.RESPONSES,
+    "/v1/embeddings": Kind.EMBED,
+    "/v1/images/generations": Kind.IMAGE,
+}
+"""The paths of APIs, and what each is asked for."""
+
+
 class Api(StrEnum):
     """How a server speaks: Ollama's native API, or the one OpenAI made common."""
 

@@ -40,6 +40,20 @@ class Usage:
     cached_tokens: int | None = None
 
 
+def total(one: Usage, other: Usage) -> Usage:
+    """The tokens of both; what neither tells is not known."""
+    return Usage(
+        _sum(one.prompt_tokens, other.prompt_tokens),
+        _sum(one.completion_tokens, other.completion_tokens),
+        _sum(one.reasoning_tokens, other.reasoning_tokens),
+        _sum(one.cached_tokens, other.cached_tokens),
+    )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None and other is None else (one or 0) + (other or 0)
+
+
 @dataclass(slots=True)
 class ServerTimes:
     """The server's own durations, in seconds."""
@@ -135,6 +149,13 @@ class Completion:
     """What about it does not fit, if something had to (`Job.fits`)."""
     spent: Usage | None = None
     """Tokens of the exchanges for the same job before this one."""
+
+    @property
+    def used(self) -> Usage | None:
+        """Tokens of all exchanges for the job, which is what its line tells."""
+        if self.spent is None or self.usage is None:
+            return self.spent or self.usage
+        return total(self.spent, self.usage)
 
     def add(self, delta: Delta) -> bool:
         """Add one delta; true if it brought content (text, thinking, a tool call or an image)."""

@@ -86,7 +86,7 @@ class Prompt:
     def _more(self, result: Result[Any, Any]) -> Iterator[Any]:
         """The values of the columns that not all have."""
         if self._prices is not None:
-            yield None if result.usage is None else self._prices.of(result.model, result.usage)
+            yield self._prices.of_line(result.to_dict())
         if self._parses:
             yield _json(result)
 

@@ -110,8 +110,8 @@ class Result(Generic[R, T]):
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens, as far as the server counted them; its part, by length, where a row shared a request."""
-        return self._line.completion.usage if self._line.completion else None
+        """Tokens of all requests for the row, as far as they were counted; its part, by length, where it shared one."""
+        return self._line.completion.used if self._line.completion else None
 
     @property
     def vector(self) -> Sequence[float] | None:

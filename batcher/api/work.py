@@ -87,7 +87,6 @@ class Work:
     _server: Contact | None = None
     _engine: Engine | None = None
     _feed: Feed | None = None
-    _intake: Intake | None = None
     _is_full: bool = False
     """Rows wait until results are taken."""
     _is_stopped: bool = False
@@ -181,7 +180,7 @@ class Work:
                 server = self._server = await stack.enter_async_context(self.reach(self.observer))
                 self.observer.redact = server.redactor.text
                 deadline.met()
-                intake = self._intake = Intake(
+                intake = Intake(
                     parse=self.reader.parse,
                     defaults=defaults_for(chosen, self.chosen.environ, server.model, "-"),
                     finished=DoneIds(),

@@ -11,8 +11,9 @@ import click
 from batcher.commands import run
 from batcher.commands.conclusion import end_quietly
 from batcher.commands.console import answer, print_json
+from batcher.commands.conversion import options_from
 from batcher.commands.grouped import Grouped
-from batcher.commands.options import environ_of, notes_of, options_from
+from batcher.commands.options import environ_of, notes_of
 from batcher.commands.single import placed, results_path
 from batcher.commands.values import Duration, Parsed
 from batcher.failures import BatcherError, Exit, UsageError

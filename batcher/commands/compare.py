@@ -20,7 +20,8 @@ from batcher.failures import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from batcher.view.comparison.comparison import Comparison, Difference, Row
+    from batcher.view.comparison.comparison import Comparison, Row
+    from batcher.view.comparison.differences import Difference
     from batcher.view.comparison.repeats import Repeats
     from batcher.view.prices import Prices
 
@@ -94,7 +95,7 @@ def _two(a: Past, b: Past, prices: Prices | None, rows: int, output: Path | None
     if a.state is not None and b.state is not None:
         found.told_otherwise = [name for name in _TOLD if a.state.run.get(name) != b.state.run.get(name)]
     join(a, b, found)
-    shown = _pairs(found.differences(), a, b)
+    shown = _pairs(found.differing.ranked(), a, b)
     if as_json:
         from batcher.view.comparison.telling import comparison_as_dict
 
@@ -121,7 +122,7 @@ def _one(past: Past, prices: Prices | None, rows: int, output: Path | None, *, a
         raise UsageError(
             f"{past.results}: no row has several answers, as --repeat makes them; name a second file to compare with"
         )
-    shown = _turns(found.differences(), turns.answers)
+    shown = _turns(found.differing.ranked(), turns.answers)
     if as_json:
         from batcher.view.comparison.telling import repeats_as_dict
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from batcher.commands.console import say
+from batcher.commands.conversion import options_from
 from batcher.commands.earlier import as_the_run, chosen, chunking_of, inputs_of, open_to_read, reading_of
 from batcher.commands.grouped import Grouped
-from batcher.commands.options import environ_of, notes_of, option, options_from, request_options
+from batcher.commands.options import environ_of, notes_of, option, request_options
 from batcher.commands.stats import price_options
 from batcher.failures import UsageError
 from batcher.figures import count

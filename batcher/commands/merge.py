@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from batcher.commands.console import answer, print_json, say
+from batcher.commands.conversion import options_from
 from batcher.commands.earlier import arrived, asked, chosen, inputs_of
 from batcher.commands.grouped import Grouped
-from batcher.commands.options import environ_of, notes_of, option, options_from, request_options
+from batcher.commands.options import environ_of, notes_of, option, request_options
 from batcher.commands.values import KeyValue
 from batcher.commands.verify import FINDINGS, where
 from batcher.failures import Exit, InputError, UsageError

@@ -9,8 +9,9 @@ import anyio
 import click
 
 from batcher.commands.console import answer, print_json, say
+from batcher.commands.conversion import options_from
 from batcher.commands.grouped import Grouped
-from batcher.commands.options import environ_of, option, options_from, server_options
+from batcher.commands.options import environ_of, option, server_options
 from batcher.failures import UnavailableError
 from batcher.redaction import printable
 from batcher.servers.catalogue import OLLAMA

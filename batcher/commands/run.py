@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.commands.conclusion import conclude, end_quietly
+from batcher.commands.conversion import options_from
 from batcher.commands.grouped import Grouped
-from batcher.commands.options import Inputs, environ_of, notes_of, option, options_from, server_options
+from batcher.commands.options import Inputs, environ_of, notes_of, option, server_options
 from batcher.commands.single import made, placed
-from batcher.commands.values import Duration, KeyValue, Number, Parsed
+from batcher.commands.values import Amount, Duration, KeyValue, Parsed
 from batcher.failures import FLAGS
 from batcher.figures import Concurrency, MaxErrors, amount, pack_size
 
@@ -58,9 +59,9 @@ _FILE = click.Path(path_type=Path)
     metavar="N",
     help="Run N rows, drawn by --seed, keep their results, and say what the rest will take.",
 )
-@option("--price-in", type=Number(0), metavar="N", help="What a million tokens in cost.")
-@option("--price-cached", type=Number(0), metavar="N", help="Of those that the server had cached.")
-@option("--price-out", type=Number(0), metavar="N", help="Of a million tokens out.")
+@option("--price-in", type=Amount(), metavar="N", help="What a million tokens in cost.")
+@option("--price-cached", type=Amount(), metavar="N", help="Of those that the server had cached.")
+@option("--price-out", type=Amount(), metavar="N", help="Of a million tokens out.")
 @option("--price-file", type=_FILE, metavar="FILE.toml", help="The same by model: [gpt-4o-mini] with in = and out =.")
 @option(
     "--dedupe/--no-dedupe",
@@ -140,7 +141,7 @@ _FILE = click.Path(path_type=Path)
 @option("--timeout", type=Duration(), default="30m", show_default=True, help="For one whole answer.")
 @option(
     "--min-speed",
-    type=Number(0),
+    type=Amount(),
     default=0.2,
     show_default=True,
     metavar="N",
@@ -186,7 +187,7 @@ _FILE = click.Path(path_type=Path)
 )
 @option(
     "--max-cost",
-    type=Number(0),
+    type=Amount(),
     metavar="N",
     help="Stop when the answers of this run have cost this, by the prices that are said; exit code 4.",
 )

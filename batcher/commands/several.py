@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from batcher.commands.conclusion import check_summary, end, tell_end, write_summary
 from batcher.commands.console import Console, Log, answer, say, tell
-from batcher.commands.options import environ_of, notes_of, options_from
+from batcher.commands.conversion import options_from
+from batcher.commands.options import environ_of, notes_of
 from batcher.commands.single import STDOUT, made, results_path
 from batcher.failures import BatcherError, Exit, OutputError, UsageError
 from batcher.figures import count

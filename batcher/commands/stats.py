@@ -15,7 +15,7 @@ from batcher.commands.grouped import Grouped
 from batcher.commands.making import keep_apart, making
 from batcher.commands.options import option
 from batcher.commands.past import Past
-from batcher.commands.values import Number
+from batcher.commands.values import Amount
 from batcher.failures import UsageError
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def price_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What tokens cost, as `run` takes it."""
     for made in (
         option("--price-file", type=_FILE, metavar="FILE.toml", help="The same by model, as `batcher run` reads it."),
-        option("--price-out", type=Number(0), metavar="N", help="Of a million tokens out."),
-        option("--price-cached", type=Number(0), metavar="N", help="Of those that the server had cached."),
-        option("--price-in", type=Number(0), metavar="N", help="What a million tokens in cost."),
+        option("--price-out", type=Amount(), metavar="N", help="Of a million tokens out."),
+        option("--price-cached", type=Amount(), metavar="N", help="Of those that the server had cached."),
+        option("--price-in", type=Amount(), metavar="N", help="What a million tokens in cost."),
     ):
         function = made(function)
     return function

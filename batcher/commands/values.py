@@ -29,14 +29,15 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-class Number(click.FloatRange):
-    """A number in a range; none is what "nan" and "inf" say, though Python reads them."""
+class Amount(click.FloatRange):
+    """A number from 0 on; what is no number, or has no end, is none, though Python reads it as one."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number: float = super().convert(value, param, ctx)
-        if not isfinite(number):
-            self.fail(f"{value!r} is not a number that can be reckoned with", param, ctx)
-        return number
+        number = super().convert(value, param, ctx)
+        return number if isfinite(number) else self.fail(f"{value} is no number to count with", param, ctx)
 
 
 class Parsed(click.ParamType[Any]):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.exchange.answers import MISMATCH
 from batcher.failures import Failure, FailureClass, LineError
 from batcher.model import Api, Kind
-from batcher.outcome import Usage
+from batcher.outcome import Usage, total
 from batcher.wire.dialects import call_for
 
 if TYPE_CHECKING:
@@ -123,20 +123,6 @@ def _may_be_mended(attempt: Attempt, completion: Completion) -> bool:
     if failure is not None and not (is_suspect and failure.code in (MISMATCH, "invalid_json")):
         return False
     return completion.mismatch is not None and not completion.first.refusals
-
-
-def total(one: Usage, other: Usage) -> Usage:
-    """The tokens of both; what neither tells is not known."""
-    return Usage(
-        _sum(one.prompt_tokens, other.prompt_tokens),
-        _sum(one.completion_tokens, other.completion_tokens),
-        _sum(one.reasoning_tokens, other.reasoning_tokens),
-        _sum(one.cached_tokens, other.cached_tokens),
-    )
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return None if one is None and other is None else (one or 0) + (other or 0)
 
 
 def _correction(fault: str, fits: Fits) -> str:

@@ -64,8 +64,6 @@ class Selection:
     shard: Shard | None = None
     done_from: tuple[str, ...] = ()
     repeat: int = 1
-    taken_off: int = 0
-    """Jobs that are done elsewhere."""
     _drawn: LineSet | None = None
     _elsewhere: DoneIds | None = field(default=None, compare=False)
 
@@ -187,10 +185,7 @@ class Selection:
 
     def is_done(self, job: Job) -> bool:
         """Whether another run has the result of this very request, or one of this id that does not say of which."""
-        if self._elsewhere is None or self._elsewhere.get(job.id) not in ("", job.hash):
-            return False
-        self.taken_off += 1
-        return True
+        return self._elsewhere is not None and self._elsewhere.get(job.id) in ("", job.hash)
 
 
 class Turns:

@@ -112,7 +112,7 @@ def sync_directory(path: Path) -> None:
         if error.errno not in _CANNOT_SYNC:
             raise
     finally:
-        os.close(fd)
+        let_go(fd)
 
 
 def copy(source: int, target: int, start: int, end: int) -> None:
@@ -125,11 +125,21 @@ def copy(source: int, target: int, start: int, end: int) -> None:
         start += len(block)
 
 
+def let_go(fd: int) -> None:
+    """Close a descriptor whose bytes are on the disk, or which nobody wants any more: a close that fails costs nothing.
+
+    A file system of a network may say only then that it could not write, and the descriptor is closed all the same
+    (close(2), "Dealing with error returns from close()").
+    """
+    with suppress(OSError):
+        os.close(fd)
+
+
 def replace(path: Path, data: bytes) -> None:
     """Put a whole file in the place of `path`, or leave what is there."""
     with replacing(path) as fd:
         write_all(fd, data)
-    os.close(fd)
+    let_go(fd)
 
 
 @contextmanager
@@ -165,9 +175,9 @@ def put(directory: int, name: str, data: bytes) -> None:
 def replacing(path: Path) -> Iterator[int]:
     """Give a new file to write; when the block ends well, it is on the disk in the place of `path`.
 
-    Its descriptor stays open then, for the caller to use or close. After an error `path` is as it was, or the new file
-    if only its directory could not be synced, as `strerror` says then. One at a time for a path: the temporary name is
-    fixed, so that what a crash leaves behind goes with the next replacement.
+    Its descriptor stays open then, for the caller to use or to `let_go`. After an error `path` is as it was, or the new
+    file if only its directory could not be synced, as `strerror` says then. One at a time for a path: the temporary
+    name is fixed, so that what a crash leaves behind goes with the next replacement.
     """
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)

@@ -40,16 +40,15 @@ _OPENING: Final = b'{"id":"'
 class ErrorsFile(Closing):
     """Failures of this run and of those before it. The file is made when there is a failure to put in it.
 
-    `appended` counts this run's lines. Errors raised: `OutputError` (73) if the file cannot be created or is another's,
-    `LockedError` (75) if another run has it, `OutputIOError` (74) if it cannot be written or rewritten. A line that did
-    not get in is kept and tried again with the next one and at `finish`, as far as there is memory set aside for such;
-    `lost` counts those beyond. `follow`: the path was typed, and may be a link, or a device such as /dev/null.
+    Errors raised: `OutputError` (73) if the file cannot be created or is another's, `LockedError` (75) if another run
+    has it, `OutputIOError` (74) if it cannot be written or rewritten. A line that did not get in is kept and tried
+    again with the next one and at `finish`, as far as there is memory set aside for such; `lost` counts those beyond.
+    `follow`: the path was typed, and may be a link, or a device such as /dev/null.
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False, follow: bool = True) -> None:
         # the rewriting at the end replaces the file, and must not replace a link to it
         self.path = real(path, follow=follow)
-        self.appended = 0
         self.lost = 0
         self._waiting: list[bytes] = []
         self._fd: int | None = None
@@ -135,7 +134,6 @@ class ErrorsFile(Closing):
                 os.ftruncate(self._fd, self._end)
             raise OutputIOError(f"{self.path}: cannot be written: {error.strerror or error}") from error
         self._end += len(data)
-        self.appended += len(self._waiting)
         self._waiting.clear()
 
     def _check_writable(self) -> None:
@@ -205,7 +203,7 @@ class ErrorsFile(Closing):
                     size += len(kept)
         before, self._fd = self._fd, fd
         self._earlier = self._end = size
-        os.close(before)
+        disk.let_go(before)
 
     def _remove(self) -> None:
         """Take the file away, and no other that has its name by now."""

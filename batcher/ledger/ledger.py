@@ -260,7 +260,7 @@ class Ledger(Closing):
                 self.sync()
         finally:
             fd, self._fd = self._fd, -1
-            os.close(fd)
+            disk.let_go(fd)
 
     def withdraw(self, *beside: Path) -> None:
         """Take the file away if nothing is in it, with those beside it, and close it: nothing stays of a run that

@@ -27,11 +27,8 @@ def usage_fields(usage: Usage) -> dict[str, int]:
 
 def spent_fields(completion: Completion) -> dict[str, int]:
     """The tokens of all exchanges for a job."""
-    last = {} if completion.usage is None else usage_fields(completion.usage)
-    if completion.spent is None:
-        return last
-    counts = usage_fields(completion.spent)
-    return {name: counts.get(name, 0) + last.get(name, 0) for name in counts | last}
+    used = completion.used
+    return {} if used is None else usage_fields(used)
 
 
 def timing_fields(timing: Timing, completion: Completion | None) -> dict[str, Json]:

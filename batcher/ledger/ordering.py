@@ -90,7 +90,7 @@ def put_in_order(ledger: Ledger, input_order: InputOrder) -> bool:
                 # Before the new file has the name: nobody may find it under that name without a lock on it.
                 fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _copy(file, new, order)
-            os.close(fd)
+            disk.let_go(fd)
             return new, path
 
         try:

@@ -25,7 +25,7 @@ from batcher.ledger.recovery import identify, survey, unmarked
 from batcher.opening import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from batcher.ledger.repair import Findings
     from batcher.ledger.state import State
@@ -75,9 +75,9 @@ class Part:
             file.close()
             raise
 
-    def survey(self, checkpoint: Callable[[], object] = bool) -> Findings:
+    def survey(self) -> Findings:
         """Tell results from damage; raises `InputError` (65) if nothing in it is a result of ours, `OSError`."""
-        found = survey(self.file, self.size, checkpoint)
+        found = survey(self.file, self.size)
         if found.foreign and not found.results:
             self.file.seek(0)
             packing = packing_of(self.file.read(LONGEST_MARK))

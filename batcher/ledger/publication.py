@@ -112,7 +112,7 @@ class Publication:
         try:
             with disk.replacing(self.part) as fd:
                 disk.copy(source, fd, 0, os.fstat(source).st_size)
-            os.close(fd)
+            disk.let_go(fd)
         except OSError as error:
             raise OutputIOError(complaint(self.part, f"cannot be made as a copy of {self.out}", error)) from error
         return True

@@ -93,7 +93,7 @@ def _set_aside(fd: int, aside: Path, damage: list[tuple[int, int]]) -> None:
                 disk.write_all(target, b"\n")
         disk.sync(target)
     finally:
-        os.close(target)
+        disk.let_go(target)
     disk.sync_directory(aside.parent)
 
 
@@ -116,7 +116,7 @@ def _rewrite(fd: int, path: Path, keep: list[tuple[int, int]], *, ended: bool) -
             disk.copy(fd, new, start, end)
         if not ended:
             disk.write_all(new, b"\n")
-    os.close(fd)
+    disk.let_go(fd)
     return new
 
 

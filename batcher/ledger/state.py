@@ -6,7 +6,6 @@ changed since, and up to where the disk is known to have kept what was written.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -105,7 +104,7 @@ def write(path: Path, state: State, clean: Callable[[Json], Json] | None = None)
     try:
         with disk.replacing(path) as fd:
             disk.write_all(fd, codec.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-        os.close(fd)
+        disk.let_go(fd)
     except OSError as error:
         return f"{path}: cannot be written: {error.strerror or error}; the results are no worse for it"
     return None

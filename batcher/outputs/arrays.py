@@ -134,8 +134,8 @@ def write_array(
             _put_head(fd, _head(store.dtype, made.rows, dim))
     except OSError as error:
         raise OutputIOError(f"{path}: cannot be written: {error.strerror or error}") from error
-    os.close(fd)
-    os.close(beside)
+    disk.let_go(fd)
+    disk.let_go(beside)
     return made
 
 

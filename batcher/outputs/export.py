@@ -135,7 +135,7 @@ def _array(
 def _table(path: Path, shape: Shape, chunks: Callable[[], Iterator[Chunk]]) -> Written:
     with replacing(path) as fd:
         rows = write_table(chunks, shape, fd, lambda: os.ftruncate(fd, 0))
-    os.close(fd)
+    disk.let_go(fd)
     return Written(rows)
 
 
@@ -153,7 +153,7 @@ def _messages(path: Path, what: Export, chunks: Callable[[], Iterator[Chunk]], t
             written.rows += len(lines)
             written.left_out += len(made) - len(lines)
             disk.write_all(fd, b"".join(lines))
-    os.close(fd)
+    disk.let_go(fd)
     return written
 
 
@@ -172,8 +172,8 @@ def _batch(path: Path, chunks: Callable[[], Iterator[Chunk]]) -> Written:
             written.left_out += len(chunk.records) - len(answers) - len(failures)
             disk.write_all(fd, b"".join(answers))
             disk.write_all(failed, b"".join(failures))
-    os.close(fd)
-    os.close(failed)
+    disk.let_go(fd)
+    disk.let_go(failed)
     if not written.failures:
         beside.unlink(missing_ok=True)
     return written

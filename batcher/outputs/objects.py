@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Objects:
-    """See `sinks.Sink`. `is_array`: the rows are elements of one array, a line each."""
+    """See `table.Sink`. `is_array`: the rows are elements of one array, a line each."""
 
     def __init__(self, fd: int, *, is_array: bool) -> None:
         self._fd = fd

@@ -1,14 +1,15 @@
 """Which call goes to which endpoint now, or how long to wait. Pure policy: no await, no clock, no dice of its own.
 
-Workers ask `next(now)` and tell `finished(call, attempt, now)`. A call that waits for its next attempt is parked in a
-heap and holds no slot; the heap is bounded, and when it is full no new call is taken in.
+The engine asks `next(now)`, obeys the step that it gets, and tells `finished(call, attempt, now)`. A call that waits
+for its next attempt is parked, in a heap of so many bytes, and holds no slot; beyond that it goes to the end of the
+input.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from batcher.model import Kind
 from batcher.policy import history
@@ -17,6 +18,7 @@ from batcher.policy.dispatch import Dispatch
 from batcher.policy.judge import Judge, Verdict
 from batcher.policy.lastlook import LastLook
 from batcher.policy.packs import FixedPacks
+from batcher.policy.steps import Ask, Done, Send, Wait
 from batcher.policy.suspects import Suspects
 
 if TYPE_CHECKING:
@@ -31,36 +33,7 @@ if TYPE_CHECKING:
     from batcher.policy.packs import Packs
     from batcher.policy.quota import RetryQuota
     from batcher.policy.retry import RetryPolicy
-
-
-@dataclass(slots=True)
-class Send:
-    """Send this call to this endpoint now."""
-
-    call: Call
-    endpoint: Endpoint
-
-
-@dataclass(slots=True)
-class Wait:
-    """Nothing to send before `until`; infinity: not before something finishes or arrives."""
-
-    until: float
-
-
-@dataclass(slots=True)
-class Done:
-    """Nothing will ever be sent again."""
-
-
-@dataclass(slots=True)
-class Ask:
-    """Ask this server for something small, and tell `told` whether anybody answered."""
-
-    endpoint: Endpoint
-
-
-Step: TypeAlias = Send | Ask | Wait | Done
+    from batcher.policy.steps import Step
 
 
 @dataclass(slots=True)

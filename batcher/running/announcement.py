@@ -59,6 +59,13 @@ class Share(NamedTuple):
             return part and f" ({part.rstrip()})"
         return f" ({part}of {count(self.jobs.whole)})"
 
+    def none(self) -> str:
+        """Say that of the rows that there are none is chosen; "" if there are some, for all that is known."""
+        if self.jobs is None or self.jobs.share or not self.jobs.whole:
+            return ""
+        part = "" if self.shard is None else f" for part {self.shard}"
+        return f"none of {count(self.jobs.whole, 'rows')} is chosen{part}: there is nothing to ask"
+
 
 def announced(
     jobs: Iterable[Job | None],
@@ -73,6 +80,8 @@ def announced(
     kinds: set[tuple[Kind, str | None, bool]] = set()
     told: set[tuple[str, str]] = set()
     shapes = 0
+    if words := share.none():
+        note(words)
     for job in jobs:
         if job is not None and (
             (kind := (job.kind, job.path, job.body is None)) not in kinds or len(defaults.shapes) > shapes

@@ -18,7 +18,7 @@ from batcher.running.runner import Run
 from batcher.running.sampling import Watch
 from batcher.running.wiring import source_for
 from batcher.view.steps import Held, Point, Slo, both, capped, point_of
-from batcher.view.sweep import beside, best_pack, contenders, doubled, knee, middles
+from batcher.view.sweep import beside, best_pack, contenders, doubled, is_contender, knee, middles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +36,8 @@ SHARE: Final = 20
 """A step takes a twentieth of the rows that are left, if that is more."""
 PACKS_AT: Final = 4
 """Requests in flight with which packs are tried first: one alone would have the server wait for the next."""
+LOOKS: Final = 2
+"""Steps of what is chosen between."""
 LONGER: Final = 2
 """How many times as long as the others the step of `auto` may take, which has to find its concurrency first."""
 
@@ -86,7 +88,7 @@ class Bench:
         if not self._has_rows():
             return
         run, _ = self._run(self._kept(1), Concurrency(1, 1), 1)  # a model is loaded, and rows are counted
-        if self._has_none_to_ask(run.summary):
+        if self._has_none_to_ask(run.summary, is_said=run.jobs is not None and not run.jobs.share):
             return
         for level, pack in self._pairs():
             if (point := self._step(level, pack)) is None:
@@ -99,7 +101,12 @@ class Bench:
             self.points = _alike([both(one, point) if one.way == point.way else one for one in self.points])
             yield point
         held = self.packs[0] if len(self.packs) == 1 else None
-        if (point := self._step(None, held)) is not None:
+        for _ in range(LOOKS):
+            if self.auto is not None and not is_contender(self.auto, self.points, self.slo):
+                return
+            if (point := self._step(None, held)) is None:
+                return
+            point = both(point, self.auto) if self.auto is not None else point
             *self.points, self.auto = _alike([*self.points, point])
             yield self.auto
 
@@ -119,7 +126,7 @@ class Bench:
             at = self.levels[0] if self.levels else min(PACKS_AT, self.most)
             for each in reversed(packs):  # one that makes no packs of the largest has no use for the others
                 yield at, each
-                if not self._is_packed:
+                if not self._is_packed and self.points[-1].requests:  # of nothing that was answered nobody can tell
                     self.observer.note("no request had several inputs: packs are for embeddings, and are not tried")
                     self.points, packs = [], []
                     break
@@ -184,12 +191,13 @@ class Bench:
         point = point_of(watch.samples, in_all, held, self.slo, settles=level is None)
         return replace(point, concurrency=settled, pack=pack)
 
-    def _has_none_to_ask(self, summary: Summary) -> bool:
+    def _has_none_to_ask(self, summary: Summary, *, is_said: bool) -> bool:
         """Whether a run came to the end of the input and had nothing to send: nor would the next, and that is said."""
         if self.stop is not None or summary.stop is not None or summary.attempts or summary.pending or summary.unread:
             return False
         if not summary.jobs:
-            self.observer.note("none of the rows is chosen: there is nothing to ask")
+            if not is_said:
+                self.observer.note("none of the rows is chosen: there is nothing to ask")
         elif summary.invalid == summary.jobs:
             first = summary.causes.ranked()[0]
             words = f"{count(first.count)} × {first.code}: {first.message} ({first.id})"  # noqa: RUF001 - times

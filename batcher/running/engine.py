@@ -16,7 +16,7 @@ from batcher.exchange.seam import LOST
 from batcher.failures import BatcherError, internal
 from batcher.outputs.numbers import normalized
 from batcher.policy.judge import ALIKE, Verdict
-from batcher.policy.scheduler import Ask, Done, Send
+from batcher.policy.steps import Ask, Done, Send
 from batcher.running.omissions import Omissions
 from batcher.wire.dialects.vectors import Sizes
 

@@ -66,14 +66,13 @@ class Estimate:
             return
         self.latency.add(result.timing.total)
         completion = result.completion
-        usage = completion.usage if completion is not None else None
+        usage = completion.used if completion is not None else None
         self.prompt.add((usage and usage.prompt_tokens) or 0)
         self.completion.add((usage and usage.completion_tokens) or 0)
         if self.prices is None:
             return
         name = result.model or "a model without a name"
-        is_text = completion is not None and bool(completion.choices)
-        cost = None if usage is None else self.prices.of(result.model, usage, is_text=is_text)
+        cost = self.prices.of(result.model, result.path, usage)
         if cost is not None:
             self.cost.add(cost)
         else:

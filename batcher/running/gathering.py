@@ -16,7 +16,7 @@ from batcher.ledger.verification import SHOWN, first_model
 from batcher.outputs.store import Store, row_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -83,7 +83,7 @@ class Gathered:
             return []
         return [f"{number}/{of}" for number in range(1, int(of) + 1) if str(number) not in numbers]
 
-    def gather(self, *, keep_first: bool = False, checkpoint: Callable[[], object] = bool) -> None:
+    def gather(self, *, keep_first: bool = False) -> None:
         """Read all results. Raises `TwiceError` (65) if an id has one in two parts.
 
         `keep_first`: of several to the same request the first counts, in the order of the parts.
@@ -91,8 +91,7 @@ class Gathered:
         clashes: list[str] = []
         clashing = 0
         for number, part in enumerate(self.parts):
-            self.unreadable += part.survey(checkpoint).unreadable
-            checkpoint()
+            self.unreadable += part.survey().unreadable
             has_store = self._check_rows(number, part)
             for found in part.results():
                 if not has_store and row_named(found.line) is not None:

@@ -36,7 +36,7 @@ from batcher.running.vectors import check_wish
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from batcher.inputs.recipe import Recipe
@@ -90,7 +90,7 @@ class Merge:
                 "of rows that were taken out since, or of rows beyond those that were chosen"
             )
 
-    def write(self, *, checkpoint: Callable[[], object] = bool) -> None:
+    def write(self) -> None:
         """Make OUT and what stands beside it. Raises `OutputError` (73), `LockedError` (75), `OutputIOError` (74)."""
         assert self.verification.order is not None
         gathered, out = self.gathered, self.out
@@ -100,7 +100,7 @@ class Merge:
         )
         with writing(out) as fd:
             try:
-                size = self._write_results(fd, order, bases, checkpoint)
+                size = self._write_results(fd, order, bases)
                 disk.sync(fd)
                 self.failed = self._write_errors()
                 self._write_state(size)
@@ -121,14 +121,13 @@ class Merge:
             write_array(path, store, file, taken)
             return store.dim is not None
 
-    def _write_results(self, fd: int, order: array[int], bases: Sequence[int], checkpoint: Callable[[], object]) -> int:
+    def _write_results(self, fd: int, order: array[int], bases: Sequence[int]) -> int:
         """Write the lines, and what they name; how many bytes they are."""
         parts, size = self.gathered.parts, 0
         with ExitStack() as stack:
             rows = Rows.of(vectors_path(self.out), self.gathered.stores, stack)
             images = Images(images_path(self.out), [images_path(part.path) for part in parts])
             for some in in_groups(order):
-                checkpoint()
                 numbers = [bisect_right(bases, place) - 1 for place in some]
                 lines = [parts[of].line_at(place - bases[of]) for of, place in zip(numbers, some, strict=True)]
                 if rows is not None:

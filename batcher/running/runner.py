@@ -16,34 +16,22 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 
 from batcher.failures import BatcherError, Exit, Failure, FailureClass, InputError, ungrouped
 from batcher.inputs.formats.parameters import unknown_keys_warning
-from batcher.ledger.writer import Writer
 from batcher.running.announcement import Share, announced
 from batcher.running.chosen import by_part
-from batcher.running.copies import Copies
 from batcher.running.destination import Destination
-from batcher.running.engine import Engine
 from batcher.running.estimate import Estimate
-from batcher.running.exchanges import exchanges_for
 from batcher.running.holds import Holds
 from batcher.running.journal import Journal
 from batcher.running.openfiles import open_files
-from batcher.running.preparation import Jobs, begun, intake_for, jobs_of, left_of, prepare
-from batcher.running.recorder import Recorder
+from batcher.running.pipeline import Pipeline
+from batcher.running.preparation import Jobs, jobs_of, left_of, prepare
 from batcher.running.reports import Reports, told_before
 from batcher.running.sharing import leave
 from batcher.running.signals import Signals
 from batcher.running.standing import beginning, show, show_beginning, snapshot_of, take_stock
 from batcher.running.statekeeper import StateKeeper
 from batcher.running.stops import stop_when_gone, too_much
-from batcher.running.wiring import (
-    fits_of,
-    recipe_of,
-    reread,
-    said,
-    scheduler_for,
-    source_for,
-    taken_of,
-)
+from batcher.running.wiring import fits_of, recipe_of, said, source_for, taken_of
 from batcher.servers.described import reached
 from batcher.view.observer import Silent
 from batcher.view.prices import prices_of
@@ -65,6 +53,7 @@ if TYPE_CHECKING:
     from batcher.options import Options
     from batcher.outcome import Result
     from batcher.policy.scheduler import Scheduler
+    from batcher.running.engine import Engine
     from batcher.running.sharing import Pool
     from batcher.servers.contact import Contact
     from batcher.view.observer import Observer
@@ -216,67 +205,39 @@ class Run:
         server: Contact,
         signals: Signals,
     ) -> None:
-        writer = Writer(
-            ledger=ledger,
-            note=self.observer.note,
-            durability=self.options.durability,
-            disk_wait=self.options.disk_wait,
-        )
-        recorder = Recorder(
-            writer=writer,
-            errors=errors,
-            summary=self.summary,
-            redactor=server.redactor,
-            images=self.destination.files.images,
-            base64=self.options.embedding_format == "base64",
-            finished=self._finished,
-            vectors=self.destination.vectors(),
-            place=source.place,
-        )
-
         self.observer.redact = server.redactor.text
-        intake = self.intake = intake_for(
+        pipeline = Pipeline.of(
             self.options,
             self.environ,
-            server,
             source,
             ledger,
+            server,
             errors=errors,
             destination=self.destination,
-            reject=recorder.reject,
+            summary=self.summary,
+            note=self.observer.note,
+            finished=self._finished,
         )
-        copies = recorder.copies = Copies.of(ledger, wanted=self.options.dedupe, repeat=self.options.repeat)
-        if self.options.dedupe:  # else no results of earlier runs are looked at for it
-            intake.met = copies.met
+        intake = self.intake = pipeline.intake
         self.jobs = await prepare(
             intake, source, ledger, server, self._state, options=self.options, observer=self.observer
         )
-        await to_thread.run_sync(copies.find)
-        scheduler = self.scheduler = scheduler_for(
-            self.options,
-            server,
-            await begun(server, copies.distinct(self._jobs(intake, source, server)), intake, source),
-            recorder.reject,
-            pool=self.pool,
-            wake=lambda: engine.more(),  # noqa: PLW0108 - it is made below
-        )
-        scheduler.proven = len(ledger) > 0
-        if source.is_regular:
-            again = lambda wanted: intake.again(source.lines(), wanted)  # noqa: E731 - two lines else
-            scheduler.look.reread = reread(self.options, server, scheduler.packs, again)
-        exchanges = exchanges_for(self.options, server, self.observer.note)
-        engine = Engine.of(self.options, scheduler, exchanges, server.renew)
+        engine = await pipeline.engine(self._jobs(intake, source, server), self.pool)
+        self.scheduler = engine.scheduler
         self._state.keep_sizes(ledger, engine.sizes.known)
-        source.on_arrival = intake.rest = copies.wake = engine.waker()
-        copies.due, scheduler.given_back = engine.poke, copies.left
-        scheduler.backlog.is_blocked = lambda: copies.is_blocked
-        writer.hold, writer.release = engine.hold, engine.release
+        await self._work(pipeline, engine, signals)
+        await self._explain(engine.scheduler, server)
+
+    async def _work(self, pipeline: Pipeline, engine: Engine, signals: Signals) -> None:
+        """Send all that may be sent and write what comes of it; what has come is written however this ends."""
+        source, server, scheduler = pipeline.source, pipeline.server, engine.scheduler
+        recorder, writer = pipeline.recorder, pipeline.recorder.writer
         self.summary.started = now()  # speeds are those of the work, not of the start
         self.summary.work.cpu = -time.process_time()
         try:
             # the engine is left first: after an error nobody goes on sending while the helpers end
             async with anyio.create_task_group() as helpers, engine:
-                signals.drain, self._flow = engine.stop, exchanges.flow
+                signals.drain, self._flow = engine.stop, engine.exchanges.flow
                 helpers.start_soon(writer.watch)
                 self._accompany(helpers, scheduler, source, server, signals)
                 if server.gone is not None:
@@ -289,18 +250,21 @@ class Run:
                         engine.stop(why)
                 await recorder.record_copies()
                 helpers.cancel_scope.cancel()
-            if self._estimate is not None:
-                left = await to_thread.run_sync(left_of, source, self.options, ledger, check_cancelled)
-                allowed = sum(lane.limit.allowed for lane in scheduler.lanes)
-                self.observer.note(self._estimate.words(left, now() - self.summary.started, allowed))
+            await self._tell_estimate(pipeline, scheduler)
         finally:
             leave(scheduler.lanes)
             self.summary.work.cpu += time.process_time()
             self.summary.work.disk = writer.waited
             self._flow = None
             await recorder.record_last(engine.take())
-            self._take_stock(intake, scheduler, server, source.damage)
-        await self._explain(scheduler, server)
+            self._take_stock(pipeline.intake, scheduler, server, source.damage)
+
+    async def _tell_estimate(self, pipeline: Pipeline, scheduler: Scheduler) -> None:
+        if self._estimate is not None:
+            left_over = partial(left_of, pipeline.source, self.options, pipeline.ledger, check_cancelled)
+            left = await to_thread.run_sync(left_over)
+            allowed = sum(lane.limit.allowed for lane in scheduler.lanes)
+            self.observer.note(self._estimate.words(left, now() - self.summary.started, allowed))
 
     async def _explain(self, scheduler: Scheduler, server: Contact) -> None:
         """Say why a server ended the run as `batcher check` would say it."""

@@ -97,7 +97,7 @@ def verdict(points: Sequence[Point], auto: Point | None, slo: Slo) -> Iterator[s
     if not any(point.is_fair for point in points):
         yield "in each step more than one request in twenty failed: the numbers are of those that did not"
     if is_rising(points):
-        yield "it was still rising where the sweep ended: more may bring more (--up-to)"
+        yield "it was still rising where the sweep ended: more may bring more (--up-to, or -c)"
     if auto is not None and of(found):
         yield f"auto: {rate(of(auto))} {unit}, {of(auto) / best:.0%} of the most, with {auto.concurrency} in flight"
     if slo:
@@ -108,7 +108,7 @@ def verdict(points: Sequence[Point], auto: Point | None, slo: Slo) -> Iterator[s
             why = f", as all came in one piece, of which {' and '.join(unknown)} cannot be told" if unknown else ""
             yield f"in time ({words}): none of the answers{why}"
         else:
-            yield f"in time ({words}): {rate(good.good_per_s or 0.0)} requests a second at {_words(good)}"
+            yield f"in time ({words}): {rate(good.good_per_s or 0.0)} answers a second at {_words(good)}"
     yield from choice(points, auto, slo)
 
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from batcher.failures import UsageError
+from batcher.model import ENDPOINTS, Kind
 from batcher.opening import read_given
 from batcher.outcome import Usage, count_of
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MILLION: Final = 1e6
+_WORDLESS: Final = frozenset(path for path, kind in ENDPOINTS.items() if kind in (Kind.EMBED, Kind.IMAGE))
+"""Paths whose answers may have no completion tokens. Those of a text have some, and untold they are not free."""
 _KINDS: Final = ("in", "cached", "out")
 _LATEST: Final = ":latest"
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens")
@@ -54,21 +57,20 @@ class Prices:
     by_name: Mapping[str, Price] = field(default_factory=dict)
     rest: Price | None = None
 
-    def of(self, model: str | None, usage: Usage, *, is_text: bool = False) -> float | None:
-        """What an answer of a model cost; `None` if that is not known."""
+    def of(self, model: str | None, path: str | None, usage: Usage | None) -> float | None:
+        """What a model's answer on an API path cost, by all its tokens; `None` if that is not known."""
         price = self._price(model or "")
-        return None if price is None else price.of(usage, is_text=is_text)
+        return None if price is None or usage is None else price.of(usage, is_text=is_text(path))
 
     def of_line(self, record: Mapping[str, Any]) -> float | None:
         """What a line of results or errors cost, as `of`; a copy of another's answer cost nothing."""
         if "copy_of" in record:
             return 0.0
-        usage, model = record.get("usage"), record.get("model")
+        usage, model, path = record.get("usage"), record.get("model"), record.get("endpoint")
         if type(usage) is not dict:
             return None
         counts = Usage(*(count_of(usage.get(name)) for name in _COUNTS))
-        is_text = record.get("finish_reason") is not None
-        return self.of(model if type(model) is str else None, counts, is_text=is_text)
+        return self.of(model if type(model) is str else None, path if type(path) is str else None, counts)
 
     def _price(self, model: str) -> Price | None:
         for name in (model, model.removesuffix(_LATEST)):
@@ -76,6 +78,11 @@ class Prices:
                 return self.by_name[name]
         fitting = (price for pattern, price in self.by_name.items() if fnmatchcase(model, pattern))
         return next(fitting, self.rest)
+
+
+def is_text(path: str | None) -> bool:
+    """Whether what answers on an API path is a text, for all that is known: whatever became of the answer."""
+    return path not in _WORDLESS
 
 
 def prices_of(

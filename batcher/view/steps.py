@@ -97,7 +97,7 @@ class Point:
     requests_per_s: float
     tokens_per_s: float | None = None
     good_per_s: float | None = None
-    """Requests that kept to what was asked of them."""
+    """Answers whose request kept to what was asked of it: all of a pack, or none."""
     ttft_p50: float | None = None
     ttft_p95: float | None = None
     itl_p95: float | None = None
@@ -182,7 +182,8 @@ def point_of(samples: Sequence[Sample], concurrency: int, held: Held, slo: Slo, 
         held=held,
     )
     if slo:
-        point = replace(point, good_per_s=sum(part for part, sample in parts if meets(sample, slo)) * each)
+        good_per_s = sum(part * sample.answers for part, sample in parts if meets(sample, slo)) * each
+        point = replace(point, good_per_s=good_per_s)
     return capped(point, held.most)
 
 

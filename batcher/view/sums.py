@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import Exit, FailureClass
+from batcher.outcome import Usage
 from batcher.view.bottleneck import Measured, bottleneck
 from batcher.view.causes import Causes
 from batcher.view.histogram import Histogram
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batcher.failures import Failure
-    from batcher.outcome import Result, Timing, Usage
+    from batcher.outcome import Result, Timing
     from batcher.view.bottleneck import Bottleneck
     from batcher.view.prices import Prices
 
+_UNTOLD: Final = Usage()
 _GAPS_EXACT, _GAPS_STRIDE = 8, 16
 """Of up to 8 gaps of an answer every one is counted; of more than 128, every 16th, for itself and the 15 after it."""
 
@@ -264,14 +266,14 @@ class Sums:
         completion = result.completion
         if completion is None:
             return
-        usages = [usage for usage in (completion.usage, completion.spent) if usage is not None]
-        if not usages and result.failure is not None:
+        used = completion.used
+        if result.failure is not None and (used is None or used == _UNTOLD):
             return  # it is not known to have brought any
-        is_text = bool(completion.choices)
-        costs = [prices.of(result.model, usage, is_text=is_text) for usage in usages]
-        if not costs or None in costs:
+        cost = prices.of(result.model, result.path, used)
+        if cost is None:
             self.unpriced += 1
-        self.cost = (self.cost or 0.0) + sum(cost or 0.0 for cost in costs)
+        else:
+            self.cost = (self.cost or 0.0) + cost
 
     def _add_failure(self, failure: Failure, job: str, *, sent: bool) -> None:
         self.invalid += not sent

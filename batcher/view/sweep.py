@@ -68,7 +68,7 @@ def knee(points: Sequence[Point]) -> Point | None:
 
 
 def best_under_slo(points: Sequence[Point]) -> Point | None:
-    """The least concurrency with 97 % of the most requests a second that kept to what was asked; None: none did."""
+    """The least concurrency with 97 % of the most answers a second that kept to what was asked; None: none did."""
     return _least(points, _good, KNEE)
 
 
@@ -102,6 +102,12 @@ def is_better(auto: Point, points: Sequence[Point]) -> bool:
     return auto.is_fair and rate(auto) * ENOUGH > max(map(rate, points), default=0.0)
 
 
+def is_contender(auto: Point, points: Sequence[Point], slo: Slo) -> bool:
+    """Whether to measure `auto` once more: one step of it would be what is chosen."""
+    is_chosen = is_better(auto, points) and not (slo and best_under_slo(points))
+    return is_chosen and not auto.is_limited
+
+
 def _least(points: Sequence[Point], rate: Callable[[Point], float], enough: float) -> Point | None:
     """The point with the least in flight that has enough of the best; None if none has anything.
 
@@ -112,7 +118,7 @@ def _least(points: Sequence[Point], rate: Callable[[Point], float], enough: floa
     best = max(map(rate, fair), default=0.0)
     if not best:
         return None
-    return min((point for point in fair if rate(point) >= enough * best), key=lambda point: point.load)
+    return min((point for point in fair if rate(point) >= enough * best), key=lambda point: (point.load, -rate(point)))
 
 
 def best_pack(points: Sequence[Point]) -> int | None:

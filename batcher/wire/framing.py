@@ -124,7 +124,6 @@ class EventStream:
         self._lf_is_done = False
         self._started = False
         self._single = False
-        self.comments = 0
 
     def usual(self, chunk: bytes) -> list[bytes] | None:
         """Return the data of a chunk that is made as nearly every one is; None: it is not, and is to be fed.
@@ -188,9 +187,7 @@ class EventStream:
                 self._take(line[6:] if line[5:6] == b" " else line[5:], events)
             elif not line:
                 self._end(events)
-            elif line[0] == 0x3A and not holds_json(line):  # a colon: a comment
-                self.comments += 1
-            else:
+            elif line[0] != 0x3A or holds_json(line):  # a colon alone begins a comment, which is passed over
                 self._field(line, events)
         return events
 

@@ -54,7 +54,7 @@ def test_rows_are_joined_by_id(
     found = joined(desk.path / "a.jsonl", desk.path / "b.jsonl")
     answered = [(a in {"answered", "both"}, b in {"answered", "both"}) for a, b in rows]
     absent = [(a == "absent", b == "absent") for a, b in rows]
-    assert found.joined == found.differing == sum(a and b for a, b in answered)
+    assert found.joined == found.differing.count == sum(a and b for a, b in answered)
     both = [*zip(answered, absent, strict=True)]
     assert found.only_a.count == len(found.only_a.ids) or found.only_a.count > 5
     assert found.only_a.count == sum(not gone[0] and gone[1] for _, gone in both)

@@ -13,7 +13,8 @@ from support.configfile import Settings
 from batcher.cli import COMMANDS, Commands
 from batcher.commands import check, run
 from batcher.commands.config import NOT_HERE
-from batcher.commands.options import environ_of, options_from
+from batcher.commands.conversion import options_from
+from batcher.commands.options import environ_of
 from batcher.commands.values import Parsed
 from batcher.failures import ConfigError, Exit
 from batcher.figures import Concurrency, MaxErrors

@@ -78,6 +78,14 @@ def test_the_share_is_announced(desk: Desk, sim: Simulator, choice: tuple[str, .
     assert f"\nbatcher: {told.format(requests(sim))}" in f"\n{ran.err}", ran.err
 
 
+def test_a_share_without_rows_is_announced(desk: Desk, sim: Simulator) -> None:
+    """Of few rows most parts of many take none: that is no empty input, and no failure."""
+    desk.write("rows.jsonl", *({"id": number, **row} for number, row in enumerate(ROWS[:2])))
+    ran = run(desk, sim, *PROMPT, "--shard", "1/100000")
+    assert (ran.code, requests(sim)) == (0, 0)
+    assert "batcher: none of 2 rows is chosen for part 1/100000: there is nothing to ask\n" in ran.err
+
+
 def test_the_share_of_a_large_input_is_announced(desk: Desk, sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more is said than is known without reading it all: rows that are the whole job are counted anyway."""
     monkeypatch.setattr("batcher.running.preparation.COUNTED", 0)

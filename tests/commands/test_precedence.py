@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.configfile import Settings
 
-from batcher.commands.options import environ_of, notes_of, options_from
+from batcher.commands.conversion import options_from
+from batcher.commands.options import environ_of, notes_of
 
 if TYPE_CHECKING:
     from pathlib import Path

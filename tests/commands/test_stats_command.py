@@ -197,3 +197,14 @@ def test_rows_into_a_pipe(desk: Desk) -> None:
     ran = desk.run("stats", "answers.jsonl", "--format", "csv")
     assert (ran.code, ran.err) == (0, "")
     assert [row["id"] for row in csv.DictReader(io.StringIO(ran.out))] == ["q0", "q1"]
+
+
+@pytest.mark.parametrize(
+    "command", [("stats", "r.jsonl"), ("report", "r.jsonl", "-o", "p.html"), ("compare", "r.jsonl")]
+)
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999", "-1"])
+def test_what_is_no_price(desk: Desk, command: tuple[str, ...], number: str) -> None:
+    """Nobody pays it, though Python takes it for a number."""
+    desk.write("r.jsonl")
+    ran = desk.call(*command, "--price-out", number)
+    assert (ran.code, ran.out, "'--price-out'" in ran.err) == (2, "", True)

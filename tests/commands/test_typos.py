@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.commandline import prompts
 
-from batcher.commands.options import options_from
+from batcher.commands.conversion import options_from
 from batcher.commands.typos import unknown_options, unknown_parameters, unknown_variables
 from batcher.failures import UsageError
 from batcher.inputs.formats.defaults import Defaults

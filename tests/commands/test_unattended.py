@@ -15,7 +15,7 @@ import pytest
 from support.commandline import PROJECT, Ran, ended, prompts, running, until
 
 from batcher.commands import run
-from batcher.commands.options import options_from
+from batcher.commands.conversion import options_from
 from batcher.failures import Exit
 from batcher.simulator import simulator_thread
 

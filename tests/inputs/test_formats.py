@@ -13,12 +13,12 @@ from batcher.exchange.answers import asks_many, judge
 from batcher.failures import LineError, UsageError
 from batcher.inputs.formats import FORMATS, by_extension, by_look, named
 from batcher.inputs.formats.defaults import Defaults
-from batcher.inputs.formats.endpoints import ENDPOINTS, endpoint_of
+from batcher.inputs.formats.endpoints import endpoint_of
 from batcher.inputs.formats.jsonl import parse_job
 from batcher.inputs.formats.lines import read_lines
 from batcher.inputs.formats.parameters import unknown_keys_warning
 from batcher.inputs.identity import Ids
-from batcher.model import Job, Kind
+from batcher.model import ENDPOINTS, Job, Kind
 from batcher.outcome import Choice, Completion
 
 JOBS = Path(__file__).parents[2] / "jobs"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, strategies as st
-from support.fulldisk import refuse_to_sync
+from support.fulldisk import complain_of_closing, refuse_to_sync
 from support.result_lines import entry, ids
 from support.stepkill import killed
 
@@ -122,6 +122,20 @@ def test_rewritten_once(path: Path) -> None:
     assert ids(path) == ["a", "b", "c", "d"]
     with Ledger.open(path) as ledger:
         assert (len(ledger), ledger.repaired) == (4, None)
+
+
+def test_old_file_that_cannot_be_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file whose place was taken may fail to be closed: the new one is the ledger all the same."""
+    with Ledger.open(path) as ledger:
+        ledger.append([entry("b", 1), entry("a", 0)])
+        with monkeypatch.context() as patch:
+            closed = complain_of_closing(patch)
+            assert put_in_order(ledger, places("a", "b", "c"))
+        assert closed
+        ledger.append([entry("c", 2)])
+        with pytest.raises(LockedError):
+            Ledger.open(path)
+    assert ids(path) == ["a", "b", "c"]
 
 
 def test_larger_than_a_block(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

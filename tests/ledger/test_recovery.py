@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from support.fulldisk import write_with_room
+from support.fulldisk import complain_of_closing, write_with_room
 from support.result_lines import entry, ids
 
 from batcher.failures import Exit, LockedError, OutputError, OutputIOError
@@ -251,6 +251,18 @@ def test_replaced_file_is_locked(path: Path) -> None:
         ledger.append([entry("z")])
         ledger.sync()
     assert ids(path) == ["a", "z"]
+
+
+def test_closing_fails_while_mending(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file whose place was taken, and the quarantine, may fail to be closed: all is on the disk by then."""
+    path.write_bytes(A + b"damage\n" + B)
+    with monkeypatch.context() as patch:
+        closed = complain_of_closing(patch)
+        with Ledger.open(path) as ledger:
+            assert len(closed) >= 2, "the quarantine, and the old file"
+            assert (len(ledger), quarantine_path(path).read_bytes()) == (2, b"damage\n")
+            ledger.append([entry("c", 2)])
+    assert ids(path) == ["a", "b", "c"]
 
 
 def test_disk_full_while_mending(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from support.virtualrun import HOSTED, NATIVE, Run, calls
 
 from batcher.outcome import Attempt, Completion, Timing, Usage
-from batcher.policy.scheduler import Send
+from batcher.policy.steps import Send
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -33,7 +33,7 @@ from batcher.failures import Exit
 from batcher.policy.judge import Verdict
 from batcher.policy.loading import REST
 from batcher.policy.pace.pacing import Pacing
-from batcher.policy.scheduler import Done, Send, Wait
+from batcher.policy.steps import Done, Send, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -34,7 +34,7 @@ from support.virtualrun import (
 
 from batcher.policy.judge import Verdict
 from batcher.policy.lastlook import ROOM
-from batcher.policy.scheduler import Done, Send, Wait
+from batcher.policy.steps import Done, Send, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

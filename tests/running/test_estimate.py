@@ -87,7 +87,7 @@ def test_money_of_packs_and_of_what_tells_no_tokens() -> None:
     for place in range(4):
         packed = Completion(usage=Usage(prompt_tokens=1 + place % 2 * 2))
         timing = Timing(started=0.0, finished=1.0)
-        estimate.add(Result(id="a", seq=0, completion=packed, timing=timing, pack=(place, 4)))
+        estimate.add(Result("a", 0, path="/api/embed", completion=packed, timing=timing, pack=(place, 4)))
     assert estimate.cost.mean == pytest.approx(0.002)
     silent = Estimate(prices=Prices(rest=Price(prompt=1.0)))
     silent.add(Result(id="a", seq=0, completion=Completion(), timing=Timing(started=0.0, finished=1.0)))

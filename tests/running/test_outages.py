@@ -30,8 +30,8 @@ from batcher.policy.evidence import SEVERAL
 from batcher.policy.judge import LOCAL_PAUSE, Verdict
 from batcher.policy.limit.concurrency import AdaptiveLimit
 from batcher.policy.quota import SIZE
-from batcher.policy.scheduler import Send, Wait
 from batcher.policy.service import ASKING
+from batcher.policy.steps import Send, Wait
 from batcher.running.stops import stops
 
 if TYPE_CHECKING:

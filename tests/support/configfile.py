@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batcher.commands import run
-from batcher.commands.options import options_from
+from batcher.commands.conversion import options_from
 
 if TYPE_CHECKING:
     from pathlib import Path

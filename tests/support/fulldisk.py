@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import pytest
+
 
 def write_with_room(room: int) -> Callable[[int, memoryview], int]:
     """Return a write that takes `room` bytes in all, the last of them short, and then raises ENOSPC."""
@@ -29,3 +31,16 @@ def write_with_room(room: int) -> Callable[[int, memoryview], int]:
 def refuse_to_sync(path: Path) -> None:
     """Fail as the sync of a directory does on a failing disk."""
     raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+
+def complain_of_closing(patch: pytest.MonkeyPatch) -> list[int]:
+    """Let each file be closed with an error, as Linux does it: it is closed all the same. Return those that were."""
+    close, closed = os.close, list[int]()
+
+    def complain(fd: int) -> None:
+        close(fd)
+        closed.append(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    patch.setattr(os, "close", complain)
+    return closed

@@ -11,7 +11,7 @@ from support.virtualrun import CUT, HUNG_UP, SICK, Run, call, throttle
 
 from batcher.model import Api, Endpoint
 from batcher.outcome import Attempt, Completion, Timing, Usage
-from batcher.policy.scheduler import Send
+from batcher.policy.steps import Send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

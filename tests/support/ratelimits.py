@@ -22,7 +22,8 @@ from batcher.policy.lane import Lane
 from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
-from batcher.policy.scheduler import Scheduler, Send, Wait
+from batcher.policy.scheduler import Scheduler
+from batcher.policy.steps import Send, Wait
 
 if TYPE_CHECKING:
     from batcher.policy.pace.pacing import Pacing

@@ -26,7 +26,8 @@ from batcher.policy.judge import Verdict
 from batcher.policy.lane import Lane
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
-from batcher.policy.scheduler import Done, Scheduler, Send, Wait
+from batcher.policy.scheduler import Scheduler
+from batcher.policy.steps import Done, Send, Wait
 
 if TYPE_CHECKING:
     from batcher.policy.limit.fixed import Limit

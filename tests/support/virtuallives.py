@@ -37,7 +37,7 @@ from batcher.outcome import Attempt, Completion, Timing, Usage
 from batcher.policy.judge import Verdict
 from batcher.policy.lastlook import ROOM
 from batcher.policy.limit.fixed import FixedLimit
-from batcher.policy.scheduler import Ask, Done, Send
+from batcher.policy.steps import Ask, Done, Send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

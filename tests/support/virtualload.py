@@ -16,7 +16,8 @@ from batcher.policy.backlog import Backlog
 from batcher.policy.lane import Lane
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
-from batcher.policy.scheduler import Scheduler, Send, Wait
+from batcher.policy.scheduler import Scheduler
+from batcher.policy.steps import Send, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

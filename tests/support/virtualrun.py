@@ -17,7 +17,8 @@ from batcher.policy.limit.fixed import FixedLimit
 from batcher.policy.pace.pacing import Pacing
 from batcher.policy.quota import RetryQuota
 from batcher.policy.retry import RetryPolicy
-from batcher.policy.scheduler import Done, Scheduler, Send, Wait
+from batcher.policy.scheduler import Scheduler
+from batcher.policy.steps import Done, Send, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

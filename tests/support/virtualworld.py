@@ -14,7 +14,7 @@ from support.virtualrun import CRASH, CUT, HOSTED, REFUSED, Run
 
 from batcher.outcome import Attempt, Completion, Timing, Usage
 from batcher.policy.judge import Verdict
-from batcher.policy.scheduler import Ask, Done, Send
+from batcher.policy.steps import Ask, Done, Send
 
 if TYPE_CHECKING:
     from collections.abc import Callable

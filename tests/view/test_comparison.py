@@ -87,7 +87,7 @@ def told(a: list[dict[str, Any]], b: list[dict[str, Any]], most: int = 3) -> tup
     for place, pair in enumerate(zip(a, b, strict=True)):
         found.add(*pair, (place, place))
     found.settle()
-    rows = [Row(each.distance, str(a[each.a]["id"]), [a[each.a], b[each.b]]) for each in found.differences()]
+    rows = [Row(each.distance, str(a[each.a]["id"]), [a[each.a], b[each.b]]) for each in found.differing.ranked()]
     return found, comparison_as_dict(found, rows)
 
 

@@ -74,7 +74,7 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
     }
     timing = {"started_at": stamp(START + draw(moments)), "total_s": took, "ttft_s": draw(st.none() | times)}
     record = {
-        "id": "q", "seq": 0, "model": draw(models), "attempts": draw(st.integers(1, 4)),
+        "id": "q", "seq": 0, "model": draw(models), "endpoint": "/v1/embeddings", "attempts": draw(st.integers(1, 4)),
         "usage": {name: n for name, n in usage.items() if n is not None},
         "timing": {name: x for name, x in timing.items() if x is not None},
         "flags": draw(st.lists(st.sampled_from(["length", "empty"]), unique=True)),
@@ -332,3 +332,13 @@ def test_events_that_nobody_writes(event: dict[str, Any]) -> None:
 @pytest.mark.parametrize("form", ["2026-11-30T08:02:00Z", "20261130T080200Z", "2026-11-30 08:02:00+00:00"])
 def test_an_hour_has_one_name(form: str) -> None:
     assert moment_of(form)[0] == "2026-11-30T08"
+
+
+def test_cells_stand_apart_however_wide_they_are() -> None:
+    """Of a table for a terminal: large sums make its columns wider."""
+    usage = {"prompt_tokens": 9 * 10**11, "completion_tokens": 10**12}
+    told = [line(seq, 9e8, seq=seq, usage=usage, model="m" * (seq + 1)) for seq in range(3)]
+    rows = [row.split() for row in lines(statistics(told, prompt=1.0, completion=10.0))]
+    assert ["latency", *["900,000,000", "s"] * 6] in rows
+    assert ["tokens", "out", *["1,000,000,000,000"] * 6] in rows
+    assert ["mm", "1", "0", "900,000,000,000", "1,000,000,000,000", *["900,000,000", "s"] * 2, "10,900,000"] in rows

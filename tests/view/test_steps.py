@@ -133,6 +133,18 @@ def test_a_pack_is_one_request_of_many_answers() -> None:
     assert point.tokens_per_s is None
 
 
+def test_of_a_pack_in_time_each_answer_counts() -> None:
+    """Small packs make more requests of fewer texts: what is wanted in time are the texts."""
+    small = [Sample(sent=at / 4, first=None, ended=at / 4 + 0.2, answers=2) for at in range(40)]
+    large = [Sample(sent=float(at), first=None, ended=at + 0.8, answers=20) for at in range(10)]
+    slow = [sample._replace(ended=sample.sent + 2.0) for sample in large]
+    fair, best, late = (point_of(samples, 1, Held(), {"latency": 1.0}) for samples in (small, large, slow))
+    assert fair.good_per_s == pytest.approx(fair.answers_per_s)
+    assert best.good_per_s == pytest.approx(best.answers_per_s)
+    assert (best.good_per_s or 0.0) > 2 * (fair.good_per_s or 0.0)
+    assert late.good_per_s == 0.0
+
+
 @pytest.mark.parametrize(
     ("held", "failed", "is_fair", "marks"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,17 @@ from view.test_steps import made
 
 from batcher.view.curve import as_dict, curve, spent, table, verdict
 from batcher.view.steps import Held, Point, both
-from batcher.view.sweep import beside, best_pack, best_under_slo, contenders, doubled, knee, middles, rate_of
+from batcher.view.sweep import (
+    beside,
+    best_pack,
+    best_under_slo,
+    contenders,
+    doubled,
+    is_contender,
+    knee,
+    middles,
+    rate_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +108,16 @@ def test_the_knee_is_found_in_noise(rate: Callable[[int], float], share: float) 
 def test_what_is_measured_twice(points: list[tuple[int, float]], slo: Slo, again: list[int]) -> None:
     """Those between which the choice lies, most in flight first."""
     assert [point.concurrency for point in contenders([made(*point) for point in points], slo)] == again
+
+
+def test_auto_is_measured_twice_where_it_would_be_chosen() -> None:
+    """Not where a number is as good, where what is in time chooses, or where a rate limit is met."""
+    points = [made(4, 100.0, good_per_s=90.0), made(8, 101.0, good_per_s=0.0)]
+    assert is_contender(made(6, 110.0), points, {})
+    assert not is_contender(made(6, 105.0), points, {})
+    assert not is_contender(made(6, 110.0), points, {"ttft": 1.0})
+    assert is_contender(made(6, 110.0), [made(4, 100.0, good_per_s=0.0)], {"ttft": 1.0})
+    assert not is_contender(made(6, 110.0, held=Held(throttled=1)), points, {})
 
 
 def test_what_is_not_measured_twice() -> None:
@@ -277,3 +298,15 @@ def test_packs_are_chosen_by_what_is_in_flight() -> None:
     assert [row.split()[1] for row in shown[1:-1]] == ["16", "64", "64", "256"]
     found = as_dict(points, None, {}, "r.jsonl")
     assert (found["knee"], found["knee_pack"], found["config"]) == (4, 64, "concurrency = 4\npack = 64")
+
+
+def test_of_equal_load_the_faster_is_chosen() -> None:
+    """Few large packs and many small ones are as much on the way: what is measured again is what may be chosen."""
+    packs = [
+        replace(made(8, 97.5), pack=4), replace(made(4, 100.0), pack=8),
+        replace(made(2, 91.0), pack=8), replace(made(1, 50.0), pack=8),
+    ]  # fmt: skip
+    found = knee(packs)
+    assert found is not None
+    assert found.way == (4, 8)
+    assert [point.way for point in contenders(packs, {})] == [(4, 8), (2, 8)]

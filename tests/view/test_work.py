@@ -59,6 +59,7 @@ def test_a_pack_is_counted_as_its_jobs_are(*, with_prices: bool) -> None:
         Result(
             id=f"t{place}",
             seq=place,
+            path="/v1/embeddings",
             completion=Completion(vectors=[b""], usage=usages[place], flags=["input_truncated"]),
             timing=timing,
             attempts=3,

@@ -127,11 +127,9 @@ def test_what_may_have_been_a_record_is_not_passed_over(line: bytes) -> None:
     assert _events(b"data: " + B + b"\n\n" + line + b"\n\n") == [("", B), ("", line)]
 
 
-def test_comments_are_counted() -> None:
-    """Pings can be told from silence."""
-    stream = EventStream()
-    stream.feed(b": ping\n\n:\n\ndata: a\n\n")
-    assert stream.comments == 2
+def test_comments_are_no_events() -> None:
+    """A ping is passed over, wherever it stands."""
+    assert _events(b": ping\n\n:\n\ndata: a\n: ping\n\n") == [("", b"a")]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])

@@ -7,19 +7,7 @@ from difflib import get_close_matches
 
 from batcher.failures import LineError
 from batcher.inputs.formats.shapes import unspoken
-from batcher.model import Kind
-
-ENDPOINTS: dict[str, Kind] = {
-    "/api/generate": Kind.GENERATE,
-    "/api/chat": Kind.CHAT,
-    "/api/embed": Kind.EMBED,
-    "/v1/chat/completions": Kind.CHAT,
-    "/v1/completions": Kind.GENERATE,
-    "/v1/responses": Kind.RESPONSES,
-    "/v1/embeddings": Kind.EMBED,
-    "/v1/images/generations": Kind.IMAGE,
-}
-
+from batcher.model import ENDPOINTS, Kind
 
 TAILS: dict[str, str] = {
     **{path.removeprefix("/v1"): path for path in ENDPOINTS if path.startswith("/v1/")},

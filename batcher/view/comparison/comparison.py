@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from heapq import heappush, heappushpop
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from batcher.view.comparison.differences import Differences
 from batcher.view.comparison.likeness import NAMES, calls_of, fields_of, similarity
 from batcher.view.comparison.sides import Side
 from batcher.view.histogram import Histogram
@@ -43,16 +43,6 @@ class Named:
             self.ids.append(ident)
 
 
-class Difference(NamedTuple):
-    """A row whose answers differ: by how much, from 0 to 1, and where its lines begin."""
-
-    distance: float
-    order: int
-    """The earlier, the higher: of rows that differ as much the first are kept."""
-    a: int
-    b: int
-
-
 class Row(NamedTuple):
     """A row that is shown: how much its answers differ, its id, and their lines."""
 
@@ -78,7 +68,7 @@ class Compared(NamedTuple):
 class Comparison:
     """`most`: so many of the rows that differ most are kept, by where their lines begin."""
 
-    most: int
+    most: InitVar[int]
     a: Side = field(default_factory=Side)
     b: Side = field(default_factory=Side)
     joined: int = 0
@@ -105,8 +95,10 @@ class Comparison:
     parsed: Agreement = field(default_factory=Agreement)
     """Of the whole of the JSON."""
     fields: dict[str, Agreement] = field(default_factory=dict)
-    differing: int = 0
-    _heap: list[Difference] = field(default_factory=list)
+    differing: Differences = field(init=False)
+
+    def __post_init__(self, most: int) -> None:
+        self.differing = Differences(most)
 
     def add(self, a: Mapping[str, Any], b: Mapping[str, Any], starts: tuple[int, int]) -> None:
         """Count a row that both answered, whose lines begin at `starts`. `settle` has to follow on the last one."""
@@ -119,21 +111,11 @@ class Comparison:
             else:
                 self.other_models += 1
         found = self._look(a, b)
-        if found.distance > 0:
-            self.differing += 1
-            difference = Difference(found.distance, -self.joined, *starts)
-            if len(self._heap) < self.most:
-                heappush(self._heap, difference)
-            elif self._heap and difference > self._heap[0]:
-                heappushpop(self._heap, difference)
+        self.differing.add(found.distance, self.joined, *starts)
 
     def settle(self) -> None:
         self.a.settle()
         self.b.settle()
-
-    def differences(self) -> list[Difference]:
-        """Those that differ most first."""
-        return sorted(self._heap, reverse=True)
 
     def _look(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> Compared:
         found = compared(a, b)

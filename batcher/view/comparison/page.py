@@ -74,7 +74,7 @@ class Page:
             ]
             heads = ["field", "agree", "the same", "in both", "in A alone", "in B alone"]
             parts.append(Part("Agreement of fields", Table(heads, cells)))
-        tiles = [Tile("rows in both", count(of.joined)), Tile("of these differ", count(of.differing))]
+        tiles = [Tile("rows in both", count(of.joined)), Tile("of these differ", count(of.differing.count))]
         tiles += [Tile(f"{name} the same", words.partition(" the same")[0]) for name, words in agreement(of)]
         ids = [
             f"{name}: {words}" + (f" ({', '.join(clean(ident[:LINE]) for ident in named.ids)})" if named else "")
@@ -82,7 +82,7 @@ class Page:
         ]
         said = [f"{name}: {words}" for name, words in agreement(of)]
         return self._render(
-            headline=f"{count(of.joined, 'rows')} answered in both, {count(of.differing)} of them differ",
+            headline=f"{count(of.joined, 'rows')} answered in both, {count(of.differing.count)} of them differ",
             tiles=tiles,
             notes=[*said, *ids],
             tables=parts,
@@ -103,7 +103,7 @@ class Page:
         tiles = [
             Tile("rows", count(of.rows)),
             Tile("answers", count(of.answers)),
-            Tile("rows that differ", count(of.differing)),
+            Tile("rows that differ", count(of.differing.count)),
         ]
         return self._render(
             headline=f"{count(of.rows, 'rows')} with {count(of.answers, 'answers')}",

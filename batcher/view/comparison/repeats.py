@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
-from heapq import heappush, heappushpop
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from batcher.view.comparison.comparison import OTHERS, Difference
+from batcher.view.comparison.comparison import OTHERS
+from batcher.view.comparison.differences import Differences
 from batcher.view.comparison.likeness import NAMES, calls_of, fields_of, similarity
 from batcher.view.comparison.sides import Side
 from batcher.view.histogram import Histogram
@@ -54,7 +54,7 @@ class Steadiness:
 class Repeats:
     """`most`: so many of the rows whose answers agree least are kept."""
 
-    most: int
+    most: InitVar[int]
     side: Side = field(default_factory=Side)
     single: int = 0
     """Rows with one answer alone, which agrees with nothing."""
@@ -66,8 +66,10 @@ class Repeats:
     """Of each answer to the commonest of its row."""
     calls: Steadiness = field(default_factory=Steadiness)
     fields: dict[str, Steadiness] = field(default_factory=dict)
-    differing: int = 0
-    _heap: list[Difference] = field(default_factory=list)
+    differing: Differences = field(init=False)
+
+    def __post_init__(self, most: int) -> None:
+        self.differing = Differences(most)
 
     def add(self, records: Sequence[Mapping[str, Any]], start: int) -> None:
         """Count the answers to a row; what is kept of it is `start`. `settle` has to follow on the last one."""
@@ -94,20 +96,10 @@ class Repeats:
         if told := self._add_fields(records):
             spread = 1 - sum(told) / len(told)  # what is in the fields counts, not how it is spelt
         distance = max(spread, called)
-        if distance > 0:
-            self.differing += 1
-            difference = Difference(distance, -self.rows, start, start)
-            if len(self._heap) < self.most:
-                heappush(self._heap, difference)
-            elif self._heap and difference > self._heap[0]:
-                heappushpop(self._heap, difference)
+        self.differing.add(distance, self.rows, start, start)
 
     def settle(self) -> None:
         self.side.settle()
-
-    def differences(self) -> list[Difference]:
-        """The rows whose answers agree least first."""
-        return sorted(self._heap, reverse=True)
 
     def _add_fields(self, records: Sequence[Mapping[str, Any]]) -> list[float]:
         """The part of pairs that agree, of each field; an answer without a field agrees with others without it."""

@@ -23,7 +23,7 @@ def comparison_as_dict(of: Comparison, rows: Iterable[Row]) -> dict[str, Json]:
     return {
         "rows": {
             "both": of.joined,
-            "differing": of.differing,
+            "differing": of.differing.count,
             "only_a": _named(of.only_a),
             "only_b": _named(of.only_b),
             "failed_in_a": _named(of.failed_a),
@@ -57,7 +57,7 @@ def repeats_as_dict(of: Repeats, rows: Iterable[Row]) -> dict[str, Json]:
         "answers": of.answers,
         "single": of.single,
         "failed": of.side.failed,
-        "differing": of.differing,
+        "differing": of.differing.count,
         "unreadable": of.side.unreadable,
         "models": dict(of.side.models.most_common()),
         "tokens": {

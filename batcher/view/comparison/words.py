@@ -33,7 +33,7 @@ BESIDE: Final = 4
 
 def comparison_lines(of: Comparison, rows: Iterable[Row], width: int) -> Iterator[str]:
     """All of it, line by line. Whoever prints them takes out what a terminal would obey in names and words."""
-    yield _row("rows", f"{count(of.joined)} answered in both · {count(of.differing)} of them differ")
+    yield _row("rows", f"{count(of.joined)} answered in both · {count(of.differing.count)} of them differ")
     for name, named, words in notes(of):
         yield _row(name, f"{words}{_ids(named)}")
     yield ""

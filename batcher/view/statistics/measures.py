@@ -29,6 +29,7 @@ class Measures(NamedTuple):
 
     ident: str
     model: str | None
+    endpoint: str | None
     server: str | None
     hour: str | None
     """The hour of UTC in which it began, `2026-11-22T20`; of a failure that in which it failed."""
@@ -77,6 +78,7 @@ def measures_of(record: Mapping[str, Any]) -> Measures:
         (
             name_of(get("id")) or "",
             name_of(get("model")),
+            name_of(get("endpoint")),
             name_of(get("server")),
             hour,
             moment,
@@ -100,7 +102,8 @@ def taken_by(record: Mapping[str, Any]) -> Measures:
     total, ttft, speed = _numbers(timing, _TAKEN) if type(timing) is dict else (None, None, None)
     return Measures._make(
         (
-            *("", name_of(record.get("model")), None, None, None, total, ttft, None, None, speed, None),
+            *("", name_of(record.get("model")), name_of(record.get("endpoint"))),
+            *(None, None, None, total, ttft, None, None, speed, None),
             *_UNSERVED,
             *(_counts(usage) if type(usage) is dict else _UNCOUNTED),
             *(0, 0, (), None),

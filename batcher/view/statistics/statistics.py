@@ -282,7 +282,7 @@ class Statistics:
 def cost_of(prices: Prices, told: Measures) -> float | None:
     """What an answer cost; None where tokens or their price are not known."""
     usage = Usage(told.prompt_tokens, told.completion_tokens, told.reasoning_tokens, told.cached_tokens)
-    return prices.of(told.model, usage, is_text=told.finish_reason is not None)
+    return prices.of(told.model, told.endpoint, usage)
 
 
 def _count(counter: Counter[str], name: str, times: int = 1) -> None:

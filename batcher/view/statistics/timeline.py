@@ -91,7 +91,7 @@ class Timeline:
     _origin: float | None = None
     _bins: dict[int, _Bin] = field(default_factory=dict)
 
-    def answered(self, moment: float, took: float, jobs: int = 1, tokens: int = 0) -> None:
+    def answered(self, moment: float, took: float, tokens: int = 0) -> None:
         """Count a request that was sent at a moment and answered so many seconds later."""
         start = self._place(moment)
         begun = self._bin(start)
@@ -101,7 +101,7 @@ class Timeline:
         ended = self._bin(end)
         ended.ended += 1
         ended.ends += end
-        ended.answers += jobs
+        ended.answers += 1
         ended.tokens += tokens
 
     def shared(self, moment: float, tokens: int = 0) -> None:

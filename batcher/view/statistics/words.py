@@ -11,7 +11,7 @@ from batcher.redaction import printable
 from batcher.view.statistics.events import HOLDS, KINDS, OUTAGES, clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from batcher.view.histogram import Histogram
     from batcher.view.statistics.groups import Group
@@ -111,10 +111,10 @@ def _quantiles(of: Statistics) -> Iterator[str]:
     if not told:
         return
     yield ""
-    yield f"{'of an answer':<14}" + "".join(f"{name:>10}" for name in ("min", "p50", "p90", "p95", "p99", "max"))
+    table = [["of an answer", "min", "p50", "p90", "p95", "p99", "max"]]
     for name, histogram, words in told:
-        shown = [histogram.quantile(q) or 0.0 for q in (0, 0.5, 0.9, 0.95, 0.99, 1)]
-        yield f"{name:<14}" + "".join(f"{words(value):>10}" for value in shown)
+        table.append([name, *(words(histogram.quantile(q) or 0.0) for q in (0, 0.5, 0.9, 0.95, 0.99, 1))])
+    yield from _columns(table, 14, 10)
 
 
 def _histogram(name: str, of: Histogram, words: Callable[[float], str]) -> Iterator[str]:
@@ -134,20 +134,28 @@ def _groups(title: str, groups: Iterable[tuple[str, Group]], number: int, of: St
     shown = [*islice(groups, ROWS)]
     if not shown:
         return
-    width = min(NAME, max(len(title), *(len(printable(name, NAME)) for name, _ in shown)))
-    heads = ["answers", "failed", "tokens in", "tokens out", "p50", "p95"]
     has_cost = of.prices is not None
+    rows = [[title, "answers", "failed", "tokens in", "tokens out", "p50", "p95", *(["cost"] if has_cost else [])]]
     yield ""
-    yield f"{title:<{width}}" + "".join(f"{head:>12}" for head in heads) + (f"{'cost':>12}" if has_cost else "")
     for name, group in shown:
         cells = [
+            printable(name, NAME),
             *(count(group.answers), count(group.failed), count(group.prompt_tokens), count(group.completion_tokens)),
             *(seconds(group.latency.quantile(q)) for q in (0.5, 0.95)),
             *([_cost(group)] if has_cost else []),
         ]
-        yield f"{printable(name, NAME):<{width}}" + "".join(f"{cell:>12}" for cell in cells)
+        rows.append(cells)
+    yield from _columns(rows, 0, 12)
     if number > len(shown):
         yield f"and {count(number - len(shown))} more (--json has them)"
+
+
+def _columns(rows: Sequence[Sequence[str]], first: int, least: int) -> Iterator[str]:
+    """Lines of a table: the first column to the left, the others to the right, each as wide as its widest cell asks."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *cells in rows:
+        shown = [cell.rjust(max(least, width + 1)) for cell, width in zip(cells, widths[1:], strict=True)]
+        yield name.ljust(max(first, widths[0])) + "".join(shown)
 
 
 def _cost(group: Group) -> str:
