@@ -65,6 +65,16 @@ def test_a_name_that_is_not_known_says_where_it_was_given(desk: Desk, name: str)
     assert f"{name}: there is no " in ran.err
 
 
+def test_a_summary_of_a_name_that_is_no_utf8(desk: Desk) -> None:
+    """An argument of any bytes may stand in what the run says of itself."""
+    (desk.path / "table.csv").write_text("id,prompt\n1,x\n")
+    with simulator_thread() as sim:
+        where = ("--base-url", sim.url, "-m", "simulator", "--summary-json", "sums.json", "--model-field", "\udcff")
+        ran = desk.call("run", "table.csv", *where)
+    assert ran.code == 3
+    assert (desk.path / "sums.json").exists()
+
+
 @pytest.mark.slow
 def test_command_lines_by_lot(tmp_path: Path) -> None:
     """No traceback, no unknown code, no key; a usage error says what it is about."""
