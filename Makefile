@@ -134,6 +134,14 @@ torture: $(VENV)/.ready  ## kill runs, cut the power, fill disks, take the serve
 fuzz: $(VENV)/.ready  ## hostile answers, jobs, results, states and inputs against their readers; ARGS="--minutes 5 --seed N"
 	$(BIN)/python tests/fuzz/run.py $(ARGS)
 
+.PHONY: fuzz-commands
+fuzz-commands: $(VENV)/.ready  ## command lines by lot against the commands themselves; ARGS="--minutes 5 --seed N"
+	$(BIN)/python tests/fuzz/commandlines.py $(ARGS)
+
+.PHONY: fuzz-exchanges
+fuzz-exchanges: $(VENV)/.ready  ## mutated recordings played to whole runs over raw sockets; ARGS="--minutes 5 --seed N"
+	$(BIN)/python tests/fuzz/exchanges.py $(ARGS)
+
 .PHONY: properties
 properties: $(VENV)/.ready  ## the property tests on examples that are new each time, by WORKERS=3; ARGS="-k damage"
 	$(BIN)/python -m pytest -q $(SPREAD) --hypothesis-profile new -m hypothesis $(ARGS)

@@ -42,6 +42,8 @@ _LEAST: Final = {
     "repeat": 1,
     "estimate": 1,
 }
+_MOST: Final = dict.fromkeys((*_LEAST, "seed"), 10**12) | {"repeat": 100_000}
+"""What no file has and no server does; beyond, numbers of rows would not fit where they are kept."""
 _RESERVED: Final = {
     "CPU": "for CPUs say worker_cpus",
     "object_store_memory": "workers use nothing of Ray's store of objects",
@@ -265,6 +267,10 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} must be at least {least}, not {value}")
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if value is not None and value > most:
+                raise UsageError(f"{name} must be at most {most:,}")
         for names, fits, words in _RANGES:
             for name in names:
                 if (value := getattr(self, name)) is not None and not fits(value):

@@ -74,10 +74,11 @@ def write_summary(path: Path, value: Any) -> None:
     """Write JSON so that whoever polls for the file sees it whole, to a pipe as it is. Raises OutputError."""
     import orjson
 
+    from batcher import codec
     from batcher.ledger import disk
     from batcher.opening import write_given
 
-    data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    data = codec.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     try:
         if _is_device(path):
             write_given(path, data)

@@ -263,7 +263,8 @@ def neutral_tool_call(call: dict[str, Json]) -> dict[str, Json]:
     elif arguments is None:
         arguments = {}
     neutral = {"type": "function", "function": {"name": function.get("name"), "arguments": arguments}}
-    return {"id": call["id"], **neutral} if call.get("id") else neutral
+    ident = call.get("id")
+    return {"id": str(ident), **neutral} if ident or ident == 0 else neutral
 
 
 def _object(text: str) -> Json:

@@ -6,7 +6,7 @@ import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from batcher.failures import UsageError
+from batcher.failures import OutputError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ def stem(results: Path) -> str:
 
 def table_results_path(table: Path) -> Path:
     """Name the results of which a table is made: out.csv → out.csv.results.jsonl."""
-    return table.with_name(f"{table.name}{_RESULTS}{LINES}")
+    return _beside(table, f"{table.name}{_RESULTS}{LINES}")
 
 
 def for_model(name: str, model: str) -> str:
@@ -66,39 +66,46 @@ def model_word(model: str) -> str:
 
 def errors_path(results: Path) -> Path:
     """Name the file of the failures that still stand: results.jsonl → results.errors.jsonl."""
-    return results.with_name(f"{stem(results)}.errors.jsonl")
+    return _beside(results, f"{stem(results)}.errors.jsonl")
 
 
 def quarantine_path(results: Path) -> Path:
     """Name the file of the bytes that repair removed: results.jsonl → results.quarantine."""
-    return results.with_name(f"{stem(results)}.quarantine")
+    return _beside(results, f"{stem(results)}.quarantine")
 
 
 def state_path(results: Path) -> Path:
     """Name the file of the run's parameters: results.jsonl → results.state.json."""
-    return results.with_name(f"{stem(results)}.state.json")
+    return _beside(results, f"{stem(results)}.state.json")
 
 
 def superseded_path(results: Path) -> Path:
     """Name the file of replaced results: results.jsonl → results.superseded.jsonl."""
-    return results.with_name(f"{stem(results)}.superseded.jsonl")
+    return _beside(results, f"{stem(results)}.superseded.jsonl")
 
 
 def vectors_path(results: Path) -> Path:
     """Name the store of vectors: results.jsonl → results.vectors."""
-    return results.with_name(f"{stem(results)}.vectors")
+    return _beside(results, f"{stem(results)}.vectors")
 
 
 def ids_path(array: Path) -> Path:
     """Name the file with the ids of the rows of an array: notes.npy → notes.npy.ids.json."""
-    return array.with_name(f"{array.name}.ids.json")
+    return _beside(array, f"{array.name}.ids.json")
 
 
 def images_path(results: Path) -> Path:
     """Name the directory of images: results.jsonl → results.images."""
-    return results.with_name(f"{stem(results)}.images")
+    return _beside(results, f"{stem(results)}.images")
 
 
 def part_path(out: Path) -> Path:
     """Name the file that a run works on until it is complete: results.jsonl → results.jsonl.part."""
-    return out.with_name(out.name + PART)
+    return _beside(out, out.name + PART)
+
+
+def _beside(path: Path, name: str) -> Path:
+    """Name what stands beside a file. Raises OutputError for `.` and `/`, which are the names of no file."""
+    if not path.name:
+        raise OutputError(f"{path}: is a directory; name a file")
+    return path.with_name(name)

@@ -99,7 +99,7 @@ class Judge:
             history.resent(call)
             lane.tells_nothing(call)
             return self.park(call, now, now)
-        setback = Setback(call, failure, sent, now)
+        setback = Setback(call, failure, sent, now, has_begun=bool(attempt.timing.arrivals))
         if lane.solitary is call and failure.kind in ENDED_ALIVE and failure.code not in DEATHS:
             self.dispatch.suspects.clears(call)
         if failure.code in NOBODY:

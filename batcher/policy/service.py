@@ -56,6 +56,8 @@ class Service:
     _asked_at: float = -math.inf
     _told_until: float = -math.inf
     """Until when the server has asked to wait, without what we add."""
+    _breaks_off: bool = False
+    """It has refused calls whose answers had begun, with none served since."""
     _broken: int = 0
     """How many of the last votes are of calls that broke off, a moment ago: at `_broke_at`."""
     _broke_at: float = -math.inf
@@ -92,8 +94,11 @@ class Service:
             self._asked_at = now
 
     def heard(self, sent: float) -> None:
-        """An answer to a call of then has begun. That is proof unless it is answers that break off."""
-        if sent >= self.since and self._refuses:
+        """An answer to a call of then has begun. That is proof unless it is answers that break off.
+
+        Some servers refuse in the midst of an answer, and might do so for ever.
+        """
+        if sent >= self.since and self._refuses and not self._breaks_off:
             self._relents()
 
     def served(self, sent: float, *, is_first: bool) -> None:
@@ -125,6 +130,7 @@ class Service:
         if not self.is_held and fault is Fault.SERVER:
             self.is_held, self._held_since = True, now
         if failure.kind is FailureClass.THROTTLE:
+            self._breaks_off |= setback.has_begun
             self._told_until = max(self._told_until, now + (failure.retry_after or 0.0))
         if self.is_held:
             self._close(setback, retry, rng, is_news=was_probe or now >= self._held_until)
@@ -234,4 +240,5 @@ class Service:
         self.since = math.inf
         self._told_until = -math.inf
         self.trouble = None
+        self._breaks_off = False
         self.gates = 0

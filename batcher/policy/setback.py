@@ -37,6 +37,9 @@ class Setback:
     is_open: bool = False
     """The server hung up on it, and has served nobody since: those in flight may tell yet whose fault that is."""
 
+    has_begun: bool = False
+    """Content had come before it failed."""
+
     @property
     def is_odd(self) -> bool:
         """Whether it would be hung up on by a server that is well, too."""

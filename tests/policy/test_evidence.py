@@ -224,6 +224,22 @@ def test_the_gate_closes_for_as_long_as_the_server_says_and_a_second_call_asks_a
     assert service.evidence.fault() is Fault.OPEN
 
 
+def test_one_that_refuses_in_the_midst_of_answers_must_do_better_than_begin_one() -> None:
+    """Else each beginning would open its gate, and it would be asked for ever; one that is whole opens it."""
+    service = failing(throttle(7.0))
+    service.failed(Setback(call(8), throttle(7.0), 5.0, 6.0, has_begun=True), RetryPolicy(), Still())
+    service.sends(call(9), 20.0)
+    service.heard(20.0)
+    assert service.is_held
+    assert service.gives_up(service.since + service.patience + 1)
+    service.served(20.0, is_first=True)
+    assert not service.is_held
+    service.failed(Setback(call(10), throttle(7.0), 30.0, 31.0), RetryPolicy(), Still())
+    assert service.since == 30.0
+    service.heard(30.0)
+    assert not service.gives_up(1e9)
+
+
 def test_a_failing_server_must_do_better_than_begin_to_answer() -> None:
     """While a probe of it is out nothing else goes, and only an answer that is whole opens the gate."""
     service = failing(SICK, served_before=True)

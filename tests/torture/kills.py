@@ -48,7 +48,7 @@ def _torment(scene: Scene, budget: Budget, rng: Random, figures: Counter[str]) -
             break
         budget.spend()
         killed += 1
-        _settle(scene.sim)
+        settle(scene.sim)
         left = scene.results.read_bytes() if scene.results.exists() else b""
         figures["torn"] += left != b"" and not left.endswith(b"\n")
         lines = whole_lines(left)
@@ -82,7 +82,7 @@ def _killed_run(scene: Scene, rng: Random, *, working: bool) -> bool:
     return process.returncode == -9
 
 
-def _settle(sim: BackgroundSimulator) -> None:
+def settle(sim: BackgroundSimulator) -> None:
     """Wait until the server has seen all that the killed process had sent."""
     for _ in range(3):
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0.002), sim.loop).result(10)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hypothesis import HealthCheck, seed, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from torture.evidence import check_accounted, results_in, whole_lines
+from torture.kills import settle
 from torture.scene import run_here
 
 from batcher.failures import InputError
@@ -143,6 +144,7 @@ class Life(RuleBasedStateMachine):
             raise KilledError
 
         def restore() -> None:
+            settle(self.sim)  # what the dead had sent is counted before the next one begins
             if not left:
                 return
             for path in self.home.iterdir():

@@ -33,6 +33,7 @@ from torture.scenes import scenes
 from torture.surgery import surgery, truncations
 from torture.swaps import swaps
 from torture.syscalls import syscalls
+from torture.vectors import vectors
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -51,6 +52,7 @@ PARTS: Final[dict[str, tuple[Part, int]]] = {
     "power cuts": (power_cuts, 20_000),
     "power cuts of runs": (power_cuts_of_runs, 4_000),
     "syscalls": (syscalls, 600),
+    "vectors": (vectors, 240),
     "fault matrix": (fault_matrix, len(CELLS)),
     "outages": (outages, 24),
     "lives of policy": (lives_of_policy, 20_000),

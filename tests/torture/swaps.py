@@ -36,15 +36,18 @@ TARGETS: Final = [
     *(f"{_OUT}.jsonl", f"{_OUT}.jsonl.part", f"{_OUT}.state.json", f"{_OUT}.errors.jsonl"),
     *(f"{_OUT}.quarantine", f"{_OUT}.superseded", f"{_OUT}.images", "table.csv", "table.csv.results.jsonl"),
     *(f".{_OUT}.jsonl.new", f".{_OUT}.state.json.new", f".{_OUT}.errors.jsonl.new", ".table.csv.new", "sums.json"),
-    *("a.db-journal", "a.db-wal"),
+    *("a.db-journal", "a.db-wal", "v.npy", ".v.npy.new", "v.npy.ids.json", ".v.npy.ids.json.new", "v.npy.vectors"),
+    *("v.npy.results.jsonl", "v.npy.state.json", ".v.npy.state.json.new", "v.npy.errors.jsonl"),
 ]
-_RUN: Final = ("run", "jobs.jsonl", "-q", "-m", "simulator", "--retries", "0", "--max-wait", "1s")
+_HOW: Final = ("-q", "-m", "simulator", "--retries", "0", "--max-wait", "1s")
+_RUN: Final = ("run", "jobs.jsonl", *_HOW)
 COMMANDS: Final[list[tuple[str, ...]]] = [
     (*_RUN, "-o", f"{_OUT}.jsonl"),
     (*_RUN, "-o", f"{_OUT}.jsonl", "--overwrite", "--ordered", "--on-change", "rerun"),
     (*_RUN, "-o", f"{_OUT}.jsonl", "--atomic", "--summary-json", "sums.json"),
     (*_RUN, "-o", "table.csv"),
     (*_RUN, "-o", "sqlite:a.db"),
+    ("run", "texts.jsonl", *_HOW, "--vectors", "v.npy"),
     ("verify", "jobs.jsonl", f"{_OUT}.jsonl", "-m", "simulator"),
     ("export", f"{_OUT}.jsonl", "-o", "table.csv"),
     ("export", f"{_OUT}.jsonl", "-o", "batch.jsonl", "--format", "openai-batch"),
@@ -72,6 +75,7 @@ def _prepare(desk: Desk, theirs: Path) -> None:
     for path in (desk.path, theirs, theirs / "folder"):
         path.mkdir()
     desk.write("jobs.jsonl", *prompts(names(20)), *prompts(["bad"], "do=400"))
+    desk.write("texts.jsonl", *({"id": name, "input": f"text {name}"} for name in names(20)))
     (theirs / "keys").write_bytes(b"ssh-ed25519 AAAA me@home\n")
     (theirs / "results").write_bytes(b'{"id":"gone","seq":0,"hash":"0123456789abcdef","text":"x"}\nplanted\n')
     (theirs / "errors").write_bytes(b'{"id":"gone","seq":0,"line":1,"error":{"class":"permanent","code":"x"}}\n')

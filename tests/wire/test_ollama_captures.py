@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -206,3 +208,13 @@ def test_refusals_are_told_in_their_words_alone(name: str, words: str) -> None:
     """Also where they are JSON in a string; the type behind them says nothing to people."""
     wire = captured(name)
     assert classify(wire.status, wire.body, wire.path).message == words
+
+
+@pytest.mark.parametrize("name", ["chat-whole", "chat-native-stream", "generate-stream", "embed"])
+@pytest.mark.parametrize("model", [b"{}", b"[1]", b"5", b"true"])
+def test_a_model_that_is_no_name_is_not_told(name: str, model: bytes) -> None:
+    """What stands on a line as `served_model` is a text."""
+    wire = load(f"{PREFIX}{name}")
+    body = re.sub(rb'"model":"[^"]*"', b'"model":' + model, wire.body)
+    assert body != wire.body
+    assert read(replace(wire, body=body)).served_model is None

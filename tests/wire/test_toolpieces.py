@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from batcher.failures import AttemptError
+from batcher.ledger.lines import neutral_tool_call
 from batcher.outcome import Choice, Completion
 from batcher.wire.dialects import chat
 from batcher.wire.dialects.toolpieces import Pieces, check_calls, is_cut
@@ -30,6 +31,15 @@ STYLES: dict[str, Callable[[int, int, bool], dict[str, Any]]] = {
     "index from 1": lambda place, _, first: {"index": place + 1, **({"id": f"k{place}"} if first else {})},
 }
 """How pieces name their call: its place, the number of the piece, whether it is the call's first."""
+
+_NO_IDS: list[Any] = [[], {"a": 1}, 1.5, True]
+_NO_ARGUMENTS: list[Any] = [[], [1], 5, True, 0.5]
+_NO_NAMES: list[Any] = [5, True, ["f"], {"f": 1}]
+OF_ANOTHER_KIND: list[dict[str, Any]] = [
+    *({"id": ident, "function": {"name": "f", "arguments": "{}"}} for ident in _NO_IDS),
+    *({"id": "k", "function": {"name": "f", "arguments": arguments}} for arguments in _NO_ARGUMENTS),
+    *({"id": "k", "function": {"name": name, "arguments": "{}"}} for name in _NO_NAMES),
+]
 
 ARGUMENTS = st.dictionaries(st.text(max_size=3), st.text(max_size=5) | st.integers(-9, 9), min_size=1, max_size=3)
 CALLS = st.lists(st.tuples(st.sampled_from(["f", "g", "weather"]), ARGUMENTS), min_size=1, max_size=4)
@@ -118,3 +128,18 @@ def test_pieces_that_cannot_be_read(piece: dict[str, Any]) -> None:
 def test_calls_that_were_cut(arguments: Any, expected: bool) -> None:  # noqa: FBT001 - a column of the table
     """Arguments that only lack their end were cut; what is no JSON at all was the model's choice."""
     assert is_cut({"function": {"name": "f", "arguments": arguments}}) is expected
+
+
+@pytest.mark.parametrize("call", OF_ANOTHER_KIND, ids=str)
+def test_values_of_another_kind_are_no_call(call: dict[str, Any]) -> None:
+    """An id, a name or arguments of a kind that results do not have: the answer was damaged."""
+    with pytest.raises(AttemptError, match="of another kind"):
+        check_calls(Choice(tool_calls=[call]))
+
+
+@pytest.mark.parametrize("ident", ["k", 7, 0, -1, None])
+def test_an_id_may_be_a_number(ident: object) -> None:
+    """Some servers count their calls; on the line it is a text, as the schema of results has it."""
+    call: dict[str, Any] = {"id": ident, "function": {"name": "f", "arguments": {}}}
+    check_calls(Choice(tool_calls=[call]))
+    assert neutral_tool_call(call).get("id") == (None if ident is None else str(ident))

@@ -128,7 +128,7 @@ HEAD: Final = 64 * 1024
 def named(name: str) -> Format:
     """The format of a name. Raises `UsageError` on an unknown one."""
     if name not in FORMATS:
-        raise UsageError(f'there is no input format "{name}"; known are {", ".join([*FORMATS, FILES])}')
+        raise UsageError(f'--input-format: there is no input format "{name}"; known are {", ".join([*FORMATS, FILES])}')
     return FORMATS[name]
 
 

@@ -70,7 +70,7 @@ class Defaults:
             try:
                 path, kind = endpoint_of(path)
             except LineError as error:
-                raise UsageError(error.message) from error
+                raise UsageError(f"--endpoint: {error.message}") from error
         if kind is Kind.EMBED and not self.aliases:
             with suppress(LineError):  # it is each line's then
                 plain = Plain(

@@ -44,7 +44,7 @@ def whole(body: dict[str, Json], completion: Completion, call: Call) -> None:
         raise AttemptError(malformed("an answer without a list of embeddings"))
     completion.vectors = check_vectors(vectors, len(inputs_of_all(call.jobs)), binary=call.binary)
     ollama_record.measure(body, completion)
-    completion.served_model = body.get("model")
+    completion.served_model = ollama_record.model_of(body)
     completion.proof = "embeddings"
 
 

@@ -43,8 +43,13 @@ def begin(record: dict[str, Json], completion: Completion) -> Choice:
         raise AttemptError(malformed(f"a record without `done`, with {', '.join(record)[:200] or 'nothing'}"))
     choice = completion.choices[0] = Choice()
     completion.head = record
-    completion.served_model = record.get("model")
+    completion.served_model = model_of(record)
     return choice
+
+
+def model_of(record: dict[str, Json]) -> str | None:
+    """The model that a record names, if it is a name."""
+    return model if type(model := record.get("model")) is str else None
 
 
 def says_nothing(record: dict[str, Json], text: str) -> bool:
@@ -95,7 +100,7 @@ def finish(record: dict[str, Json], completion: Completion, choice: Choice, path
     choice.finish_reason = endings.finish_of(record, path, "done_reason")
     completion.proof = "done"
     completion.tail = record
-    completion.served_model = record.get("model") or completion.served_model
+    completion.served_model = model_of(record) or completion.served_model
     measure(record, completion)
     usage = completion.usage
     if usage is not None and usage.completion_tokens is None and not endings.has_content(choice):

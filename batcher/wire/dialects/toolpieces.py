@@ -38,6 +38,8 @@ FEW: Final = 4
 """Digits of an index that is told as a text."""
 _STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 CALL_KEYS: Final = frozenset({"index", "id", "type", "function", "custom", "extra_content"})
+_ARGUMENTS: Final = (str, dict, NoneType)
+_IDS: Final = (str, int, NoneType)
 FUNCTION_KEYS: Final = frozenset({"name", "arguments", "parsed_arguments"})
 
 
@@ -128,7 +130,10 @@ def check_call(call: dict[str, Json]) -> None:
 
 
 def check_calls(choice: Choice) -> None:
-    """Raise AttemptError if the answer calls a tool without a name, or a call is of no known kind: it was damaged."""
+    """Raise AttemptError if the answer calls a tool without a name, or a call is of no known kind: it was damaged.
+
+    An id is a text, or a number as some servers count their calls.
+    """
     for call in choice.tool_calls:
         function = call.get("function")
         if type(function) is not dict:
@@ -136,6 +141,12 @@ def check_calls(choice: Choice) -> None:
                 raise AttemptError(malformed(f"a tool call that cannot be read: {shown(call)}"))
         elif not function.get("name"):
             raise AttemptError(malformed(f"a tool call without a name: {shown(call)}"))
+        elif (
+            type(function["name"]) is not str
+            or not isinstance(function.get("arguments"), _ARGUMENTS)
+            or type(call.get("id")) not in _IDS
+        ):
+            raise AttemptError(malformed(f"a tool call with a value of another kind: {shown(call)}"))
 
 
 def is_cut(call: dict[str, Json]) -> bool:
