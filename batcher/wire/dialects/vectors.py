@@ -60,11 +60,11 @@ def check_vectors(vectors: Sequence[Json], expected: int, *, binary: bool = Fals
                 taken = read(vector + "=" * (-len(vector) % 4))  # which may be left out (RFC 4648, 3.2)
             except ValueError:
                 taken = b""
-        elif binary and type(vector) is list:
-            taken = _packed(vector)  # so the numbers are gone through once, while they are at hand
-        size = _length(taken)
-        if not size and type(vector) is list:
-            taken, size = vector, _length(vector)
+            size = _length(taken)
+        elif type(vector) is list and (size := _length(packed := _packed(vector))):
+            taken = packed if binary else vector  # so the numbers are gone through once, while they are at hand
+        else:
+            size = _length(vector)
         if not size:
             raise AttemptError(malformed(f"vector {place} is no list of finite numbers, not all 0: {shown(vector)}"))
         if length and size != length:
@@ -140,8 +140,7 @@ def _length(vector: Json) -> int:
     """How many numbers a vector has; 0 if it is none, or of zeros. The sum is finite only if every number is."""
     try:
         if type(vector) is list:
-            is_whole = math.isfinite(sum(vector)) and any(vector) and not _has_truths([vector[0], vector[-1]])
-            return len(vector) if is_whole else 0
+            return len(vector) if math.isfinite(sum(vector)) and any(vector) and not _has_truths(vector) else 0
         return _length_of(vector) if type(vector) is bytes else 0
     except (TypeError, ValueError, OverflowError):
         return 0
