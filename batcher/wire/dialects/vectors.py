@@ -7,7 +7,7 @@ import struct
 import sys
 from array import array
 from binascii import a2b_base64
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 from batcher.failures import AttemptError, Failure, FailureClass, malformed, shown
@@ -117,17 +117,24 @@ def _reader() -> Callable[[str], bytes]:
     return partial(b64decode, validate=True)
 
 
+@lru_cache(maxsize=16)
+def _floats(count: int) -> struct.Struct:
+    """What makes bytes of so many numbers: kept, as to look up its format costs a quarter of that."""
+    return struct.Struct(f"<{count}f")
+
+
 def _packed(vector: list[Json]) -> bytes:
     """The bytes of a list, which is gone through once; none if it is to be looked at more closely.
 
-    Types are looked at only where these bytes have a 1 or a 0: of vectors of length 1, hardly one has either.
+    Types are looked at only where these bytes have a 1 or a 0: of vectors of length 1, hardly one has either. (`rfind`
+    takes half the time of `in` here.)
     """
     try:
-        data = struct.pack(f"<{len(vector)}f", *vector)
+        data = _floats(len(vector)).pack(*vector)
     except (struct.error, OverflowError):
         return b""
     high = data[3::4]
-    is_likely = (_HIGH_OF_TRUE in high and _TRUE in data) or (_HIGH_OF_FALSE in high and _FALSE in data)
+    is_likely = (_HIGH_OF_TRUE in high and data.rfind(_TRUE) >= 0) or (_HIGH_OF_FALSE in high and _FALSE in data)
     return b"" if is_likely and _has_truths(vector) else data
 
 
