@@ -7,20 +7,10 @@ command lines.
 
 from __future__ import annotations
 
-import argparse
-import logging
-import os
-import random
 import re
 import shlex
 import shutil
-import signal
 import sys
-import tempfile
-import time
-import traceback
-from collections import Counter
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,13 +18,16 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # so that it runs as a script, as `make fuzz` does
 
 import click
-from support.commandline import PROJECT, Desk, Ran, prompts
-from support.faultcells import short_waits
+from fuzz.hunt import called, hunt, shown_or_leaked
+from support.commandline import Desk, prompts
 
 from batcher.simulator import simulator_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import random
+    from collections.abc import Callable, Sequence
+
+    from fuzz.hunt import Found
 
 COMMANDS: Final = (
     "run",
@@ -42,12 +35,6 @@ COMMANDS: Final = (
     *["check", "verify", "merge", "export", "stats", "report", "bench", "compare", "models", "status"],
 )
 """`embed` is a run of the kind that makes vectors: options by themselves seldom come to one."""
-KEY: Final = "sk-fuzz-0123456789abcdef"
-HANG: Final = 20.0
-"""Seconds after which a command is taken for hanging."""
-CODES: Final = frozenset(
-    map(int, re.findall(r"^\| (\d+) ", (PROJECT / "docs/exit-codes.md").read_text(), re.MULTILINE))
-) - {1}
 SKIPPED: Final = frozenset(
     {"--local", "--engine", "--ray-address", "--base-url", "--help", "--config", "--worker-resource", "--trust-env"}
 )
@@ -305,58 +292,17 @@ def prepared(place: Path, url: str) -> Path:
     return place
 
 
-class HangError(BaseException):
-    """A command took too long."""
-
-
-def _stop(*_: object) -> None:
-    raise HangError(f"more than {HANG:g} s")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """What a command writes to the descriptor of stdout, past Python, goes nowhere."""
-    sys.stdout.flush()
-    before, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        os.dup2(before, 1)
-        os.close(before)
-        os.close(nowhere)
-
-
-def called(desk: Desk, *words: str) -> tuple[str, Ran | None]:
-    """How a command ended, with the key in its environment; or what came out of it that is no end."""
-    signal.signal(signal.SIGALRM, _stop)
-    signal.setitimer(signal.ITIMER_REAL, HANG)
-    try:
-        with quiet():
-            return "", desk.call(*words, env={"KEY": KEY})
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is a finding
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"[:300], None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def wrong(desk: Desk, words: Sequence[str]) -> tuple[str, int]:
-    """What of a command line came otherwise than it must, "" if nothing; and the code."""
+def wrong(desk: Desk, words: Sequence[str]) -> Found:
+    """What of a command line came otherwise than it must."""
     found, ran = called(desk, *words)
     if ran is None:
         return found, 1
-    said = ran.out + ran.err
-    if "Traceback" in said or "Warning:" in said:
-        return f"a traceback is shown: {said[-600:]}", ran.code
-    if ran.code not in CODES:
-        return f"ended with {ran.code}: {ran.err[-300:]}", ran.code
-    if ran.code and not said.strip():
+    if found := shown_or_leaked(desk, ran):
+        return found, ran.code
+    if ran.code and not (ran.out + ran.err).strip():
         return f"ended with {ran.code} and says nothing", ran.code
     if ran.code == 2 and not _named(words, ran.err):
         return f"a usage error that names nothing: {ran.err[-300:]}", ran.code
-    if KEY in said or any(KEY.encode() in path.read_bytes() for path in desk.path.rglob("*") if path.is_file()):
-        return "the key stands in what came out", ran.code
     return "", ran.code
 
 
@@ -368,33 +314,19 @@ def _named(words: Sequence[str], said: str) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    arguments = parser.parse_args()
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    print(f"seed {arguments.seed}", flush=True)
-    rng, ended, kinds = random.Random(arguments.seed), Counter[int](), set[str]()
-    deadline = time.monotonic() + 60 * arguments.minutes
-    with tempfile.TemporaryDirectory(prefix="lines-") as home, simulator_thread() as sim, short_waits():
-        usual = prepared(Path(home) / "usual", sim.url)
-        lines, place = Lines(rng, sim.url), Path(home) / "desk"
-        while time.monotonic() < deadline:
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(usual, place, symlinks=True)
-            words = lines.draw()
-            began = time.monotonic()
-            found, code = wrong(Desk(place), words)
-            if time.monotonic() - began > 15:
-                print(f"took {time.monotonic() - began:.0f} s: {shlex.join(words)!a}", flush=True)
-            ended[code] += 1
-            kind = re.sub(r"\d+|'[^']*'", "", found)[:80]
-            if found and kind not in kinds:
-                kinds.add(kind)
-                print(f"{found}\n  batcher {shlex.join(words)!a}", flush=True)
-    codes = ", ".join(f"{code}: {count}" for code, count in sorted(ended.items()))
-    print(f"{ended.total()} command lines (by their codes {codes}); {len(kinds)} findings")
-    return 1 if kinds else 0
+    with simulator_thread() as sim:
+
+        def player(rng: random.Random, home: Path) -> Callable[[Path], tuple[Found, str]]:
+            usual, lines = prepared(home / "usual", sim.url), Lines(rng, sim.url)
+
+            def play(place: Path) -> tuple[Found, str]:
+                shutil.copytree(usual, place, symlinks=True)
+                words = lines.draw()
+                return wrong(Desk(place), words), f"batcher {shlex.join(words)!a}"
+
+            return play
+
+        return hunt(__doc__ or "", "command lines", player)
 
 
 if __name__ == "__main__":

@@ -8,33 +8,26 @@ is, each job ends as a result, as an error line or pending, the code says which,
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
-import random
-import re
-import shutil
 import sys
-import tempfile
-import time
-from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # so that it runs as a script, as `make fuzz` does
 
-from fuzz.commandlines import CODES, KEY, called
+from fuzz.hunt import KEY, called, hunt, shown_or_leaked
 from support import wirefiles
 from support.commandline import Desk
-from support.faultcells import short_waits
 from support.wildserver import MODEL, wild_server
 
 from batcher.wire.dialects import DIALECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import random
+    from collections.abc import Callable, Iterator
 
+    from fuzz.hunt import Found
     from support.wirefiles import WireFile
 
 JOBS: Final = ("a", "b", "c")
@@ -161,8 +154,8 @@ def _containers(value: Any) -> Iterator[Any]:
             yield from _containers(inner)
 
 
-def wrong(desk: Desk, wire: WireFile, answers: list[Parts]) -> tuple[str, int]:
-    """What of a run came otherwise than it must, "" if nothing; and the code."""
+def wrong(desk: Desk, wire: WireFile, answers: list[Parts]) -> Found:
+    """What of a run came otherwise than it must."""
     field = "input" if "embed" in wire.path else "prompt"
     desk.write("jobs.jsonl", *({"id": name, field: f"text {name}"} for name in JOBS))
     streamed = wire.body.count(b"\n") > 3 or '"stream": true' in json.dumps(wire.request)
@@ -187,11 +180,8 @@ def wrong(desk: Desk, wire: WireFile, answers: list[Parts]) -> tuple[str, int]:
         )
     if found or ran is None:
         return found, 1
-    said = ran.out + ran.err
-    if "Traceback" in said or ran.code not in CODES:
-        return f"ended with {ran.code}: {said[-600:]}", ran.code
-    if KEY in said or any(KEY.encode() in path.read_bytes() for path in desk.path.rglob("*") if path.is_file()):
-        return "the key stands in what came out", ran.code
+    if found := shown_or_leaked(desk, ran):
+        return found, ran.code
     try:
         done, failed = desk.ids(), desk.ids("results.errors.jsonl")
     except Exception as error:  # noqa: BLE001 - a line that is none by the schema
@@ -207,31 +197,16 @@ def wrong(desk: Desk, wire: WireFile, answers: list[Parts]) -> tuple[str, int]:
     return "", ran.code
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    arguments = parser.parse_args()
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    print(f"seed {arguments.seed}", flush=True)
-    exchanges, ended, kinds = Exchanges(random.Random(arguments.seed)), Counter[int](), set[str]()
-    deadline = time.monotonic() + 60 * arguments.minutes
-    with tempfile.TemporaryDirectory(prefix="exchanges-") as home, short_waits():
-        place = Path(home) / "desk"
-        while time.monotonic() < deadline:
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir()
-            wire, answers = exchanges.draw()
-            found, code = wrong(Desk(place), wire, answers)
-            ended[code] += 1
-            kind = re.sub(r"\d+|'[^']*'", "", found)[:80]
-            if found and kind not in kinds:
-                kinds.add(kind)
-                print(f"{wire.name}: {found}\n  {json.dumps(answers)[:3000]}", flush=True)
-    codes = ", ".join(f"{code}: {count}" for code, count in sorted(ended.items()))
-    print(f"{ended.total()} runs of {len(JOBS)} jobs (by their codes {codes}); {len(kinds)} findings")
-    return 1 if kinds else 0
+def _player(rng: random.Random, _: Path) -> Callable[[Path], tuple[Found, str]]:
+    exchanges = Exchanges(rng)
+
+    def play(place: Path) -> tuple[Found, str]:
+        place.mkdir()
+        wire, answers = exchanges.draw()
+        return wrong(Desk(place), wire, answers), f"{wire.name}: {json.dumps(answers)[:3000]}"
+
+    return play
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(hunt(__doc__ or "", f"runs of {len(JOBS)} jobs", _player))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from batcher.failures import AttemptError
-from batcher.model import Api, Call, Job, Kind
+from batcher.model import ENDPOINTS, Api, Call, Job
 from batcher.wire.dialects import DIALECTS, call_for
 from batcher.wire.dialects.reading import Reading
 from batcher.wire.rules import classify
@@ -26,17 +26,6 @@ if TYPE_CHECKING:
 EVERY = 8192
 """Bodies up to so many bytes are cut at every byte; longer ones at every newline, and at as many bytes in between."""
 
-KINDS = {
-    "/api/chat": Kind.CHAT,
-    "/api/generate": Kind.GENERATE,
-    "/api/embed": Kind.EMBED,
-    "/v1/chat/completions": Kind.CHAT,
-    "/v1/completions": Kind.GENERATE,
-    "/v1/responses": Kind.RESPONSES,
-    "/v1/embeddings": Kind.EMBED,
-    "/v1/images/generations": Kind.IMAGE,
-}
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -50,7 +39,7 @@ class Outcome:
 def call_of(wire: WireFile) -> Call:
     """The call that got this answer."""
     api = Api.NATIVE if wire.path.startswith("/api/") else Api.OPENAI
-    job = Job(id="wire", seq=0, kind=KINDS[wire.path], path=wire.path, body=wire.request)
+    job = Job(id="wire", seq=0, kind=ENDPOINTS[wire.path], path=wire.path, body=wire.request)
     return call_for((job,), api, stream=api is Api.NATIVE)
 
 

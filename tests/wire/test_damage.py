@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from hypothesis import given, settings, strategies as st
-from support.conformance import KINDS, outcome
+from support.conformance import outcome
 from support.wirefiles import load, names
 
 from batcher.failures import AttemptError
-from batcher.model import Kind
+from batcher.model import ENDPOINTS, Kind
 from batcher.outcome import Choice, Completion
 from batcher.wire.dialects import DIALECTS, SKIMS
 from batcher.wire.faults import error_in, near
@@ -41,7 +41,7 @@ def answered() -> Iterator[WireFile]:
     """The recordings of answers in words that are complete."""
     for name in names():
         wire = load(name)
-        if wire.status == 200 and wire.path in KINDS and KINDS[wire.path] in SPOKEN and not outcome(wire).failure:
+        if wire.status == 200 and ENDPOINTS.get(wire.path) in SPOKEN and not outcome(wire).failure:
             yield wire
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 from support.conformance import (
-    KINDS,
     check_byte_by_byte,
     check_chunking,
     check_every_cut,
@@ -20,6 +19,7 @@ from support.conformance import (
 )
 from support.wirefiles import load, names
 
+from batcher.model import ENDPOINTS
 from batcher.wire.dialects import DIALECTS
 from batcher.wire.rules import classify
 
@@ -93,7 +93,7 @@ FAILURES = {
     "malformed": ("embed-empty",),  # no vector for one input
 }
 CODES = {name: code for code, those in FAILURES.items() for name in those}
-WIRES = [name.removeprefix(PREFIX) for name in names(PREFIX) if load(name).path in KINDS]
+WIRES = [name.removeprefix(PREFIX) for name in names(PREFIX) if load(name).path in ENDPOINTS]
 HERE_AND_NOW = frozenset({"id", "created", "created_at", "completed_at", "item_id", "usage"})
 
 
