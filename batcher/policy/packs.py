@@ -67,7 +67,7 @@ _ABOUT_SIZE: Final = re.compile(
 array too long"; Gemini: "at most 100 requests can be in one batch"; DashScope: "batch size is invalid, it should not
 be larger than 10"; pydantic: "List should have at most 16 items"."""
 _NUMBER: Final = re.compile(
-    r"(?<![\w.\[])(?<!index )(?<!input )(?<!item )(?<!text )(?<!position )(\d{1,6})(?![\w.]*\d)(?!\])"
+    r"(?<![\w.])(?<!index )(?<!input )(?<!item )(?<!text )(?<!position )(\d{1,6})(?![\w.]*\d)(?!\])"
     r"(?!\W{0,2}(?:[kmg]i?b|bytes?|megabytes?|kilobytes?|tokens?|char(?:acter)?s?|words?|m?s|sec(?:ond)?s?|dim\w*)\b)",
     re.IGNORECASE,
 )

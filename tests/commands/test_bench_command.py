@@ -60,6 +60,20 @@ def test_a_sweep_and_the_run_after_it(desk: Desk) -> None:
     assert sorted(path.name for path in desk.path.iterdir() if "again" in path.name) == []
 
 
+def test_a_second_step_of_a_number_is_joined_with_its_first(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one row for each number, the mean of both where there were two, and what was asked is kept."""
+    desk.write("jobs.jsonl", *prompts(names(99)))
+    monkeypatch.setattr(running_bench, "contenders", lambda points, _: [points[0]])
+    monkeypatch.setattr(running_bench, "is_contender", lambda *_: False)
+    with simulator_thread(tokens=2) as sim:
+        ran = desk.call(*SWEEP, "--base-url", sim.url, "-c", "1,2", "--rows", "8", "--json")
+    assert ran.code == Exit.OK, ran.err
+    steps = json.loads(ran.out)["steps"]
+    assert [(step["concurrency"], step["looks"], step["requests"]) for step in steps] == [(1, 2, 16), (2, 1, 8)]
+    assert ran.err.count("1 in flight, once more: ") == 1
+    assert desk.ids() == names(1 + 3 * 8 + 16)
+
+
 def test_auto_has_a_second_step_where_it_would_be_chosen(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """One, and what is told is the mean of both, whatever the clock says of them."""
     desk.write("jobs.jsonl", *prompts(names(99)))

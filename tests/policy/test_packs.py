@@ -126,6 +126,8 @@ def test_a_trickle_ends_the_search() -> None:
         ("invalid request: total number of texts must be at most 48 - received 64", 48),  # Cohere
         ("text 3 is bad", MOST_TEXTS),
         ("input[3] is too large", MOST_TEXTS),
+        ("input 3 is too large", MOST_TEXTS),
+        ("input too large: maximum of 50 bytes in a batch", MOST_TEXTS),
         ("item at index 3 is too large", MOST_TEXTS),
         ("Request body too large. Max 2 MB", MOST_TEXTS),
         ("input too large: maximum of 50 tokens in a batch", MOST_TEXTS),

@@ -526,7 +526,9 @@ def test_a_list_of_ids_that_is_another_is_found(desk: Desk, native: Simulator) -
     assert embed(desk, native).code == 0
     beside = desk.path / "notes.npy.ids.json"
     whole = beside.read_bytes()
-    for spoilt in (whole[:-9], b"", whole + b"1", json.dumps([*wanted][::-1]).encode()):
+    exchanged = b"[" + b",\n".join(json.dumps(name).encode() for name in json.loads(whole)[::-1]) + b"]\n"
+    assert len(exchanged) == len(whole)
+    for spoilt in (whole[:-9], b"", whole + b"1", exchanged):
         beside.write_bytes(spoilt)
         assert "misplaced" in desk.call("verify", "jobs.jsonl", RESULTS).out
     assert embed(desk, native).code == 0
